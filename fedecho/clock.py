@@ -1,0 +1,33 @@
+"""Seconds by phase of a run, kept apart from its rows because no two runs take equally long."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class Clock:
+    """Adds up the wall-clock seconds spent in named phases; time in an inner phase is not charged to the outer one."""
+
+    def __init__(self) -> None:
+        """Start with no phase."""
+        self.seconds: dict[str, float] = defaultdict(float)
+        self._inner = [0.0]
+
+    @contextmanager
+    def __call__(self, phase: str) -> Iterator[None]:
+        """Charge the time spent inside the `with` block to `phase`."""
+        begin = time.perf_counter()
+        self._inner.append(0.0)
+        try:
+            yield
+        finally:
+            elapsed = time.perf_counter() - begin
+            self.seconds[phase] += elapsed - self._inner.pop()
+            self._inner[-1] += elapsed
+
+    def phases(self) -> dict[str, float]:
+        """Return the seconds by phase, to hundredths."""
+        return {phase: round(seconds, 2) for phase, seconds in sorted(self.seconds.items())}

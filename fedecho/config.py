@@ -1,0 +1,295 @@
+"""What a run is: frozen dataclasses, their validation, and the canonical hash that names a record.
+
+The hash covers every field that differs from its default, so a new field (with a default that keeps the old behaviour)
+leaves all existing records valid; changing a default is a change of numerics and needs a new `NUMERICS_VERSION`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin
+
+from fedecho.errors import InputError
+
+NUMERICS_VERSION = 1
+"""Bumped whenever the same config would give other numbers; records of an older version are not used."""
+
+DelayModel = Literal[
+    "constant", "mild", "large", "uniform", "exponential", "lognormal", "pareto", "bursty", "trace"
+]
+T = TypeVar("T")
+
+
+def require(condition: bool, name: str, value: object, allowed: str) -> None:
+    """Raise `InputError` naming the field, the value and what is allowed, unless `condition` holds."""
+    if not condition:
+        raise InputError(name, value, allowed)
+
+
+def _hints(cls: Any) -> dict[str, Any]:
+    hints = typing.get_type_hints(cls)
+    return {f.name: hints[f.name] for f in dataclasses.fields(cls)}
+
+
+def _fits(value: object, hint: Any) -> bool:
+    origin = get_origin(hint)
+    if origin in (Union, types.UnionType):
+        return any(_fits(value, option) for option in get_args(hint))
+    if origin is Literal:
+        return value in get_args(hint)
+    if origin is tuple:
+        return isinstance(value, tuple) and all(_fits(v, h) for v, h in zip(value, get_args(hint), strict=False))
+    if hint in (int, float) and isinstance(value, bool):
+        return False
+    return isinstance(value, hint)
+
+
+def _describe(hint: Any) -> str:
+    if get_origin(hint) is Literal:
+        return "one of " + ", ".join(map(str, get_args(hint)))
+    if get_origin(hint) in (Union, types.UnionType):
+        return " or ".join(_describe(option) for option in get_args(hint))
+    return {"NoneType": "none", "str": "a word", "int": "a whole number", "float": "a number"}.get(
+        getattr(hint, "__name__", ""), str(hint)
+    )
+
+
+class Checked:
+    """A frozen dataclass whose field types are checked at construction (`1` is taken for `1.0`, `"1"` is refused)."""
+
+    def __post_init__(self) -> None:
+        """Check each field against its annotation; raise `InputError` otherwise."""
+        for name, hint in _hints(type(self)).items():
+            value = getattr(self, name)
+            if type(value) is int and not _fits(value, hint) and _fits(float(value), hint):
+                object.__setattr__(self, name, float(value))
+            require(_fits(getattr(self, name), hint), name, value, f"give {_describe(hint)}")
+        self.validate()
+
+    def validate(self) -> None:
+        """Check ranges and combinations; dataclasses override this and raise `InputError`."""
+
+
+@dataclass(frozen=True)
+class Data(Checked):
+    """Which images the clients hold and which unlabelled pool U the server holds."""
+
+    name: str = "fashion-mnist"
+    train_size: int | None = None
+    """Client images in total, the first ones in canonical order; none = all of them."""
+    pool: str = "held-out"
+    """Source of U: `held-out` (same domain, labels withheld) or the name of another data set."""
+    pool_size: int = 1000
+    """|U|, images the server holds."""
+    validation_size: int = 0
+    """Images taken from the end of the client data where the data set has no validation split of its own."""
+
+    def validate(self) -> None:
+        """Check sizes."""
+        require(self.train_size is None or self.train_size > 0, "train_size", self.train_size, "give at least 1 image")
+        require(self.pool_size > 0, "pool_size", self.pool_size, "give at least 1 image")
+        require(self.validation_size >= 0, "validation_size", self.validation_size, "give 0 or more images")
+
+
+@dataclass(frozen=True)
+class Partition(Checked):
+    """How the labelled images are divided among the N clients."""
+
+    kind: Literal["dirichlet", "iid"] = "dirichlet"
+    alpha: float = 0.1
+    """Dirichlet concentration over clients, one draw per class; small is heterogeneous."""
+    straggler_classes: int = 0
+    """k classes of which the slow clients own `straggler_share` of the images (label-speed correlation)."""
+    straggler_share: float = 1.0
+    min_size: int = 10
+    """Redraw until every client has this many images. The official loop has no minimum and fails on an empty client."""
+    max_redraws: int = 10_000
+
+    def validate(self) -> None:
+        """Check ranges."""
+        require(self.alpha > 0, "alpha", self.alpha, "the Dirichlet concentration must be > 0")
+        require(self.straggler_classes >= 0, "straggler_classes", self.straggler_classes, "give 0 or more classes")
+        require(0 <= self.straggler_share <= 1, "straggler_share", self.straggler_share, "give a share in [0, 1]")
+        require(self.min_size >= 1, "min_size", self.min_size, "every client needs at least 1 image")
+        require(self.max_redraws >= 1, "max_redraws", self.max_redraws, "give at least 1 draw")
+
+
+@dataclass(frozen=True)
+class Protocol(Checked):
+    """Who is busy and when the server steps: N clients, M_c of them at work, a round every M arrivals, T rounds."""
+
+    clients: int = 50
+    """N"""
+    concurrency: int = 25
+    """M_c"""
+    buffer_size: int = 5
+    """M"""
+    rounds: int = 300
+    """T"""
+    dispatch: Literal["on_flush", "on_arrival"] = "on_flush"
+    """`on_flush`: M idle clients start when the round closes (official FADAS loop); `on_arrival`: one starts at once."""
+
+    def validate(self) -> None:
+        """Check 1 <= M <= M_c <= N and T >= 1."""
+        require(self.clients >= 1, "clients", self.clients, "N must be at least 1")
+        require(1 <= self.concurrency <= self.clients, "concurrency", self.concurrency,
+                f"M_c must be between 1 and N = {self.clients}")
+        require(1 <= self.buffer_size <= self.concurrency, "buffer_size", self.buffer_size,
+                f"M must be between 1 and M_c = {self.concurrency}")
+        require(self.rounds >= 1, "rounds", self.rounds, "T must be at least 1")
+
+
+@dataclass(frozen=True)
+class Delays(Checked):
+    """How long a job takes, in virtual seconds; clients are fast, medium or slow (see `delays.py`)."""
+
+    model: DelayModel = "large"
+    shape: float | None = None
+    """Tail index of `pareto` (default 1.5), sigma of `lognormal` (default 1); no meaning elsewhere."""
+    trace: str | None = None
+    """CSV file with the columns client,duration for `trace`."""
+    trace_sha256: str | None = None
+    """Digest of that file; filled in by `delays.pin_trace`, so that the hash of a run names the content."""
+    speed_counts: tuple[int, int, int] | None = None
+    """Fixed numbers of fast, medium and slow clients; none = drawn per client by the official Dirichlet rule."""
+
+    def validate(self) -> None:
+        """Check that each option belongs to the model and is positive."""
+        require(self.shape is None or self.model in ("pareto", "lognormal"), "shape", self.shape,
+                f"it has no meaning for delay model {self.model}; leave it out")
+        require(self.shape is None or self.shape > 0, "shape", self.shape, "give a number > 0")
+        require((self.trace is not None) == (self.model == "trace"), "trace", self.trace,
+                "give a CSV file exactly when the delay model is trace")
+        require(self.speed_counts is None or (len(self.speed_counts) == 3 and min(self.speed_counts) >= 0),
+                "speed_counts", self.speed_counts, "give three counts >= 0: fast, medium, slow")
+
+
+@dataclass(frozen=True)
+class Local(Checked):
+    """Local SGD of one client: E epochs over its shuffled images; constant rate, no momentum."""
+
+    lr: float = 0.1
+    """eta_l"""
+    epochs: int = 2
+    """E"""
+    batch_size: int = 50
+    weight_decay: float = 1e-4
+    augment: bool = False
+    """Random crop (padding 4) and horizontal flip, as on CIFAR."""
+
+    def validate(self) -> None:
+        """Check ranges."""
+        require(self.lr > 0, "lr", self.lr, "the local learning rate must be > 0")
+        require(self.epochs >= 1, "epochs", self.epochs, "give at least 1 epoch")
+        require(self.batch_size >= 1, "batch_size", self.batch_size, "give at least 1 image")
+        require(self.weight_decay >= 0, "weight_decay", self.weight_decay, "give a number >= 0")
+
+
+@dataclass(frozen=True)
+class Evaluation(Checked):
+    """When and on what the server's model is scored."""
+
+    every: int = 5
+    """Rounds between evaluations; the last round is always evaluated."""
+    split: Literal["test", "validation"] = "test"
+    """`validation` while tuning; nothing is ever tuned on `test`."""
+
+    def validate(self) -> None:
+        """Check the interval."""
+        require(self.every >= 1, "every", self.every, "give at least 1 round")
+
+
+class MethodConfig(Checked):
+    """Base of the methods' own settings; each lives beside its algorithm in `fedecho/methods/`."""
+
+    name: ClassVar[str]
+
+
+@dataclass(frozen=True)
+class RunConfig(Checked):
+    """Everything that determines a run; `experiment.run` is a pure function of it."""
+
+    method: MethodConfig
+    seed: int = 0
+    data: Data = field(default_factory=Data)
+    partition: Partition = field(default_factory=Partition)
+    protocol: Protocol = field(default_factory=Protocol)
+    delays: Delays = field(default_factory=Delays)
+    model: str = "cnn"
+    local: Local = field(default_factory=Local)
+    evaluation: Evaluation = field(default_factory=Evaluation)
+
+    def validate(self) -> None:
+        """Check what needs two parts at once."""
+        require(self.seed >= 0, "seed", self.seed, "give a whole number >= 0")
+        counts, clients = self.delays.speed_counts, self.protocol.clients
+        require(counts is None or sum(counts) == clients, "speed_counts", counts, f"they must add up to N = {clients}")
+        needs_slow = self.partition.straggler_classes > 0 and self.partition.straggler_share > 0
+        require(not needs_slow or (counts is not None and counts[2] > 0), "straggler_classes",
+                self.partition.straggler_classes, "fix delays.speed_counts with at least 1 slow client first")
+
+
+def to_dict(config: object) -> dict[str, Any]:
+    """Return `config` as plain JSON values, without the fields that stand at their defaults."""
+    out: dict[str, Any] = {}
+    if isinstance(config, MethodConfig):
+        out["method"] = config.name
+    for f in dataclasses.fields(config):  # type: ignore[arg-type]
+        value = getattr(config, f.name)
+        default = f.default_factory() if f.default_factory is not dataclasses.MISSING else f.default
+        if value != default or (isinstance(value, MethodConfig) and type(value) is not type(default)):
+            out[f.name] = to_dict(value) if dataclasses.is_dataclass(value) else value
+    return out
+
+
+def config_hash(config: RunConfig) -> str:
+    """Return the first 16 hex digits of the SHA-256 of the canonical JSON of `config` and `NUMERICS_VERSION`."""
+    canonical = json.dumps([NUMERICS_VERSION, to_dict(config)], sort_keys=True, allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def from_dict(cls: type[T], values: Mapping[str, Any]) -> T:
+    """Rebuild a config from `to_dict`; an unknown field raises `InputError` naming the ones that exist."""
+    from fedecho.methods import method_class
+
+    values = dict(values)
+    if issubclass(cls, MethodConfig):
+        cls = method_class(values.pop("method"))  # type: ignore[assignment]
+    hints = _hints(cls)
+    for name in values:
+        require(name in hints, name, values[name], f"{cls.__name__} has the fields {', '.join(hints)}")
+    return cls(**{name: _rebuild(hints[name], value) for name, value in values.items()})
+
+
+def _rebuild(hint: Any, value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(value)
+    if isinstance(value, dict):
+        options = [hint, *get_args(hint)]
+        return from_dict(next(o for o in options if isinstance(o, type) and dataclasses.is_dataclass(o)
+                              or o is MethodConfig), value)
+    return value
+
+
+def override(config: T, path: str, value: Any) -> T:
+    """Return a copy of `config` with the dotted field `path` (e.g. `method.distill.clip_norm`) set to `value`."""
+    head, _, rest = path.partition(".")
+    hints = _hints(type(config))
+    require(head in hints, path, value, f"{type(config).__name__} has the fields {', '.join(hints)}")
+    if rest:
+        require(dataclasses.is_dataclass(getattr(config, head)), path, value, f"{head} has no fields of its own")
+        value = override(getattr(config, head), rest, value)
+    changed: T = dataclasses.replace(config, **{head: _rebuild(hints[head], value)})  # type: ignore[type-var]
+    return changed
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file as hex digits."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,68 @@
+"""Data sets as plain arrays in one canonical order, from the package itself or from the user's data folder.
+
+Nothing here downloads by surprise: `load` and `load_unlabeled` only read, `fetch` is called when the user asks.
+"""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+from fedecho.data.canonical import canonical, canonical_order, digest
+from fedecho.data.download import fetch
+from fedecho.data.fashion_mnist import load_bundled
+from fedecho.data.folders import data_root
+from fedecho.data.sources import CIFARS, load_cifar
+from fedecho.data.splits import Images, Splits, carve
+from fedecho.data.unlabeled import read_unlabeled
+from fedecho.errors import InputError
+
+DATASETS = ("fashion-mnist", "cifar10", "cifar100")
+UNLABELED_DATASETS = ("cifar10", "cifar100", "stl10", "tiny-imagenet-32")
+
+__all__ = [
+    "DATASETS",
+    "UNLABELED_DATASETS",
+    "Images",
+    "Splits",
+    "canonical",
+    "canonical_order",
+    "carve",
+    "data_root",
+    "digest",
+    "fetch",
+    "load",
+    "load_unlabeled",
+]
+
+
+def load(name: str, root: Path | None = None) -> Splits:
+    """Return data set `name`, one of `DATASETS`; read once per process and folder.
+
+    Images are uint8 `[images, 28, 28, 1]` (Fashion-MNIST) or `[images, 32, 32, 3]`, labels int64 `0 .. classes - 1`.
+    `root`: see `data_root`. InputError: an unknown name or bad data. MissingDataError: not in the data folder.
+    """
+    if name not in DATASETS:
+        raise InputError("data", name, f"choose one of {', '.join(DATASETS)}")
+    return _load(name, None if name == "fashion-mnist" else data_root(root))
+
+
+def load_unlabeled(name: str, root: Path | None = None) -> Images:
+    """Return external images without labels, one of `UNLABELED_DATASETS`, uint8 `[images, 32, 32, 3]`.
+
+    In canonical order by pixel hash only, so that the order says nothing of classes; STL-10 is averaged down from
+    96x96. `root`: see `data_root`. InputError: an unknown name or bad data. MissingDataError: not in the data folder.
+    """
+    if name not in UNLABELED_DATASETS:
+        raise InputError("data", name, f"choose one of {', '.join(UNLABELED_DATASETS)}")
+    return _load_unlabeled(name, data_root(root))
+
+
+@functools.lru_cache(maxsize=4)
+def _load(name: str, root: Path | None) -> Splits:
+    return load_bundled() if root is None else load_cifar(CIFARS[name], root)
+
+
+@functools.lru_cache(maxsize=2)
+def _load_unlabeled(name: str, root: Path) -> Images:
+    return read_unlabeled(name, root)

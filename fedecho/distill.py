@@ -1,0 +1,267 @@
+"""Echo distillation: the bank of client logits, the teacher it makes, and the clipped steps towards it.
+
+Equations 2-4 and lines 12-16 of Algorithm 1 of FedEcho (arXiv 2511.19966), as far as a summary of the paper gives them;
+every gap is a field of `Distillation` whose default is the reading chosen here.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fedecho.config import Checked, require
+from fedecho.flat import FlatModel, Weights
+from fedecho.rng import stream
+
+
+@dataclass(frozen=True)
+class Distillation(Checked):
+    """How the server distils; `none` stands for "no limit"."""
+
+    steps: int = 20
+    """Q. Unspecified in paper; the stated overhead of 2-3.5 s suggests tens of steps."""
+    lr: float = 0.01
+    """eta_d. Unspecified in paper; tuned on the validation split."""
+    batch_size: int = 128
+    """Pool images per step, in a fresh order each round. Unspecified in paper; 128 is FedDF's value."""
+    clip_norm: float | None = 5.0
+    """nu (Table 11)."""
+    clip: Literal["norm", "value"] = "norm"
+    """Unspecified in paper: the L2 norm of the whole gradient; by value a threshold of 5 would never bind."""
+    optimizer: Literal["sgd", "adam"] = "sgd"
+    """Eq. 2 is plain SGD; Adam (as in FedDF) starts afresh each round."""
+    alpha_min: float = 0.2
+    """Unspecified in paper, as is `alpha_max`."""
+    alpha_max: float = 0.8
+    alpha_scope: Literal["batch", "sample"] = "batch"
+    """One alpha per step from the batch's mean entropy (Eq. 3-4), or one per image."""
+    alpha_direction: Literal["rising", "falling"] = "rising"
+    """`rising`: more KL where the teacher is uncertain; `falling` is a control."""
+    entropy_of: Literal["teacher", "clients"] = "teacher"
+    """Unspecified in paper: entropy of the averaged teacher, or the mean of the clients' entropies."""
+    average: Literal["logits", "probabilities"] = "logits"
+    hard_label: Literal["teacher", "majority"] = "teacher"
+    """argmax of the averaged teacher, or the class that most clients predict."""
+    temperature: float = 1.0
+    """T_d; none is mentioned in the paper."""
+    kl: Literal["forward", "reverse"] = "forward"
+    """KL(teacher || student), or KL(student || teacher)."""
+    teachers: Literal["seen", "idle", "fresh", "fast", "slow"] = "seen"
+    """Whose rows count: every client with an upload; only idle ones; only this round's M; not the slow; only the slow."""
+    bank_decay: float = 1.0
+    """Weight decay^age of a row, its age in rounds; the paper mentions none (1)."""
+    bank_max_age: int | None = None
+    """Rows older than this many rounds are left out."""
+    include_fresh: bool = True
+    """Whether this round's M uploads already count in this round's teacher (they are stored on arrival)."""
+    client_buffers: Literal["own", "server"] = "own"
+    """BatchNorm statistics of the rebuilt client model: the client's own, or those of the version it started from."""
+    batchnorm: Literal["eval", "train"] = "eval"
+    """Statistics stay frozen while distilling, or follow the pool's batches."""
+    broadcast: Literal["distilled", "averaged"] = "distilled"
+    """Clients start from x_{t+1} after distillation, or from the averaged model before it (which is then only scored)."""
+    warmup_rounds: int = 0
+    """Rounds before distillation begins; clipping is said to be the only early guard."""
+
+    def validate(self) -> None:
+        """Check ranges."""
+        require(self.steps >= 0, "steps", self.steps, "Q must be 0 or more")
+        require(self.lr >= 0, "lr", self.lr, "the distillation rate must be >= 0")
+        require(self.batch_size >= 1, "batch_size", self.batch_size, "give at least 1 image")
+        require(self.clip_norm is None or self.clip_norm > 0, "clip_norm", self.clip_norm,
+                "nu must be > 0, or none for no clipping")
+        require(0 <= self.alpha_min <= 1, "alpha_min", self.alpha_min, "give a number in [0, 1]")
+        require(self.alpha_min <= self.alpha_max <= 1, "alpha_max", self.alpha_max,
+                f"give a number in [alpha_min, 1] = [{self.alpha_min:g}, 1]")
+        require(self.temperature > 0, "temperature", self.temperature, "give a number > 0")
+        require(0 < self.bank_decay <= 1, "bank_decay", self.bank_decay, "give a number in (0, 1]")
+        require(self.bank_max_age is None or self.bank_max_age >= 0, "bank_max_age", self.bank_max_age,
+                "give a number of rounds >= 0, or none")
+        require(self.warmup_rounds >= 0, "warmup_rounds", self.warmup_rounds, "give a number of rounds >= 0")
+
+
+@dataclass(frozen=True, eq=False)
+class Bank:
+    """The last prediction of every client on U, and their running sum; updated in place."""
+
+    rows: Tensor
+    """Y `[clients, pool, classes]`: logits (or probabilities, where those are averaged)."""
+    total: Tensor
+    """Sum of the rows `[pool, classes]`, in float64 so that additions and removals cancel to the last digits."""
+    uploaded: Tensor
+    """Round of each client's last upload `[clients]`; -1 before its first."""
+
+    @staticmethod
+    def empty(clients: int, pool: int, classes: int, device: torch.device) -> Bank:
+        """Return a bank without any row."""
+        return Bank(
+            torch.zeros(clients, pool, classes, device=device),
+            torch.zeros(pool, classes, device=device, dtype=torch.float64),
+            torch.full((clients,), -1, dtype=torch.long),
+        )
+
+    def store(self, client: int, row: Tensor, round_index: int) -> None:
+        """Put `row` `[pool, classes]` in the place of the client's last one, at a cost independent of N."""
+        self.total.add_(row).sub_(self.rows[client])
+        self.rows[client] = row
+        self.uploaded[client] = round_index
+
+    def seen(self) -> Tensor:
+        """Tell which clients have uploaded, as booleans `[clients]`."""
+        return self.uploaded >= 0
+
+
+@dataclass(frozen=True, eq=False)
+class Teacher:
+    """What the student is taught, computed once a round for the whole pool."""
+
+    probs: Tensor
+    """p_u `[pool, classes]`."""
+    labels: Tensor
+    """Hard labels `[pool]`."""
+    entropy: Tensor
+    """H_u / log C in [0, 1], `[pool]`."""
+
+
+def normalised_entropy(probs: Tensor) -> Tensor:
+    """Return H / log C in [0, 1] of distributions `[..., classes]`, with 0 log 0 = 0 (Eq. 4); shape `[...]`."""
+    entropy: Tensor = torch.special.entr(probs).sum(-1)
+    return (entropy / math.log(probs.shape[-1])).clamp(0, 1)
+
+
+def bank_average(bank: Bank, weights: Tensor | None) -> Tensor:
+    """Return the mean row `[pool, classes]`: over all clients seen, or with `weights` `[clients]`."""
+    if weights is None:
+        return (bank.total / bank.seen().sum()).float()
+    return torch.einsum("n,nuc->uc", (weights / weights.sum()).to(bank.rows), bank.rows)
+
+
+def teacher(bank: Bank, settings: Distillation, weights: Tensor | None = None) -> Teacher:
+    """Average the bank into a teacher; `weights` `[clients]` where not all seen rows count alike."""
+    mean = bank_average(bank, weights)
+    probs = mean if settings.average == "probabilities" else F.softmax(mean / settings.temperature, dim=-1)
+    rows_weights = bank.seen().float() if weights is None else weights
+    return Teacher(probs, _hard_labels(bank, settings, mean, rows_weights),
+                   _entropy(bank, settings, probs, rows_weights))
+
+
+def _hard_labels(bank: Bank, settings: Distillation, mean: Tensor, weights: Tensor) -> Tensor:
+    if settings.hard_label == "teacher":
+        return mean.argmax(-1)
+    votes = F.one_hot(bank.rows.argmax(-1), bank.rows.shape[-1]).to(bank.rows)
+    return torch.einsum("n,nuc->uc", weights.to(bank.rows), votes).argmax(-1)
+
+
+def _entropy(bank: Bank, settings: Distillation, probs: Tensor, weights: Tensor) -> Tensor:
+    if settings.entropy_of == "teacher":
+        return normalised_entropy(probs)
+    rows = bank.rows if settings.average == "probabilities" else F.softmax(bank.rows / settings.temperature, dim=-1)
+    return torch.einsum("n,nu->u", (weights / weights.sum()).to(rows), normalised_entropy(rows))
+
+
+def mixing_weight(entropy: Tensor, settings: Distillation) -> Tensor:
+    """Return alpha in [alpha_min, alpha_max] for the entropies `[batch]`: a scalar per batch, or `[batch]` per sample.
+
+    alpha = alpha_min + (alpha_max - alpha_min) * Hbar (Eq. 3-4): the more uncertain, the more weight on KL.
+    """
+    level = entropy if settings.alpha_scope == "sample" else entropy.mean()
+    level = 1 - level if settings.alpha_direction == "falling" else level
+    alpha: Tensor = settings.alpha_min + (settings.alpha_max - settings.alpha_min) * level
+    return alpha
+
+
+def kl_from_logits(probs: Tensor, student: Tensor) -> Tensor:
+    """Return KL(probs || softmax(student)) per row `[batch]`, in nats, from `probs` and `student` `[batch, classes]`."""
+    # Cross-entropy with soft labels is one fused operation; the teacher's entropy takes it to the divergence.
+    entropy: Tensor = torch.special.entr(probs).sum(-1)
+    return F.cross_entropy(student, probs, reduction="none") - entropy
+
+
+def reverse_kl_from_logits(probs: Tensor, student: Tensor) -> Tensor:
+    """Return KL(softmax(student) || probs) per row `[batch]`, in nats; `probs` below 1e-12 count as 1e-12."""
+    log_student = F.log_softmax(student, -1)
+    return (log_student.exp() * (log_student - probs.clamp_min(1e-12).log())).sum(-1)
+
+
+def distillation_loss(student: Tensor, probs: Tensor, labels: Tensor, alpha: Tensor, settings: Distillation) -> Tensor:
+    """Return mean_u [alpha * KL(p_u || q_u) + (1 - alpha) * CE(q_u, label_u)] in nats (Eq. 3).
+
+    `student` logits and `probs` are `[batch, classes]`, `labels` `[batch]`, `alpha` a scalar or `[batch]`. With T_d != 1
+    the student is softened too and KL is scaled by T_d^2, as is usual. Finite for logits of any finite size.
+    """
+    kl = kl_from_logits if settings.kl == "forward" else reverse_kl_from_logits
+    soft = kl(probs, student / settings.temperature) * settings.temperature**2
+    hard = F.cross_entropy(student, labels, reduction="none")
+    return (alpha * soft + (1 - alpha) * hard).mean()
+
+
+def clip_factor(gradient: Tensor, settings: Distillation) -> tuple[Tensor, Tensor]:
+    """Return the factor min(1, nu / ||g||_2) of Clip(g, nu) (Eq. 2) and the norm of g `[P]`, both scalars.
+
+    With `clip="value"` the factor is a vector `[P]` that takes each component to [-nu, nu].
+    """
+    norm = gradient.norm()
+    if settings.clip_norm is None:
+        return torch.ones_like(norm), norm
+    size = gradient.abs() if settings.clip == "value" else norm
+    return (settings.clip_norm / size).clamp(max=1), norm
+
+
+@torch.no_grad()
+def predict(model: FlatModel, weights: Weights, images: Tensor, batch_size: int) -> Tensor:
+    """Return the logits `[images, classes]` of one version in eval mode."""
+    model.load(weights)
+    model.module.eval()
+    return torch.cat([model.logits(batch) for batch in torch.split(images, batch_size)])
+
+
+def distil(model: FlatModel, x: Weights, pool: Tensor, taught: Teacher, settings: Distillation,
+           rng_key: tuple[int, int]) -> tuple[Weights, dict[str, float]]:
+    """Take Q steps x <- x - eta_d * Clip(grad L, nu) on minibatches of U (Algorithm 1, lines 12-16).
+
+    `rng_key` = (seed, round) names the stream of minibatches. Returns the new version and means over the steps: alpha,
+    entropy (in [0, 1]), clipped (share in [0, 1]), gradient_norm, distillation_loss (nats).
+    """
+    model.load(x)
+    model.module.train(settings.batchnorm == "train")
+    optimizer = torch.optim.Adam([model.params], lr=settings.lr) if settings.optimizer == "adam" else None
+    losses, norms, clips, alphas, entropies = [], [], [], [], []
+    for batch in pool_batches(len(pool), settings, rng_key):
+        entropies.append(taught.entropy[batch])
+        alphas.append(mixing_weight(entropies[-1], settings))
+        student = model.logits(pool[batch])
+        loss = distillation_loss(student, taught.probs[batch], taught.labels[batch], alphas[-1], settings)
+        gradient = model.gradient(loss)
+        factor, norm = clip_factor(gradient, settings)
+        _descend(model, gradient, factor, settings.lr, optimizer)
+        losses.append(loss.detach())
+        norms.append(norm)
+        clips.append(factor)
+    metrics = {"alpha": alphas, "entropy": entropies, "gradient_norm": norms, "distillation_loss": losses}
+    means = {name: float(torch.cat([value.reshape(-1) for value in values]).mean()) for name, values in metrics.items()}
+    return model.weights(), means | {"clipped": float(torch.stack([(f < 1).any() for f in clips]).float().mean())}
+
+
+@torch.no_grad()
+def _descend(model: FlatModel, gradient: Tensor, factor: Tensor, lr: float,
+             optimizer: torch.optim.Optimizer | None) -> None:
+    if optimizer is None:
+        model.params.addcmul_(gradient, factor, value=-lr)
+    else:
+        model.params.grad = gradient * factor
+        optimizer.step()
+        model.params.grad = None
+
+
+def pool_batches(count: int, settings: Distillation, rng_key: tuple[int, int]) -> list[Tensor]:
+    """Return Q index batches over U: shuffled passes, a new order for each pass and round."""
+    rng = stream(rng_key[0], "distillation", rng_key[1])
+    batches: list[Tensor] = []
+    while len(batches) < settings.steps:
+        batches += torch.split(torch.from_numpy(rng.permutation(count)), min(settings.batch_size, count))
+    return batches[: settings.steps]

@@ -1,0 +1,124 @@
+"""One run: Algorithm 1 replayed over a schedule that was drawn beforehand. Start reading at `run`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fedecho import methods, provenance
+from fedecho.clock import Clock
+from fedecho.config import RunConfig
+from fedecho.flat import Weights
+from fedecho.local import Update, sgd
+from fedecho.methods import Method, Server
+from fedecho.records import Journal, Record, Row, new_record
+from fedecho.schedule import Job, Round
+from fedecho.task import Task, evaluate, prepare
+
+Version = tuple[Weights, Tensor | None]
+"""A model version as it was sent out: x_s, and what the method broadcast with it."""
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Run with one torch thread: sums split over threads would differ from machine to machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@one_thread()
+def run(
+    config: RunConfig,
+    *,
+    on_row: Callable[[Row], None] = lambda row: None,
+    progress: Callable[[Iterable[Round]], Iterable[Round]] = iter,
+    device: str = "cpu",
+    data_root: Path | None = None,
+) -> Record:
+    """Train one model as `config` says and return its record: on one machine, a pure function of `config`.
+
+    `on_row` sees every evaluation as it is made; `progress` may wrap the rounds in a bar. Raises `InputError` before any
+    training; a run whose numbers stop being finite ends early with the status `diverged`.
+    """
+    task, clock = prepare(config, torch.device(device), data_root), Clock()
+    method = methods.build(config.method, server_of(task, config, clock))
+
+    x = task.model.weights()  # x_0
+    state = method.init(x, config.protocol.clients)
+    checkpoints, journal, rows = Checkpoints(task.plan.uses_of_version()), Journal(), []
+    for rnd in progress(task.plan.rounds):
+        checkpoints.keep(rnd.index, (x, method.broadcast(state)))
+        accepted = 0
+        for job in rnd.arrivals:
+            with clock("local"):  # the client returns Delta_i = x_i - x_s
+                update = work(task, config, method, state, rnd, job, checkpoints.take(job.base_version))
+            if update.finite():  # else reject the upload, and its logits with it
+                state = method.receive(state, update)  # FedEcho: the logits of x_s + Delta_i on U enter the bank
+                accepted += 1
+        if accepted:
+            with clock("aggregation"):
+                state, x = method.close_round(state, x)  # x_t + eta * mean Delta, then Q distillation steps
+        if not accepted or not x.finite():
+            break
+        journal.observe(rnd, len(rnd.arrivals) - accepted, method.metrics(state))
+        if is_due(rnd, config):
+            with clock("evaluation"):
+                scores = evaluate(task, method.evaluated(state, x))
+            rows.append(journal.row(rnd, config.protocol.buffer_size, scores))
+            on_row(rows[-1])
+    done = bool(rows) and rows[-1]["round"] == config.protocol.rounds
+    return new_record(config, "done" if done else "diverged", rows, task.facts, clock, provenance.collect(device))
+
+
+def server_of(task: Task, config: RunConfig, clock: Clock) -> Server:
+    """Return what the server-side of a method may use."""
+    return Server(task.model, task.pool, task.plan, config.local, config.seed, clock=clock)
+
+
+def work(task: Task, config: RunConfig, method: Method[Any], state: Any, rnd: Round, job: Job,
+         sent: Version) -> Update:
+    """Do one client's job from the version it was sent, and return its upload."""
+    start, extra = sent
+    correction = method.correction(state, job.client, extra)
+    key = (config.seed, job.client, job.number)
+    model, steps = sgd(task.model, start, task.clients[job.client], config.local, key, correction, method.proximal)
+    delta = model.params - start.params
+    return Update(job.client, job.base_version, rnd.index, job.arrived_at, start, delta, model.buffers, steps, correction)
+
+
+def is_due(rnd: Round, config: RunConfig) -> bool:
+    """Tell whether the model is evaluated after this round."""
+    return (rnd.index + 1) % config.evaluation.every == 0 or rnd.index + 1 == config.protocol.rounds
+
+
+class Checkpoints:
+    """The versions that jobs in flight started from, and no others."""
+
+    def __init__(self, uses: Counter[int]) -> None:
+        """Take the number of arrivals that will start from each version."""
+        self._uses = Counter(uses)
+        self._versions: dict[int, Version] = {}
+
+    def __len__(self) -> int:
+        """Return how many versions are held."""
+        return len(self._versions)
+
+    def keep(self, number: int, version: Version) -> None:
+        """Hold a version if any job will arrive from it."""
+        if self._uses[number]:
+            self._versions[number] = version
+
+    def take(self, number: int) -> Version:
+        """Return a version for one arrival, and let go of it after the last."""
+        self._uses[number] -= 1
+        return self._versions[number] if self._uses[number] else self._versions.pop(number)

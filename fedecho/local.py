@@ -1,0 +1,108 @@
+"""Local SGD of one client: from the version it was sent to the update it returns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fedecho.augment import crop_and_flip
+from fedecho.config import Local
+from fedecho.flat import FlatModel, Weights
+from fedecho.rng import stream
+
+
+@dataclass(frozen=True, eq=False)
+class Update:
+    """What a client sends back; the server still holds the version it started from."""
+
+    client: int
+    base_version: int
+    """s: the version it started from."""
+    round: int
+    """t: the server round in whose buffer it arrives."""
+    arrived_at: float
+    """Virtual seconds."""
+    start: Weights
+    """x_s, shared with the checkpoint, not a copy."""
+    delta: Tensor
+    """Delta_i = x_i - x_s `[P]`."""
+    buffers: Tensor
+    """The client's own BatchNorm statistics `[B]`: a difference alone cannot rebuild them."""
+    steps: int
+    """K: SGD steps taken."""
+    correction: Tensor | None = None
+    """What was added to each of its gradients `[P]` (FedAC)."""
+
+    @property
+    def staleness(self) -> int:
+        """tau = t - s, in rounds."""
+        return self.round - self.base_version
+
+    @property
+    def model(self) -> Weights:
+        """The client's model x_s + Delta_i with its own statistics."""
+        return Weights(self.start.params + self.delta, self.buffers)
+
+    def finite(self) -> bool:
+        """Tell whether the upload can be used at all."""
+        return Weights(self.delta, self.buffers).finite()
+
+
+@dataclass(frozen=True, eq=False)
+class ClientData:
+    """One client's images `[n, channels, height, width]`, labels `[n]`, and the value that pads a crop `[channels]`."""
+
+    images: Tensor
+    labels: Tensor
+    padding: Tensor
+
+
+def batches(count: int, local: Local, rng_key: tuple[int, int, int]) -> Iterator[Tensor]:
+    """Yield index batches: E epochs, each freshly shuffled, the last partial batch kept.
+
+    `rng_key` = (seed, client, job) names the stream, so methods that are compared see the same order.
+    """
+    rng = stream(rng_key[0], "batches", *rng_key[1:])
+    for _ in range(local.epochs):
+        yield from torch.split(torch.from_numpy(rng.permutation(count)), local.batch_size)
+
+
+def sgd(model: FlatModel, start: Weights, data: ClientData, local: Local, rng_key: tuple[int, int, int],
+        correction: Tensor | None = None, proximal: float = 0.0) -> tuple[Weights, int]:
+    """Return the model after local SGD from `start`, and the number of steps K.
+
+    x <- x - eta_l * (grad F_i(x; batch) + wd * x + correction + proximal * (x - x_s)); momentum 0, constant rate.
+    `correction` `[P]` is a control variate (FedAC) and `proximal` FedAsync's rho; both are absent by default.
+    """
+    model.load(start)
+    model.module.train()
+    augmentation = stream(rng_key[0], "augmentation", *rng_key[1:]) if local.augment else None
+    steps = 0
+    for batch in batches(len(data.labels), local, rng_key):
+        images, labels = data.images[batch], data.labels[batch]
+        if augmentation is not None:
+            images = crop_and_flip(images, data.padding, augmentation)
+        step(model, F.cross_entropy(model.logits(images), labels), local, start, correction, proximal)
+        steps += 1
+    return model.weights(), steps
+
+
+@torch.no_grad()
+def _descend(model: FlatModel, gradient: Tensor, local: Local) -> None:
+    # wd * x enters as a decay factor: one pass over x fewer than adding it to the gradient.
+    model.params.mul_(1 - local.lr * local.weight_decay).sub_(gradient, alpha=local.lr)
+
+
+def step(model: FlatModel, loss: Tensor, local: Local, start: Weights, correction: Tensor | None,
+         proximal: float) -> None:
+    """Take one SGD step on `loss` in place."""
+    gradient = model.gradient(loss)
+    if correction is not None:
+        gradient += correction
+    if proximal:
+        gradient += proximal * (model.params - start.params)
+    _descend(model, gradient, local)

@@ -1,0 +1,45 @@
+"""The moving average of the server's models: the control that tells damping of oscillation from anything cleverer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from fedecho.flat import Weights
+from fedecho.local import Update
+from fedecho.methods.base import STATES, Method
+
+
+@dataclass(frozen=True, eq=False)
+class Averaged:
+    """The inner method's state and the average of the models so far."""
+
+    inner: Any
+    average: Weights
+
+
+STATES.add(Averaged)
+
+
+def averaged(inner: Method[Any], decay: float) -> Method[Averaged]:
+    """Score a_t = decay * a_{t-1} + (1 - decay) * x_t instead of x_t; clients are sent x_t as before, and a_0 = x_0."""
+
+    def init(x0: Weights, clients: int) -> Averaged:
+        return Averaged(inner.init(x0, clients), x0)
+
+    def receive(state: Averaged, update: Update) -> Averaged:
+        return replace(state, inner=inner.receive(state.inner, update))
+
+    def close_round(state: Averaged, x: Weights) -> tuple[Averaged, Weights]:
+        inner_state, x = inner.close_round(state.inner, x)
+        mixed = (decay * a + (1 - decay) * b for a, b in zip(state.average, x, strict=True))
+        return Averaged(inner_state, Weights(*mixed)), x
+
+    return Method(
+        init, receive, close_round,
+        broadcast=lambda state: inner.broadcast(state.inner),
+        correction=lambda state, client, sent: inner.correction(state.inner, client, sent),
+        evaluated=lambda state, x: state.average,
+        metrics=lambda state: inner.metrics(state.inner),
+        proximal=inner.proximal,
+    )

@@ -1,0 +1,78 @@
+"""The models: a small strided CNN for the laptop profile and the CIFAR ResNet-18 of the paper's protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from fedecho.config import require
+from fedecho.rng import torch_seed
+
+
+def cnn(shape: tuple[int, int, int], classes: int) -> nn.Module:
+    """Return the small CNN for images `[batch, *shape]`: 10,362 parameters at 1x28x28 and 10 classes, no norm layers.
+
+    The stem trades resolution for channels (space-to-depth by 2), so that the first convolution works on 14x14.
+    """
+    return _strided_cnn(shape, classes, lambda channels: nn.Identity())
+
+
+def cnn_batchnorm(shape: tuple[int, int, int], classes: int) -> nn.Module:
+    """Return `cnn` with BatchNorm after each convolution: the smallest model whose buffers must travel."""
+    return _strided_cnn(shape, classes, nn.BatchNorm2d)
+
+
+def _strided_cnn(shape: tuple[int, int, int], classes: int, norm: Callable[[int], nn.Module]) -> nn.Module:
+    channels, height, width = shape
+    # Two stride-2 convolutions with padding 1 each halve the size, rounding up.
+    out_height, out_width = (-(-height // 2) + 3) // 4, (-(-width // 2) + 3) // 4
+    return nn.Sequential(
+        nn.PixelUnshuffle(2),
+        nn.Conv2d(4 * channels, 16, 3, stride=2, padding=1), norm(16), nn.ReLU(),
+        nn.Conv2d(16, 32, 3, stride=2, padding=1), norm(32), nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(32 * out_height * out_width, classes),
+    )  # fmt: skip
+
+
+def resnet18(shape: tuple[int, int, int], classes: int) -> nn.Module:
+    """Return torchvision's ResNet-18 with the CIFAR stem (3x3, stride 1, no pooling) and BatchNorm.
+
+    11,173,962 parameters at 10 classes, the size of the model in the official FADAS code.
+    """
+    return _cifar_resnet18(shape, classes, nn.BatchNorm2d)
+
+
+def resnet18_groupnorm(shape: tuple[int, int, int], classes: int) -> nn.Module:
+    """Return `resnet18` with GroupNorm (32 groups) instead of BatchNorm: the control without travelling statistics."""
+    return _cifar_resnet18(shape, classes, lambda channels: nn.GroupNorm(32, channels))
+
+
+def _cifar_resnet18(shape: tuple[int, int, int], classes: int, norm: Callable[[int], nn.Module]) -> nn.Module:
+    from fedecho.torchvision_compat import torchvision
+
+    model: nn.Module = torchvision().models.resnet18(num_classes=classes, norm_layer=norm)
+    model.conv1 = nn.Conv2d(shape[0], 64, 3, padding=1, bias=False)
+    model.maxpool = nn.Identity()
+    return model
+
+
+MODELS: dict[str, Callable[[tuple[int, int, int], int], nn.Module]] = {
+    "cnn": cnn,
+    "cnn-batchnorm": cnn_batchnorm,
+    "resnet18": resnet18,
+    "resnet18-groupnorm": resnet18_groupnorm,
+}
+
+
+def build(name: str, shape: tuple[int, int, int], classes: int, seed: int) -> nn.Module:
+    """Return the model `name` for images `[channels, height, width]`, initialised from the stream of `seed`.
+
+    The global generator of torch is left as it was. Raises `InputError` for an unknown name.
+    """
+    require(name in MODELS, "model", name, f"choose one of {', '.join(MODELS)}")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(torch_seed(seed, "initial-weights"))
+        return MODELS[name](shape, classes)

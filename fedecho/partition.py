@@ -1,0 +1,81 @@
+"""Who holds which images: Dirichlet over clients per class, label-speed correlated, or iid."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedecho.config import Partition, require
+from fedecho.delays import SLOW
+from fedecho.errors import InputError
+from fedecho.rng import stream
+
+Indices = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Shards:
+    """The images of every client, as indices into the training split."""
+
+    clients: tuple[Indices, ...]
+    straggler_classes: tuple[int, ...]
+    """The classes that slow clients own; empty in the ordinary setting."""
+    redraws: int
+    """Draws rejected because some client had fewer than `min_size` images."""
+
+
+def divide(labels: Indices, partition: Partition, speed_class: tuple[int, ...], seed: int) -> Shards:
+    """Divide the images with `labels` `[images]` among the clients.
+
+    Per class c the shares are p ~ Dir(alpha * 1_N) over clients and the class's images are cut at the cumulative shares
+    (the official FADAS rule). Raises `InputError` when no draw gives every client `min_size` images.
+    """
+    clients = len(speed_class)
+    require(len(labels) >= clients * partition.min_size, "min_size", partition.min_size,
+            f"{len(labels)} images cannot give {clients} clients that many each")
+    if partition.kind == "iid":
+        order = stream(seed, "partition").permutation(len(labels))
+        return Shards(tuple(np.sort(part) for part in np.array_split(order, clients)), (), 0)
+    slow = np.flatnonzero(np.asarray(speed_class) == SLOW)
+    owned = _straggler_classes(labels, partition, seed)
+    for redraw in range(partition.max_redraws):
+        rng = stream(seed, "partition", redraw)
+        shards = _draw(labels, partition, clients, slow, owned, rng)
+        if min(map(len, shards)) >= partition.min_size:
+            return Shards(shards, owned, redraw)
+    raise InputError("alpha", partition.alpha, f"no draw of {partition.max_redraws} gave every client "
+                     f"{partition.min_size} images; raise alpha or lower min_size")
+
+
+def _straggler_classes(labels: Indices, partition: Partition, seed: int) -> tuple[int, ...]:
+    """Draw the classes by seed, so that no class's own difficulty decides the comparison."""
+    classes = np.unique(labels)
+    require(partition.straggler_classes < len(classes), "straggler_classes", partition.straggler_classes,
+            f"the data has {len(classes)} classes and the other clients need one")
+    drawn = stream(seed, "straggler-classes").choice(classes, partition.straggler_classes, replace=False)
+    return tuple(sorted(map(int, drawn)))
+
+
+def _draw(labels: Indices, partition: Partition, clients: int, slow: Indices, owned: tuple[int, ...],
+          rng: np.random.Generator) -> tuple[Indices, ...]:
+    parts: list[list[Indices]] = [[] for _ in range(clients)]
+    everyone = np.arange(clients)
+    for label in np.unique(labels):
+        images = np.flatnonzero(labels == label)
+        reserved = round(partition.straggler_share * len(images)) if label in owned else 0
+        _deal(images[:reserved], slow, partition.alpha, rng, parts)
+        _deal(images[reserved:], everyone, partition.alpha, rng, parts)
+    return tuple(np.sort(np.concatenate(part)) for part in parts)
+
+
+def _deal(images: Indices, receivers: Indices, alpha: float, rng: np.random.Generator,
+          parts: list[list[Indices]]) -> None:
+    """Cut `images` at the cumulative shares of one Dirichlet draw over `receivers`."""
+    if len(receivers) == 0:
+        return
+    shares = rng.dirichlet(np.full(len(receivers), alpha))
+    cuts = np.round(np.cumsum(shares)[:-1] * len(images)).astype(int)
+    for receiver, part in zip(receivers, np.split(images, cuts), strict=True):
+        parts[receiver].append(part)

@@ -1,0 +1,210 @@
+"""Named settings: the three profiles, the methods as compared, and one function per table: profile -> cells."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.stats import qmc
+
+from fedecho.config import (
+    Data,
+    Delays,
+    Evaluation,
+    Local,
+    MethodConfig,
+    Partition,
+    Protocol,
+    RunConfig,
+    override,
+    require,
+)
+from fedecho.distill import Distillation
+from fedecho.methods import CA2FL, FADAS, FedAC, FedAsync, FedAvg, FedBuff, FedEcho, method_class
+from fedecho.rng import stream
+from fedecho.schedule import sequential, synchronous
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A scale at which every experiment can be run."""
+
+    name: str
+    data: Data
+    model: str
+    protocol: Protocol
+    local: Local
+    distill: Distillation
+    seeds: tuple[int, ...]
+    speed_counts: tuple[int, int, int]
+    """Fast, medium and slow clients where stragglers own classes, so that seeds differ in data and not in kind."""
+    min_size: int = 10
+
+
+PROFILES = {
+    "smoke": Profile(
+        "smoke", Data(train_size=2000, pool_size=200), "cnn", Protocol(20, 10, 2, 20), Local(epochs=1),
+        Distillation(steps=3, batch_size=50), (0, 1), (10, 6, 4), min_size=5,
+    ),
+    "laptop": Profile(
+        "laptop", Data(), "cnn", Protocol(50, 25, 5, 300), Local(), Distillation(steps=10, batch_size=100),
+        (0, 1, 2, 3, 4), (25, 16, 9),
+    ),
+    "paper": Profile(
+        "paper", Data("cifar10", pool="cifar100", pool_size=5000), "resnet18", Protocol(50, 25, 5, 500),
+        Local(augment=True), Distillation(steps=20, batch_size=128), (0, 1, 2), (25, 16, 9),
+    ),
+}  # fmt: skip
+
+
+def profile(name: str) -> Profile:
+    """Return a profile by name; raise `InputError` naming the known ones otherwise."""
+    require(name in PROFILES, "profile", name, f"choose one of {', '.join(PROFILES)}")
+    return PROFILES[name]
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A column of the comparison: a method, the box its hyper-parameters are searched in, and how it is scheduled."""
+
+    label: str
+    method: MethodConfig
+    box: dict[str, tuple[float, float]]
+    """Dotted field of `RunConfig` -> (lowest, highest), searched on a log scale."""
+    protocol: Callable[[Protocol], Protocol] = lambda protocol: protocol
+
+
+_LOCAL = {"local.lr": (0.01, 0.5)}
+_ADAM = {"method.server_lr": (3e-4, 3e-2)}
+_ALL = (
+    Contender("FedAvg (sync)", FedAvg(), _LOCAL, synchronous),
+    Contender("FedAsync", FedAsync(), _LOCAL | {"method.mixing": (0.03, 1.0)}, sequential),
+    Contender("FedBuff", FedBuff(), _LOCAL),
+    Contender("FedBuff + EMA", FedBuff(ema=0.95), _LOCAL),
+    Contender("FedBuff (tuned eta)", FedBuff(), _LOCAL | {"method.server_lr": (0.1, 2.0)}),
+    Contender("CA2FL", CA2FL(), _LOCAL),
+    Contender("FedAC-public", FedAC(), _LOCAL | _ADAM),
+    Contender("FADAS", FADAS(), _LOCAL | _ADAM),
+    Contender("FADAS-da", FADAS(delay_adaptive=True), _LOCAL | _ADAM),
+    Contender("FedEcho", FedEcho(), _LOCAL | {"method.distill.lr": (0.003, 0.3)}),
+)
+CONTENDERS = {contender.label: contender for contender in _ALL}
+REFERENCE = "FedEcho"
+
+TUNED: dict[str, dict[str, float]] = {}
+"""The values that `02_tuning` chose, by contender; made from the records in paper/records/tuning."""
+
+
+def base(name: str, contender: Contender, seed: int) -> RunConfig:
+    """Return a contender's run at a profile's scale: Dir(0.1), large delays, untuned defaults."""
+    scale = profile(name)
+    method = contender.method
+    if isinstance(method, FedEcho):
+        method = dataclasses.replace(method, distill=scale.distill)
+    protocol = contender.protocol(scale.protocol)
+    # The same number of arrivals between evaluations, however many of them make a round.
+    every = Evaluation().every * scale.protocol.buffer_size // protocol.buffer_size
+    return RunConfig(
+        method, seed, scale.data, Partition(min_size=scale.min_size), protocol, Delays(), scale.model, scale.local,
+        Evaluation(every=every),
+    )  # fmt: skip
+
+
+def tuned(config: RunConfig, label: str) -> RunConfig:
+    """Return `config` with the contender's tuned values."""
+    for path, value in TUNED.get(label, {}).items():
+        config = override(config, path, value)
+    return config
+
+
+def single(method: str, name: str, seed: int) -> RunConfig:
+    """Return the run behind `fedecho run`: the contender that uses the method's plain form, tuned."""
+    cls = method_class(method)
+    contender = next(c for c in CONTENDERS.values() if type(c.method) is cls)
+    return tuned(base(name, contender, seed), contender.label)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of a table and where it belongs in it."""
+
+    method: str
+    setting: str
+    delay: str
+    config: RunConfig
+
+
+SETTINGS: dict[str, dict[str, Any]] = {
+    "Dir(0.1)": {"alpha": 0.1},
+    "Dir(0.3)": {"alpha": 0.3},
+    "Dir(0.1), stragglers own 2 classes": {"alpha": 0.1, "straggler_classes": 2},
+}
+OWNERS = "Dir(0.1), stragglers own 2 classes"
+DELAYS = ("mild", "large")
+
+
+def placed(config: RunConfig, scale: Profile, setting: str, delay: str) -> RunConfig:
+    """Return `config` in a setting of heterogeneity and delay."""
+    fields = SETTINGS[setting]
+    counts = scale.speed_counts if fields.get("straggler_classes") else None
+    return dataclasses.replace(
+        config,
+        partition=dataclasses.replace(config.partition, **fields),
+        delays=Delays(delay, speed_counts=counts),  # type: ignore[arg-type]
+    )
+
+
+def vision_table(name: str) -> list[Cell]:
+    """Return the runs of the main table: ten methods x three partitions x two delays x the profile's seeds."""
+    scale = profile(name)
+    return [
+        Cell(label, setting, delay, placed(tuned(base(name, contender, seed), label), scale, setting, delay))
+        for seed in scale.seeds
+        for setting in SETTINGS
+        for delay in DELAYS
+        for label, contender in CONTENDERS.items()
+    ]
+
+
+TUNING_SEEDS = {"smoke": (1000,), "laptop": (1000, 1001), "paper": (1000,)}
+"""Seeds that no table reports."""
+TUNING_TRIALS = {"smoke": 2, "laptop": 8, "paper": 8}
+"""Trials per method: the same for all, whatever the number of its hyper-parameters."""
+TUNING_SETTING = ("Dir(0.1)", "large")
+
+
+def trials(contender: Contender, count: int) -> list[dict[str, float]]:
+    """Return `count` points in the contender's box, to 3 digits: a centred Latin hypercube on the log scale.
+
+    With one hyper-parameter this is a plain geometric grid; with two, each of them still takes `count` distinct values.
+    """
+    lowest, highest = np.log(np.array(list(contender.box.values()))).T
+    cube = qmc.LatinHypercube(len(contender.box), scramble=False, optimization="random-cd", rng=stream(0, "tuning"))
+    points = np.exp(qmc.scale(cube.random(count), lowest, highest))
+    return [{path: float(f"{v:.3g}") for path, v in zip(contender.box, point, strict=True)} for point in points]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One run of the tuning: which contender, with which values."""
+
+    method: str
+    values: dict[str, float]
+    config: RunConfig
+
+
+def tuning(name: str) -> list[Trial]:
+    """Return every trial: each contender's box, on the validation split, in one setting, on seeds not reported."""
+    scale, out = profile(name), []
+    for seed in TUNING_SEEDS[name]:
+        for label, contender in CONTENDERS.items():
+            for values in trials(contender, TUNING_TRIALS[name]):
+                config = placed(base(name, contender, seed), scale, *TUNING_SETTING)
+                config = override(config, "evaluation.split", "validation")
+                for path, value in values.items():
+                    config = override(config, path, value)
+                out.append(Trial(label, values, config))
+    return out

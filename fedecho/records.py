@@ -1,0 +1,155 @@
+"""A record is one run: its config, its rows, and what is needed to believe them; one JSON file, written atomically."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from fedecho.clock import Clock
+from fedecho.config import NUMERICS_VERSION, RunConfig, config_hash, from_dict, require, to_dict
+from fedecho.errors import InputError
+from fedecho.schedule import Round
+
+Row = dict[str, Any]
+_SCORED = 5
+_DIGITS = 6
+
+
+@dataclass(frozen=True)
+class Record:
+    """The outcome of `experiment.run(config)`; `rows` and `facts` are a pure function of the config."""
+
+    config: dict[str, Any]
+    hash: str
+    seed: int
+    status: Literal["done", "diverged"]
+    rows: list[Row]
+    """One per evaluation: round, virtual_time (virtual seconds), arrivals, accuracy, loss (nats), per_class (accuracies),
+    tau_mean and tau_max (rounds, since the last row), rejected (uploads), and what the method reports."""
+    facts: dict[str, Any]
+    """The schedule's statistics, the partition's sizes, the data's digest."""
+    seconds: dict[str, float]
+    """Wall-clock seconds by phase."""
+    provenance: dict[str, Any]
+    numerics_version: int = NUMERICS_VERSION
+
+    @property
+    def score(self) -> float | None:
+        """Mean accuracy of the last 5 evaluations, in [0, 1]; none for a run that diverged."""
+        return self.mean_of_last("accuracy")
+
+    def mean_of_last(self, column: str) -> float | None:
+        """Return the mean of a column over the last 5 evaluations; none for a run that diverged."""
+        if self.status == "diverged":
+            return None
+        return float(np.mean([row[column] for row in self.rows[-_SCORED:]]))
+
+    def class_score(self, classes: Iterable[int]) -> float | None:
+        """Return the mean accuracy on `classes` over the last 5 evaluations; none without classes or when diverged."""
+        chosen = list(classes)
+        if self.status == "diverged" or not chosen:
+            return None
+        return float(np.mean([np.asarray(row["per_class"])[chosen] for row in self.rows[-_SCORED:]]))
+
+    def run_config(self) -> RunConfig:
+        """Rebuild the config."""
+        return from_dict(RunConfig, self.config)
+
+
+@dataclass
+class Journal:
+    """Collects what happens between two evaluations into one row."""
+
+    taus: list[int] = field(default_factory=list)
+    rejected: int = 0
+    metrics: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+
+    def observe(self, rnd: Round, rejected: int, metrics: dict[str, float]) -> None:
+        """Note one closed round."""
+        self.taus += rnd.staleness
+        self.rejected += rejected
+        for name, value in metrics.items():
+            self.metrics[name].append(value)
+
+    def row(self, rnd: Round, buffer_size: int, scores: dict[str, Any]) -> Row:
+        """Return the row of an evaluation after `rnd`, and begin the next one."""
+        out = {
+            "round": rnd.index + 1,
+            "virtual_time": rnd.closed_at,
+            "arrivals": (rnd.index + 1) * buffer_size,
+            **scores,
+            "tau_mean": float(np.mean(self.taus)),
+            "tau_max": max(self.taus),
+            "rejected": self.rejected,
+            **{name: float(np.mean(values)) for name, values in self.metrics.items()},
+        }
+        self.taus, self.rejected, self.metrics = [], 0, defaultdict(list)
+        return {name: rounded(value) for name, value in out.items()}
+
+
+def rounded(value: Any) -> Any:
+    """Round floats, also inside lists, to 6 decimals; a number that is not finite becomes none."""
+    if isinstance(value, list):
+        return [rounded(v) for v in value]
+    if isinstance(value, float):
+        return round(value, _DIGITS) if np.isfinite(value) else None
+    return value
+
+
+def new_record(config: RunConfig, status: Literal["done", "diverged"], rows: list[Row], facts: dict[str, Any],
+               clock: Clock, provenance: dict[str, Any]) -> Record:
+    """Assemble the record of a finished run."""
+    facts = {name: rounded(value) for name, value in facts.items()}
+    return Record(to_dict(config), config_hash(config), config.seed, status, rows, facts, clock.phases(), provenance)
+
+
+def record_path(folder: Path, config: RunConfig) -> Path:
+    """Return the file of a run's record in `folder`."""
+    return folder / f"{config.method.name}-{config_hash(config)}.json"
+
+
+def save(record: Record, path: Path) -> None:
+    """Write a record so that a reader sees all of it or nothing; one row a line, no NaN or infinity."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(f".{os.getpid()}.partial")
+    partial.write_text(dumps(record))
+    partial.replace(path)
+
+
+def dumps(record: Record) -> str:
+    """Return a record as JSON text."""
+    values = asdict(record)
+    rows = ",\n  ".join(json.dumps(row, allow_nan=False) for row in values.pop("rows"))
+    head = json.dumps(values, indent=1, allow_nan=False).removesuffix("\n}")
+    return f'{head},\n "rows": [\n  {rows}\n ]\n}}\n'
+
+
+def load(path: Path) -> Record:
+    """Read a record; raises `InputError` for a file that is not one."""
+    try:
+        return Record(**json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError("record", str(path), f"it cannot be read ({type(error).__name__}); delete it to run again"
+                         ) from None
+
+
+def find(folder: Path, config: RunConfig) -> Record | None:
+    """Return the record of `config` in `folder` if there is one of the present numerics."""
+    path = record_path(folder, config)
+    return load(path) if path.is_file() else None
+
+
+def all_in(folder: Path) -> Iterator[Record]:
+    """Yield the records of the present numerics in `folder`, by file name."""
+    require(folder.is_dir(), "records", str(folder), "no such folder; run `fedecho sweep` first")
+    for path in sorted(folder.glob("*.json")):
+        record = load(path)
+        if record.numerics_version == NUMERICS_VERSION:
+            yield record

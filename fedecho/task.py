@@ -1,0 +1,120 @@
+"""What a run works on: every client's images on the device, the pool U, the held-out images, the model, the schedule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fedecho import data as datasets
+from fedecho import models, partition, schedule
+from fedecho.config import RunConfig, require
+from fedecho.distill import predict
+from fedecho.flat import FlatModel, Weights
+from fedecho.local import ClientData
+from fedecho.schedule import Schedule
+
+_MOMENTS = {
+    "fashion-mnist": ((0.2860,), (0.3530,)),
+    "cifar10": ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),
+    "cifar100": ((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)),
+}
+_INFERENCE_BATCH = 200
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """A run before its first round."""
+
+    clients: tuple[ClientData, ...]
+    pool: Tensor
+    """U `[pool, channels, height, width]`."""
+    held_out: ClientData
+    """The images that the server's model is scored on."""
+    model: FlatModel
+    plan: Schedule
+    facts: dict[str, Any]
+    """For the record: statistics of the schedule, sizes of the shards, digest of the data."""
+
+
+def prepare(config: RunConfig, device: torch.device, root: Path | None = None) -> Task:
+    """Load the data, divide it, draw the schedule and initialise the model; raises `InputError` before any training."""
+    splits = datasets.load(config.data.name, root)
+    if config.data.validation_size and splits.validation is None:
+        splits = datasets.carve(splits, validation=config.data.validation_size, pool=0)
+    train, scored = splits.train, _scored_split(splits, config)
+    count = config.data.train_size or len(train.images)
+    require(count <= len(train.images), "train_size", count, f"{splits.name} has {len(train.images)} client images")
+    plan = schedule.draw(config.protocol, config.delays, config.seed)
+    assert train.labels is not None and scored.labels is not None
+    labels = train.labels[:count]
+    shards = partition.divide(labels, config.partition, plan.speed_class, config.seed)
+    normalise = _normaliser(config.data.name, device)
+    images, padding = normalise(train.images[:count]), normalise(np.zeros((1, 1, 1, train.images.shape[-1]), np.uint8))
+    targets = torch.from_numpy(labels.copy()).to(device)
+    shape = (images.shape[1], images.shape[2], images.shape[3])
+    return Task(
+        clients=tuple(ClientData(images[shard], targets[shard], padding.flatten()) for shard in shards.clients),
+        pool=normalise(_pool_images(splits, config, root)),
+        held_out=ClientData(normalise(scored.images), torch.from_numpy(scored.labels.copy()).to(device),
+                            padding.flatten()),
+        model=FlatModel(models.build(config.model, shape, len(splits.classes), config.seed)).to(device),
+        plan=plan,
+        facts={**plan.statistics(), **_shard_facts(shards), "data_digest": splits.digest,
+               "classes": list(splits.classes)},
+    )
+
+
+def _scored_split(splits: datasets.Splits, config: RunConfig) -> datasets.Images:
+    split = splits.test if config.evaluation.split == "test" else splits.validation
+    require(split is not None, "split", config.evaluation.split,
+            f"{splits.name} has no validation split of its own; set data.validation_size")
+    assert split is not None
+    return split
+
+
+def _pool_images(splits: datasets.Splits, config: RunConfig, root: Path | None) -> NDArray[np.uint8]:
+    """Return the first |U| images of the pool in canonical order."""
+    source = splits.pool if config.data.pool == "held-out" else datasets.load_unlabeled(config.data.pool, root)
+    require(source is not None, "pool", config.data.pool, f"{splits.name} has no held-out pool; name another data set")
+    assert source is not None
+    size = config.data.pool_size
+    require(size <= len(source.images), "pool_size", size, f"the pool has {len(source.images)} images")
+    require(source.images.shape[1:] == splits.train.images.shape[1:], "pool", config.data.pool,
+            f"its images are {source.images.shape[1:]}, those of {splits.name} {splits.train.images.shape[1:]}")
+    return source.images[:size]
+
+
+def _normaliser(name: str, device: torch.device) -> Callable[[NDArray[np.uint8]], Tensor]:
+    mean, std = (torch.tensor(moments).view(1, -1, 1, 1) for moments in _MOMENTS[name])
+
+    def normalise(images: NDArray[np.uint8]) -> Tensor:
+        scaled = torch.from_numpy(images.copy()).permute(0, 3, 1, 2).float() / 255
+        return ((scaled - mean) / std).contiguous().to(device)
+
+    return normalise
+
+
+def _shard_facts(shards: partition.Shards) -> dict[str, Any]:
+    sizes = [len(shard) for shard in shards.clients]
+    return {"client_images_min": min(sizes), "client_images_median": float(np.median(sizes)),
+            "client_images_max": max(sizes), "partition_redraws": shards.redraws,
+            "straggler_classes": list(shards.straggler_classes)}
+
+
+def evaluate(task: Task, weights: Weights) -> dict[str, Any]:
+    """Return accuracy in [0, 1], loss in nats and per-class accuracies of one version on the held-out images."""
+    labels = task.held_out.labels
+    logits = predict(task.model, weights, task.held_out.images, _INFERENCE_BATCH)
+    correct = (logits.argmax(-1) == labels).double()
+    count = torch.bincount(labels, minlength=logits.shape[-1])
+    per_class = torch.bincount(labels, weights=correct, minlength=logits.shape[-1]) / count
+    return {"accuracy": float(correct.mean()), "loss": float(F.cross_entropy(logits, labels)),
+            "per_class": per_class.tolist()}

@@ -1,0 +1,57 @@
+"""The one place where the package imports torchvision, so that it also works beside a CPU-only torch.
+
+torchvision's wheels on PyPI link CUDA. Beside a CPU-only torch their extension does not load, nobody declares the
+operators `nms` and `qnms`, and `import torchvision` stops at "operator torchvision::nms does not exist", although
+data sets, transforms and models need neither. Declaring the missing schemas is enough for those.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import sys
+from types import ModuleType
+
+# The schemas of torchvision's own csrc/ops, so that nothing that inspects them can tell the difference.
+SCHEMAS = {
+    "nms": "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+    "qnms": "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+}
+
+# A Library withdraws its operators when it is garbage collected, so it lives as long as the module.
+_libraries: list[object] = []
+
+
+@functools.cache
+def torchvision() -> ModuleType:
+    """Return the module `torchvision`; raises ImportError where it is not installed.
+
+    Operators are declared only after a plain import has failed for want of them: where torchvision's extension loads
+    (a CUDA build), or was imported before, nothing is touched.
+    """
+    try:
+        return importlib.import_module("torchvision")
+    except RuntimeError as error:
+        if "operator torchvision::" not in str(error):
+            raise
+    _forget_half_imported()
+    declare_missing()
+    return importlib.import_module("torchvision")
+
+
+def declare_missing() -> list[str]:
+    """Declare those operators of `SCHEMAS` that do not exist yet and return their names."""
+    torch = importlib.import_module("torch")  # here, so that importing the data layer does not cost a second
+    missing = [name for name in SCHEMAS if not hasattr(torch.ops.torchvision, name)]
+    if missing:
+        # FRAGMENT and not DEF: a namespace admits one DEF, and somebody else's may hold the other operator already.
+        library = torch.library.Library("torchvision", "FRAGMENT")
+        for name in missing:
+            library.define(SCHEMAS[name])
+        _libraries.append(library)
+    return missing
+
+
+def _forget_half_imported() -> None:
+    for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
+        del sys.modules[name]

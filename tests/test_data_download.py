@@ -1,0 +1,230 @@
+"""Downloads resume, survive bad hosts and never leave an unchecked file; unpacking is safe and all or nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import tarfile
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from fedecho.data import archives, download
+from fedecho.data.archives import ARCHIVES, Archive
+from fedecho.errors import InputError
+
+CONTENT = bytes(range(256)) * 40
+MD5 = hashlib.md5(CONTENT).hexdigest()
+HALF = len(CONTENT) // 2
+
+
+class Host(BaseHTTPRequestHandler):
+    """Serves CONTENT in the manner that the path names and notes which Range was asked for."""
+
+    asked: list[tuple[str, str | None]]
+
+    def do_GET(self) -> None:
+        """Answer one request."""
+        manner, wanted = self.path.strip("/").split("/")[0], self.headers.get("Range")
+        self.asked.append((manner, wanted))
+        start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted else 0
+        if manner == "absent":
+            self.send_error(404)
+        elif manner == "ignores-range" or not start:
+            self.answer(200, bytes(len(CONTENT)) if manner == "wrong" else CONTENT, cut=manner == "dies")
+        elif start >= len(CONTENT):
+            self.send_error(416)
+        else:
+            self.answer(206, CONTENT[start:], f"bytes {start}-{len(CONTENT) - 1}/{len(CONTENT)}")
+
+    def answer(self, status: int, body: bytes, content_range: str | None = None, cut: bool = False) -> None:
+        """Send `body`, or only half of what the header promises."""
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        if content_range:
+            self.send_header("Content-Range", content_range)
+        self.end_headers()
+        self.wfile.write(body[:HALF] if cut else body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def host(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Run a server on this machine and yield its base URL."""
+    for variable in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setattr(Host, "asked", [], raising=False)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Host)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def get(host: str, target: Path, *manners: str) -> list[int]:
+    """Download from hosts of these manners in turn and return the byte counts that a progress bar would see."""
+    archive, seen = Archive("a.tar.gz", MD5, "a", ()), []
+    urls = [f"{host}/{manner}/a.tar.gz" for manner in manners]
+    download.download(archive, target, urls, lambda new, received, total: seen.append(received))
+    return seen
+
+
+def partial(target: Path) -> Path:
+    return target.with_name(target.name + ".partial")
+
+
+def test_a_whole_download_gets_its_final_name(host: str, tmp_path: Path) -> None:
+    target = tmp_path / "a.tar.gz"
+    seen = get(host, target, "plain")
+    assert target.read_bytes() == CONTENT and not partial(target).exists()
+    assert seen[0] == 0 and seen[-1] == len(CONTENT)
+
+
+def test_an_earlier_part_is_continued(host: str, tmp_path: Path) -> None:
+    target = tmp_path / "a.tar.gz"
+    partial(target).write_bytes(CONTENT[:1000])
+    seen = get(host, target, "plain")
+    assert target.read_bytes() == CONTENT
+    assert Host.asked == [("plain", "bytes=1000-")] and seen[0] == 1000
+
+
+def test_a_connection_that_dies_is_continued_at_the_next_host(host: str, tmp_path: Path) -> None:
+    target = tmp_path / "a.tar.gz"
+    get(host, target, "dies", "plain")
+    assert target.read_bytes() == CONTENT
+    assert Host.asked == [("dies", None), ("plain", f"bytes={HALF}-")]
+
+
+def test_a_connection_that_dies_keeps_its_part_for_the_next_call(host: str, tmp_path: Path) -> None:
+    target = tmp_path / "a.tar.gz"
+    with pytest.raises(InputError, match="connection lost"):
+        get(host, target, "dies")
+    assert partial(target).read_bytes() == CONTENT[:HALF] and not target.exists()
+
+
+def test_a_host_that_ignores_range_starts_anew(host: str, tmp_path: Path) -> None:
+    target = tmp_path / "a.tar.gz"
+    partial(target).write_bytes(CONTENT[:1000])
+    get(host, target, "ignores-range")
+    assert target.read_bytes() == CONTENT
+
+
+def test_wrong_bytes_leave_no_file_at_all(host: str, tmp_path: Path) -> None:
+    target = tmp_path / "a.tar.gz"
+    with pytest.raises(InputError, match="another md5"):
+        get(host, target, "wrong")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_after_wrong_bytes_the_next_host_starts_clean(host: str, tmp_path: Path) -> None:
+    target = tmp_path / "a.tar.gz"
+    get(host, target, "wrong", "plain")
+    assert target.read_bytes() == CONTENT and Host.asked[-1] == ("plain", None)
+
+
+@pytest.mark.parametrize("size", [1000, len(CONTENT), len(CONTENT) + 5])
+def test_a_spoilt_earlier_part_is_thrown_away_and_the_host_asked_again(host: str, tmp_path: Path, size: int) -> None:
+    target = tmp_path / "a.tar.gz"
+    partial(target).write_bytes(b"x" * size)
+    get(host, target, "plain")
+    assert target.read_bytes() == CONTENT
+    assert [wanted for _, wanted in Host.asked] == [f"bytes={size}-", None]
+
+
+def test_a_part_that_is_complete_already_is_taken(host: str, tmp_path: Path) -> None:
+    target = tmp_path / "a.tar.gz"
+    partial(target).write_bytes(CONTENT)
+    get(host, target, "plain")
+    assert target.read_bytes() == CONTENT and len(Host.asked) == 1
+
+
+def test_when_every_host_fails_one_line_says_where_to_put_the_file(host: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        get(host, tmp_path / "a.tar.gz", "absent", "wrong")
+    message = str(caught.value)
+    assert str(tmp_path / "a.tar.gz") in message and "absent" in message and "wrong" in message
+    assert "\n" not in message
+
+
+def tarball(folder: Path, members: dict[str, bytes]) -> Archive:
+    """Write an archive of these members into `folder` and return its description."""
+    path = folder / "toy.tar.gz"
+    with tarfile.open(path, "w:gz") as bundle:
+        for name, content in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            bundle.addfile(info, io.BytesIO(content))
+    return Archive("toy.tar.gz", hashlib.md5(path.read_bytes()).hexdigest(), "toy", ())
+
+
+def test_unpacking_gives_the_folder_and_leaves_no_scratch(tmp_path: Path) -> None:
+    assert archives.ensure_unpacked(tarball(tmp_path, {"toy/batch": b"1"}), tmp_path)
+    assert (tmp_path / "toy" / "batch").read_bytes() == b"1"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["toy", "toy.tar.gz"]
+
+
+def test_nothing_there_is_not_an_error(tmp_path: Path) -> None:
+    assert not archives.ensure_unpacked(ARCHIVES["cifar10"], tmp_path)
+
+
+def test_an_archive_with_another_md5_is_not_unpacked(tmp_path: Path) -> None:
+    archive = tarball(tmp_path, {"toy/batch": b"1"})
+    with (tmp_path / archive.file).open("ab") as file:
+        file.write(b"!")
+    with pytest.raises(InputError, match="md5"):
+        archives.ensure_unpacked(archive, tmp_path)
+    assert not (tmp_path / "toy").exists()
+
+
+@pytest.mark.parametrize("members", [{"toy/a": b"1", "../escaped": b"2"}, {"other/a": b"1"}])
+def test_an_archive_that_escapes_or_lacks_the_folder_leaves_nothing(tmp_path: Path, members: dict[str, bytes]) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    with pytest.raises(InputError):
+        archives.ensure_unpacked(tarball(root, members), root)
+    assert [path.name for path in root.iterdir()] == ["toy.tar.gz"]
+    assert [path.name for path in tmp_path.iterdir()] == ["root"]
+
+
+@pytest.mark.parametrize("progress", [False, True])
+def test_fetch_downloads_once_from_the_named_mirror_and_unpacks(
+    host: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, progress: bool
+) -> None:
+    if progress:
+        pytest.importorskip("tqdm")
+    made = tarball(tmp_path, {"toy/batch": b"1"})
+    content = (tmp_path / "toy.tar.gz").read_bytes()
+    monkeypatch.setitem(globals(), "CONTENT", content)
+    monkeypatch.setitem(ARCHIVES, "cifar10", made)
+    monkeypatch.setenv("FEDECHO_MIRROR", f"{host}/plain/")
+    root = tmp_path / "new" / "folder"
+    assert download.fetch("cifar10", root, progress=progress) == root / "toy"
+    assert (root / "toy" / "batch").read_bytes() == b"1"
+    download.fetch("cifar10", root, progress=progress)
+    assert Host.asked == [("plain", None)]
+
+
+def test_the_named_mirror_comes_first_and_must_be_http(monkeypatch: pytest.MonkeyPatch) -> None:
+    archive = ARCHIVES["cifar10"]
+    monkeypatch.delenv("FEDECHO_MIRROR", raising=False)
+    assert download.hosts(archive) == list(archive.urls)
+    monkeypatch.setenv("FEDECHO_MIRROR", "https://mirror.example/data/")
+    assert download.hosts(archive)[0] == "https://mirror.example/data/cifar-10-python.tar.gz"
+    monkeypatch.setenv("FEDECHO_MIRROR", "file:///etc")
+    with pytest.raises(InputError, match="FEDECHO_MIRROR"):
+        download.hosts(archive)
+
+
+@pytest.mark.parametrize(("name", "reason"), [("fashion-mnist", "comes with the package"), ("cifar", "choose one of")])
+def test_what_cannot_be_fetched_is_refused(tmp_path: Path, name: str, reason: str) -> None:
+    with pytest.raises(InputError, match=reason):
+        download.fetch(name, tmp_path)
+    assert list(tmp_path.iterdir()) == []
