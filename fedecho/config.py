@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 import types
 import typing
 from collections.abc import Mapping
@@ -71,6 +72,7 @@ class Checked:
             if type(value) is int and not _fits(value, hint) and _fits(float(value), hint):
                 object.__setattr__(self, name, float(value))
             require(_fits(getattr(self, name), hint), name, value, f"give {_describe(hint)}")
+            require(not isinstance(value, float) or math.isfinite(value), name, value, "give a finite number, or none")
         self.validate()
 
     def validate(self) -> None:
@@ -280,14 +282,15 @@ def _rebuild(hint: Any, value: Any) -> Any:
 
 def override(config: T, path: str, value: Any) -> T:
     """Return a copy of `config` with the dotted field `path` (e.g. `method.distill.clip_norm`) set to `value`."""
-    head, _, rest = path.partition(".")
-    hints = _hints(type(config))
-    require(head in hints, path, value, f"{type(config).__name__} has the fields {', '.join(hints)}")
-    if rest:
-        require(dataclasses.is_dataclass(getattr(config, head)), path, value, f"{head} has no fields of its own")
-        value = override(getattr(config, head), rest, value)
-    changed: T = dataclasses.replace(config, **{head: _rebuild(hints[head], value)})  # type: ignore[type-var]
-    return changed
+    return _override(config, path.split("."), value, path)
+
+
+def _override(config: Any, names: list[str], value: Any, path: str) -> Any:
+    known = _hints(type(config)) if dataclasses.is_dataclass(config) else {}
+    require(names[0] in known, path, value, f"{type(config).__name__} has the fields {', '.join(known) or '(none)'}")
+    if len(names) > 1:
+        value = _override(getattr(config, names[0]), names[1:], value, path)
+    return dataclasses.replace(config, **{names[0]: _rebuild(known[names[0]], value)})
 
 
 def file_sha256(path: Path) -> str:

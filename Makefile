@@ -1,0 +1,79 @@
+# Everything a reader of the paper needs; `make` alone explains itself.
+PYTHON  ?= python3
+VENV    := .venv
+BIN     := $(VENV)/bin
+STAMP   := $(VENV)/.ready
+PROFILE ?= laptop
+ONLY    ?= all
+JOBS    ?=
+FRESH   ?=
+
+# Set before any process starts: no display, one thread per process, this environment's kernels only.
+export MPLBACKEND := Agg
+export OMP_NUM_THREADS := 1
+export JUPYTER_PREFER_ENV_PATH := 1
+export PYTHONHASHSEED := 0
+export CUBLAS_WORKSPACE_CONFIG := :4096:8
+
+TABLES = $(BIN)/fedecho tables --profile $(PROFILE) --only $(ONLY) $(if $(JOBS),--jobs $(JOBS)) $(if $(FRESH),--fresh)
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup tables test smoke lab paper html verify bench check lint clean
+
+help: ## this text
+	@echo "fedecho: FedEcho (arXiv 2511.19966) and its baselines, reproduced."
+	@echo
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@echo
+	@echo "  Options: PROFILE=smoke|laptop|paper  ONLY=vision|tuning|...  JOBS=2  FRESH=1 (train again)"
+
+setup: $(STAMP) ## create .venv with the tested versions
+
+# A build of torch without CUDA is a tenth of the download: TORCH_INDEX=https://download.pytorch.org/whl/cpu make setup
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) \
+	  -c constraints.txt -e '.[notebooks,dev]'
+	touch $@
+
+tables: $(STAMP) ## every table and figure: train what has no record, then write paper/tables and paper/figures
+	$(TABLES)
+
+test: $(STAMP) ## the tests
+	$(BIN)/python -m pytest
+
+smoke: $(STAMP) ## every notebook at its smallest scale, trained afresh
+	$(BIN)/fedecho tables --profile smoke --fresh
+
+lab: $(STAMP) ## open the notebooks in JupyterLab
+	$(BIN)/python -m jupyter lab --notebook-dir=notebooks
+
+paper: $(STAMP) ## paper/main.pdf from main.tex and the generated tables and figures
+	@command -v latexmk >/dev/null || { echo "fedecho: latexmk is missing; on Debian: apt-get install latexmk texlive-latex-extra" >&2; exit 1; }
+	cd paper && latexmk -pdf -interaction=nonstopmode -halt-on-error -outdir=../build/paper main.tex
+	cp build/paper/main.pdf paper/main.pdf
+
+html: $(STAMP) ## the executed notebooks as pages in paper/site
+	test -d paper/executed/$(PROFILE) || $(TABLES)
+	$(BIN)/python -m nbconvert --to html --embed-images --output-dir paper/site paper/executed/$(PROFILE)/*.ipynb
+
+verify: $(STAMP) ## recompute three records drawn at random and compare
+	$(BIN)/fedecho verify --sample 3
+
+bench: $(STAMP) ## what the library adds to bare loops, as ratios of CPU time
+	$(BIN)/fedecho bench
+
+check: $(STAMP) ## rebuild every table from its records elsewhere and compare with what is committed
+	$(BIN)/fedecho check
+
+lint: $(STAMP) ## ruff, mypy, and notebooks without outputs
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/nbstripout --verify --keep-id \
+	  --extra-keys "metadata.papermill cell.metadata.papermill cell.metadata.execution metadata.language_info.version" \
+	  notebooks/*.ipynb
+
+clean: ## remove what can be made again (records stay)
+	rm -rf build paper/executed paper/site paper/main.pdf .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf paper/records/smoke paper/records/tuning-smoke paper/tables/smoke paper/figures/smoke

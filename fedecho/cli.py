@@ -1,0 +1,250 @@
+"""The `fedecho` command. Exit codes: 0 ok, 1 failed, 2 bad input; every error is one line that says what to do."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import functools
+import io
+import re
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+from tqdm import tqdm
+
+from fedecho.config import RunConfig, override, require
+from fedecho.errors import InputError
+from fedecho.paths import paper
+from fedecho.records import Record, Row, find, record_path, save
+from fedecho.schedule import Round
+
+Only = Annotated[str, tyro.conf.arg(help="what to make: quickstart, algorithm, tuning, vision, a notebook, or all")]
+
+
+def literal(text: str) -> Any:
+    """Return the value of a word on the command line: a number, true, false, none, or the word itself."""
+    named = {"none": None, "null": None, "true": True, "false": False}
+    if text.lower() in named:
+        return named[text.lower()]
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def changed(config: RunConfig, assignments: Sequence[str]) -> RunConfig:
+    """Return `config` with `field=value` assignments, e.g. `method.distill.lr=0.1`."""
+    from fedecho.delays import pin_trace
+
+    for assignment in assignments:
+        path, equals, text = assignment.partition("=")
+        require(bool(equals), "set", assignment, "write field=value, e.g. method.distill.lr=0.1")
+        config = override(config, path, literal(text))
+    return override(config, "delays", pin_trace(config.delays))
+
+
+def run(method: str = "fedecho", profile: str = "laptop", seed: int = 0, set: tuple[str, ...] = (),
+        fresh: bool = False, data_root: Path | None = None, device: str = "cpu") -> None:
+    """Train one model, with a progress bar, and keep its record.
+
+    Args:
+        method: fedavg, fedasync, fedbuff, ca2fl, fadas, fedac or fedecho.
+        profile: smoke, laptop or paper.
+        seed: whole number >= 0.
+        set: changes to the run's config, as field=value, e.g. local.lr=0.05 method.distill.clip_norm=none.
+        fresh: train even if there is a record.
+        data_root: folder of data sets (otherwise FEDECHO_DATA).
+        device: cpu or cuda.
+    """
+    from fedecho import presets
+
+    folder = paper() / "records" / presets.profile(profile).name
+    config = changed(presets.single(method, profile, seed), set)
+    record = None if fresh else find(folder, config)
+    if record is None:
+        record = _train(config, device, data_root)
+        save(record, record_path(folder, config))
+    score = "diverged" if record.score is None else f"score {100 * record.score:.2f} % (mean of the last 5 evaluations)"
+    print(f"{method}, {profile}, seed {seed}: {score}\nrecord: {record_path(folder, config)}")
+
+
+def _train(config: RunConfig, device: str, data_root: Path | None) -> Record:
+    from fedecho.experiment import run as run_experiment
+
+    bar: tqdm[Round] | None = None
+
+    def progress(rounds: Iterable[Round]) -> Iterable[Round]:
+        nonlocal bar
+        bar = tqdm(rounds, unit="round")
+        return bar
+
+    def on_row(row: Row) -> None:
+        if bar is not None:
+            bar.set_postfix(accuracy=f"{100 * row['accuracy']:.1f} %")
+
+    return run_experiment(config, on_row=on_row, progress=progress, device=device, data_root=data_root)
+
+
+def sweep(profile: str = "laptop", only: Literal["vision", "tuning"] = "vision", jobs: int | None = None,
+          fresh: bool = False) -> None:
+    """Train whatever a table still lacks, in parallel processes; Ctrl-C loses only the runs in progress.
+
+    Args:
+        profile: smoke, laptop or paper.
+        only: which runs.
+        jobs: processes (all cores if left out).
+        fresh: train everything again.
+    """
+    from fedecho import presets, report
+
+    scale = presets.profile(profile).name
+    trained = (report.run_vision if only == "vision" else report.run_tuning)(scale, jobs=jobs, fresh=fresh)
+    print(f"{only}, {profile}: {trained} runs trained, the others had records")
+
+
+def tables(profile: str = "laptop", only: Only = "all", fresh: bool = False, jobs: int | None = None) -> None:
+    """Execute the notebooks, which train what has no record and write tables and figures to paper/.
+
+    Args:
+        profile: smoke, laptop or paper.
+        fresh: train everything again.
+        jobs: processes for training (all cores if left out).
+    """
+    from fedecho import notebooks, presets
+
+    presets.profile(profile)
+    for path in notebooks.make(profile, only=only, fresh=fresh, jobs=jobs):
+        print(path)
+
+
+def verify(sample: int = 3, profile: str = "laptop", seed: int | None = None, jobs: int | None = None) -> None:
+    """Recompute some committed records, drawn at random, and compare them with what is stored.
+
+    Args:
+        sample: how many.
+        profile: whose records.
+        seed: makes the draw repeatable.
+        jobs: processes (all cores if left out).
+    """
+    from fedecho.verify import verify as compare
+
+    outcomes = compare(paper() / "records" / profile, sample, seed, jobs)
+    for outcome in outcomes:
+        print(outcome)
+    if not all(outcome.ok for outcome in outcomes):
+        sys.exit(1)
+
+
+def data(action: tyro.conf.Positional[Literal["list", "fetch"]], name: tyro.conf.Positional[str | None] = None,
+         data_root: Path | None = None) -> None:
+    """List the data sets and where they are looked for, or fetch one into the data folder.
+
+    Args:
+        action: list or fetch.
+        name: cifar10, cifar100 or stl10.
+        data_root: the data folder (otherwise FEDECHO_DATA).
+    """
+    from fedecho import data as datasets
+
+    if action == "fetch":
+        require(name is not None, "name", name, "say which data set to fetch: cifar10, cifar100 or stl10")
+        print(datasets.fetch(str(name), data_root))
+        return
+    print(f"data folder: {datasets.data_root(data_root)}")
+    for known in dict.fromkeys((*datasets.DATASETS, *datasets.UNLABELED_DATASETS)):
+        print(f"{known:18} {_presence(known, data_root)}")
+
+
+def _presence(name: str, root: Path | None) -> str:
+    from fedecho import data as datasets
+
+    try:
+        if name in datasets.DATASETS:
+            datasets.load(name, root)
+        else:
+            datasets.load_unlabeled(name, root)
+    except InputError as error:
+        return str(error)
+    return "present"
+
+
+def bench() -> None:
+    """Measure what the library adds to bare loops doing the same work, as ratios of CPU time."""
+    from fedecho.bench import report as ratios
+
+    print(ratios())
+
+
+def cite() -> None:
+    """Print BibTeX for the paper and for this package."""
+    from fedecho.citation import bibtex
+
+    print(bibtex())
+
+
+COMMANDS = (run, sweep, tables, verify, data, bench, cite)
+
+
+def one_line(text: str) -> str:
+    """Return tyro's message box as one line."""
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", text)
+    return " ".join(re.sub(r"[│╭╮╰╯─]+", " ", plain).split())
+
+
+def _parsed(args: Sequence[str]) -> Callable[[], None]:
+    """Let tyro parse; turn its refusal into one line and exit code 2."""
+    out, err = io.StringIO(), io.StringIO()
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            return _parse(args)
+    except SystemExit as stop:
+        if stop.code in (0, None):
+            sys.stdout.write(out.getvalue())
+            raise
+        message = one_line(err.getvalue() or out.getvalue())
+        sys.exit(_fail(message or "see fedecho --help", 2))
+
+
+def _parse(args: Sequence[str]) -> Callable[[], None]:
+    call: Callable[[], None] = tyro.extras.subcommand_cli_from_dict(
+        {command.__name__: _deferred(command) for command in COMMANDS}, args=list(args), prog="fedecho",
+        description=__doc__,
+    )  # fmt: skip
+    return call
+
+
+def _deferred(command: Callable[..., None]) -> Callable[..., Callable[[], None]]:
+    """Parse now, work later: a usage error is told apart from one that the work raises."""
+
+    @functools.wraps(command)
+    def defer(*args: Any, **kwargs: Any) -> Callable[[], None]:
+        return functools.partial(command, *args, **kwargs)
+
+    return defer
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"fedecho: {message}", file=sys.stderr)
+    return code
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Run the command line."""
+    from fedecho.notebooks import NotebookError
+
+    call = _parsed(sys.argv[1:] if args is None else args)
+    try:
+        call()
+    except InputError as error:
+        sys.exit(_fail(str(error), 2))
+    except NotebookError as error:
+        sys.exit(_fail(str(error), 1))
+    except KeyboardInterrupt:
+        sys.exit(_fail("stopped; the records made so far are kept, call again to go on", 130))
+
+
+if __name__ == "__main__":
+    main()

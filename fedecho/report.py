@@ -1,0 +1,142 @@
+"""Makes a table with its figures: runs what has no record yet, collects, writes. Notebooks and commands call these."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from fedecho import experiment, figures, paths, presets, records, tables
+from fedecho.config import RunConfig
+from fedecho.notebooks import figures_dir, records_dir, tables_dir, tuning_dir
+from fedecho.presets import REFERENCE, Cell, Trial
+from fedecho.records import Record
+from fedecho.schedule import Round
+from fedecho.sweep import sweep
+
+_LEVEL = 0.05
+
+
+@dataclass(frozen=True, eq=False)
+class VisionReport:
+    """The main table: its runs, what they gave, and the files written."""
+
+    cells: list[Cell]
+    records: Path
+    frame: pd.DataFrame
+    """One row per run (`tables.collect`)."""
+    summary: pd.DataFrame
+    """One row per setting, delay and method (`tables.vision_summary`)."""
+    tables: dict[str, Path]
+    """md, tex, csv -> file."""
+    figures: dict[str, Path]
+    """bars, curves over virtual time and over rounds -> the PNG; the PDF lies beside it."""
+
+
+@dataclass(frozen=True, eq=False)
+class TuningReport:
+    """The tuning: its trials, what they gave, what was chosen, and the files written."""
+
+    trials: list[Trial]
+    records: Path
+    summary: pd.DataFrame
+    """One row per contender and trial (`tables.tuning_summary`)."""
+    chosen: dict[str, dict[str, float]]
+    """Contender -> dotted field -> value."""
+    tables: dict[str, Path]
+    figures: dict[str, Path]
+
+
+def record_of(config: RunConfig, folder: Path, fresh: bool = False,
+              progress: Callable[[Iterable[Round]], Iterable[Round]] = iter) -> Record:
+    """Return the record of one run from `folder`, after training it here if it is missing or `fresh` is wanted."""
+    found = None if fresh else records.find(folder, config)
+    if found is None:
+        found = experiment.run(config, progress=progress)
+        records.save(found, records.record_path(folder, config))
+    return found
+
+
+def vision(profile: str = "laptop", jobs: int | None = None, fresh: bool = False) -> VisionReport:
+    """Make the main table at a profile's scale; `jobs` processes run what is missing, or everything if `fresh`."""
+    cells, folder = presets.vision_table(profile), records_dir(profile)
+    sweep([cell.config for cell in cells], folder, jobs=jobs, fresh=fresh)
+    frame = tables.collect(cells, folder)
+    summary = tables.vision_summary(frame, tables.reported(paths.REPOSITORY / "paper" / "reported" / "vision.csv"))
+    stem = tables_dir(profile) / "vision"
+    tables.write_table(summary, stem, "Vision: accuracy after equal work", tables.vision_caption(frame, profile))
+    drawn = {
+        "bars": figures.vision_bars(summary),
+        "curves_time": figures.vision_curves(cells, folder, "virtual_time"),
+        "curves_rounds": figures.vision_curves(cells, folder, "round"),
+    }
+    pictures = _saved(drawn, figures_dir(profile), "vision", tables.record_set_hash(frame))
+    return VisionReport(cells, folder, frame, summary, _written(stem), pictures)
+
+
+def tuning(profile: str = "laptop", jobs: int | None = None, fresh: bool = False) -> TuningReport:
+    """Run the missing trials of a profile's tuning (all if `fresh`) and show what each method does best with."""
+    trials, folder = presets.tuning(profile), tuning_dir(profile)
+    sweep([trial.config for trial in trials], folder, jobs=jobs, fresh=fresh)
+    summary, frame = tables.tuning_summary(trials, folder), tables.collect_trials(trials, folder)
+    stem = tables_dir(profile) / "tuning"
+    tables.write_tuning(summary, stem, "Tuning on the validation split", tables.tuning_caption(frame, profile))
+    drawn = {"trials": figures.tuning_figure(trials, folder)}
+    pictures = _saved(drawn, figures_dir(profile), "tuning", tables.record_set_hash(frame))
+    return TuningReport(trials, folder, summary, tables.best_values(trials, folder), _written(stem), pictures)
+
+
+def _written(stem: Path) -> dict[str, Path]:
+    return {suffix: stem.with_name(f"{stem.name}.{suffix}") for suffix in ("md", "tex", "csv")}
+
+
+def _saved(drawn: dict[str, Figure], folder: Path, prefix: str, record_set: str) -> dict[str, Path]:
+    """Save every figure as PDF and PNG and return the PNGs."""
+    stems = {name: folder / f"{prefix}_{name}" for name in drawn}
+    for name, figure in drawn.items():
+        figures.save_figure(figure, stems[name], record_set)
+    return {name: stem.with_name(f"{stem.name}.png") for name, stem in stems.items()}
+
+
+def verdicts(summary: pd.DataFrame, rival: str) -> list[str]:
+    """Say for each setting and delay how the reference stands to `rival`: one sentence each, made from the numbers."""
+    rows = summary[summary["method"] == rival].to_dict("records")
+    return [f"{row['setting']}, {row['delay']} delays: {_verdict(row, rival)}" for row in rows]
+
+
+def _verdict(row: dict[Any, Any], rival: str) -> str:
+    mean, half, p = row["difference"], row["difference_half"], row["p_holm"]
+    if np.isnan(mean):
+        return f"{REFERENCE} and {rival} cannot be compared, no seed has both."
+    size = f"{REFERENCE} − {rival} = {tables.number(mean, half, '+')} points over {row['pairs']} paired seeds"
+    if np.isnan(p):
+        return f"{size}; too few for a test."
+    found = f"{REFERENCE} is {'better' if mean > 0 else 'worse'}" if p < _LEVEL else "no difference shown"
+    return f"{size}, Holm-corrected p {tables.p_text(p)}: {found} at the {_LEVEL:.0%} level."
+
+
+def tuned_verdict(report: TuningReport, profile: str) -> str:
+    """Say whether the values that the tables use are those that this tuning chose."""
+    if profile != "laptop":
+        return f"`presets.TUNED` belongs to the laptop profile; the choices of the {profile} profile are not used."
+    wrong = [label for label, values in report.chosen.items() if presets.TUNED.get(label) != values]
+    missing = [label for label in presets.CONTENDERS if label not in report.chosen]
+    if missing:
+        return f"The tuning is not complete: nothing is chosen yet for {', '.join(missing)}."
+    return f"`presets.TUNED` differs for {', '.join(wrong)}." if wrong else "`presets.TUNED` equals the chosen values."
+
+
+def at_edge(report: TuningReport) -> list[str]:
+    """Name the chosen values that are the smallest or the largest tried: there a wider box might have found better."""
+    out = []
+    for label, values in report.chosen.items():
+        for path, value in values.items():
+            tried = [trial.values[path] for trial in report.trials if trial.method == label]
+            if value in (min(tried), max(tried)):
+                out.append(f"{label}: {path} = {value:g}, the {'smallest' if value == min(tried) else 'largest'} tried")
+    return out

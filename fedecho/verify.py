@@ -1,0 +1,69 @@
+"""Recompute records and compare: the same bytes on the machine that made them, nearly the same accuracy elsewhere."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from fedecho import records
+from fedecho.config import require
+from fedecho.records import Record
+from fedecho.sweep import sweep
+
+TOLERANCE = 0.02
+"""Largest difference of scores that other hardware or versions are granted; accuracies in [0, 1]."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one record compares with its recomputation."""
+
+    name: str
+    identical: bool
+    difference: float
+    """Between the two scores; 0 where both diverged, infinite where one did."""
+
+    @property
+    def ok(self) -> bool:
+        """Tell whether the record stands."""
+        return self.identical or self.difference <= TOLERANCE
+
+    def __str__(self) -> str:
+        """Say it in a line."""
+        if self.identical:
+            return f"{self.name}: rows are byte-equal"
+        verdict = "within" if self.ok else "BEYOND"
+        return f"{self.name}: rows differ; scores differ by {self.difference:.4f}, {verdict} the tolerance {TOLERANCE}"
+
+
+def verify(folder: Path, sample: int, seed: int | None = None, jobs: int | None = None) -> list[Outcome]:
+    """Recompute `sample` records of `folder`, drawn at random (repeatably with a `seed`), and compare."""
+    require(sample >= 1, "sample", sample, "give at least 1 record")
+    stored = list(records.all_in(folder))
+    require(len(stored) >= sample, "sample", sample, f"{folder.name} has {len(stored)} records")
+    chosen = np.random.default_rng(seed).choice(len(stored), sample, replace=False)
+    drawn = [stored[index] for index in chosen]
+    with tempfile.TemporaryDirectory() as again:
+        sweep([record.run_config() for record in drawn], Path(again), jobs=jobs)
+        return [compare(record, _recomputed(record, Path(again))) for record in drawn]
+
+
+def _recomputed(record: Record, folder: Path) -> Record:
+    return records.load(records.record_path(folder, record.run_config()))
+
+
+def compare(stored: Record, recomputed: Record) -> Outcome:
+    """Compare a record with its recomputation."""
+    name = f"{stored.config['method']['method']}-{stored.hash} (seed {stored.seed})"
+    identical = stored.status == recomputed.status and json.dumps(stored.rows) == json.dumps(recomputed.rows)
+    return Outcome(name, identical, _difference(stored.score, recomputed.score))
+
+
+def _difference(one: float | None, two: float | None) -> float:
+    if one is None or two is None:
+        return 0.0 if one is two else float("inf")
+    return abs(one - two)

@@ -1,0 +1,59 @@
+"""Toy pieces that tests share: a two-number model, hand-made updates, a small server."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from fedecho.config import Delays, Local, Protocol
+from fedecho.flat import FlatModel, Weights
+from fedecho.local import Update
+from fedecho.methods import Server
+from fedecho.schedule import draw
+
+EMPTY = torch.empty(0)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def weights(*numbers: float) -> Weights:
+    return Weights(torch.tensor(numbers), EMPTY)
+
+
+def an_update(delta: list[float], *, client: int = 0, base: int = 0, now: int = 0, arrived: float | None = None,
+              start: Weights | None = None, buffers: list[float] | None = None, steps: int = 1,
+              correction: Tensor | None = None) -> Update:
+    """An upload of client `client`, started from version `base` and arriving in round `now`."""
+    begin = start if start is not None else Weights(torch.zeros(len(delta)), EMPTY)
+    own = EMPTY if buffers is None else torch.tensor(buffers)
+    when = float(now) + client / 1000 if arrived is None else arrived
+    return Update(client, base, now, when, begin, torch.tensor(delta), own, steps, correction)
+
+
+@pytest.fixture
+def server() -> Server:
+    """A linear model of 2 features and 3 classes, a pool of 8 points, a schedule of 6 clients."""
+    torch.manual_seed(0)
+    pool = torch.randn(8, 2)
+    plan = draw(Protocol(6, 4, 2, 30), Delays("mild"), 0)
+    return Server(FlatModel(nn.Linear(2, 3)), pool, plan, Local(lr=0.1), seed=0)
+
+
+@pytest.fixture
+def make_updates() -> Callable[..., list[Update]]:
+    """Random uploads for a model of `size` parameters, from distinct clients."""
+
+    def make(size: int, count: int = 2, now: int = 0, seed: int = 0) -> list[Update]:
+        generator = torch.Generator().manual_seed(1000 * now + seed)
+        start = Weights(torch.randn(size, generator=generator), EMPTY)
+        deltas = 0.1 * torch.randn(count, size, generator=generator)
+        return [an_update(d.tolist(), client=(now + k) % 6, base=max(0, now - k), now=now, start=start)
+                for k, d in enumerate(deltas)]
+
+    return make

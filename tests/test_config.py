@@ -1,0 +1,133 @@
+"""Bad input gets one line with field, value and what is allowed; the hash names what a run is."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable
+
+import pytest
+
+from fedecho.config import (
+    Data,
+    Delays,
+    Evaluation,
+    Local,
+    Partition,
+    Protocol,
+    RunConfig,
+    config_hash,
+    from_dict,
+    override,
+    to_dict,
+)
+from fedecho.distill import Distillation
+from fedecho.errors import InputError
+from fedecho.methods import CA2FL, FADAS, FedAC, FedAsync, FedAvg, FedBuff, FedEcho
+
+BAD: list[tuple[Callable[[], object], str, str]] = [
+    (lambda: Distillation(alpha_min=0.9), "alpha_max = 0.8", r"\[0.9, 1\]"),
+    (lambda: Distillation(alpha_max=1.5), "alpha_max = 1.5", r"\[0.2, 1\]"),
+    (lambda: Distillation(clip_norm=0.0), "clip_norm = 0.0", "nu must be > 0"),
+    (lambda: Distillation(clip_norm=-1.0), "clip_norm = -1.0", "nu must be > 0"),
+    (lambda: Distillation(lr=-0.1), "lr = -0.1", ">= 0"),
+    (lambda: Distillation(steps=-1), "steps = -1", "0 or more"),
+    (lambda: Distillation(temperature=0.0), "temperature = 0.0", "> 0"),
+    (lambda: Distillation(average="median"), "average = 'median'", "logits, probabilities"),  # type: ignore[arg-type]
+    (lambda: Protocol(50, 4, 5), "buffer_size = 5", "between 1 and M_c = 4"),
+    (lambda: Protocol(10, 11, 5), "concurrency = 11", "between 1 and N = 10"),
+    (lambda: Protocol(rounds=0), "rounds = 0", "at least 1"),
+    (lambda: Partition(alpha=0.0), "alpha = 0.0", "> 0"),
+    (lambda: Partition(min_size=0), "min_size = 0", "at least 1 image"),
+    (lambda: Local(lr=0.0), "lr = 0.0", "> 0"),
+    (lambda: Local(lr="0.1"), "lr = '0.1'", "a number"),  # type: ignore[arg-type]
+    (lambda: Local(lr=True), "lr = True", "a number"),
+    (lambda: Local(epochs=1.5), "epochs = 1.5", "a whole number"),  # type: ignore[arg-type]
+    (lambda: Local(weight_decay=-1e-4), "weight_decay", ">= 0"),
+    (lambda: Data(pool_size=0), "pool_size = 0", "at least 1"),
+    (lambda: Evaluation(every=0), "every = 0", "at least 1"),
+    (lambda: Delays("slow"), "model = 'slow'", "mild, large"),  # type: ignore[arg-type]
+    (lambda: Delays("mild", shape=2.0), "shape = 2.0", "no meaning"),
+    (lambda: Delays("trace"), "trace = None", "CSV"),
+    (lambda: FedBuff(server_lr=-1.0), "server_lr = -1.0", "> 0"),
+    (lambda: FedAvg(server_lr=0.0), "server_lr = 0.0", "> 0"),
+    (lambda: FedBuff(ema=1.0), "ema = 1.0", r"\[0, 1\)"),
+    (lambda: FedAsync(mixing=1.1), "mixing = 1.1", r"\(0, 1\]"),
+    (lambda: CA2FL(server_lr=-1.0), "server_lr = -1.0", "> 0"),
+    (lambda: FADAS(beta1=1.0), "beta1 = 1.0", r"\[0, 1\)"),
+    (lambda: FedAC(similarity_floor=0.0), "similarity_floor = 0.0", r"\(0, 1\]"),
+    (lambda: FedEcho(inner=FedBuff(ema=0.9)), "inner.ema = 0.9", "leave it out"),
+    (lambda: RunConfig(FedBuff(), seed=-1), "seed = -1", ">= 0"),
+    (lambda: RunConfig(FedBuff(), partition=Partition(straggler_classes=2)), "straggler_classes = 2", "speed_counts"),
+    (lambda: RunConfig(FedBuff(), delays=Delays(speed_counts=(1, 2, 3))), "speed_counts = (1, 2, 3)", "N = 50"),
+]
+
+
+@pytest.mark.parametrize(("make", "field", "allowed"), BAD)
+def test_bad_input_is_named_in_one_line(make: Callable[[], object], field: str, allowed: str) -> None:
+    with pytest.raises(InputError) as caught:
+        make()
+    message = str(caught.value)
+    assert message.startswith(field) and re.search(allowed, message) and "\n" not in message
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_numbers_must_be_finite(number: float) -> None:
+    with pytest.raises(InputError, match="finite"):
+        Local(lr=number)
+
+
+def test_whole_number_is_taken_for_a_float() -> None:
+    assert Local(lr=1) == Local(lr=1.0)
+    assert type(Local(lr=1).lr) is float
+    assert config_hash(RunConfig(FedBuff(server_lr=2))) == config_hash(RunConfig(FedBuff(server_lr=2.0)))
+
+
+CONFIGS = [
+    RunConfig(FedBuff()),
+    RunConfig(FedBuff(ema=0.95), seed=3),
+    RunConfig(FedEcho()),
+    RunConfig(FedEcho(inner=CA2FL(server_lr=0.5), distill=Distillation(clip_norm=None, alpha_min=0.0))),
+    RunConfig(FADAS(delay_adaptive=True), delays=Delays("pareto", shape=1.1)),
+    RunConfig(FedBuff(), delays=Delays(speed_counts=(25, 16, 9)), partition=Partition(straggler_classes=2)),
+]
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_dict_round_trip(config: RunConfig) -> None:
+    assert from_dict(RunConfig, to_dict(config)) == config
+
+
+def test_every_config_has_its_own_hash() -> None:
+    assert len({config_hash(config) for config in CONFIGS}) == len(CONFIGS)
+
+
+def test_fields_at_their_default_do_not_enter_the_hash() -> None:
+    assert to_dict(RunConfig(FedBuff(), local=Local(lr=0.1))) == {"method": {"method": "fedbuff"}}
+
+
+def test_default_inner_method_is_distinguished_from_a_look_alike() -> None:
+    assert to_dict(FedEcho(inner=FedAvg()))["inner"] == {"method": "fedavg"}
+
+
+def test_override_sets_a_dotted_field() -> None:
+    config = override(RunConfig(FedEcho()), "method.distill.clip_norm", None)
+    assert isinstance(config.method, FedEcho) and config.method.distill.clip_norm is None
+
+
+@pytest.mark.parametrize("path", ["method.distil.lr", "nonsense", "local.lr.deep", "method.distill.nu"])
+def test_override_of_an_unknown_field_names_the_known_ones(path: str) -> None:
+    with pytest.raises(InputError, match=f"^{re.escape(path)} = 1.0 .*has the fields"):
+        override(RunConfig(FedEcho()), path, 1.0)
+
+
+def test_unknown_method_and_field_in_a_file() -> None:
+    with pytest.raises(InputError, match="fedbuff"):
+        from_dict(RunConfig, {"method": {"method": "fedmagic"}})
+    with pytest.raises(InputError, match="server_lr"):
+        from_dict(RunConfig, {"method": {"method": "fedbuff", "momentum": 0.9}})
+
+
+def test_configs_are_immutable() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        RunConfig(FedBuff()).seed = 1  # type: ignore[misc]

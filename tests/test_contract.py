@@ -1,0 +1,107 @@
+"""What every method must keep to: dtype, determinism, order-independence of the buffer, state that can be saved."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from fedecho.config import MethodConfig
+from fedecho.distill import Distillation
+from fedecho.flat import Weights
+from fedecho.local import Update
+from fedecho.methods import CA2FL, FADAS, FedAC, FedAsync, FedAvg, FedBuff, FedEcho, Method, Server, build
+from fedecho.methods.base import REGISTRY, load_state, save_state
+
+METHODS: list[MethodConfig] = [
+    FedAvg(), FedAsync(), FedAsync(staleness="hinge"), FedBuff(), FedBuff(staleness_exponent=0.5), FedBuff(ema=0.9),
+    CA2FL(), FADAS(), FADAS(delay_adaptive=True), FedAC(), FedEcho(), FedEcho(inner=CA2FL()), FedEcho(inner=FADAS()),
+    FedEcho(inner=FedAC()), FedEcho(distill=Distillation(teachers="idle", bank_decay=0.9)),
+]  # fmt: skip
+Make = Callable[..., list[Update]]
+
+
+@pytest.fixture(params=METHODS, ids=repr)
+def method(request: pytest.FixtureRequest, server: Server) -> Method[Any]:
+    return build(request.param, server)
+
+
+def play(method: Method[Any], server: Server, make: Make, rounds: range, state: Any = None, x: Weights | None = None,
+         shuffle: bool = False) -> tuple[Any, Weights]:
+    x = server.model.weights() if x is None else x
+    state = method.init(x, 6) if state is None else state
+    for now in rounds:
+        updates = make(len(x.params), now=now)
+        updates = random.Random(now).sample(updates, len(updates))[::-1] if shuffle else updates
+        for update in updates:
+            state = method.receive(state, update)
+        state, x = method.close_round(state, x)
+    return state, x
+
+
+@pytest.fixture
+def start(server: Server) -> Weights:
+    return server.model.weights()
+
+
+def test_every_method_is_covered() -> None:
+    assert {config.name for config in METHODS} == set(REGISTRY)
+
+
+def test_keeps_dtype_shape_and_finiteness(method: Method[Any], server: Server, make_updates: Make, start: Weights) -> None:
+    state, x = play(method, server, make_updates, range(4), x=start)
+    scored = method.evaluated(state, x)
+    for version in (x, scored):
+        assert version.params.dtype == torch.float32 and version.params.shape == start.params.shape
+        assert version.finite() and not torch.equal(version.params, start.params)
+    assert all(isinstance(value, float) for value in method.metrics(state).values())
+
+
+def test_is_deterministic(method: Method[Any], server: Server, make_updates: Make, start: Weights) -> None:
+    one, two = (play(method, server, make_updates, range(4), x=start)[1] for _ in range(2))
+    assert torch.equal(one.params, two.params)
+
+
+def test_order_within_the_buffer_does_not_matter(
+    method: Method[Any], server: Server, make_updates: Make, start: Weights
+) -> None:
+    def many(size: int, now: int) -> list[Update]:
+        return make_updates(size, count=5, now=now)
+
+    sorted_, shuffled = (play(method, server, many, range(3), x=start, shuffle=s)[1] for s in (False, True))
+    assert torch.equal(sorted_.params, shuffled.params)
+
+
+def test_leaves_the_versions_it_is_given_alone(
+    method: Method[Any], server: Server, make_updates: Make, start: Weights
+) -> None:
+    kept = start.params.clone()
+    play(method, server, make_updates, range(3), x=start)
+    assert torch.equal(start.params, kept)
+
+
+def test_state_survives_a_file(
+    method: Method[Any], server: Server, make_updates: Make, start: Weights, tmp_path: Path
+) -> None:
+    state, x = play(method, server, make_updates, range(2), x=start)
+    state = method.receive(state, make_updates(len(x.params), now=2)[0])
+    save_state(state, tmp_path / "state.pt")
+    restored = load_state(tmp_path / "state.pt")
+    rest = make_updates(len(x.params), now=2)[1:]
+    results = []
+    for s in (state, restored):
+        for update in rest:
+            s = method.receive(s, update)
+        s, x_next = method.close_round(s, x)
+        results.append(play(method, server, make_updates, range(3, 5), s, x_next)[1])
+    assert torch.equal(results[0].params, results[1].params)
+
+
+def test_a_state_file_cannot_carry_code(tmp_path: Path) -> None:
+    torch.save({"state": random.Random}, tmp_path / "state.pt")
+    with pytest.raises(Exception, match="(?i)weights.only"):
+        load_state(tmp_path / "state.pt")

@@ -1,0 +1,185 @@
+"""Each method on numbers one can check by hand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from fedecho.config import Local
+from fedecho.flat import Weights
+from fedecho.local import Update
+from fedecho.methods import CA2FL, FADAS, FedAC, FedAsync, FedAvg, FedBuff, Method
+from fedecho.methods.ca2fl import ca2fl
+from fedecho.methods.fadas import fadas
+from fedecho.methods.fedac import fedac, similarity
+from fedecho.methods.fedasync import fedasync, staleness_weight
+from fedecho.methods.fedavg import fedavg
+from fedecho.methods.fedbuff import fedbuff
+from tests.conftest import an_update, weights
+
+
+def play(method: Method[Any], x: Weights, *rounds: list[Update], clients: int = 4) -> tuple[Any, Weights]:
+    """Play rounds of uploads and return the last state and model."""
+    state = method.init(x, clients)
+    for updates in rounds:
+        for update in updates:
+            state = method.receive(state, update)
+        state, x = method.close_round(state, x)
+    return state, x
+
+
+def close(x: Weights, *expected: float) -> None:
+    torch.testing.assert_close(x.params, torch.tensor(expected))
+
+
+@pytest.mark.parametrize("method", [fedbuff(FedBuff(server_lr=0.5)), fedavg(FedAvg(server_lr=0.5)),
+                                    ca2fl(CA2FL(server_lr=0.5))])
+def test_identical_deltas_move_x_by_eta_delta(method: Method[Any]) -> None:
+    _, x = play(method, weights(1.0, 2.0), [an_update([4.0, -2.0], client=c) for c in range(3)])
+    close(x, 3.0, 1.0)
+
+
+def test_fedavg_and_fedbuff_average() -> None:
+    updates = [an_update([1.0], client=0), an_update([5.0], client=1, base=-8)]
+    for method in (fedavg(FedAvg()), fedbuff(FedBuff())):
+        close(play(method, weights(10.0), updates)[1], 13.0)
+
+
+def test_fedbuff_staleness_weight_is_not_normalised() -> None:
+    # tau = 0 and 3 with a = 1/2: weights 1 and 1/2, mean (1 * 2 + .5 * 4) / 2 = 2.
+    updates = [an_update([2.0], client=0, base=3, now=3), an_update([4.0], client=1, base=0, now=3)]
+    close(play(fedbuff(FedBuff(staleness_exponent=0.5)), weights(0.0), updates)[1], 2.0)
+
+
+def test_batchnorm_statistics_are_the_mean_of_the_buffer() -> None:
+    updates = [an_update([0.0], client=c, buffers=[float(c), 4.0]) for c in (1, 2)]
+    _, x = play(fedbuff(FedBuff()), Weights(torch.zeros(1), torch.tensor([9.0, 9.0])), updates)
+    assert x.buffers.tolist() == [1.5, 4.0]
+
+
+def test_ema_scores_the_average_and_sends_x() -> None:
+    method = fedbuff(FedBuff(ema=0.75))
+    state, x = play(method, weights(0.0), [an_update([4.0])], [an_update([4.0], now=1)])
+    close(x, 8.0)
+    close(method.evaluated(state, x), 0.75 * (0.25 * 4) + 0.25 * 8)
+
+
+@pytest.mark.parametrize(
+    ("staleness", "tau", "expected"),
+    [("constant", 9, 1.0), ("polynomial", 3, 0.5), ("polynomial", 0, 1.0), ("hinge", 4, 1.0), ("hinge", 5, 1 / 11),
+     ("hinge", 6, 1 / 21)],
+)  # fmt: skip
+def test_fedasync_staleness_weights(staleness: Any, tau: int, expected: float) -> None:
+    assert staleness_weight(FedAsync(staleness=staleness), tau) == pytest.approx(expected)
+
+
+def test_fedasync_mixes_one_arrival_after_the_other() -> None:
+    # x = 0; the first model is 4: x = 2; the second started from 10 and is 11: x = 6.5.
+    updates = [an_update([4.0], client=0, start=weights(0.0)), an_update([1.0], client=1, start=weights(10.0))]
+    _, x = play(fedasync(FedAsync(mixing=0.5, staleness="constant")), weights(0.0), updates)
+    close(x, 6.5)
+
+
+def test_fedasync_mixes_batchnorm_statistics_alike() -> None:
+    update = an_update([0.0], buffers=[8.0])
+    _, x = play(fedasync(FedAsync(mixing=0.25, staleness="constant")), Weights(torch.zeros(1), torch.tensor([4.0])), [update])
+    assert x.buffers.tolist() == [5.0]
+
+
+def test_ca2fl_by_hand() -> None:
+    # N = 4. Round 0: clients 0, 1 send 4, 8: v = 6, h = (4 + 8) / 4 = 3. Round 1: 0 sends 6 (was 4), 2 sends 2 (was 0):
+    # v = 3 + ((6 - 4) + (2 - 0)) / 2 = 5, h = (6 + 8 + 2) / 4 = 4.
+    first = [an_update([4.0], client=0), an_update([8.0], client=1)]
+    second = [an_update([6.0], client=0, now=1), an_update([2.0], client=2, now=1)]
+    state, x = play(ca2fl(CA2FL()), weights(0.0), first, second)
+    close(x, 11.0)
+    assert state.mean.tolist() == [4.0] and state.cache[:, 0].tolist() == [6.0, 8.0, 2.0, 0.0]
+
+
+def test_ca2fl_with_all_clients_is_full_participation() -> None:
+    rounds = [[an_update([float(c + r)], client=c, now=r) for c in range(4)] for r in range(3)]
+    _, x = play(ca2fl(CA2FL()), weights(0.0), *rounds)
+    close(x, 1.5 + 2.5 + 3.5)
+
+
+def test_ca2fl_second_upload_of_a_client_telescopes() -> None:
+    updates = [an_update([3.0], client=0, arrived=0.1), an_update([5.0], client=0, arrived=0.2)]
+    state, x = play(ca2fl(CA2FL()), weights(0.0), updates)
+    close(x, 2.5)
+    assert state.cache[0].tolist() == [5.0] and state.mean.tolist() == [1.25]
+
+
+def test_ca2fl_with_zero_cache_is_fedbuff() -> None:
+    updates = [an_update([0.1 * c, -0.3], client=c) for c in range(3)]
+    a, b = (play(method, weights(0.7, 0.2), updates)[1] for method in (ca2fl(CA2FL()), fedbuff(FedBuff())))
+    assert torch.equal(a.params, b.params)
+
+
+def test_fadas_equals_torch_amsgrad() -> None:
+    # Both keep max(v) and correct its bias afterwards, so with Delta for -gradient the updates are the same. They part
+    # where FADAS adapts to delay, and where Adam would decay weights.
+    parameter = torch.tensor([1.0, -2.0], requires_grad=True)
+    optimizer = torch.optim.Adam([parameter], lr=0.1, betas=(0.9, 0.99), eps=1e-8, amsgrad=True)
+    method, x = fadas(FADAS(server_lr=0.1)), weights(1.0, -2.0)
+    state = method.init(x, 2)
+    for step, delta in enumerate([[1.0, -3.0], [2.0, 0.5], [-0.1, 0.2], [0.0, 1.0]]):
+        parameter.grad = -torch.tensor(delta)
+        optimizer.step()
+        state = method.receive(state, an_update(delta, now=step))
+        state, x = method.close_round(state, x)
+        torch.testing.assert_close(x.params, parameter.detach())
+
+
+def test_fadas_first_step_by_hand() -> None:
+    # Bias correction makes the first step eta * sign(Delta).
+    _, x = play(fadas(FADAS(server_lr=0.5)), weights(0.0, 0.0), [an_update([4.0, -0.01])])
+    close(x, 0.5, -0.5)
+
+
+@pytest.mark.parametrize(("tau", "expected"), [(0, 0.5), (1, 0.5), (2, 0.25), (5, 0.1)])
+def test_fadas_delay_adaptive_divides_by_the_largest_staleness(tau: int, expected: float) -> None:
+    config = FADAS(server_lr=0.5, delay_adaptive=True, delay_threshold=1.0)
+    updates = [an_update([1.0], client=0, base=9, now=9), an_update([1.0], client=1, base=9 - tau, now=9)]
+    close(play(fadas(config), weights(0.0), updates)[1], expected)
+
+
+def test_fedac_weighs_by_the_cosine_of_server_and_client_direction() -> None:
+    x = weights(1.0, 0.0)
+    aligned = an_update([3.0, 0.0], base=0, now=2, start=weights(0.0, 0.0))
+    assert similarity(aligned, x, 0.1) == pytest.approx(1.0)
+    assert similarity(replace(aligned, delta=torch.tensor([1.0, 1.0])), x, 0.1) == pytest.approx(0.5**0.5)
+    assert similarity(replace(aligned, delta=torch.tensor([-1.0, 0.0])), x, 0.1) == 0.1
+    assert similarity(replace(aligned, base_version=2), x, 0.1) == 1.0  # fresh: not penalised
+
+
+def test_fedac_first_round_by_hand() -> None:
+    # One fresh update: m = .4 d, v = .1 d^2, look-ahead .6 * .4 d + .4 d = .64 d; step eta * .64 / sqrt(.1) * sign(d).
+    _, x = play(fedac(FedAC(server_lr=0.1), Local(lr=0.5)), weights(0.0, 0.0), [an_update([2.0, -3.0])])
+    close(x, 0.1 * 0.64 / 0.1**0.5, -0.1 * 0.64 / 0.1**0.5)
+
+
+@pytest.mark.parametrize(("control_step", "moved"), [("scaffold", -1.0 / 4), ("weighted", -1.0)])
+def test_fedac_control_variates_follow_scaffold(control_step: Any, moved: float) -> None:
+    # K = 4 steps of lr .5 moved the client by 2: its mean gradient was -1, so c_i = -1 and c moves by its share.
+    method = fedac(FedAC(control_step=control_step), Local(lr=0.5))
+    state = method.init(weights(0.0), 4)
+    assert method.correction(state, 0, method.broadcast(state)).tolist() == [0.0]  # type: ignore[union-attr]
+    state = method.receive(state, an_update([2.0], steps=4, correction=torch.zeros(1)))
+    state, _ = method.close_round(state, weights(0.0))
+    assert state.client_controls[:, 0].tolist() == [-1.0, 0.0, 0.0, 0.0]
+    assert state.control.tolist() == [pytest.approx(moved)]
+    # The next job gets c - c_i; a client that then moves by 0 has gradient -(c - c_i), i.e. c_i - c.
+    correction = method.correction(state, 0, method.broadcast(state))
+    assert correction is not None and correction.tolist() == [pytest.approx(moved + 1.0)]
+    state = method.receive(state, an_update([0.0], steps=4, correction=correction))
+    state, _ = method.close_round(state, weights(0.0))
+    assert state.client_controls[0].tolist() == [pytest.approx(-(moved + 1.0))]
+
+
+def test_fedac_without_correction_sends_none() -> None:
+    method = fedac(FedAC(correction="none"), Local())
+    state = method.init(weights(0.0), 4)
+    assert method.correction(state, 0, method.broadcast(state)) is None

@@ -1,0 +1,48 @@
+"""Sizes that the documentation states, and initial weights that depend on the seed alone."""
+
+import pytest
+import torch
+
+from fedecho import models
+from fedecho.errors import InputError
+from fedecho.flat import FlatModel
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "parameters", "buffers"),
+    [
+        ("cnn", (1, 28, 28), 10_362, 0),
+        ("cnn-batchnorm", (1, 28, 28), 10_362 + 2 * 48, 2 * 48),
+        ("resnet18", (3, 32, 32), 11_173_962, 9_600),
+        ("resnet18-groupnorm", (3, 32, 32), 11_173_962, 0),
+    ],
+)
+def test_sizes(name: str, shape: tuple[int, int, int], parameters: int, buffers: int) -> None:
+    model = FlatModel(models.build(name, shape, 10, seed=0))
+    assert (len(model.params), len(model.buffers)) == (parameters, buffers)
+
+
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32)])
+def test_cnn_runs_on_both_image_sizes(shape: tuple[int, int, int]) -> None:
+    assert models.build("cnn", shape, 7, 0)(torch.zeros(2, *shape)).shape == (2, 7)
+
+
+def test_resnet18_maps_cifar_images_to_logits() -> None:
+    model = models.build("resnet18", (3, 32, 32), 10, 0).eval()
+    with torch.no_grad():
+        assert model(torch.zeros(1, 3, 32, 32)).shape == (1, 10)
+        assert model.layer4(model.layer3(model.layer2(model.layer1(torch.zeros(1, 64, 32, 32))))).shape[-1] == 4
+
+
+def test_initial_weights_depend_on_the_seed_and_leave_the_global_generator_alone() -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
+    one, two, other = (FlatModel(models.build("cnn", (1, 28, 28), 10, seed)).params for seed in (0, 0, 1))
+    assert torch.equal(torch.rand(1), expected)
+    assert torch.equal(one, two) and not torch.equal(one, other)
+
+
+def test_unknown_model() -> None:
+    with pytest.raises(InputError, match="resnet18"):
+        models.build("resnet999", (3, 32, 32), 10, 0)

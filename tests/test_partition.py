@@ -1,0 +1,81 @@
+"""Partitions are disjoint and complete, reach their limits, and give stragglers their classes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fedecho.config import Partition
+from fedecho.errors import InputError
+from fedecho.partition import divide
+
+LABELS = np.tile(np.arange(10), 100)
+SPEEDS = (0,) * 5 + (1,) * 3 + (2,) * 2
+
+
+def histogram(shard: np.ndarray) -> np.ndarray:
+    return np.bincount(LABELS[shard], minlength=10)
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.floats(0.05, 100.0), st.integers(0, 3), st.floats(0, 1), st.integers(0, 50))
+def test_disjoint_and_complete(alpha: float, owned: int, share: float, seed: int) -> None:
+    partition = Partition(alpha=alpha, straggler_classes=owned, straggler_share=share, min_size=1, max_redraws=10_000)
+    shards = divide(LABELS, partition, SPEEDS, seed)
+    assert sorted(np.concatenate(shards.clients).tolist()) == list(range(len(LABELS)))
+    assert min(map(len, shards.clients)) >= 1
+
+
+def test_large_alpha_is_nearly_iid_and_small_alpha_is_not() -> None:
+    flat = divide(LABELS, Partition(alpha=1e5, min_size=1), SPEEDS, 0)
+    peaked = divide(LABELS, Partition(alpha=0.05, min_size=1), SPEEDS, 0)
+    assert all(abs(histogram(shard) - 10).max() <= 1 for shard in flat.clients)
+    assert np.mean([histogram(shard).max() / len(shard) for shard in peaked.clients]) > 0.4
+
+
+def test_iid_shares_are_equal() -> None:
+    assert {len(shard) for shard in divide(LABELS, Partition(kind="iid"), SPEEDS, 0).clients} == {100}
+
+
+def test_stragglers_are_sole_owners() -> None:
+    shards = divide(LABELS, Partition(alpha=0.3, straggler_classes=2, min_size=1), SPEEDS, 0)
+    assert len(shards.straggler_classes) == 2
+    for client, speed in enumerate(SPEEDS):
+        if speed != 2:
+            assert histogram(shards.clients[client])[list(shards.straggler_classes)].sum() == 0
+
+
+def test_a_share_of_one_half_leaves_the_other_half_to_all() -> None:
+    partition = Partition(alpha=100.0, straggler_classes=1, straggler_share=0.5, min_size=1)
+    shards = divide(LABELS, partition, SPEEDS, 0)
+    owned = [histogram(shard)[shards.straggler_classes[0]] for shard in shards.clients]
+    assert sum(owned[8:]) == pytest.approx(50 + 10, abs=4)  # 50 reserved, and 2/10 of the other 50
+
+
+def test_too_small_shards_are_redrawn_and_counted() -> None:
+    shards = divide(LABELS, Partition(alpha=0.1, min_size=20), SPEEDS, 1)
+    assert min(map(len, shards.clients)) >= 20 and shards.redraws > 0
+
+
+def test_redrawing_ends_in_an_error_that_says_what_to_change() -> None:
+    with pytest.raises(InputError, match="raise alpha or lower min_size"):
+        divide(LABELS, Partition(alpha=0.05, min_size=90, max_redraws=20), SPEEDS, 0)
+
+
+def test_impossible_minimum() -> None:
+    with pytest.raises(InputError, match="1000 images cannot give 10 clients"):
+        divide(LABELS, Partition(min_size=101), SPEEDS, 0)
+
+
+def test_all_classes_cannot_be_the_stragglers() -> None:
+    with pytest.raises(InputError, match="10 classes"):
+        divide(LABELS, Partition(straggler_classes=10), SPEEDS, 0)
+
+
+def test_partition_depends_on_the_seed_only() -> None:
+    one, two = (divide(LABELS, Partition(min_size=1), SPEEDS, 0) for _ in range(2))
+    other = divide(LABELS, Partition(min_size=1), SPEEDS, 1)
+    assert all((a == b).all() for a, b in zip(one.clients, two.clients, strict=True))
+    assert [len(s) for s in one.clients] != [len(s) for s in other.clients]

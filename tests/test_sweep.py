@@ -1,0 +1,87 @@
+"""Sweeps train what is missing, once; a stop leaves whole records and a second call goes on."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fedecho import records, sweep
+from fedecho.errors import InputError
+from fedecho.methods import FedBuff
+from tests.test_experiment import tiny
+
+
+def configs(count: int) -> list:
+    return [replace(tiny(FedBuff()), seed=seed) for seed in range(count)]
+
+
+def test_missing_runs_are_found_once(tmp_path: Path) -> None:
+    todo = configs(2)
+    assert sweep.missing([*todo, *todo], tmp_path) == todo
+    sweep.run_and_save(todo[0], tmp_path)
+    assert sweep.missing(todo, tmp_path) == [todo[1]]
+
+
+def test_sweep_runs_in_processes_and_equals_a_direct_run(tmp_path: Path) -> None:
+    from fedecho.experiment import run
+
+    todo = configs(2)
+    assert sweep.sweep(todo, tmp_path, jobs=2, progress=False) == 2
+    assert [records.find(tmp_path, config).rows for config in todo] == [run(config).rows for config in todo]  # type: ignore[union-attr]
+    assert sweep.sweep(todo, tmp_path, jobs=2, progress=False) == 0
+
+
+def test_an_error_in_a_worker_keeps_its_line(tmp_path: Path) -> None:
+    bad = replace(tiny(FedBuff()), model="perceptron")
+    with pytest.raises(InputError, match="model = 'perceptron'"):
+        sweep.sweep([bad], tmp_path, jobs=1, progress=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_jobs_must_be_positive(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="jobs = 0"):
+        sweep.sweep(configs(1), tmp_path, jobs=0)
+
+
+def test_unreadable_record_stops_before_any_work(tmp_path: Path) -> None:
+    todo = configs(2)
+    records.record_path(tmp_path, todo[1]).write_text("{")
+    with pytest.raises(InputError, match="cannot be read"):
+        sweep.sweep(todo, tmp_path, jobs=1)
+    assert records.find(tmp_path, todo[0]) is None
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from tests.test_sweep import configs
+from fedecho.sweep import sweep
+if __name__ == "__main__":
+    sweep(configs(40), Path(sys.argv[1]), jobs=1, progress=False)
+"""
+
+
+def test_ctrl_c_keeps_whole_records_and_a_second_call_goes_on(tmp_path: Path) -> None:
+    root = Path(__file__).resolve().parents[1]
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    folder = tmp_path / "records"
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    process = subprocess.Popen([sys.executable, script, folder], env=environment, stderr=subprocess.DEVNULL)
+    while len(list(folder.glob("*.json"))) < 2 and process.poll() is None:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=60) != 0
+    kept = list(records.all_in(folder))
+    assert 2 <= len(kept) < 40
+    todo = configs(40)
+    assert len(sweep.missing(todo, folder)) == 40 - len(kept)
+    first_missing = sweep.missing(todo, folder)[:1]
+    assert sweep.sweep(first_missing, folder, jobs=1, progress=False) == 1

@@ -1,0 +1,40 @@
+"""Verification recomputes what is stored, and notices when it was tampered with."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fedecho import records, sweep
+from fedecho.errors import InputError
+from fedecho.methods import FedBuff
+from fedecho.verify import compare, verify
+from tests.test_experiment import tiny
+from tests.test_records import record
+
+
+def test_a_record_verifies_and_a_forged_one_does_not(tmp_path: Path) -> None:
+    stored = sweep.run_and_save(tiny(FedBuff()), tmp_path)
+    assert [outcome.identical for outcome in verify(tmp_path, 1, jobs=1)] == [True]
+    better = [{**row, "accuracy": row["accuracy"] + 0.1} for row in stored.rows]
+    records.save(replace(stored, rows=better), records.record_path(tmp_path, tiny(FedBuff())))
+    (outcome,) = verify(tmp_path, 1, jobs=1)
+    assert not outcome.ok and outcome.difference == pytest.approx(0.1) and "BEYOND" in str(outcome)
+
+
+def test_small_differences_are_within_tolerance() -> None:
+    outcome = compare(record([0.50]), record([0.51]))
+    assert outcome.ok and not outcome.identical and "within" in str(outcome)
+
+
+def test_diverged_against_done_is_never_ok() -> None:
+    assert not compare(record([0.5]), record([0.5], status="diverged")).ok
+    assert compare(record([0.5], status="diverged"), record([0.5], status="diverged")).ok
+
+
+def test_more_records_than_there_are(tmp_path: Path) -> None:
+    records.save(record([0.5]), tmp_path / "fedbuff-0.json")
+    with pytest.raises(InputError, match="sample = 2"):
+        verify(tmp_path, 2)
