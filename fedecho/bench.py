@@ -37,8 +37,9 @@ class Ratio:
         return f"{self.name:46} {self.median:5.3f}  [{self.low:5.3f}, {self.high:5.3f}]  target <= {self.target}"
 
 
-def cpu_ratio(name: str, ours: Callable[[], object], theirs: Callable[[], object], target: float,
-              turns: int = 40) -> Ratio:
+def cpu_ratio(
+    name: str, ours: Callable[[], object], theirs: Callable[[], object], target: float, turns: int = 40
+) -> Ratio:
     """Time `ours` and `theirs` in turns, the order alternating, after one call of each as a warm-up."""
     ours(), theirs()
     ratios = []
@@ -67,7 +68,7 @@ def local_training() -> Ratio:
         optimizer = torch.optim.SGD(module.parameters(), lr=local.lr, weight_decay=local.weight_decay)
         for batch in batches(len(data.labels), local, _KEY):
             optimizer.zero_grad()
-            F.cross_entropy(module(data.images[batch]), data.labels[batch]).backward()
+            F.cross_entropy(module(data.images[batch]), data.labels[batch]).backward()  # type: ignore[no-untyped-call]
             optimizer.step()
 
     return cpu_ratio("local training / bare SGD loop", lambda: sgd(task.model, start, data, local, _KEY), bare, 1.05)
@@ -82,7 +83,9 @@ def inference() -> Ratio:
     def bare() -> None:
         torch.cat([module(batch) for batch in torch.split(task.pool, size)])
 
-    return cpu_ratio("inference on U / bare forward passes", lambda: predict(task.model, start, task.pool, size), bare, 1.1)
+    return cpu_ratio(
+        "inference on U / bare forward passes", lambda: predict(task.model, start, task.pool, size), bare, 1.1
+    )
 
 
 def distillation() -> Ratio:
@@ -98,7 +101,7 @@ def distillation() -> Ratio:
             student, probs = module(task.pool[batch]), taught.probs[batch]
             kl = F.kl_div(F.log_softmax(student, -1), probs, reduction="batchmean")
             optimizer.zero_grad()
-            (0.5 * kl + 0.5 * F.cross_entropy(student, taught.labels[batch])).backward()
+            (0.5 * kl + 0.5 * F.cross_entropy(student, taught.labels[batch])).backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(module.parameters(), how.clip_norm or 1e9)
             optimizer.step()
 
@@ -123,5 +126,3 @@ BENCHMARKS: tuple[Callable[[], Ratio], ...] = (local_training, inference, distil
 def report() -> str:
     """Run all benchmarks and return their ratios, a line each."""
     return "\n".join(str(benchmark()) for benchmark in BENCHMARKS)
-
-

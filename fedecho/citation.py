@@ -5,9 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 
 TITLE = "fedecho: FedEcho and its baselines, reproduced"
-PAPER_TITLE = (
-    "Stragglers Can Contribute More: Uncertainty-Aware Distillation for Asynchronous Federated Learning"
-)
+PAPER_TITLE = "Stragglers Can Contribute More: Uncertainty-Aware Distillation for Asynchronous Federated Learning"
 PAPER_AUTHORS = ("Wang, Yujia", "Ma, Fenglong", "Chen, Jinghui")
 
 _TEMPLATE = """\

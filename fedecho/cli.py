@@ -46,8 +46,15 @@ def changed(config: RunConfig, assignments: Sequence[str]) -> RunConfig:
     return override(config, "delays", pin_trace(config.delays))
 
 
-def run(method: str = "fedecho", profile: str = "laptop", seed: int = 0, set: tuple[str, ...] = (),
-        fresh: bool = False, data_root: Path | None = None, device: str = "cpu") -> None:
+def run(
+    method: str = "fedecho",
+    profile: str = "laptop",
+    seed: int = 0,
+    set: tuple[str, ...] = (),
+    fresh: bool = False,
+    data_root: Path | None = None,
+    device: str = "cpu",
+) -> None:
     """Train one model, with a progress bar, and keep its record.
 
     Args:
@@ -88,8 +95,9 @@ def _train(config: RunConfig, device: str, data_root: Path | None) -> Record:
     return run_experiment(config, on_row=on_row, progress=progress, device=device, data_root=data_root)
 
 
-def sweep(profile: str = "laptop", only: Literal["vision", "tuning"] = "vision", jobs: int | None = None,
-          fresh: bool = False) -> None:
+def sweep(
+    profile: str = "laptop", only: Literal["vision", "tuning"] = "vision", jobs: int | None = None, fresh: bool = False
+) -> None:
     """Train whatever a table still lacks, in parallel processes; Ctrl-C loses only the runs in progress.
 
     Args:
@@ -138,8 +146,11 @@ def verify(sample: int = 3, profile: str = "laptop", seed: int | None = None, jo
         sys.exit(1)
 
 
-def data(action: tyro.conf.Positional[Literal["list", "fetch"]], name: tyro.conf.Positional[str | None] = None,
-         data_root: Path | None = None) -> None:
+def data(
+    action: tyro.conf.Positional[Literal["list", "fetch"]],
+    name: tyro.conf.Positional[str | None] = None,
+    data_root: Path | None = None,
+) -> None:
     """List the data sets and where they are looked for, or fetch one into the data folder.
 
     Args:

@@ -22,9 +22,7 @@ from fedecho.errors import InputError
 NUMERICS_VERSION = 1
 """Bumped whenever the same config would give other numbers; records of an older version are not used."""
 
-DelayModel = Literal[
-    "constant", "mild", "large", "uniform", "exponential", "lognormal", "pareto", "bursty", "trace"
-]
+DelayModel = Literal["constant", "mild", "large", "uniform", "exponential", "lognormal", "pareto", "bursty", "trace"]
 T = TypeVar("T")
 
 
@@ -136,15 +134,23 @@ class Protocol(Checked):
     rounds: int = 300
     """T"""
     dispatch: Literal["on_flush", "on_arrival"] = "on_flush"
-    """`on_flush`: M idle clients start when the round closes (official FADAS loop); `on_arrival`: one starts at once."""
+    """`on_flush`: M idle clients start when the round closes (official FADAS loop); `on_arrival`: one at once."""
 
     def validate(self) -> None:
         """Check 1 <= M <= M_c <= N and T >= 1."""
         require(self.clients >= 1, "clients", self.clients, "N must be at least 1")
-        require(1 <= self.concurrency <= self.clients, "concurrency", self.concurrency,
-                f"M_c must be between 1 and N = {self.clients}")
-        require(1 <= self.buffer_size <= self.concurrency, "buffer_size", self.buffer_size,
-                f"M must be between 1 and M_c = {self.concurrency}")
+        require(
+            1 <= self.concurrency <= self.clients,
+            "concurrency",
+            self.concurrency,
+            f"M_c must be between 1 and N = {self.clients}",
+        )
+        require(
+            1 <= self.buffer_size <= self.concurrency,
+            "buffer_size",
+            self.buffer_size,
+            f"M must be between 1 and M_c = {self.concurrency}",
+        )
         require(self.rounds >= 1, "rounds", self.rounds, "T must be at least 1")
 
 
@@ -164,13 +170,25 @@ class Delays(Checked):
 
     def validate(self) -> None:
         """Check that each option belongs to the model and is positive."""
-        require(self.shape is None or self.model in ("pareto", "lognormal"), "shape", self.shape,
-                f"it has no meaning for delay model {self.model}; leave it out")
+        require(
+            self.shape is None or self.model in ("pareto", "lognormal"),
+            "shape",
+            self.shape,
+            f"it has no meaning for delay model {self.model}; leave it out",
+        )
         require(self.shape is None or self.shape > 0, "shape", self.shape, "give a number > 0")
-        require((self.trace is not None) == (self.model == "trace"), "trace", self.trace,
-                "give a CSV file exactly when the delay model is trace")
-        require(self.speed_counts is None or (len(self.speed_counts) == 3 and min(self.speed_counts) >= 0),
-                "speed_counts", self.speed_counts, "give three counts >= 0: fast, medium, slow")
+        require(
+            (self.trace is not None) == (self.model == "trace"),
+            "trace",
+            self.trace,
+            "give a CSV file exactly when the delay model is trace",
+        )
+        require(
+            self.speed_counts is None or (len(self.speed_counts) == 3 and min(self.speed_counts) >= 0),
+            "speed_counts",
+            self.speed_counts,
+            "give three counts >= 0: fast, medium, slow",
+        )
 
 
 @dataclass(frozen=True)
@@ -234,8 +252,12 @@ class RunConfig(Checked):
         counts, clients = self.delays.speed_counts, self.protocol.clients
         require(counts is None or sum(counts) == clients, "speed_counts", counts, f"they must add up to N = {clients}")
         needs_slow = self.partition.straggler_classes > 0 and self.partition.straggler_share > 0
-        require(not needs_slow or (counts is not None and counts[2] > 0), "straggler_classes",
-                self.partition.straggler_classes, "fix delays.speed_counts with at least 1 slow client first")
+        require(
+            not needs_slow or (counts is not None and counts[2] > 0),
+            "straggler_classes",
+            self.partition.straggler_classes,
+            "fix delays.speed_counts with at least 1 slow client first",
+        )
 
 
 def to_dict(config: object) -> dict[str, Any]:
@@ -275,14 +297,16 @@ def _rebuild(hint: Any, value: Any) -> Any:
         return tuple(value)
     if isinstance(value, dict):
         options = [hint, *get_args(hint)]
-        return from_dict(next(o for o in options if isinstance(o, type) and dataclasses.is_dataclass(o)
-                              or o is MethodConfig), value)
+        return from_dict(
+            next(o for o in options if isinstance(o, type) and dataclasses.is_dataclass(o) or o is MethodConfig), value
+        )
     return value
 
 
 def override(config: T, path: str, value: Any) -> T:
     """Return a copy of `config` with the dotted field `path` (e.g. `method.distill.clip_norm`) set to `value`."""
-    return _override(config, path.split("."), value, path)
+    changed: T = _override(config, path.split("."), value, path)
+    return changed
 
 
 def _override(config: Any, names: list[str], value: Any, path: str) -> Any:

@@ -1,8 +1,8 @@
 """Speed classes of the clients and the time their jobs take, in virtual seconds. No torch here.
 
 The classes and the `mild` and `large` ranges are those of the official FADAS simulator (github.com/yujiaw98/FADAS,
-commit 8c4df23): class probabilities p ~ Dir([3, 2, 1]) per client, class = argmax p; a job of a fast, medium or slow client
-takes U(1, 2), U(3, 5), U(5, 8), and U(50, 80) for slow clients under large delay.
+commit 8c4df23): class probabilities p ~ Dir([3, 2, 1]) per client, class = argmax p; a job of a fast, medium or slow
+client takes U(1, 2), U(3, 5), U(5, 8), and U(50, 80) for slow clients under large delay.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fedecho.config import Delays, file_sha256, require
 from fedecho.errors import InputError

@@ -52,7 +52,7 @@ class Distillation(Checked):
     kl: Literal["forward", "reverse"] = "forward"
     """KL(teacher || student), or KL(student || teacher)."""
     teachers: Literal["seen", "idle", "fresh", "fast", "slow"] = "seen"
-    """Whose rows count: every client with an upload; only idle ones; only this round's M; not the slow; only the slow."""
+    """Whose rows count: all clients with an upload; idle ones; this round's M; all but the slow; only the slow."""
     bank_decay: float = 1.0
     """Weight decay^age of a row, its age in rounds; the paper mentions none (1)."""
     bank_max_age: int | None = None
@@ -64,7 +64,7 @@ class Distillation(Checked):
     batchnorm: Literal["eval", "train"] = "eval"
     """Statistics stay frozen while distilling, or follow the pool's batches."""
     broadcast: Literal["distilled", "averaged"] = "distilled"
-    """Clients start from x_{t+1} after distillation, or from the averaged model before it (which is then only scored)."""
+    """Clients start from the distilled x_{t+1}, or from the averaged model before it (the distilled one is scored)."""
     warmup_rounds: int = 0
     """Rounds before distillation begins; clipping is said to be the only early guard."""
 
@@ -73,15 +73,27 @@ class Distillation(Checked):
         require(self.steps >= 0, "steps", self.steps, "Q must be 0 or more")
         require(self.lr >= 0, "lr", self.lr, "the distillation rate must be >= 0")
         require(self.batch_size >= 1, "batch_size", self.batch_size, "give at least 1 image")
-        require(self.clip_norm is None or self.clip_norm > 0, "clip_norm", self.clip_norm,
-                "nu must be > 0, or none for no clipping")
+        require(
+            self.clip_norm is None or self.clip_norm > 0,
+            "clip_norm",
+            self.clip_norm,
+            "nu must be > 0, or none for no clipping",
+        )
         require(0 <= self.alpha_min <= 1, "alpha_min", self.alpha_min, "give a number in [0, 1]")
-        require(self.alpha_min <= self.alpha_max <= 1, "alpha_max", self.alpha_max,
-                f"give a number in [alpha_min, 1] = [{self.alpha_min:g}, 1]")
+        require(
+            self.alpha_min <= self.alpha_max <= 1,
+            "alpha_max",
+            self.alpha_max,
+            f"give a number in [alpha_min, 1] = [{self.alpha_min:g}, 1]",
+        )
         require(self.temperature > 0, "temperature", self.temperature, "give a number > 0")
         require(0 < self.bank_decay <= 1, "bank_decay", self.bank_decay, "give a number in (0, 1]")
-        require(self.bank_max_age is None or self.bank_max_age >= 0, "bank_max_age", self.bank_max_age,
-                "give a number of rounds >= 0, or none")
+        require(
+            self.bank_max_age is None or self.bank_max_age >= 0,
+            "bank_max_age",
+            self.bank_max_age,
+            "give a number of rounds >= 0, or none",
+        )
         require(self.warmup_rounds >= 0, "warmup_rounds", self.warmup_rounds, "give a number of rounds >= 0")
 
 
@@ -146,8 +158,9 @@ def teacher(bank: Bank, settings: Distillation, weights: Tensor | None = None) -
     mean = bank_average(bank, weights)
     probs = mean if settings.average == "probabilities" else F.softmax(mean / settings.temperature, dim=-1)
     rows_weights = bank.seen().float() if weights is None else weights
-    return Teacher(probs, _hard_labels(bank, settings, mean, rows_weights),
-                   _entropy(bank, settings, probs, rows_weights))
+    return Teacher(
+        probs, _hard_labels(bank, settings, mean, rows_weights), _entropy(bank, settings, probs, rows_weights)
+    )
 
 
 def _hard_labels(bank: Bank, settings: Distillation, mean: Tensor, weights: Tensor) -> Tensor:
@@ -176,7 +189,7 @@ def mixing_weight(entropy: Tensor, settings: Distillation) -> Tensor:
 
 
 def kl_from_logits(probs: Tensor, student: Tensor) -> Tensor:
-    """Return KL(probs || softmax(student)) per row `[batch]`, in nats, from `probs` and `student` `[batch, classes]`."""
+    """Return KL(probs || softmax(student)) per row `[batch]`, in nats; both arguments are `[batch, classes]`."""
     # Cross-entropy with soft labels is one fused operation; the teacher's entropy takes it to the divergence.
     entropy: Tensor = torch.special.entr(probs).sum(-1)
     return F.cross_entropy(student, probs, reduction="none") - entropy
@@ -191,8 +204,8 @@ def reverse_kl_from_logits(probs: Tensor, student: Tensor) -> Tensor:
 def distillation_loss(student: Tensor, probs: Tensor, labels: Tensor, alpha: Tensor, settings: Distillation) -> Tensor:
     """Return mean_u [alpha * KL(p_u || q_u) + (1 - alpha) * CE(q_u, label_u)] in nats (Eq. 3).
 
-    `student` logits and `probs` are `[batch, classes]`, `labels` `[batch]`, `alpha` a scalar or `[batch]`. With T_d != 1
-    the student is softened too and KL is scaled by T_d^2, as is usual. Finite for logits of any finite size.
+    `student` logits and `probs` are `[batch, classes]`, `labels` `[batch]`, `alpha` a scalar or `[batch]`. With
+    T_d != 1 the student is softened too and KL is scaled by T_d^2, as is usual. Finite for logits of any finite size.
     """
     kl = kl_from_logits if settings.kl == "forward" else reverse_kl_from_logits
     soft = kl(probs, student / settings.temperature) * settings.temperature**2
@@ -220,8 +233,9 @@ def predict(model: FlatModel, weights: Weights, images: Tensor, batch_size: int)
     return torch.cat([model.logits(batch) for batch in torch.split(images, batch_size)])
 
 
-def distil(model: FlatModel, x: Weights, pool: Tensor, taught: Teacher, settings: Distillation,
-           rng_key: tuple[int, int]) -> tuple[Weights, dict[str, float]]:
+def distil(
+    model: FlatModel, x: Weights, pool: Tensor, taught: Teacher, settings: Distillation, rng_key: tuple[int, int]
+) -> tuple[Weights, dict[str, float]]:
     """Take Q steps x <- x - eta_d * Clip(grad L, nu) on minibatches of U (Algorithm 1, lines 12-16).
 
     `rng_key` = (seed, round) names the stream of minibatches. Returns the new version and means over the steps: alpha,
@@ -248,8 +262,9 @@ def distil(model: FlatModel, x: Weights, pool: Tensor, taught: Teacher, settings
 
 
 @torch.no_grad()
-def _descend(model: FlatModel, gradient: Tensor, factor: Tensor, lr: float,
-             optimizer: torch.optim.Optimizer | None) -> None:
+def _descend(
+    model: FlatModel, gradient: Tensor, factor: Tensor, lr: float, optimizer: torch.optim.Optimizer | None
+) -> None:
     if optimizer is None:
         model.params.addcmul_(gradient, factor, value=-lr)
     else:

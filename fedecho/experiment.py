@@ -47,8 +47,8 @@ def run(
 ) -> Record:
     """Train one model as `config` says and return its record: on one machine, a pure function of `config`.
 
-    `on_row` sees every evaluation as it is made; `progress` may wrap the rounds in a bar. Raises `InputError` before any
-    training; a run whose numbers stop being finite ends early with the status `diverged`.
+    `on_row` sees every evaluation as it is made; `progress` may wrap the rounds in a bar. Raises `InputError` before
+    any training; a run whose numbers stop being finite ends early with the status `diverged`.
     """
     task, clock = prepare(config, torch.device(device), data_root), Clock()
     method = methods.build(config.method, server_of(task, config, clock))
@@ -85,15 +85,16 @@ def server_of(task: Task, config: RunConfig, clock: Clock) -> Server:
     return Server(task.model, task.pool, task.plan, config.local, config.seed, clock=clock)
 
 
-def work(task: Task, config: RunConfig, method: Method[Any], state: Any, rnd: Round, job: Job,
-         sent: Version) -> Update:
+def work(task: Task, config: RunConfig, method: Method[Any], state: Any, rnd: Round, job: Job, sent: Version) -> Update:
     """Do one client's job from the version it was sent, and return its upload."""
     start, extra = sent
     correction = method.correction(state, job.client, extra)
     key = (config.seed, job.client, job.number)
     model, steps = sgd(task.model, start, task.clients[job.client], config.local, key, correction, method.proximal)
     delta = model.params - start.params
-    return Update(job.client, job.base_version, rnd.index, job.arrived_at, start, delta, model.buffers, steps, correction)
+    return Update(
+        job.client, job.base_version, rnd.index, job.arrived_at, start, delta, model.buffers, steps, correction
+    )
 
 
 def is_due(rnd: Round, config: RunConfig) -> bool:

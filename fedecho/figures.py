@@ -250,8 +250,10 @@ def _all_jobs(plan: Schedule) -> list[Job]:
 def _label_speeds(axes: Axes, classes: Sequence[int]) -> None:
     """Name each group of equal speed on the y axis and part the groups by a line."""
     groups = {speed: [y for y, c in enumerate(classes) if c == speed] for speed in sorted(set(classes))}
-    axes.set_yticks([float(np.mean(ys)) for ys in groups.values()],
-                    [f"{SPEED_NAMES[speed]}\n({len(ys)})" for speed, ys in groups.items()])
+    axes.set_yticks(
+        [float(np.mean(ys)) for ys in groups.values()],
+        [f"{SPEED_NAMES[speed]}\n({len(ys)})" for speed, ys in groups.items()],
+    )
     axes.tick_params(axis="y", length=0)
     axes.grid(visible=False)
     for ys in list(groups.values())[1:]:
@@ -350,7 +352,7 @@ def _draw_coloured(figure: Figure, axes: Axes, done: pd.DataFrame, path: str, va
     low, high = float(values.min()), float(values.max())
     dots = axes.scatter(done["local.lr"], done["mean"], c=done[path], norm=LogNorm(low, high), cmap="viridis", s=16)
     bar = figure.colorbar(dots, ax=axes, pad=0.02, aspect=14)
-    bar.set_ticks([low, (low * high) ** 0.5, high])
-    bar.set_ticklabels([f"{value:.2g}" for value in (low, (low * high) ** 0.5, high)])
-    bar.ax.tick_params(which="minor", length=0)
+    ticks = [low, (low * high) ** 0.5, high]
+    bar.set_ticks(ticks, labels=[f"{value:.2g}" for value in ticks])
+    bar.minorticks_off()
     axes.set_title(f"{axes.get_title(loc='left')} (colour: {path.split('.', 1)[1]})", loc="left")

@@ -71,8 +71,15 @@ def batches(count: int, local: Local, rng_key: tuple[int, int, int]) -> Iterator
         yield from torch.split(torch.from_numpy(rng.permutation(count)), local.batch_size)
 
 
-def sgd(model: FlatModel, start: Weights, data: ClientData, local: Local, rng_key: tuple[int, int, int],
-        correction: Tensor | None = None, proximal: float = 0.0) -> tuple[Weights, int]:
+def sgd(
+    model: FlatModel,
+    start: Weights,
+    data: ClientData,
+    local: Local,
+    rng_key: tuple[int, int, int],
+    correction: Tensor | None = None,
+    proximal: float = 0.0,
+) -> tuple[Weights, int]:
     """Return the model after local SGD from `start`, and the number of steps K.
 
     x <- x - eta_l * (grad F_i(x; batch) + wd * x + correction + proximal * (x - x_s)); momentum 0, constant rate.
@@ -97,8 +104,9 @@ def _descend(model: FlatModel, gradient: Tensor, local: Local) -> None:
     model.params.mul_(1 - local.lr * local.weight_decay).sub_(gradient, alpha=local.lr)
 
 
-def step(model: FlatModel, loss: Tensor, local: Local, start: Weights, correction: Tensor | None,
-         proximal: float) -> None:
+def step(
+    model: FlatModel, loss: Tensor, local: Local, start: Weights, correction: Tensor | None, proximal: float
+) -> None:
     """Take one SGD step on `loss` in place."""
     gradient = model.gradient(loss)
     if correction is not None:

@@ -15,7 +15,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,8 @@ GROUPS = {
 }
 """What `ONLY=` understands besides the names of the notebooks themselves."""
 
+_LIMITS = {"smoke": 600, "laptop": 8 * 3600, "paper": 30 * 24 * 3600}
+"""Seconds that a notebook may take when nothing has been run yet."""
 _START_LIMIT = 60
 _CHILD = "from fedecho.notebooks import _child; _child()"
 
@@ -65,23 +67,11 @@ def catalogue() -> dict[str, Path]:
     return {path.stem: path for path in sorted(paths.notebooks().glob("*.ipynb"))}
 
 
-def select(only: str | None = None) -> list[str]:
-    """Return the stems that `only` asks for, in reading order: all, or groups and stems separated by commas."""
-    known = catalogue()
-    if only is None:
-        return list(known)
-    chosen: set[str] = set()
-    for name in only.split(","):
-        stems = GROUPS.get(name, (name,))
-        require(set(stems) <= set(known), "only", name, f"choose from {', '.join([*GROUPS, *known])}")
-        chosen.update(stems)
-    return [stem for stem in known if stem in chosen]
-
-
-def accepted(stem: str, values: Mapping[str, object]) -> dict[str, object]:
-    """Return those of `values`, meant for many notebooks, that the notebook `stem` declares."""
-    known = declared(catalogue()[stem])
-    return {name: value for name, value in values.items() if name in known}
+def select(only: str = "all") -> list[str]:
+    """Return the stems that `only` asks for, in reading order: all, a group, or one notebook by its stem."""
+    known = list(catalogue())
+    require(only in ("all", *GROUPS, *known), "only", only, f"choose one of all, {', '.join([*GROUPS, *known])}")
+    return known if only == "all" else list(GROUPS.get(only, (only,)))
 
 
 @dataclass(frozen=True)
@@ -132,6 +122,16 @@ def _is_json(value: object) -> bool:
     except (TypeError, ValueError):
         return False
     return True
+
+
+def make(profile: str = "laptop", only: str = "all", fresh: bool = False, jobs: int | None = None) -> Iterator[Path]:
+    """Execute the notebooks that `only` asks for, one after the other, and yield the copies in `paper/executed`."""
+    folder = paths.paper() / "executed" / ("" if profile == "laptop" else profile)
+    for stem in select(only):
+        wanted = {"profile": profile, "fresh": fresh, "jobs": jobs or 0}
+        known = declared(catalogue()[stem])
+        chosen = {name: value for name, value in wanted.items() if name in known}
+        yield execute(stem, chosen, folder, _LIMITS.get(profile, max(_LIMITS.values())))
 
 
 def execute(stem: str, parameters: Mapping[str, object], output_dir: Path, timeout: int) -> Path:

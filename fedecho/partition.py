@@ -33,8 +33,12 @@ def divide(labels: Indices, partition: Partition, speed_class: tuple[int, ...], 
     (the official FADAS rule). Raises `InputError` when no draw gives every client `min_size` images.
     """
     clients = len(speed_class)
-    require(len(labels) >= clients * partition.min_size, "min_size", partition.min_size,
-            f"{len(labels)} images cannot give {clients} clients that many each")
+    require(
+        len(labels) >= clients * partition.min_size,
+        "min_size",
+        partition.min_size,
+        f"{len(labels)} images cannot give {clients} clients that many each",
+    )
     if partition.kind == "iid":
         order = stream(seed, "partition").permutation(len(labels))
         return Shards(tuple(np.sort(part) for part in np.array_split(order, clients)), (), 0)
@@ -45,21 +49,30 @@ def divide(labels: Indices, partition: Partition, speed_class: tuple[int, ...], 
         shards = _draw(labels, partition, clients, slow, owned, rng)
         if min(map(len, shards)) >= partition.min_size:
             return Shards(shards, owned, redraw)
-    raise InputError("alpha", partition.alpha, f"no draw of {partition.max_redraws} gave every client "
-                     f"{partition.min_size} images; raise alpha or lower min_size")
+    raise InputError(
+        "alpha",
+        partition.alpha,
+        f"no draw of {partition.max_redraws} gave every client "
+        f"{partition.min_size} images; raise alpha or lower min_size",
+    )
 
 
 def _straggler_classes(labels: Indices, partition: Partition, seed: int) -> tuple[int, ...]:
     """Draw the classes by seed, so that no class's own difficulty decides the comparison."""
     classes = np.unique(labels)
-    require(partition.straggler_classes < len(classes), "straggler_classes", partition.straggler_classes,
-            f"the data has {len(classes)} classes and the other clients need one")
+    require(
+        partition.straggler_classes < len(classes),
+        "straggler_classes",
+        partition.straggler_classes,
+        f"the data has {len(classes)} classes and the other clients need one",
+    )
     drawn = stream(seed, "straggler-classes").choice(classes, partition.straggler_classes, replace=False)
     return tuple(sorted(map(int, drawn)))
 
 
-def _draw(labels: Indices, partition: Partition, clients: int, slow: Indices, owned: tuple[int, ...],
-          rng: np.random.Generator) -> tuple[Indices, ...]:
+def _draw(
+    labels: Indices, partition: Partition, clients: int, slow: Indices, owned: tuple[int, ...], rng: np.random.Generator
+) -> tuple[Indices, ...]:
     parts: list[list[Indices]] = [[] for _ in range(clients)]
     everyone = np.arange(clients)
     for label in np.unique(labels):
@@ -70,8 +83,9 @@ def _draw(labels: Indices, partition: Partition, clients: int, slow: Indices, ow
     return tuple(np.sort(np.concatenate(part)) for part in parts)
 
 
-def _deal(images: Indices, receivers: Indices, alpha: float, rng: np.random.Generator,
-          parts: list[list[Indices]]) -> None:
+def _deal(
+    images: Indices, receivers: Indices, alpha: float, rng: np.random.Generator, parts: list[list[Indices]]
+) -> None:
     """Cut `images` at the cumulative shares of one Dirichlet draw over `receivers`."""
     if len(receivers) == 0:
         return

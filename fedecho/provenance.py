@@ -50,8 +50,13 @@ def _versions() -> dict[str, str | None]:
 @cache
 def _hardware(device: str) -> dict[str, Any]:
     gpu = torch.cuda.get_device_name() if device.startswith("cuda") else None
-    return {"machine": platform.machine(), "cpu": _cpu_name(), "cores": os.cpu_count(), "gpu": gpu,
-            "cpu_capability": torch.backends.cpu.get_cpu_capability()}
+    return {
+        "machine": platform.machine(),
+        "cpu": _cpu_name(),
+        "cores": os.cpu_count(),
+        "gpu": gpu,
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+    }
 
 
 def _cpu_name() -> str | None:

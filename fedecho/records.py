@@ -31,8 +31,8 @@ class Record:
     seed: int
     status: Literal["done", "diverged"]
     rows: list[Row]
-    """One per evaluation: round, virtual_time (virtual seconds), arrivals, accuracy, loss (nats), per_class (accuracies),
-    tau_mean and tau_max (rounds, since the last row), rejected (uploads), and what the method reports."""
+    """One per evaluation: round, virtual_time (virtual seconds), arrivals, accuracy, loss (nats), per_class
+    (accuracies), tau_mean and tau_max (rounds, since the last row), rejected (uploads), and what the method reports."""
     facts: dict[str, Any]
     """The schedule's statistics, the partition's sizes, the data's digest."""
     seconds: dict[str, float]
@@ -103,8 +103,14 @@ def rounded(value: Any) -> Any:
     return value
 
 
-def new_record(config: RunConfig, status: Literal["done", "diverged"], rows: list[Row], facts: dict[str, Any],
-               clock: Clock, provenance: dict[str, Any]) -> Record:
+def new_record(
+    config: RunConfig,
+    status: Literal["done", "diverged"],
+    rows: list[Row],
+    facts: dict[str, Any],
+    clock: Clock,
+    provenance: dict[str, Any],
+) -> Record:
     """Assemble the record of a finished run."""
     facts = {name: rounded(value) for name, value in facts.items()}
     return Record(to_dict(config), config_hash(config), config.seed, status, rows, facts, clock.phases(), provenance)
@@ -136,8 +142,9 @@ def load(path: Path) -> Record:
     try:
         return Record(**json.loads(path.read_text()))
     except (OSError, ValueError, TypeError) as error:
-        raise InputError("record", str(path), f"it cannot be read ({type(error).__name__}); delete it to run again"
-                         ) from None
+        raise InputError(
+            "record", str(path), f"it cannot be read ({type(error).__name__}); delete it to run again"
+        ) from None
 
 
 def find(folder: Path, config: RunConfig) -> Record | None:

@@ -62,10 +62,20 @@ def record_of(config: RunConfig, folder: Path, fresh: bool = False,
     return found
 
 
+def run_vision(profile: str = "laptop", jobs: int | None = None, fresh: bool = False) -> int:
+    """Run what the main table lacks (everything if `fresh`) and return how many runs that was."""
+    return sweep([cell.config for cell in presets.vision_table(profile)], records_dir(profile), jobs=jobs, fresh=fresh)
+
+
+def run_tuning(profile: str = "laptop", jobs: int | None = None, fresh: bool = False) -> int:
+    """Run the trials of a profile's tuning that are missing (all if `fresh`) and return how many that was."""
+    return sweep([trial.config for trial in presets.tuning(profile)], tuning_dir(profile), jobs=jobs, fresh=fresh)
+
+
 def vision(profile: str = "laptop", jobs: int | None = None, fresh: bool = False) -> VisionReport:
     """Make the main table at a profile's scale; `jobs` processes run what is missing, or everything if `fresh`."""
+    run_vision(profile, jobs, fresh)
     cells, folder = presets.vision_table(profile), records_dir(profile)
-    sweep([cell.config for cell in cells], folder, jobs=jobs, fresh=fresh)
     frame = tables.collect(cells, folder)
     summary = tables.vision_summary(frame, tables.reported(paths.REPOSITORY / "paper" / "reported" / "vision.csv"))
     stem = tables_dir(profile) / "vision"
@@ -80,9 +90,9 @@ def vision(profile: str = "laptop", jobs: int | None = None, fresh: bool = False
 
 
 def tuning(profile: str = "laptop", jobs: int | None = None, fresh: bool = False) -> TuningReport:
-    """Run the missing trials of a profile's tuning (all if `fresh`) and show what each method does best with."""
+    """Make the table of the tuning: every trial, and what each method does best with."""
+    run_tuning(profile, jobs, fresh)
     trials, folder = presets.tuning(profile), tuning_dir(profile)
-    sweep([trial.config for trial in trials], folder, jobs=jobs, fresh=fresh)
     summary, frame = tables.tuning_summary(trials, folder), tables.collect_trials(trials, folder)
     stem = tables_dir(profile) / "tuning"
     tables.write_tuning(summary, stem, "Tuning on the validation split", tables.tuning_caption(frame, profile))
@@ -103,6 +113,11 @@ def _saved(drawn: dict[str, Figure], folder: Path, prefix: str, record_set: str)
     return {name: stem.with_name(f"{stem.name}.png") for name, stem in stems.items()}
 
 
+def caveat(profile: str) -> str:
+    """Say what the numbers of a profile must not be taken for."""
+    return "The smoke profile tests the plumbing; its numbers are not results." if profile == "smoke" else ""
+
+
 def verdicts(summary: pd.DataFrame, rival: str) -> list[str]:
     """Say for each setting and delay how the reference stands to `rival`: one sentence each, made from the numbers."""
     rows = summary[summary["method"] == rival].to_dict("records")
@@ -113,11 +128,12 @@ def _verdict(row: dict[Any, Any], rival: str) -> str:
     mean, half, p = row["difference"], row["difference_half"], row["p_holm"]
     if np.isnan(mean):
         return f"{REFERENCE} and {rival} cannot be compared, no seed has both."
-    size = f"{REFERENCE} − {rival} = {tables.number(mean, half, '+')} points over {row['pairs']} paired seeds"
+    gap = tables.number(mean, half, "+")
+    size = f"{REFERENCE} scores {gap} points relative to {rival}, {row['pairs']} paired seeds"
     if np.isnan(p):
-        return f"{size}; too few for a test."
+        return f"{size}, too few for a test."
     found = f"{REFERENCE} is {'better' if mean > 0 else 'worse'}" if p < _LEVEL else "no difference shown"
-    return f"{size}, Holm-corrected p {tables.p_text(p)}: {found} at the {_LEVEL:.0%} level."
+    return f"{size}, Holm-corrected p {tables.p_text(p)}: {found} at the {100 * _LEVEL:g} % level."
 
 
 def tuned_verdict(report: TuningReport, profile: str) -> str:

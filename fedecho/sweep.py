@@ -27,8 +27,15 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def sweep(configs: Sequence[RunConfig], folder: Path, *, jobs: int | None = None, fresh: bool = False,
-          progress: bool = True, data_root: Path | None = None) -> int:
+def sweep(
+    configs: Sequence[RunConfig],
+    folder: Path,
+    *,
+    jobs: int | None = None,
+    fresh: bool = False,
+    progress: bool = True,
+    data_root: Path | None = None,
+) -> int:
     """Run what is missing in `folder` (everything if `fresh`) and return how many runs that was.
 
     Each record is written whole by the process that made it. On Ctrl-C the records made so far stay, nothing

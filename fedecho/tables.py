@@ -100,8 +100,8 @@ def _block_summary(block: pd.DataFrame, reported: pd.DataFrame) -> pd.DataFrame:
 
 
 def _by_seed(runs: pd.DataFrame, column: str = "score") -> dict[int, float]:
-    """Return seed -> percent of the finished runs."""
-    finished = runs[(runs["status"] == "done") & runs[column].notna()]
+    """Return seed -> percent of the finished runs (only they have a score)."""
+    finished = runs[runs[column].notna()]
     return dict(zip(finished["seed"].astype(int), finished[column].astype(float), strict=True))
 
 
@@ -227,8 +227,10 @@ def best_values(trials: Sequence[Trial], folder: Path) -> dict[str, dict[str, fl
     """Return contender -> dotted field -> value of its best trial; without one the contender is left out."""
     summary = tuning_summary(trials, folder)
     best, paths = summary[summary["best"]], tuned_fields(summary)
-    return {str(row["method"]): {path: float(row[path]) for path in paths if not np.isnan(row[path])}
-            for row in best.to_dict("records")}
+    return {
+        str(row["method"]): {path: float(row[path]) for path in paths if not np.isnan(row[path])}
+        for row in best.to_dict("records")
+    }
 
 
 def tuning_display(summary: pd.DataFrame) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""What a run works on: every client's images on the device, the pool U, the held-out images, the model, the schedule."""
+"""What a run works on: each client's images on the device, the pool U, the held-out images, the model, the schedule."""
 
 from __future__ import annotations
 
@@ -63,19 +63,28 @@ def prepare(config: RunConfig, device: torch.device, root: Path | None = None) -
     return Task(
         clients=tuple(ClientData(images[shard], targets[shard], padding.flatten()) for shard in shards.clients),
         pool=normalise(_pool_images(splits, config, root)),
-        held_out=ClientData(normalise(scored.images), torch.from_numpy(scored.labels.copy()).to(device),
-                            padding.flatten()),
+        held_out=ClientData(
+            normalise(scored.images), torch.from_numpy(scored.labels.copy()).to(device), padding.flatten()
+        ),
         model=FlatModel(models.build(config.model, shape, len(splits.classes), config.seed)).to(device),
         plan=plan,
-        facts={**plan.statistics(), **_shard_facts(shards), "data_digest": splits.digest,
-               "classes": list(splits.classes)},
+        facts={
+            **plan.statistics(),
+            **_shard_facts(shards),
+            "data_digest": splits.digest,
+            "classes": list(splits.classes),
+        },
     )
 
 
 def _scored_split(splits: datasets.Splits, config: RunConfig) -> datasets.Images:
     split = splits.test if config.evaluation.split == "test" else splits.validation
-    require(split is not None, "split", config.evaluation.split,
-            f"{splits.name} has no validation split of its own; set data.validation_size")
+    require(
+        split is not None,
+        "split",
+        config.evaluation.split,
+        f"{splits.name} has no validation split of its own; set data.validation_size",
+    )
     assert split is not None
     return split
 
@@ -87,8 +96,12 @@ def _pool_images(splits: datasets.Splits, config: RunConfig, root: Path | None) 
     assert source is not None
     size = config.data.pool_size
     require(size <= len(source.images), "pool_size", size, f"the pool has {len(source.images)} images")
-    require(source.images.shape[1:] == splits.train.images.shape[1:], "pool", config.data.pool,
-            f"its images are {source.images.shape[1:]}, those of {splits.name} {splits.train.images.shape[1:]}")
+    require(
+        source.images.shape[1:] == splits.train.images.shape[1:],
+        "pool",
+        config.data.pool,
+        f"its images are {source.images.shape[1:]}, those of {splits.name} {splits.train.images.shape[1:]}",
+    )
     return source.images[:size]
 
 
@@ -104,9 +117,13 @@ def _normaliser(name: str, device: torch.device) -> Callable[[NDArray[np.uint8]]
 
 def _shard_facts(shards: partition.Shards) -> dict[str, Any]:
     sizes = [len(shard) for shard in shards.clients]
-    return {"client_images_min": min(sizes), "client_images_median": float(np.median(sizes)),
-            "client_images_max": max(sizes), "partition_redraws": shards.redraws,
-            "straggler_classes": list(shards.straggler_classes)}
+    return {
+        "client_images_min": min(sizes),
+        "client_images_median": float(np.median(sizes)),
+        "client_images_max": max(sizes),
+        "partition_redraws": shards.redraws,
+        "straggler_classes": list(shards.straggler_classes),
+    }
 
 
 def evaluate(task: Task, weights: Weights) -> dict[str, Any]:
@@ -116,5 +133,8 @@ def evaluate(task: Task, weights: Weights) -> dict[str, Any]:
     correct = (logits.argmax(-1) == labels).double()
     count = torch.bincount(labels, minlength=logits.shape[-1])
     per_class = torch.bincount(labels, weights=correct, minlength=logits.shape[-1]) / count
-    return {"accuracy": float(correct.mean()), "loss": float(F.cross_entropy(logits, labels)),
-            "per_class": per_class.tolist()}
+    return {
+        "accuracy": float(correct.mean()),
+        "loss": float(F.cross_entropy(logits, labels)),
+        "per_class": per_class.tolist(),
+    }

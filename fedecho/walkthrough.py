@@ -6,6 +6,7 @@ library. It shares the library's draws (who arrives when, the order of minibatch
 
 from __future__ import annotations
 
+import copy
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -115,7 +116,7 @@ def copy_of(net: nn.Module) -> Model:
 
 def fedecho(task: Task, config: RunConfig) -> Iterator[Moment]:
     """Algorithm 1, one `Moment` per round; it knows Q, eta_d, |B|, nu, alpha_min, alpha_max and no other option."""
-    method, net = config.method, task.model.module
+    method, net = config.method, copy.deepcopy(task.model.module)
     assert isinstance(method, FedEcho) and isinstance(method.inner, FedBuff)
     x, versions, bank, uploaded = copy_of(net), list[Model](), dict[int, Tensor](), dict[int, int]()
     for rnd in task.plan.rounds:

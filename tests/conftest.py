@@ -26,9 +26,18 @@ def weights(*numbers: float) -> Weights:
     return Weights(torch.tensor(numbers), EMPTY)
 
 
-def an_update(delta: list[float], *, client: int = 0, base: int = 0, now: int = 0, arrived: float | None = None,
-              start: Weights | None = None, buffers: list[float] | None = None, steps: int = 1,
-              correction: Tensor | None = None) -> Update:
+def an_update(
+    delta: list[float],
+    *,
+    client: int = 0,
+    base: int = 0,
+    now: int = 0,
+    arrived: float | None = None,
+    start: Weights | None = None,
+    buffers: list[float] | None = None,
+    steps: int = 1,
+    correction: Tensor | None = None,
+) -> Update:
     """An upload of client `client`, started from version `base` and arriving in round `now`."""
     begin = start if start is not None else Weights(torch.zeros(len(delta)), EMPTY)
     own = EMPTY if buffers is None else torch.tensor(buffers)
@@ -53,7 +62,9 @@ def make_updates() -> Callable[..., list[Update]]:
         generator = torch.Generator().manual_seed(1000 * now + seed)
         start = Weights(torch.randn(size, generator=generator), EMPTY)
         deltas = 0.1 * torch.randn(count, size, generator=generator)
-        return [an_update(d.tolist(), client=(now + k) % 6, base=max(0, now - k), now=now, start=start)
-                for k, d in enumerate(deltas)]
+        return [
+            an_update(d.tolist(), client=(now + k) % 6, base=max(0, now - k), now=now, start=start)
+            for k, d in enumerate(deltas)
+        ]
 
     return make

@@ -30,8 +30,15 @@ def method(request: pytest.FixtureRequest, server: Server) -> Method[Any]:
     return build(request.param, server)
 
 
-def play(method: Method[Any], server: Server, make: Make, rounds: range, state: Any = None, x: Weights | None = None,
-         shuffle: bool = False) -> tuple[Any, Weights]:
+def play(
+    method: Method[Any],
+    server: Server,
+    make: Make,
+    rounds: range,
+    state: Any = None,
+    x: Weights | None = None,
+    shuffle: bool = False,
+) -> tuple[Any, Weights]:
     x = server.model.weights() if x is None else x
     state = method.init(x, 6) if state is None else state
     for now in rounds:
@@ -52,7 +59,9 @@ def test_every_method_is_covered() -> None:
     assert {config.name for config in METHODS} == set(REGISTRY)
 
 
-def test_keeps_dtype_shape_and_finiteness(method: Method[Any], server: Server, make_updates: Make, start: Weights) -> None:
+def test_keeps_dtype_shape_and_finiteness(
+    method: Method[Any], server: Server, make_updates: Make, start: Weights
+) -> None:
     state, x = play(method, server, make_updates, range(4), x=start)
     scored = method.evaluated(state, x)
     for version in (x, scored):

@@ -89,8 +89,11 @@ def test_loss_mixes_kl_and_cross_entropy(direction: Any) -> None:
     student, taught = torch.randn(5, 3), F.softmax(torch.randn(5, 3), -1)
     labels, how = taught.argmax(-1), replace(DEFAULT, kl=direction)
     log_q, log_p = F.log_softmax(student, -1), taught.log()
-    kl = F.kl_div(log_q, taught, reduction="batchmean") if direction == "forward" else F.kl_div(
-        log_p, log_q, reduction="batchmean", log_target=True)
+    kl = (
+        F.kl_div(log_q, taught, reduction="batchmean")
+        if direction == "forward"
+        else F.kl_div(log_p, log_q, reduction="batchmean", log_target=True)
+    )
     expected = 0.3 * kl + 0.7 * F.cross_entropy(student, labels)
     torch.testing.assert_close(distillation_loss(student, taught, labels, torch.tensor(0.3), how), expected)
 
@@ -209,8 +212,10 @@ def test_row_weights(server: Server, changes: dict[str, Any], expected: list[flo
 def test_row_weights_by_schedule(server: Server) -> None:
     bank = filled(*[[[1.0]]] * 6, clients=6)
     busy, speeds = server.plan.rounds[5].busy, server.plan.speed_class
-    chosen = {name: row_weights(bank, server, replace(DEFAULT, teachers=name), 5).tolist()  # type: ignore[union-attr]
-              for name in ("idle", "fast", "slow")}
+    chosen = {
+        name: row_weights(bank, server, replace(DEFAULT, teachers=name), 5).tolist()  # type: ignore[union-attr]
+        for name in ("idle", "fast", "slow")
+    }
     assert chosen["idle"] == [float(c not in busy) for c in range(6)]
     assert chosen["fast"] == [float(speed != 2) for speed in speeds]
     assert [a + b for a, b in zip(chosen["fast"], chosen["slow"], strict=True)] == [1.0] * 6

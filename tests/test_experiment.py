@@ -23,8 +23,14 @@ from tests.conftest import weights
 def tiny(method: MethodConfig, **changes: Any) -> RunConfig:
     """A run of a quarter of a second."""
     base = presets.base("smoke", presets.CONTENDERS["FedBuff"], 0)
-    config = replace(base, method=method, protocol=Protocol(10, 6, 2, 6), data=replace(base.data, train_size=500),
-                     partition=Partition(alpha=0.5, min_size=2), evaluation=Evaluation(every=3))
+    config = replace(
+        base,
+        method=method,
+        protocol=Protocol(10, 6, 2, 6),
+        data=replace(base.data, train_size=500),
+        partition=Partition(alpha=0.5, min_size=2),
+        evaluation=Evaluation(every=3),
+    )
     return replace(config, **changes)
 
 
@@ -90,8 +96,10 @@ def test_rows_hold_what_the_record_promises() -> None:
 
 
 def test_validation_and_test_are_different_images() -> None:
-    scores = {split: run(tiny(FedBuff(), evaluation=Evaluation(3, split))).rows  # type: ignore[arg-type]
-              for split in ("test", "validation")}
+    scores = {
+        split: run(tiny(FedBuff(), evaluation=Evaluation(3, split))).rows  # type: ignore[arg-type]
+        for split in ("test", "validation")
+    }
     assert scores["test"] != scores["validation"]
 
 
@@ -161,7 +169,9 @@ def test_bad_input_is_found_before_training(changes: dict[str, Any], message: st
 
 def test_batchnorm_model_runs_with_every_choice() -> None:
     for how in (Distillation(), Distillation(batchnorm="train"), Distillation(client_buffers="server")):
-        record = run(tiny(FedEcho(distill=replace(how, steps=2)), model="cnn-batchnorm", protocol=Protocol(10, 6, 2, 3)))
+        record = run(
+            tiny(FedEcho(distill=replace(how, steps=2)), model="cnn-batchnorm", protocol=Protocol(10, 6, 2, 3))
+        )
         assert record.status == "done"
 
 
@@ -174,6 +184,6 @@ def test_golden_run() -> None:
     assert NUMERICS_VERSION == 1
     for method in (FedBuff(), FedEcho(distill=Distillation(steps=3, batch_size=50))):
         last = run(tiny(method)).rows[-1]
-        # Other CPUs sum in another order: one test image in a hundred and the third digit of the loss are granted.
+        # Other CPUs sum in another order: one test image in a hundred, and the third digit of the loss.
         assert last["accuracy"] == pytest.approx(expected[method.name][0], abs=0.01)
         assert last["loss"] == pytest.approx(expected[method.name][1], abs=0.005)

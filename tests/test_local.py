@@ -95,7 +95,9 @@ def test_order_of_execution_does_not_matter() -> None:
 
 
 def test_other_jobs_see_other_batches() -> None:
-    orders = {tuple(torch.cat(list(batches(20, Local(), key))).tolist()) for key in [KEY, (0, 1, 3), (0, 2, 2), (1, 1, 2)]}
+    orders = {
+        tuple(torch.cat(list(batches(20, Local(), key))).tolist()) for key in [KEY, (0, 1, 3), (0, 2, 2), (1, 1, 2)]
+    }
     assert len(orders) == 4
 
 

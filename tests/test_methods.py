@@ -35,8 +35,9 @@ def close(x: Weights, *expected: float) -> None:
     torch.testing.assert_close(x.params, torch.tensor(expected))
 
 
-@pytest.mark.parametrize("method", [fedbuff(FedBuff(server_lr=0.5)), fedavg(FedAvg(server_lr=0.5)),
-                                    ca2fl(CA2FL(server_lr=0.5))])
+@pytest.mark.parametrize(
+    "method", [fedbuff(FedBuff(server_lr=0.5)), fedavg(FedAvg(server_lr=0.5)), ca2fl(CA2FL(server_lr=0.5))]
+)
 def test_identical_deltas_move_x_by_eta_delta(method: Method[Any]) -> None:
     _, x = play(method, weights(1.0, 2.0), [an_update([4.0, -2.0], client=c) for c in range(3)])
     close(x, 3.0, 1.0)
@@ -85,7 +86,9 @@ def test_fedasync_mixes_one_arrival_after_the_other() -> None:
 
 def test_fedasync_mixes_batchnorm_statistics_alike() -> None:
     update = an_update([0.0], buffers=[8.0])
-    _, x = play(fedasync(FedAsync(mixing=0.25, staleness="constant")), Weights(torch.zeros(1), torch.tensor([4.0])), [update])
+    _, x = play(
+        fedasync(FedAsync(mixing=0.25, staleness="constant")), Weights(torch.zeros(1), torch.tensor([4.0])), [update]
+    )
     assert x.buffers.tolist() == [5.0]
 
 

@@ -12,8 +12,14 @@ def test_same_name_same_stream() -> None:
 
 
 def test_names_seeds_and_identities_all_matter() -> None:
-    names = [(0, "batches", 1), (1, "batches", 0), (0, "batches", 0), (0, "delays", 1), (0, "batches"),
-             (0, "batches", 1, 0)]
+    names = [
+        (0, "batches", 1),
+        (1, "batches", 0),
+        (0, "batches", 0),
+        (0, "delays", 1),
+        (0, "batches"),
+        (0, "batches", 1, 0),
+    ]
     assert len({first(seed, role, *identity) for seed, role, *identity in names}) == len(names)
 
 

@@ -46,8 +46,14 @@ def test_on_arrival_restarts_at_once(tmp_path: Path) -> None:
     delays = trace(tmp_path, {0: [1.0], 1: [2.5]})
     plan = draw(Protocol(2, 2, 2, 3, "on_arrival"), delays, seed=0)
     first = [(j.client, j.dispatched_at, j.arrived_at, j.base_version) for rnd in plan.rounds for j in rnd.arrivals]
-    assert first == [(0, 0.0, 1.0, 0), (0, 1.0, 2.0, 0), (1, 0.0, 2.5, 0), (0, 2.0, 3.0, 1), (0, 3.0, 4.0, 2),
-                     (1, 2.5, 5.0, 1)]
+    assert first == [
+        (0, 0.0, 1.0, 0),
+        (0, 1.0, 2.0, 0),
+        (1, 0.0, 2.5, 0),
+        (0, 2.0, 3.0, 1),
+        (0, 3.0, 4.0, 2),
+        (1, 2.5, 5.0, 1),
+    ]
 
 
 def test_synchronous_rounds_wait_for_their_slowest(tmp_path: Path) -> None:
@@ -100,8 +106,10 @@ def test_mean_staleness_is_conserved(model: str) -> None:
 
 @pytest.fixture(scope="module")
 def official() -> dict[str, list[dict[str, float]]]:
-    return {m: [draw(Protocol(rounds=500), Delays(m), s).statistics() for s in range(20)]  # type: ignore[arg-type]
-            for m in ("mild", "large")}
+    return {
+        m: [draw(Protocol(rounds=500), Delays(m), s).statistics() for s in range(20)]  # type: ignore[arg-type]
+        for m in ("mild", "large")
+    }
 
 
 @pytest.mark.parametrize(
@@ -138,8 +146,9 @@ def test_schedule_needs_no_torch() -> None:
 
 
 def test_heavier_tails_make_larger_delays() -> None:
-    longest = [draw(Protocol(rounds=300), Delays("pareto", shape=shape), 0).statistics()["tau_max"]
-               for shape in (3.0, 1.1)]
+    longest = [
+        draw(Protocol(rounds=300), Delays("pareto", shape=shape), 0).statistics()["tau_max"] for shape in (3.0, 1.1)
+    ]
     assert longest[0] < longest[1]
 
 

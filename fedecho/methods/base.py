@@ -115,5 +115,3 @@ def load_state(path: Path) -> Any:
     """Read what `save_state` wrote; only the registered state classes and tensors can be in the file."""
     with torch.serialization.safe_globals(list(STATES)):
         return torch.load(path, weights_only=True)
-
-

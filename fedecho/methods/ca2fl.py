@@ -1,5 +1,6 @@
-"""CA2FL: Wang et al., "Tackling the data heterogeneity in asynchronous federated learning with cached update calibration",
-ICLR 2024 (Algorithm 2; no official code is public, the equations are those that independent re-implementations share).
+"""CA2FL: Wang et al., "Tackling the data heterogeneity in asynchronous federated learning with cached update
+calibration", ICLR 2024 (Algorithm 2). No official code is public; the equations are those that independent
+re-implementations share.
 """
 
 from __future__ import annotations

@@ -36,7 +36,9 @@ def averaged(inner: Method[Any], decay: float) -> Method[Averaged]:
         return Averaged(inner_state, Weights(*mixed)), x
 
     return Method(
-        init, receive, close_round,
+        init,
+        receive,
+        close_round,
         broadcast=lambda state: inner.broadcast(state.inner),
         correction=lambda state, client, sent: inner.correction(state.inner, client, sent),
         evaluated=lambda state, x: state.average,

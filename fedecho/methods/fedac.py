@@ -1,8 +1,9 @@
 """FedAC-public: Zang et al., "Efficient asynchronous federated learning with prospective momentum aggregation and
 fine-grained correction", AAAI 2024, doi 10.1609/aaai.v38i15.29603.
 
-Unspecified in paper (as far as it could be read): all equations. This is what independent public re-implementations agree
-on, with the correction of SCAFFOLD inside each step; a poor result here may be theirs or ours rather than the paper's.
+Unspecified in paper (as far as it could be read): all equations. This is what independent public re-implementations
+agree on, with the correction of SCAFFOLD inside each step; a poor result here may be theirs or ours rather than the
+paper's.
 """
 
 from __future__ import annotations

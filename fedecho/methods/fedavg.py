@@ -1,6 +1,6 @@
 """FedAvg: McMahan et al., "Communication-efficient learning of deep networks from decentralized data", AISTATS 2017.
 
-The synchronous reference: M clients start together from x_t and the server waits for all of them (`schedule.synchronous`).
+The synchronous reference: M clients start together from x_t and the server waits for all (`schedule.synchronous`).
 It weighs clients uniformly, like the asynchronous methods beside it, and not by their number of images.
 """
 

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from fedecho.config import MethodConfig, require
 from fedecho.flat import Weights
 from fedecho.local import Update
-from fedecho.methods.base import Buffer, Method, Server, buffered, mean_buffers, mean_delta, register
+from fedecho.methods.base import Method, Server, buffered, mean_buffers, mean_delta, register
 from fedecho.methods.ema import averaged
 
 

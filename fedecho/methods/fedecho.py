@@ -50,7 +50,7 @@ class Echo:
 
 
 def echo(inner: Method[Any], server: Server, settings: Distillation) -> Method[Echo]:
-    """Return `inner` followed by echo distillation; with Q = 0 or eta_d = 0 the parameters are exactly those of `inner`."""
+    """Return `inner` followed by echo distillation; with Q = 0 or eta_d = 0 it computes exactly what `inner` does."""
 
     def init(x0: Weights, clients: int) -> Echo:
         classes = predict(server.model, x0, server.pool[:1], 1).shape[-1]
@@ -73,7 +73,9 @@ def echo(inner: Method[Any], server: Server, settings: Distillation) -> Method[E
         return Echo(inner_state, state.bank, (), state.round + 1, distilled, metrics), sent
 
     return Method(
-        init, receive, close_round,
+        init,
+        receive,
+        close_round,
         broadcast=lambda state: inner.broadcast(state.inner),
         correction=lambda state, client, sent: inner.correction(state.inner, client, sent),
         evaluated=lambda state, x: state.scored or x,

@@ -1,0 +1,136 @@
+"""Every error of the command line is one line that says what to do, with exit code 2 and nothing written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fedecho import cli, records
+from fedecho.config import RunConfig
+from fedecho.methods import FedBuff, FedEcho
+
+SMALL = ["--set", "protocol.rounds=2", "data.train_size=500", "partition.min_size=1", "partition.alpha=1.0"]
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("FEDECHO_PAPER", str(tmp_path))
+    return tmp_path
+
+
+BAD = [
+    (["run", "--method", "fedmagic"], "method = 'fedmagic'", "fedbuff"),
+    (["run", "--profile", "huge"], "profile = 'huge'", "smoke, laptop, paper"),
+    (["run", "--seed", "-1"], "seed = -1", ">= 0"),
+    (["run", "--seed", "x"], "seed", "int"),
+    (["run", "--sede", "7"], "--sede", "--seed"),
+    (["dance"], "dance", "run"),
+    (["run", "--set", "method.distill.alpha_min=0.9"], "alpha_max = 0.8", "[0.9, 1]"),
+    (["run", "--set", "protocol.buffer_size=26"], "buffer_size = 26", "M_c = 25"),
+    (["run", "--set", "protocol.concurrency=51"], "concurrency = 51", "N = 50"),
+    (["run", "--set", "partition.alpha=0"], "alpha = 0.0", "> 0"),
+    (["run", "--set", "local.lr=-1"], "lr = -1.0", "> 0"),
+    (["run", "--set", "local.lr=fast"], "lr = 'fast'", "a number"),
+    (["run", "--set", "method.distill.clip_norm=0"], "clip_norm = 0.0", "none for no clipping"),
+    (["run", "--set", "data.pool_size=9999"], "pool_size = 9999", "5000 images"),
+    (["run", "--set", "method.momentum=0.9"], "method.momentum", "inner, distill"),
+    (["run", "--set", "seed"], "set = 'seed'", "field=value"),
+    (["tables", "--only", "tabel"], "only = 'tabel'", "vision"),
+    (["tables", "--profile", "huge"], "profile = 'huge'", "laptop"),
+    (["verify", "--sample", "0"], "sample = 0", "at least 1"),
+    (["verify"], "no such folder", "sweep"),
+    (["data", "fetch"], "name = None", "cifar10"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "field", "allowed"), BAD, ids=lambda value: str(value)[:40])
+def test_bad_input(
+    arguments: list[str], field: str, allowed: str, elsewhere: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        cli.main(arguments)
+    out, err = capsys.readouterr()
+    assert stop.value.code == 2 and out == ""
+    line = err.strip().splitlines()[-1]
+    assert line.startswith("fedecho: ") and field in line and allowed in line
+    assert len(err.strip().splitlines()) == 1
+    assert list(elsewhere.iterdir()) == []
+
+
+def test_run_ends_with_the_score_and_the_record(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cli.main(["run", "--method", "fedecho", "--profile", "smoke", "--seed", "7", *SMALL])
+    out, err = capsys.readouterr()
+    (record,) = records.all_in(elsewhere / "records" / "smoke")
+    assert record.seed == 7 and record.score is not None
+    assert f"score {100 * record.score:.2f} %" in out and record.hash in out
+    assert "2/2" in err and "accuracy=" in err  # the bar
+    cli.main(["run", "--method", "fedecho", "--profile", "smoke", "--seed", "7", *SMALL])
+    again = capsys.readouterr()
+    assert again.out == out and again.err == ""  # the record was there
+
+
+def test_help_names_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["--help"])
+    assert stop.value.code == 0
+    out = capsys.readouterr().out
+    assert all(command.__name__ in out for command in cli.COMMANDS)
+
+
+def test_verify_compares_and_fails_on_a_forgery(
+    elsewhere: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from fedecho import verify as module
+
+    forged = module.Outcome("fedecho-0 (seed 0)", identical=False, difference=0.3)
+    monkeypatch.setattr(module, "verify", lambda *arguments: [forged])
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["verify"])
+    assert stop.value.code == 1 and "BEYOND" in capsys.readouterr().out
+
+
+def test_ctrl_c_is_said_in_a_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted(*arguments: object) -> str:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fedecho.bench.report", interrupted)
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["bench"])
+    assert stop.value.code == 130 and "call again to go on" in capsys.readouterr().err
+
+
+def test_data_list_says_what_is_where(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cli.main(["data", "list", "--data-root", str(tmp_path)])
+    out = capsys.readouterr().out
+    assert "fashion-mnist      present" in out and "fedecho data fetch cifar10" in out
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("1", 1), ("0.1", 0.1), ("1e-3", 0.001), ("none", None), ("true", True), ("fast", "fast"), ("(1, 2)", (1, 2))],
+)
+def test_literals(text: str, value: object) -> None:
+    assert cli.literal(text) == value and type(cli.literal(text)) is type(value)
+
+
+def test_changes_reach_nested_fields() -> None:
+    config = cli.changed(RunConfig(FedEcho()), ["method.distill.clip_norm=none", "delays.model=mild"])
+    assert isinstance(config.method, FedEcho) and config.method.distill.clip_norm is None
+    assert config.delays.model == "mild"
+
+
+def test_a_trace_is_pinned_by_its_content(tmp_path: Path) -> None:
+    (tmp_path / "jobs.csv").write_text("client,duration\n0,1\n")
+    config = cli.changed(RunConfig(FedBuff()), ["delays.model=mild"])
+    assert config.delays.trace_sha256 is None
+    from fedecho.config import Delays
+    from fedecho.delays import pin_trace
+
+    assert len(pin_trace(Delays("trace", trace=str(tmp_path / "jobs.csv"))).trace_sha256 or "") == 64
+
+
+def test_cite_names_the_paper(capsys: pytest.CaptureFixture[str]) -> None:
+    cli.main(["cite"])
+    out = capsys.readouterr().out
+    assert "2511.19966" in out and out.count("@") == 2

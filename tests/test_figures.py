@@ -1,0 +1,202 @@
+"""Figures show the numbers they are given, also where records are missing, and are saved as the same bytes."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from fedecho import figures, presets, tables
+from fedecho.clock import Clock
+from fedecho.config import Delays, Protocol, RunConfig
+from fedecho.distill import Distillation
+from fedecho.presets import Cell, Trial
+from fedecho.records import Record, new_record, record_path, save
+from fedecho.schedule import Job, Round, Schedule, draw
+
+NO_PAPER = pd.DataFrame(columns=["setting", "delay", "method", "value"])
+
+
+def record(
+    config: RunConfig, accuracies: Sequence[float], status: Literal["done", "diverged"] = "done", pace: float = 1.0
+) -> Record:
+    """Return a record with an evaluation every 10 arrivals, `pace` virtual seconds apart."""
+    rows: list[dict[str, Any]] = [
+        {"round": k, "arrivals": 10 * k, "virtual_time": pace * k, "accuracy": accuracy, "per_class": [accuracy] * 10}
+        for k, accuracy in enumerate(accuracies, start=1)
+    ]
+    return new_record(config, status, rows, {"straggler_classes": [1]}, Clock(), {})
+
+
+CELLS = presets.vision_table("smoke")
+
+
+def cells_of(*methods: str) -> list[Cell]:
+    return [c for c in CELLS if c.method in methods and (c.setting, c.delay) == ("Dir(0.1)", "large")]
+
+
+def put(folder: Path, cell: Cell, *accuracies: float, **options: Any) -> None:
+    save(record(cell.config, accuracies, **options), record_path(folder, cell.config))
+
+
+def line(axes: Axes, label: str) -> tuple[list[float], list[float]]:
+    (found,) = [each for each in axes.lines if each.get_label() == label]
+    return np.asarray(found.get_xdata()).tolist(), np.asarray(found.get_ydata()).tolist()
+
+
+def words(figure: Figure) -> str:
+    return "\n".join(text.get_text() for axes in figure.axes for text in axes.texts)
+
+
+def test_mean_curve_on_common_evaluations() -> None:
+    config = cells_of("FedEcho")[0].config
+    x, mean, half = figures.mean_curve([record(config, (0.2, 0.4)), record(config, (0.4, 0.4))], "round", unit=2)
+    assert x.tolist() == [5, 10]
+    assert mean.tolist() == pytest.approx([30, 40])
+    assert half[1] == pytest.approx(0) and half[0] == pytest.approx(10 * 12.7062, rel=1e-4)
+
+
+def test_mean_curve_interpolates_where_all_seeds_have_data() -> None:
+    config = cells_of("FedEcho")[0].config
+    runs = [record(config, (0.0, 0.1, 0.2)), record(config, (0.0, 0.2), pace=1.25)]
+    x, mean, _ = figures.mean_curve(runs, "virtual_time", unit=2)
+    assert (x[0], x[-1]) == (1.25, 2.5)
+    assert mean[[0, -1]].tolist() == pytest.approx([(2.5 + 0) / 2, (15 + 20) / 2])
+
+
+def test_curves_show_finished_runs_and_name_the_rest(tmp_path: Path) -> None:
+    cells = cells_of("FedEcho", "FADAS")
+    for cell in cells:
+        put(tmp_path, cell, 0.5, 0.7, status="done" if cell.method == "FedEcho" else "diverged")
+    figure = figures.vision_curves(cells, tmp_path)
+    x, y = line(figure.axes[0], "FedEcho")
+    assert (x, y) == ([5, 10], pytest.approx([50, 70]))
+    assert "no finished run: FADAS" in words(figure)
+    assert [line.get_label() for line in figure.axes[0].lines] == ["FedEcho"]
+
+
+def test_virtual_time_ends_with_the_asynchronous_runs(tmp_path: Path) -> None:
+    for cell in cells_of("FedEcho", "FedAvg (sync)"):
+        put(tmp_path, cell, 0.5, 0.6, pace=3.0 if cell.method == "FedEcho" else 500.0)
+    figure = figures.vision_curves(cells_of("FedEcho", "FedAvg (sync)"), tmp_path, "virtual_time")
+    assert figure.axes[0].get_xlim() == (0, 6)
+    assert "FedAvg (sync): 55.0 % at 1,000 s" in words(figure)
+
+
+@pytest.mark.parametrize("x", ["round", "virtual_time"])
+def test_curves_without_records_or_with_one_seed(x: Any, tmp_path: Path) -> None:
+    cells = cells_of("FedEcho", "FedAvg (sync)")
+    assert "not run" in words(figures.vision_curves(cells, tmp_path, x))
+    put(tmp_path, cells[0], 0.5, 0.6)
+    figures.vision_curves(cells, tmp_path, x)
+
+
+def test_bars_show_means_and_stragglers(tmp_path: Path) -> None:
+    cells = cells_of("FedBuff", "FedEcho", "FADAS")
+    for cell in cells:
+        if cell.method != "FADAS":
+            put(tmp_path, cell, 0.6 if cell.method == "FedEcho" else 0.5)
+    summary = tables.vision_summary(tables.collect(cells, tmp_path), NO_PAPER).assign(straggler_mean=20.0)
+    axes = figures.vision_bars(summary).axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["FedBuff", "FADAS", "FedEcho"]
+    spots = [(float(bar[0].get_xdata()[0]), float(bar[0].get_ydata()[0])) for bar in axes.containers]  # type: ignore
+    assert (50, 0) in spots and (60, 2) in spots and (20, 2) in spots
+    assert [text.get_text() for text in axes.texts] == ["not run"]
+
+
+def test_bars_without_records(tmp_path: Path) -> None:
+    summary = tables.vision_summary(tables.collect(cells_of("FedEcho"), tmp_path), NO_PAPER)
+    assert words(figures.vision_bars(summary)) == "not run"
+
+
+FIRST, SECOND = Job(2.0, 0, 0, 0.0, 0), Job(5.0, 1, 0, 0.0, 1)
+PLAN = Schedule(
+    (Round(0, (FIRST,), frozenset({1})), Round(1, (SECOND,), frozenset({0}))), (Job(9.0, 0, 1, 2.0, 2),), (2, 0)
+)
+
+
+def test_gantt_draws_each_job_until_the_horizon_and_the_fast_first() -> None:
+    axes = figures.schedule_gantt(PLAN).axes[0]
+    bars = sorted((p.get_y() + p.get_height() / 2, p.get_x(), p.get_width()) for p in axes.patches)  # type: ignore
+    assert np.allclose(bars, [(0, 0, 5), (1, 0, 2), (1, 2, 3)])
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["fast\n(1)", "slow\n(1)"]
+    assert len(figures.schedule_gantt(PLAN, rounds=1, clients=[0]).axes[0].patches) == 1
+
+
+def test_staleness_is_counted_by_speed() -> None:
+    figure = figures.staleness_histogram(PLAN)
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["fast (1)", "slow (1)", "mean 0.50"]
+
+
+def test_notebook_figures_on_a_real_schedule() -> None:
+    plan = draw(Protocol(20, 10, 2, 20), Delays("large"), 0)
+    figures.schedule_gantt(plan)
+    figures.staleness_histogram(plan)
+
+
+@pytest.mark.parametrize(("direction", "ends"), [("rising", (0.1, 0.9)), ("falling", (0.9, 0.1))])
+def test_alpha_curve(direction: Any, ends: tuple[float, float]) -> None:
+    axes = figures.alpha_curve(Distillation(alpha_min=0.1, alpha_max=0.9, alpha_direction=direction)).axes[0]
+    drawn = np.asarray(axes.lines[0].get_ydata())
+    assert drawn[[0, -1]].tolist() == pytest.approx(ends)
+    assert [text.get_text() for text in axes.texts] == ["alpha_min = 0.1", "alpha_max = 0.9"]
+
+
+def test_bank_ageing() -> None:
+    figure = figures.bank_ageing(pd.DataFrame({"round": [1, 2], "age": [3, 4], "agreement": [0.5, 0.25]}))
+    assert [np.asarray(axes.lines[0].get_ydata()).tolist() for axes in figure.axes] == [[3, 4], [50, 25]]
+
+
+def test_tuning_marks_the_chosen_trial(tmp_path: Path) -> None:
+    config = cells_of("FedBuff")[0].config
+    trials = [Trial("FedBuff", {"local.lr": lr}, dataclasses.replace(config, seed=k))
+              for k, lr in enumerate((0.01, 0.1, 0.4))]  # fmt: skip
+    for trial, accuracy in zip(trials, (0.5, 0.6, 0.9), strict=True):
+        status: Any = "diverged" if accuracy == 0.9 else "done"
+        save(record(trial.config, [accuracy], status), record_path(tmp_path, trial.config))
+    axes = figures.tuning_figure(trials, tmp_path).axes[0]
+    means, failed, chosen = (
+        (np.asarray(each.get_xdata()).tolist(), np.asarray(each.get_ydata()).tolist()) for each in axes.lines
+    )
+    assert means == ([0.01, 0.1], pytest.approx([50, 60]))
+    assert failed[0] == [0.4] and chosen == ([0.1], pytest.approx([60]))
+
+
+def test_tuning_without_records(tmp_path: Path) -> None:
+    trials = [t for t in presets.tuning("smoke") if t.method in ("FedBuff", "FADAS")]
+    assert words(figures.tuning_figure(trials, tmp_path)) == "not run\nnot run"
+    save(record(trials[-1].config, [0.5]), record_path(tmp_path, trials[-1].config))
+    assert words(figures.tuning_figure(trials, tmp_path)) == "not run"
+
+
+def test_every_contender_has_its_own_look() -> None:
+    assert set(figures.LOOK) == set(presets.CONTENDERS)
+    assert len(set(figures.LOOK.values())) == len(figures.LOOK)
+    assert len({marker for _, _, marker in figures.LOOK.values()}) == len(figures.LOOK)
+
+
+def test_saved_figures_are_the_same_bytes_and_name_their_records(tmp_path: Path) -> None:
+    texts = []
+    for _ in range(2):
+        figures.save_figure(figures.alpha_curve(Distillation()), tmp_path / "out" / "a.v1", "0123456789ab")
+        texts.append([(tmp_path / "out" / f"a.v1.{suffix}").read_bytes() for suffix in ("pdf", "png")])
+    assert texts[0] == texts[1]
+    pdf, png = texts[0]
+    assert b"record set 0123456789ab" in pdf and b"record set 0123456789ab" in png
+    assert b"fedecho" in pdf and b"fedecho" in png and b"CreationDate" not in pdf
+    assert b"/FontFile2" in pdf and b"/Type3" not in pdf
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.v1.pdf", "a.v1.png"]
+
+
+def test_the_style_does_not_leak() -> None:
+    before = dict(matplotlib.rcParams)
+    figures.alpha_curve(Distillation())
+    assert dict(matplotlib.rcParams) == before

@@ -1,0 +1,84 @@
+"""The tables' runs: complete, paired, fairly tuned, and never on a tuning seed or the tuning split."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+
+import pytest
+
+from fedecho import presets, tables
+from fedecho.config import config_hash
+from fedecho.errors import InputError
+from fedecho.methods.base import REGISTRY
+from fedecho.paths import paper
+
+
+@pytest.mark.parametrize("name", presets.PROFILES)
+def test_vision_table_is_complete_and_without_repetition(name: str) -> None:
+    cells = presets.vision_table(name)
+    seeds = len(presets.PROFILES[name].seeds)
+    assert len(cells) == 10 * 3 * 2 * seeds == len({config_hash(cell.config) for cell in cells})
+    assert set(Counter((c.method, c.setting, c.delay) for c in cells).values()) == {seeds}
+
+
+@pytest.mark.parametrize("name", presets.PROFILES)
+def test_cells_of_a_comparison_share_everything_but_the_method(name: str) -> None:
+    groups = defaultdict(list)
+    for cell in presets.vision_table(name):
+        groups[cell.setting, cell.delay, cell.config.seed].append(cell.config)
+    for configs in groups.values():
+        assert len({(c.data, c.partition, c.delays, c.model) for c in configs}) == 1
+        assert len({c.protocol.rounds * c.protocol.buffer_size for c in configs}) == 1  # equal local work
+        assert len({c.evaluation.every * c.protocol.buffer_size for c in configs}) == 1
+        assert {c.evaluation.split for c in configs} == {"test"}
+
+
+def test_every_method_has_a_contender() -> None:
+    assert {contender.method.name for contender in presets.CONTENDERS.values()} == set(REGISTRY)
+
+
+@pytest.mark.parametrize("name", presets.PROFILES)
+def test_tuning_is_equal_for_all_and_apart_from_what_is_reported(name: str) -> None:
+    trials = presets.tuning(name)
+    per_method = Counter(trial.method for trial in trials)
+    assert set(per_method) == set(presets.CONTENDERS)
+    assert set(per_method.values()) == {presets.TUNING_TRIALS[name] * len(presets.TUNING_SEEDS[name])}
+    assert {trial.config.evaluation.split for trial in trials} == {"validation"}
+    assert not {trial.config.seed for trial in trials} & set(presets.PROFILES[name].seeds)
+
+
+def test_trials_are_distinct_repeatable_and_inside_the_box() -> None:
+    for contender in presets.CONTENDERS.values():
+        points = presets.trials(contender, 8)
+        assert points == presets.trials(contender, 8)
+        for path, (low, high) in contender.box.items():
+            values = [point[path] for point in points]
+            assert len(set(values)) == 8 and low <= min(values) < max(values) <= high
+
+
+def test_tuned_values_are_those_of_the_records() -> None:
+    folder = paper() / "records" / "tuning"
+    assert tables.best_values(presets.tuning("laptop"), folder) == presets.TUNED
+
+
+def test_tuned_values_enter_the_table() -> None:
+    for cell in presets.vision_table("laptop"):
+        assert cell.config.local.lr == presets.TUNED[cell.method]["local.lr"]
+
+
+def test_stragglers_own_classes_at_fixed_speeds() -> None:
+    owned = [c for c in presets.vision_table("laptop") if c.setting == presets.OWNERS]
+    assert {c.config.delays.speed_counts for c in owned} == {(25, 16, 9)}
+    assert {c.config.partition.straggler_classes for c in owned} == {2}
+
+
+def test_single_run_of_each_method() -> None:
+    for name in REGISTRY:
+        assert presets.single(name, "smoke", 3).method.name == name
+    assert presets.single("fedasync", "laptop", 0).protocol.buffer_size == 1
+    assert presets.single("fedavg", "laptop", 0).protocol.concurrency == 5
+
+
+def test_unknown_profile() -> None:
+    with pytest.raises(InputError, match="smoke, laptop, paper"):
+        presets.profile("cluster")

@@ -1,0 +1,113 @@
+"""Files that say the same thing twice must agree."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+from fedecho import citation, cli
+
+ROOT = Path(__file__).resolve().parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+RENAMED = {"torch": "pytorch", "matplotlib": "matplotlib-base"}
+CHECKERS_ONLY = {"pandas-stubs", "scipy-stubs", "types-tqdm"}
+
+
+def bounds(requirements: list[str]) -> dict[str, str]:
+    split = (re.match(r"([A-Za-z0-9_-]+)(.*)", requirement) for requirement in requirements)
+    return {match[1]: match[2] for match in split if match}
+
+
+def required(*extras: str) -> dict[str, str]:
+    chosen = [r for extra in extras for r in PROJECT["optional-dependencies"][extra]]
+    return bounds([*PROJECT["dependencies"], *chosen])
+
+
+def test_environment_has_the_bounds_of_pyproject() -> None:
+    conda = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    listed = bounds([entry for entry in conda if isinstance(entry, str) and entry != "pip"])
+    assert ">=" + listed.pop("python").removeprefix(">=") == PROJECT["requires-python"]
+    wanted = {
+        RENAMED.get(name, name): bound
+        for name, bound in required("notebooks", "dev").items()
+        if name not in CHECKERS_ONLY
+    }
+    assert listed == wanted
+
+
+def test_constraints_pin_every_direct_dependency_within_its_bound() -> None:
+    lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
+    assert all(re.fullmatch(r"[A-Za-z0-9_.-]+==[^ ]+", line) for line in lines)
+    pins = {line.split("==")[0].lower().replace("_", "-"): line.split("==")[1] for line in lines}
+    for name, bound in required("notebooks", "dev").items():
+        least = bound.removeprefix(">=") or "0"
+        assert [int(n) for n in re.findall(r"\d+", pins[name])] >= [int(n) for n in least.split(".")]
+    assert (pins["torch"], pins["torchvision"]) == ("2.13.0", "0.28.0")
+
+
+def test_makefile_has_every_promised_target() -> None:
+    text = (ROOT / "Makefile").read_text()
+    targets = set(re.findall(r"^([a-z]+):", text, re.MULTILINE))
+    promised = "help setup tables test smoke lab paper html verify bench check clean"
+    assert set(promised.split()) <= targets
+
+
+def test_make_alone_prints_help() -> None:
+    done = subprocess.run(["make", "-C", str(ROOT), "--no-print-directory"], capture_output=True, text=True, check=True)
+    assert "make tables" in done.stdout and "make test" in done.stdout
+
+
+def test_citation_file_agrees_with_the_package() -> None:
+    cff = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    paper = cff["preferred-citation"]
+    names = tuple(f"{a['family-names']}, {a['given-names']}" for a in paper["authors"])
+    assert (cff["title"], paper["title"], names) == (citation.TITLE, citation.PAPER_TITLE, citation.PAPER_AUTHORS)
+    assert cff["version"] == PROJECT["version"] and cff["license"] == PROJECT["license"] == "MIT"
+
+
+def readme_commands() -> list[str]:
+    blocks = re.findall(r"```(?:sh|bash|console)\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    return [line.split("#")[0].strip() for block in blocks for line in block.splitlines() if line.strip()]
+
+
+def test_readme_names_the_two_commands() -> None:
+    assert {"make tables", "make test"} <= set(readme_commands())
+
+
+@pytest.mark.parametrize("command", [c for c in readme_commands() if c.startswith(("make ", "fedecho "))])
+def test_readme_commands_exist(command: str) -> None:
+    words = [word for word in command.split() if "=" not in word]
+    if words[0] == "make":
+        assert re.search(rf"^{words[1]}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    else:
+        assert words[1] in {function.__name__ for function in cli.COMMANDS}
+
+
+def test_readme_links_point_to_files() -> None:
+    links = re.findall(r"\]\((?!https?:|#)([^)]+)\)", (ROOT / "README.md").read_text())
+    assert links and all((ROOT / link.split("#")[0]).exists() for link in links)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "fedecho").rglob("*.py")), ids=lambda p: p.name)
+def test_modules_stay_small(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= 350
+
+
+def test_run_fits_on_a_screen() -> None:
+    import inspect
+
+    from fedecho.experiment import run
+
+    assert len(inspect.getsource(run).splitlines()) <= 60
+
+
+def test_public_face_is_small_and_importable() -> None:
+    code = "import fedecho; print(*[n for n in fedecho.__all__])"
+    names = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert 5 <= len(names) <= 15

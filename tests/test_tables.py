@@ -1,0 +1,259 @@
+"""Tables from hand-made records: what is counted, what is left out, and how it is written."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+import pytest
+
+from fedecho import presets, tables
+from fedecho.clock import Clock
+from fedecho.config import RunConfig
+from fedecho.errors import InputError
+from fedecho.presets import OWNERS, Cell, Trial
+from fedecho.records import new_record, record_path, save
+
+REPORTED = pd.DataFrame(
+    [("Dir(0.1)", "not stated", "FedBuff", 74.14), ("Dir(0.1)", "mild", "CA2FL", 1.5)],
+    columns=["setting", "delay", "method", "value"],
+)
+
+CELLS = {(c.method, c.setting, c.delay): c for c in presets.vision_table("smoke")}
+
+
+def put(
+    folder: Path,
+    config: RunConfig,
+    accuracy: float,
+    *,
+    status: Literal["done", "diverged"] = "done",
+    owned: Sequence[int] = (),
+    dirty: bool = False,
+) -> None:
+    """Write a record of two evaluations, `accuracy` - 0.1 and + 0.1; class k is at k / 10."""
+    rows: list[dict[str, Any]] = [
+        {"round": r, "virtual_time": 2.0 * r, "arrivals": 2 * r, "accuracy": accuracy + gap,
+         "per_class": [k / 10 for k in range(10)]} for r, gap in ((10, -0.1), (20, 0.1))
+    ]  # fmt: skip
+    provenance = {"commit": "abcdef0123456", "dirty": dirty}
+    record = new_record(config, status, rows, {"straggler_classes": list(owned)}, Clock(), provenance)
+    save(record, record_path(folder, config))
+
+
+def cell(method: str, seed: int = 0, setting: str = "Dir(0.1)", delay: str = "large") -> Cell:
+    found = CELLS[method, setting, delay]
+    return dataclasses.replace(found, config=dataclasses.replace(found.config, seed=seed))
+
+
+def summary_of(cells: Sequence[Cell], folder: Path) -> pd.DataFrame:
+    return tables.vision_summary(tables.collect(cells, folder), REPORTED)
+
+
+def row(summary: pd.DataFrame, method: str) -> dict[str, Any]:
+    (found,) = summary[summary["method"] == method].to_dict("records")
+    return {str(name): value for name, value in found.items()}
+
+
+@pytest.fixture
+def compared(tmp_path: Path) -> list[Cell]:
+    """Three seeds: FedEcho at 71, 72, 73 %, FedBuff at 70 % throughout, CA2FL diverged on seed 0 and without seed 2."""
+    for seed in range(3):
+        put(tmp_path, cell("FedEcho", seed).config, 0.71 + seed / 100)
+        put(tmp_path, cell("FedBuff", seed).config, 0.70, dirty=seed == 1)
+    put(tmp_path, cell("CA2FL", 0).config, 0.99, status="diverged")
+    put(tmp_path, cell("CA2FL", 1).config, 0.60)
+    return [cell(method, seed) for seed in range(3) for method in ("FedEcho", "FedBuff", "CA2FL", "FADAS")]
+
+
+def test_collect_tells_done_from_diverged_from_not_run(compared: list[Cell], tmp_path: Path) -> None:
+    frame = tables.collect(compared, tmp_path).set_index(["method", "seed"])
+    assert frame.loc[("FedEcho", 1), "score"] == pytest.approx(72)
+    assert frame.loc[("CA2FL"), "status"].tolist() == ["diverged", "done", "not run"]
+    assert frame.loc[("CA2FL"), "score"].isna().tolist() == [True, False, True]
+    assert frame.loc[("FADAS", 0), "hash"] is None or pd.isna(frame.loc[("FADAS", 0), "hash"])
+    assert frame["straggler"].isna().all()
+
+
+def test_accuracy_on_the_classes_of_the_stragglers(tmp_path: Path) -> None:
+    put(tmp_path, cell("FedEcho", 0, OWNERS).config, 0.5, owned=[2, 5])
+    assert tables.collect([cell("FedEcho", 0, OWNERS)], tmp_path)["straggler"].tolist() == [pytest.approx(35)]
+    assert row(summary_of([cell("FedEcho", 0, OWNERS)], tmp_path), "FedEcho")["straggler_mean"] == pytest.approx(35)
+
+
+def test_rows_come_in_the_order_of_the_presets(compared: list[Cell], tmp_path: Path) -> None:
+    assert summary_of(compared[::-1], tmp_path)["method"].tolist() == ["FedBuff", "CA2FL", "FADAS", "FedEcho"]
+
+
+def test_means_differences_and_counts(compared: list[Cell], tmp_path: Path) -> None:
+    summary = summary_of(compared, tmp_path)
+    buff = row(summary, "FedBuff")
+    # FedEcho - FedBuff = 1, 2, 3 points: p = 0.0741799; the only test of its family, so Holm changes nothing.
+    assert (buff["mean"], buff["difference"], buff["n"], buff["pairs"]) == pytest.approx((70, 2, 3, 3))
+    assert buff["half"] == pytest.approx(0, abs=1e-9)
+    assert (buff["p"], buff["p_holm"]) == pytest.approx((0.0741799, 0.0741799), rel=1e-4)
+    assert math.isnan(row(summary, "FedEcho")["p_holm"]) and math.isnan(row(summary, "FedEcho")["difference"])
+
+
+def test_a_diverged_run_is_counted_and_not_averaged(compared: list[Cell], tmp_path: Path) -> None:
+    summary = summary_of(compared, tmp_path)
+    found = row(summary, "CA2FL")
+    assert (found["mean"], found["n"], found["diverged"], found["runs"]) == (pytest.approx(60), 1, 1, 3)
+    assert found["difference"] == pytest.approx(12) and math.isnan(found["p"])
+    display = tables.vision_display(summary).xs("CA2FL", level="method").iloc[0]
+    assert (display["accuracy, %"], display["n"]) == ("60.00", "1 (1 diverged)")
+    assert display["FedEcho − method"] == "+12.00"
+
+
+def test_each_block_is_its_own_family_of_tests(tmp_path: Path) -> None:
+    cells = []
+    for seed in range(3):
+        for delay, methods in (("mild", ("FedBuff",)), ("large", ("FedBuff", "FADAS"))):
+            for method in ("FedEcho", *methods):
+                cells.append(cell(method, seed, delay=delay))
+                put(tmp_path, cells[-1].config, 0.71 + seed / 100 if method == "FedEcho" else 0.70)
+    summary = summary_of(cells, tmp_path).query("method == 'FedBuff'").set_index("delay")
+    assert summary.loc["mild", "p_holm"] == pytest.approx(0.0741799, rel=1e-4)
+    assert summary.loc["large", "p_holm"] == pytest.approx(2 * 0.0741799, rel=1e-4)
+
+
+def test_the_papers_number_stands_beside_every_delay_unless_it_names_one(tmp_path: Path) -> None:
+    cells = [cell(method, delay=delay) for delay in ("mild", "large") for method in ("FedBuff", "CA2FL")]
+    found = summary_of(cells, tmp_path).set_index(["delay", "method"])["reported"]
+    assert found["mild"].tolist() == [74.14, 1.5]
+    assert found["large", "FedBuff"] == 74.14 and math.isnan(found["large", "CA2FL"])
+
+
+def test_nothing_run_yet(tmp_path: Path) -> None:
+    cells = [cell("FedBuff"), cell("FedEcho")]
+    display = tables.vision_display(summary_of(cells, tmp_path))
+    assert set(display["accuracy, %"]) == {"not run"} and set(display["n"]) == {"0"}
+    assert display["paper"].tolist() == ["74.14", "not stated"]
+    assert "Records: none yet." in tables.vision_caption(tables.collect(cells, tmp_path), "laptop")
+
+
+@pytest.mark.parametrize(("mean", "half", "sign", "text"), [
+    (82.314, 0.852, "", "82.31 ± 0.85"), (1.2, math.nan, "+", "+1.20"), (-1.2, 0.6, "+", "−1.20 ± 0.60"),
+    (math.nan, math.nan, "", "–"),
+])  # fmt: skip
+def test_numbers_as_text(mean: float, half: float, sign: str, text: str) -> None:
+    assert tables.number(mean, half, sign) == text
+
+
+def test_p_as_text() -> None:
+    texts = {0.0421: "0.042", 0.0004: "<0.001", 0.0: "<0.001", 1.0: "1.000", math.nan: "–"}
+    assert [tables.p_text(p) for p in texts] == list(texts.values())
+
+
+def test_record_set_hash_names_the_set_and_not_the_order(compared: list[Cell], tmp_path: Path) -> None:
+    frame = tables.collect(compared, tmp_path)
+    assert tables.record_set_hash(frame) == tables.record_set_hash(frame.iloc[::-1])
+    assert tables.record_set_hash(frame) != tables.record_set_hash(frame.iloc[1:])
+    assert len(tables.record_set_hash(frame)) == 12
+
+
+def test_caption_names_profile_commit_and_uncommitted_changes(compared: list[Cell], tmp_path: Path) -> None:
+    frame = tables.collect(compared, tmp_path)
+    caption = tables.vision_caption(frame, "laptop")
+    assert "Profile laptop." in caption and "not results" not in caption
+    assert caption.endswith(
+        f"Records: 8, set {tables.record_set_hash(frame)}, made by commit abcdef0, 1 of them with uncommitted changes."
+    )
+    assert "not results" in tables.vision_caption(frame, "smoke")
+
+
+def test_written_files(compared: list[Cell], tmp_path: Path) -> None:
+    summary = summary_of(compared, tmp_path)
+    stem = tmp_path / "out" / "vision.v1"
+    texts = []
+    for _ in range(2):
+        tables.write_table(summary, stem, "Main", "95 % of it")
+        texts.append([(stem.parent / f"vision.v1.{suffix}").read_bytes() for suffix in ("md", "tex", "csv")])
+    assert texts[0] == texts[1]
+    md, tex, csv = (text.decode() for text in texts[0])
+    assert all(text.endswith("\n") and "\r" not in text for text in (md, tex, csv))
+    assert "setting **Dir(0.1)**, delay **large**" in md
+    assert "| FedEcho | **72.00 ± 2.48** | 3 | – | – | – | not stated |" in md
+    assert "| FedBuff | 70.00 ± 0.00 | 3 | +2.00 ± 2.48 | 0.074 | – | 74.14 |" in md
+    assert csv.splitlines()[0].startswith("setting,delay,method,mean,half,n,diverged")
+    assert "Dir(0.1),large,FedBuff,70," in csv
+
+
+def test_latex_is_escaped_everywhere(compared: list[Cell], tmp_path: Path) -> None:
+    display = tables.vision_display(summary_of(compared, tmp_path)).rename(index={"FedBuff": "Fed_Buff & 5%"})
+    tex = tables.latex(display, [False, False, False, True], "Title", "95 % of it", "tab:x")
+    assert r"\textbf{72.00 $\pm$ 2.48}" in tex and tex.count(r"\textbf") == 1
+    assert r"Fed\_Buff \& 5\%" in tex and r"accuracy, \%" in tex and r"95 \% of it" in tex
+    assert r"FedEcho $-$ method" in tex and tex.isascii()
+    assert all(rule in tex for rule in (r"\toprule", r"\midrule", r"\bottomrule", r"\label{tab:x}"))
+
+
+def trial(method: str, lr: float, seed: int, **other: float) -> Trial:
+    values = {"local.lr": lr, **{f"method.{name}": value for name, value in other.items()}}
+    config = presets.base("smoke", presets.CONTENDERS[method], seed)
+    for path, value in values.items():
+        config = presets.override(config, path, value)
+    return Trial(method, values, config)
+
+
+@pytest.fixture
+def tuned(tmp_path: Path) -> list[Trial]:
+    """FedBuff: 0.3 has the best run but diverges once, 0.1 is the best; FADAS has two fields; one of FedAsync's two
+    trials lacks a run."""
+    trials = [trial("FedBuff", lr, seed) for seed in (5, 6) for lr in (0.3, 0.1, 0.01)]
+    for t in trials:
+        lr, status = t.values["local.lr"], "done"
+        if (lr, t.config.seed) == (0.3, 6):
+            status = "diverged"
+        put(tmp_path, t.config, {0.3: 0.9, 0.1: 0.8, 0.01: 0.7}[lr], status=status)  # type: ignore[arg-type]
+    for lr, server_lr, accuracy in ((0.1, 0.002, 0.5), (0.2, 0.001, 0.6)):
+        trials.append(trial("FADAS", lr, 5, server_lr=server_lr))
+        put(tmp_path, trials[-1].config, accuracy)
+    trials += [trial("FedAsync", lr, seed, mixing=0.5) for lr in (0.1, 0.2) for seed in (5, 6)]
+    for t in trials[-3:]:
+        put(tmp_path, t.config, 0.9)
+    return trials
+
+
+def test_best_values(tuned: list[Trial], tmp_path: Path) -> None:
+    assert tables.best_values(tuned, tmp_path) == {
+        "FedBuff": {"local.lr": 0.1},
+        "FADAS": {"local.lr": 0.2, "method.server_lr": 0.001},
+    }
+
+
+def test_tuning_summary(tuned: list[Trial], tmp_path: Path) -> None:
+    summary = tables.tuning_summary(tuned, tmp_path)
+    buff = summary[summary["method"] == "FedBuff"]
+    assert buff["local.lr"].tolist() == [0.01, 0.1, 0.3]
+    assert buff["mean"].tolist() == pytest.approx([70, 80, 90])
+    assert buff[["n", "diverged", "runs"]].to_numpy().tolist() == [[2, 0, 2], [2, 0, 2], [1, 1, 2]]
+    assert buff["best"].tolist() == [False, True, False]
+
+
+def test_a_contender_that_always_diverges_has_no_best(tmp_path: Path) -> None:
+    put(tmp_path, trial("FedBuff", 0.3, 5).config, 0.9, status="diverged")
+    assert tables.best_values([trial("FedBuff", 0.3, 5)], tmp_path) == {}
+
+
+def test_tuning_is_written(tuned: list[Trial], tmp_path: Path) -> None:
+    caption = tables.tuning_caption(tables.collect_trials(tuned, tmp_path), "smoke")
+    tables.write_tuning(tables.tuning_summary(tuned, tmp_path), tmp_path / "tuning", "Tuning", caption)
+    text = (tmp_path / "tuning.md").read_text()
+    assert "method **FedBuff**" in text and "| lr 0.1 | **80.00** | 2/2 | yes |" in text
+    assert "| lr 0.3 | 90.00 | 1/2 (1 diverged) |  |" in text
+    assert "| lr 0.2, server_lr 0.001 | **60.00** | 1/1 | yes |" in text
+
+
+def test_the_reported_numbers_name_their_source() -> None:
+    folder = Path(tables.__file__).parent.parent / "paper" / "reported"
+    vision = tables.reported(folder / "vision.csv").set_index("method")["value"].to_dict()
+    assert vision == {"FedEcho": 75.39, "FedBuff": 74.14, "CA2FL": 74.22}
+    for path in folder.glob("*.csv"):
+        assert tables.reported(path)["source"].str.contains("2511.19966").all()
+    with pytest.raises(InputError):
+        tables.reported(folder / "nothing.csv")
