@@ -94,7 +94,18 @@ _ALL = (
 CONTENDERS = {contender.label: contender for contender in _ALL}
 REFERENCE = "FedEcho"
 
-TUNED: dict[str, dict[str, float]] = {}
+TUNED: dict[str, dict[str, float]] = {
+    "FedAvg (sync)": {"local.lr": 0.147},
+    "FedAsync": {"local.lr": 0.0903, "method.mixing": 0.803},
+    "FedBuff": {"local.lr": 0.147},
+    "FedBuff + EMA": {"local.lr": 0.0903},
+    "FedBuff (tuned eta)": {"local.lr": 0.24, "method.server_lr": 0.175},
+    "CA2FL": {"local.lr": 0.0554},
+    "FedAC-public": {"local.lr": 0.0128, "method.server_lr": 0.00127},
+    "FADAS": {"local.lr": 0.147, "method.server_lr": 0.00225},
+    "FADAS-da": {"local.lr": 0.0903, "method.server_lr": 0.0225},
+    "FedEcho": {"local.lr": 0.147, "method.distill.lr": 0.0225},
+}
 """The values that `02_tuning` chose, by contender; made from the records in paper/records/tuning."""
 
 

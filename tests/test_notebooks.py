@@ -9,9 +9,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 
-from fedecho import notebooks, paths, presets
+from fedecho import notebooks, paths, presets, report
 from fedecho.errors import InputError
 from fedecho.notebooks import NotebookError
 
@@ -128,7 +130,13 @@ def tiny(folder: Path, *codes: str, stem: str = "tiny") -> Path:
     return path
 
 
-PARAMETERS = "rounds = 3\nlr = 0.1\nname = 'x'\nfresh = False\nlimit: float | None = 1.0\nany_kind = None\nseeds = [1, 2]"
+PARAMETERS = """rounds = 3
+lr = 0.1
+name = 'x'
+fresh = False
+limit: float | None = 1.0
+any_kind = None
+seeds = [1, 2]"""
 
 
 @pytest.mark.parametrize("given", [
@@ -248,3 +256,50 @@ def test_make_passes_each_notebook_what_it_declares(tmp_path: Path, monkeypatch:
     assert list(notebooks.make("smoke", jobs=3)) == [
         ("00_a", {"profile": "smoke", "fresh": False}, "smoke"), ("01_b", {"profile": "smoke", "jobs": 3}, "smoke"),
     ]  # fmt: skip
+
+
+# What the notebooks read out
+
+
+def a_summary(difference: float, half: float, p: float) -> pd.DataFrame:
+    return pd.DataFrame([{"setting": "Dir(0.1)", "delay": "large", "method": "FedBuff", "difference": difference,
+                          "difference_half": half, "p_holm": p, "pairs": 5}])  # fmt: skip
+
+
+@pytest.mark.parametrize("numbers, said", [
+    ((1.5, 0.25, 0.004), "scores +1.50 ± 0.25 points relative to FedBuff, 5 paired seeds, Holm-corrected p 0.004: "
+                         "FedEcho is better at the 5 % level."),
+    ((-1.5, 0.25, 0.0001), "scores −1.50 ± 0.25 points relative to FedBuff, 5 paired seeds, Holm-corrected p <0.001: "
+                           "FedEcho is worse at the 5 % level."),
+    ((1.5, 3.0, 0.3), "p 0.300: no difference shown at the 5 % level."),
+    ((1.5, np.nan, np.nan), "scores +1.50 points relative to FedBuff, 5 paired seeds, too few for a test."),
+    ((np.nan, np.nan, np.nan), "FedEcho and FedBuff cannot be compared, no seed has both."),
+])  # fmt: skip
+def test_verdicts_follow_the_numbers(numbers: tuple[float, float, float], said: str) -> None:
+    (line,) = report.verdicts(a_summary(*numbers), "FedBuff")
+    assert line.startswith("Dir(0.1), large delays: FedEcho ")
+    assert line.endswith(said)
+    assert report.verdicts(a_summary(*numbers), "CA2FL") == []
+
+
+def a_tuning(chosen: dict[str, dict[str, float]]) -> report.TuningReport:
+    return report.TuningReport(presets.tuning("laptop"), Path(), pd.DataFrame(), chosen, {}, {})
+
+
+def test_tuned_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
+    grid = presets.trials(presets.CONTENDERS["FedBuff"], presets.TUNING_TRIALS["laptop"])
+    chosen = {label: dict(grid[1]) for label in presets.CONTENDERS}
+    monkeypatch.setattr(presets, "TUNED", chosen)
+    assert report.tuned_verdict(a_tuning(chosen), "laptop") == "`presets.TUNED` equals the chosen values."
+    assert "not used" in report.tuned_verdict(a_tuning(chosen), "smoke")
+    assert report.tuned_verdict(a_tuning(chosen | {"CA2FL": grid[2]}), "laptop") == "`presets.TUNED` differs for CA2FL."
+    assert "nothing is chosen yet for FedAsync." in report.tuned_verdict(
+        a_tuning({label: values for label, values in chosen.items() if label != "FedAsync"}), "laptop")
+
+
+def test_choices_at_the_edge_are_named() -> None:
+    grid = presets.trials(presets.CONTENDERS["FedBuff"], presets.TUNING_TRIALS["laptop"])
+    assert report.at_edge(a_tuning({"FedBuff": grid[3]})) == []
+    lowest, highest = (f(grid, key=lambda values: values["local.lr"]) for f in (min, max))
+    assert report.at_edge(a_tuning({"FedBuff": lowest}))[0].endswith("the smallest tried")
+    assert report.at_edge(a_tuning({"FedBuff": highest}))[0].endswith("the largest tried")
