@@ -55,8 +55,9 @@ paper: $(STAMP) ## paper/main.pdf from main.tex and the generated tables and fig
 	cp build/paper/main.pdf paper/main.pdf
 
 html: $(STAMP) ## the executed notebooks as pages in paper/site
-	test -d paper/executed/$(PROFILE) || $(TABLES)
-	$(BIN)/python -m nbconvert --to html --embed-images --output-dir paper/site paper/executed/$(PROFILE)/*.ipynb
+	$(TABLES)
+	$(BIN)/python -m nbconvert --to html --embed-images --output-dir paper/site \
+	  paper/executed$(if $(filter-out laptop,$(PROFILE)),/$(PROFILE))/*.ipynb
 
 verify: $(STAMP) ## recompute three records drawn at random and compare
 	$(BIN)/fedecho verify --sample 3

@@ -146,6 +146,21 @@ def verify(sample: int = 3, profile: str = "laptop", seed: int | None = None, jo
         sys.exit(1)
 
 
+def check(profile: str = "laptop") -> None:
+    """Rebuild every table and figure from its records elsewhere, and fail if a committed one differs.
+
+    Args:
+        profile: whose tables.
+    """
+    from fedecho import presets
+    from fedecho.check import check as compare
+
+    differences = compare(presets.profile(profile).name)
+    print("\n".join(differences) or f"{profile}: every table and figure is what its records give")
+    if differences:
+        sys.exit(1)
+
+
 def data(
     action: tyro.conf.Positional[Literal["list", "fetch"]],
     name: tyro.conf.Positional[str | None] = None,
@@ -196,7 +211,7 @@ def cite() -> None:
     print(bibtex())
 
 
-COMMANDS = (run, sweep, tables, verify, data, bench, cite)
+COMMANDS = (run, sweep, tables, verify, check, data, bench, cite)
 
 
 def one_line(text: str) -> str:

@@ -166,8 +166,12 @@ def _attempt(job: dict[str, Any]) -> dict[str, str]:
         result = home / "result.json"
         ended = _wait(json.dumps({**job, "result": str(result)}), _environment(home), job["timeout"] + _START_LIMIT)
         if not result.is_file():
-            return {"kind": "lost", "message": f"TimeoutError: not finished after {job['timeout']} s" if ended is None
-                    else f"the process that ran it ended with code {ended}"}
+            return {
+                "kind": "lost",
+                "message": f"TimeoutError: not finished after {job['timeout']} s"
+                if ended is None
+                else f"the process that ran it ended with code {ended}",
+            }
         outcome: dict[str, str] = json.loads(result.read_text())
         python = home / "executable"
         if outcome["kind"] == "done" and python.read_text() != sys.executable:
@@ -178,8 +182,15 @@ def _attempt(job: dict[str, Any]) -> dict[str, str]:
 def _furnish(home: Path) -> None:
     """Write the one kernel that can be found, this interpreter, and a note of who it is into `home`."""
     kernel, startup = home / "kernels" / "python3", home / "ipython" / "profile_default" / "startup"
-    command = [sys.executable, "-Xfrozen_modules=off", "-m", "ipykernel_launcher", "--IPKernelApp.log_level=40", "-f",
-               "{connection_file}"]
+    command = [
+        sys.executable,
+        "-Xfrozen_modules=off",
+        "-m",
+        "ipykernel_launcher",
+        "--IPKernelApp.log_level=40",
+        "-f",
+        "{connection_file}",
+    ]
     for folder in (kernel, startup):
         folder.mkdir(parents=True)
     spec = {"argv": command, "display_name": "Python 3", "language": "python"}
@@ -195,15 +206,19 @@ def _environment(home: Path) -> dict[str, str]:
     folders = {name: str(Path(kept[name]).absolute()) for name in ("FEDECHO_PAPER", "FEDECHO_DATA") if kept.get(name)}
     if not sys.stderr.isatty():
         kept.setdefault("TQDM_MININTERVAL", "30")  # a log gets a line now and then rather than a moving bar
-    return kept | folders | {
-        "JUPYTER_PATH": str(home),
-        "JUPYTER_DATA_DIR": str(home / "data"),
-        "JUPYTER_RUNTIME_DIR": str(home / "runtime"),
-        "JUPYTER_CONFIG_DIR": str(home / "config"),
-        "JUPYTER_PREFER_ENV_PATH": "1",
-        "IPYTHONDIR": str(home / "ipython"),
-        "PYDEVD_DISABLE_FILE_VALIDATION": "1",
-    }
+    return (
+        kept
+        | folders
+        | {
+            "JUPYTER_PATH": str(home),
+            "JUPYTER_DATA_DIR": str(home / "data"),
+            "JUPYTER_RUNTIME_DIR": str(home / "runtime"),
+            "JUPYTER_CONFIG_DIR": str(home / "config"),
+            "JUPYTER_PREFER_ENV_PATH": "1",
+            "IPYTHONDIR": str(home / "ipython"),
+            "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+        }
+    )
 
 
 def _wait(job: str, environment: dict[str, str], limit: float) -> int | None:
@@ -234,9 +249,17 @@ def _child() -> None:
     outcome = {"kind": "done", "message": ""}
     try:
         papermill.execute_notebook(
-            job["source"], job["partial"], job["parameters"], kernel_name="python3", progress_bar=False,
-            cwd=str(Path(job["source"]).parent), start_timeout=_START_LIMIT, execution_timeout=job["timeout"],
-            stderr_file=sys.stderr, coalesce_streams=True, shutdown_kernel="immediate",
+            job["source"],
+            job["partial"],
+            job["parameters"],
+            kernel_name="python3",
+            progress_bar=False,
+            cwd=str(Path(job["source"]).parent),
+            start_timeout=_START_LIMIT,
+            execution_timeout=job["timeout"],
+            stderr_file=sys.stderr,
+            coalesce_streams=True,
+            shutdown_kernel="immediate",
         )
     except Exception as error:
         outcome = _failure(error, Path(job["partial"]))
@@ -255,5 +278,6 @@ def _failure(error: Exception, partial: Path) -> dict[str, str]:
 def _reached(partial: Path) -> int:
     """Return the number of the last code cell that was begun, counted as Jupyter shows it."""
     cells = json.loads(partial.read_text())["cells"] if partial.is_file() else []
-    return sum(cell["cell_type"] == "code" and bool(cell["metadata"].get("papermill", {}).get("start_time"))
-               for cell in cells)
+    return sum(
+        cell["cell_type"] == "code" and bool(cell["metadata"].get("papermill", {}).get("start_time")) for cell in cells
+    )

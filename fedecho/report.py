@@ -52,8 +52,9 @@ class TuningReport:
     figures: dict[str, Path]
 
 
-def record_of(config: RunConfig, folder: Path, fresh: bool = False,
-              progress: Callable[[Iterable[Round]], Iterable[Round]] = iter) -> Record:
+def record_of(
+    config: RunConfig, folder: Path, fresh: bool = False, progress: Callable[[Iterable[Round]], Iterable[Round]] = iter
+) -> Record:
     """Return the record of one run from `folder`, after training it here if it is missing or `fresh` is wanted."""
     found = None if fresh else records.find(folder, config)
     if found is None:
@@ -80,6 +81,7 @@ def vision(profile: str = "laptop", jobs: int | None = None, fresh: bool = False
     summary = tables.vision_summary(frame, tables.reported(paths.REPOSITORY / "paper" / "reported" / "vision.csv"))
     stem = tables_dir(profile) / "vision"
     tables.write_table(summary, stem, "Vision: accuracy after equal work", tables.vision_caption(frame, profile))
+    tables.write_compact(summary, stem.with_name("vision_compact.md"), tables.compact_caption(frame))
     drawn = {
         "bars": figures.vision_bars(summary),
         "curves_time": figures.vision_curves(cells, folder, "virtual_time"),

@@ -63,7 +63,7 @@ def _await(futures: list[Future[Record]], progress: bool) -> None:
     bar = tqdm(as_completed(futures), total=len(futures), unit="run", disable=not progress, smoothing=0.05)
     for future in bar:
         record = future.result()
-        bar.set_postfix_str(f"{record.hash[:6]} {record.status}")
+        bar.set_postfix_str(f"{record.hash[:6]} {record.status}", refresh=False)
 
 
 def _abandon(executor: ProcessPoolExecutor) -> None:

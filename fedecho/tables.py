@@ -10,14 +10,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fedecho import stats
+from fedecho import render, stats
 from fedecho.config import RunConfig, require
 from fedecho.presets import CONTENDERS, DELAYS, REFERENCE, SETTINGS, Cell, Trial
 from fedecho.records import Record, find
 
 NOT_RUN, NOT_STATED, NOTHING = "not run", "not stated", "–"
 BLOCK = ["setting", "delay"]
-_LATEX = {"±": r"$\pm$", "−": "$-$", "–": "--", "<": "$<$"}
 _PROVENANCE = ["hash", "commit", "dirty"]
 
 
@@ -60,9 +59,10 @@ def _percent(share: float | None) -> float:
 
 
 def record_set_hash(frame: pd.DataFrame) -> str:
-    """Return 12 hex digits that name the set of records behind a frame: SHA-256 of their sorted hashes."""
-    hashes = sorted(set(frame["hash"].dropna()))
-    return hashlib.sha256("\n".join(hashes).encode()).hexdigest()[:12]
+    """Return 12 hex digits that name the records behind a frame: SHA-256 of their hashes with status and score."""
+    made = frame[frame["hash"].notna()].drop_duplicates("hash").sort_values("hash")
+    lines = [f"{row['hash']} {row['status']} {row['score']:.6f}" for row in made.to_dict("records")]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:12]
 
 
 def reported(path: Path) -> pd.DataFrame:
@@ -165,13 +165,23 @@ def vision_caption(frame: pd.DataFrame, profile: str) -> str:
     """Say what the numbers of the main table are and which records they come from."""
     return (
         f"Profile {profile}. Accuracy: test accuracy, mean of a run's last 5 evaluations; mean ± half width of the "
-        "95 % confidence interval (Student t) over n seeds, no ± where n = 1. Bold: the highest mean of a block. "
+        "95 % confidence interval (Student t) over n seeds, no ± where n = 1. Bold: the highest mean of a block, among "
+        "methods of which no run diverged. "
         f"{REFERENCE} − method: mean difference in points ± its 95 % interval, paired over the seeds both finished. "
         "p: two-sided paired t-test, Holm-corrected over the methods of a block. A run that diverged is left out of "
         "the mean and counted beside n. Slow classes: accuracy on the classes that only slow clients own. Paper: as "
         "reported in arXiv 2511.19966 for CIFAR-10 and ResNet-18, known from a summary; it does not state the delay "
         f"type, so the number stands beside both, and {NOT_STATED} where it has none. {provenance_text(frame)}"
         + (" The smoke profile tests the plumbing; its numbers are not results." if profile == "smoke" else "")
+    )
+
+
+def compact_caption(frame: pd.DataFrame) -> str:
+    """Say what the compact table shows."""
+    note = " \\* = some seeds diverged and are left out." if (frame["status"] == "diverged").any() else ""
+    return (
+        "Test accuracy in %, mean ± half width of the 95 % confidence interval over the seeds; bold: the highest mean "
+        f"of a column, among methods of which no run diverged.{note} {provenance_text(frame)}"
     )
 
 
@@ -257,51 +267,32 @@ def tuning_caption(frame: pd.DataFrame, profile: str) -> str:
 
 def write_table(summary: pd.DataFrame, stem: Path, title: str, caption: str) -> None:
     """Write a summary of the main table to `stem`.md, .tex and .csv (all numbers), each block's best mean in bold."""
-    best = summary.groupby(BLOCK, sort=False)["mean"].transform("max")
-    _write(vision_display(summary), (summary["mean"] == best).tolist(), summary, stem, title, caption)
+    render.write(vision_display(summary), best_of_block(summary), summary, stem, title, caption)
+
+
+def best_of_block(summary: pd.DataFrame) -> list[bool]:
+    """Tell which rows have the highest mean of their setting and delay, among methods of which no run diverged."""
+    steady = summary["mean"].where(summary["diverged"] == 0)
+    best = steady.groupby([summary[name] for name in BLOCK], sort=False).transform("max")
+    return (steady == best).tolist()
+
+
+def vision_compact(summary: pd.DataFrame) -> pd.DataFrame:
+    """Return accuracy (percent, mean ± half width) with a row per method and a column per setting and delay."""
+    texts = [_accuracy_text(row) + "*" * bool(row["n"] and row["diverged"]) for row in summary.to_dict("records")]
+    cells = [f"**{text}**" if best else text for text, best in zip(texts, best_of_block(summary), strict=True)]
+    columns = [f"{setting}, {delay}" for setting, delay in zip(summary["setting"], summary["delay"], strict=True)]
+    long = pd.DataFrame({"method": summary["method"], "column": columns, "cell": cells})
+    wide = long.pivot(index="method", columns="column", values="cell")
+    return wide.loc[list(dict.fromkeys(long["method"])), list(dict.fromkeys(columns))]
+
+
+def write_compact(summary: pd.DataFrame, path: Path, caption: str) -> None:
+    """Write the compact table, as the README shows it, to a Markdown file."""
+    wide = vision_compact(summary).reset_index()
+    path.write_text(f"{render.markdown_rows(wide)}\n\n{caption}\n", encoding="utf-8", newline="\n")
 
 
 def write_tuning(summary: pd.DataFrame, stem: Path, title: str, caption: str) -> None:
     """Write a summary of the tuning to `stem`.md, .tex and .csv, the chosen trials in bold."""
-    _write(tuning_display(summary), summary["best"].tolist(), summary, stem, title, caption)
-
-
-def _write(texts: pd.DataFrame, bold: list[bool], numbers: pd.DataFrame, stem: Path, title: str, caption: str) -> None:
-    stem.parent.mkdir(parents=True, exist_ok=True)
-    files = {
-        "md": markdown(texts, bold, title, caption),
-        "tex": latex(texts, bold, title, caption, f"tab:{stem.name}"),
-        "csv": numbers.to_csv(index=False, float_format="%.6g", lineterminator="\n"),
-    }
-    for suffix, text in files.items():
-        (stem.parent / f"{stem.name}.{suffix}").write_text(text, encoding="utf-8", newline="\n")
-
-
-def markdown(texts: pd.DataFrame, bold: list[bool], title: str, caption: str) -> str:
-    """Write texts as GitHub tables, one per block of the outer index levels; `bold` `[rows]` marks the first cells."""
-    first = [f"**{text}**" if b else text for text, b in zip(texts.iloc[:, 0], bold, strict=True)]
-    *outer, inner = map(str, texts.index.names)
-    parts = [f"## {title}", caption]
-    for _, block in texts.assign(**{str(texts.columns[0]): first}).reset_index().groupby(outer, sort=False):
-        shown = block.drop(columns=outer)
-        lines = [list(shown.columns), [":--"] + ["--:"] * (shown.shape[1] - 1), *shown.to_numpy().tolist()]
-        parts += [", ".join(f"{name} **{block[name].iloc[0]}**" for name in outer)]
-        parts += ["\n".join("| " + " | ".join(line) + " |" for line in lines)]
-    return "\n\n".join(parts) + "\n"
-
-
-def latex(texts: pd.DataFrame, bold: list[bool], title: str, caption: str, label: str) -> str:
-    """Write texts as a longtable with the caption as notes below; it needs the packages booktabs and longtable."""
-    styler = texts.style.format(escape="latex")
-    for axis in (0, 1):  # `format` escapes the cells alone
-        styler = styler.format_index(escape="latex", axis=axis)
-    styler = styler.apply(lambda column: ["textbf:--rwrap" if b else "" for b in bold], subset=[texts.columns[0]])
-    table = styler.to_latex(
-        hrules=True, environment="longtable", clines="skip-last;data", multirow_align="naive",
-        column_format="p{2.2cm}" + "l" * (texts.index.nlevels - 1) + "r" * texts.shape[1], caption=title, label=label,
-    )  # fmt: skip
-    notes = caption.replace("%", r"\%")
-    out = f"{{\\footnotesize\\setlength{{\\tabcolsep}}{{3pt}}\n{table}\\noindent {notes}\\par}}\n"
-    for glyph, command in _LATEX.items():
-        out = out.replace(glyph, command)
-    return out
+    render.write(tuning_display(summary), summary["best"].tolist(), summary, stem, title, caption)

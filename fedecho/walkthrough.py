@@ -89,8 +89,9 @@ def clip(parameters: list[nn.Parameter], nu: float | None) -> None:
         gradient *= 1 if nu is None or length <= nu else nu / length
 
 
-def distil(net: nn.Module, x_hat: Model, pool: Tensor, bank: dict[int, Tensor], settings: Distillation,
-           key: tuple[int, int]) -> tuple[Model, list[float]]:
+def distil(
+    net: nn.Module, x_hat: Model, pool: Tensor, bank: dict[int, Tensor], settings: Distillation, key: tuple[int, int]
+) -> tuple[Model, list[float]]:
     """Lines 12-16: Q clipped SGD steps from the averaged model towards what the clients say about U."""
     net.load_state_dict(x_hat)
     net.eval()

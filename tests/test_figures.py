@@ -14,7 +14,7 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fedecho import figures, presets, tables
+from fedecho import figures, illustrations, presets, tables
 from fedecho.clock import Clock
 from fedecho.config import Delays, Protocol, RunConfig
 from fedecho.distill import Distillation
@@ -124,34 +124,34 @@ PLAN = Schedule(
 
 
 def test_gantt_draws_each_job_until_the_horizon_and_the_fast_first() -> None:
-    axes = figures.schedule_gantt(PLAN).axes[0]
+    axes = illustrations.schedule_gantt(PLAN).axes[0]
     bars = sorted((p.get_y() + p.get_height() / 2, p.get_x(), p.get_width()) for p in axes.patches)  # type: ignore
     assert np.allclose(bars, [(0, 0, 5), (1, 0, 2), (1, 2, 3)])
     assert [label.get_text() for label in axes.get_yticklabels()] == ["fast\n(1)", "slow\n(1)"]
-    assert len(figures.schedule_gantt(PLAN, rounds=1, clients=[0]).axes[0].patches) == 1
+    assert len(illustrations.schedule_gantt(PLAN, rounds=1, clients=[0]).axes[0].patches) == 1
 
 
 def test_staleness_is_counted_by_speed() -> None:
-    figure = figures.staleness_histogram(PLAN)
+    figure = illustrations.staleness_histogram(PLAN)
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["fast (1)", "slow (1)", "mean 0.50"]
 
 
 def test_notebook_figures_on_a_real_schedule() -> None:
     plan = draw(Protocol(20, 10, 2, 20), Delays("large"), 0)
-    figures.schedule_gantt(plan)
-    figures.staleness_histogram(plan)
+    illustrations.schedule_gantt(plan)
+    illustrations.staleness_histogram(plan)
 
 
 @pytest.mark.parametrize(("direction", "ends"), [("rising", (0.1, 0.9)), ("falling", (0.9, 0.1))])
 def test_alpha_curve(direction: Any, ends: tuple[float, float]) -> None:
-    axes = figures.alpha_curve(Distillation(alpha_min=0.1, alpha_max=0.9, alpha_direction=direction)).axes[0]
+    axes = illustrations.alpha_curve(Distillation(alpha_min=0.1, alpha_max=0.9, alpha_direction=direction)).axes[0]
     drawn = np.asarray(axes.lines[0].get_ydata())
     assert drawn[[0, -1]].tolist() == pytest.approx(ends)
     assert [text.get_text() for text in axes.texts] == ["alpha_min = 0.1", "alpha_max = 0.9"]
 
 
 def test_bank_ageing() -> None:
-    figure = figures.bank_ageing(pd.DataFrame({"round": [1, 2], "age": [3, 4], "agreement": [0.5, 0.25]}))
+    figure = illustrations.bank_ageing(pd.DataFrame({"round": [1, 2], "age": [3, 4], "agreement": [0.5, 0.25]}))
     assert [np.asarray(axes.lines[0].get_ydata()).tolist() for axes in figure.axes] == [[3, 4], [50, 25]]
 
 
@@ -186,7 +186,7 @@ def test_every_contender_has_its_own_look() -> None:
 def test_saved_figures_are_the_same_bytes_and_name_their_records(tmp_path: Path) -> None:
     texts = []
     for _ in range(2):
-        figures.save_figure(figures.alpha_curve(Distillation()), tmp_path / "out" / "a.v1", "0123456789ab")
+        figures.save_figure(illustrations.alpha_curve(Distillation()), tmp_path / "out" / "a.v1", "0123456789ab")
         texts.append([(tmp_path / "out" / f"a.v1.{suffix}").read_bytes() for suffix in ("pdf", "png")])
     assert texts[0] == texts[1]
     pdf, png = texts[0]
@@ -198,5 +198,5 @@ def test_saved_figures_are_the_same_bytes_and_name_their_records(tmp_path: Path)
 
 def test_the_style_does_not_leak() -> None:
     before = dict(matplotlib.rcParams)
-    figures.alpha_curve(Distillation())
+    illustrations.alpha_curve(Distillation())
     assert dict(matplotlib.rcParams) == before

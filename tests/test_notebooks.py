@@ -220,8 +220,9 @@ def test_failed_run_leaves_only_the_partial(tmp_path: Path, monkeypatch: pytest.
     (["done"], 1, True), (["start", "done"], 2, True), (["start", "start"], 2, False), (["cell"], 1, False),
     (["lost"], 1, False), (["kernel"], 1, False),
 ])  # fmt: skip
-def test_only_a_kernel_that_did_not_start_is_tried_again(kinds: list[str], calls: int, works: bool, tmp_path: Path,
-                                                         monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_a_kernel_that_did_not_start_is_tried_again(
+    kinds: list[str], calls: int, works: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     tiny(tmp_path, "rounds = 1")
     made: list[str] = []
 
@@ -294,7 +295,8 @@ def test_tuned_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "not used" in report.tuned_verdict(a_tuning(chosen), "smoke")
     assert report.tuned_verdict(a_tuning(chosen | {"CA2FL": grid[2]}), "laptop") == "`presets.TUNED` differs for CA2FL."
     assert "nothing is chosen yet for FedAsync." in report.tuned_verdict(
-        a_tuning({label: values for label, values in chosen.items() if label != "FedAsync"}), "laptop")
+        a_tuning({label: values for label, values in chosen.items() if label != "FedAsync"}), "laptop"
+    )
 
 
 def test_choices_at_the_edge_are_named() -> None:

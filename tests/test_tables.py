@@ -11,7 +11,7 @@ from typing import Any, Literal
 import pandas as pd
 import pytest
 
-from fedecho import presets, tables
+from fedecho import presets, render, tables
 from fedecho.clock import Clock
 from fedecho.config import RunConfig
 from fedecho.errors import InputError
@@ -185,7 +185,7 @@ def test_written_files(compared: list[Cell], tmp_path: Path) -> None:
 
 def test_latex_is_escaped_everywhere(compared: list[Cell], tmp_path: Path) -> None:
     display = tables.vision_display(summary_of(compared, tmp_path)).rename(index={"FedBuff": "Fed_Buff & 5%"})
-    tex = tables.latex(display, [False, False, False, True], "Title", "95 % of it", "tab:x")
+    tex = render.latex(display, [False, False, False, True], "Title", "95 % of it", "tab:x")
     assert r"\textbf{72.00 $\pm$ 2.48}" in tex and tex.count(r"\textbf") == 1
     assert r"Fed\_Buff \& 5\%" in tex and r"accuracy, \%" in tex and r"95 \% of it" in tex
     assert r"FedEcho $-$ method" in tex and tex.isascii()

@@ -1,0 +1,62 @@
+"""Rebuilds every table and figure from the records into a folder of its own and compares with what is committed."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from fedecho import paths, presets, report, sweep
+from fedecho.config import RunConfig, require
+from fedecho.notebooks import figures_dir, records_dir, tables_dir, tuning_dir
+
+
+def check(profile: str = "laptop") -> list[str]:
+    """Return a line for each committed file that differs from its rebuild, or that exists on one side only.
+
+    Raises `InputError` when a record is missing: nothing is trained here.
+    """
+    _require_complete("vision", [cell.config for cell in presets.vision_table(profile)], records_dir(profile))
+    _require_complete("tuning", [trial.config for trial in presets.tuning(profile)], tuning_dir(profile))
+    committed = (tables_dir(profile), figures_dir(profile))
+    with tempfile.TemporaryDirectory() as folder, _redirected(Path(folder)):
+        report.vision(profile)
+        report.tuning(profile)
+        rebuilt = (tables_dir(profile), figures_dir(profile))
+        return [line for one, two in zip(committed, rebuilt, strict=True) for line in differences(one, two)]
+
+
+def _require_complete(name: str, configs: list[RunConfig], folder: Path) -> None:
+    lacking = len(sweep.missing(configs, folder))
+    require(not lacking, name, f"{lacking} missing records", "run `fedecho tables` first")
+
+
+@contextmanager
+def _redirected(folder: Path) -> Iterator[None]:
+    """Write to `folder` while reading the same records."""
+    before, records = os.environ.get("FEDECHO_PAPER"), paths.paper().resolve() / "records"
+    (folder / "records").symlink_to(records)
+    os.environ["FEDECHO_PAPER"] = str(folder)
+    try:
+        yield
+    finally:
+        del os.environ["FEDECHO_PAPER"]
+        if before is not None:
+            os.environ["FEDECHO_PAPER"] = before
+
+
+def differences(committed: Path, rebuilt: Path) -> list[str]:
+    """Compare the files of two folders, byte by byte; folders of other profiles inside them are left alone."""
+    names = {path.name for folder in (committed, rebuilt) for path in folder.glob("*.*") if path.is_file()}
+    return [f"{committed.name}/{name}: {why}" for name in sorted(names) if (why := _compare(committed, rebuilt, name))]
+
+
+def _compare(committed: Path, rebuilt: Path, name: str) -> str:
+    if not (rebuilt / name).is_file():
+        return "no table or figure of this name is made any more"
+    if not (committed / name).is_file():
+        return "is made from the records but not there"
+    same = (committed / name).read_bytes() == (rebuilt / name).read_bytes()
+    return "" if same else "differs from what the records give"

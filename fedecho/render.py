@@ -1,0 +1,55 @@
+"""One rendering of a table of texts: GitHub Markdown, LaTeX with booktabs, and a CSV of the numbers behind it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+_LATEX = {"±": r"$\pm$", "−": "$-$", "–": "--", "<": "$<$"}
+
+
+def write(texts: pd.DataFrame, bold: list[bool], numbers: pd.DataFrame, stem: Path, title: str, caption: str) -> None:
+    """Write a table to `stem`.md, .tex (texts, with `bold` `[rows]` marking first cells) and .csv (all numbers)."""
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    files = {
+        "md": markdown(texts, bold, title, caption),
+        "tex": latex(texts, bold, title, caption, f"tab:{stem.name}"),
+        "csv": numbers.to_csv(index=False, float_format="%.6g", lineterminator="\n"),
+    }
+    for suffix, text in files.items():
+        (stem.parent / f"{stem.name}.{suffix}").write_text(text, encoding="utf-8", newline="\n")
+
+
+def markdown(texts: pd.DataFrame, bold: list[bool], title: str, caption: str) -> str:
+    """Write texts as GitHub tables, one per block of the outer index levels; `bold` `[rows]` marks the first cells."""
+    first = [f"**{text}**" if b else text for text, b in zip(texts.iloc[:, 0], bold, strict=True)]
+    *outer, _ = map(str, texts.index.names)
+    parts = [f"## {title}", caption]
+    for _, block in texts.assign(**{str(texts.columns[0]): first}).reset_index().groupby(outer, sort=False):
+        parts += [", ".join(f"{name} **{block[name].iloc[0]}**" for name in outer)]
+        parts += [markdown_rows(block.drop(columns=outer))]
+    return "\n\n".join(parts) + "\n"
+
+
+def markdown_rows(texts: pd.DataFrame) -> str:
+    """Write texts as one GitHub table, the first column aligned left."""
+    lines = [list(texts.columns), [":--"] + ["--:"] * (texts.shape[1] - 1), *texts.to_numpy().tolist()]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def latex(texts: pd.DataFrame, bold: list[bool], title: str, caption: str, label: str) -> str:
+    """Write texts as a longtable with the caption as notes below; it needs the packages booktabs and longtable."""
+    styler = texts.style.format(escape="latex")
+    for axis in (0, 1):  # `format` escapes the cells alone
+        styler = styler.format_index(escape="latex", axis=axis)
+    styler = styler.apply(lambda column: ["textbf:--rwrap" if b else "" for b in bold], subset=[texts.columns[0]])
+    table = styler.to_latex(
+        hrules=True, environment="longtable", clines="skip-last;data", multirow_align="naive",
+        column_format="p{2.2cm}" + "l" * (texts.index.nlevels - 1) + "r" * texts.shape[1], caption=title, label=label,
+    )  # fmt: skip
+    notes = caption.replace("%", r"\%")
+    out = f"{{\\footnotesize\\setlength{{\\tabcolsep}}{{3pt}}\n{table}\\noindent {notes}\\par}}\n"
+    for glyph, command in _LATEX.items():
+        out = out.replace(glyph, command)
+    return out
