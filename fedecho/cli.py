@@ -18,7 +18,7 @@ from tqdm import tqdm
 from fedecho.config import RunConfig, override, require
 from fedecho.errors import InputError
 from fedecho.paths import paper
-from fedecho.records import Record, Row, find, record_path, save
+from fedecho.records import Record, Row, find, record_path, require_usable, save
 from fedecho.schedule import Round
 
 Only = Annotated[str, tyro.conf.arg(help="what to make: quickstart, algorithm, tuning, vision, a notebook, or all")]
@@ -70,6 +70,7 @@ def run(
 
     folder = paper() / "records" / presets.profile(profile).name
     config = changed(presets.single(method, profile, seed), set)
+    require_usable(folder)
     record = None if fresh else find(folder, config)
     if record is None:
         record = _train(config, device, data_root)
@@ -96,7 +97,11 @@ def _train(config: RunConfig, device: str, data_root: Path | None) -> Record:
 
 
 def sweep(
-    profile: str = "laptop", only: Literal["vision", "tuning"] = "vision", jobs: int | None = None, fresh: bool = False
+    profile: str = "laptop",
+    only: Literal["vision", "tuning"] = "vision",
+    jobs: int | None = None,
+    fresh: bool = False,
+    cluster: bool = False,
 ) -> None:
     """Train whatever a table still lacks, in parallel processes; Ctrl-C loses only the runs in progress.
 
@@ -105,11 +110,13 @@ def sweep(
         only: which runs.
         jobs: processes (all cores if left out).
         fresh: train everything again.
+        cluster: use the Ray cluster that this machine belongs to; its nodes must share the records' folder.
     """
     from fedecho import presets, report
 
     scale = presets.profile(profile).name
-    trained = (report.run_vision if only == "vision" else report.run_tuning)(scale, jobs=jobs, fresh=fresh)
+    train = report.run_vision if only == "vision" else report.run_tuning
+    trained = train(scale, jobs=jobs, fresh=fresh, cluster=cluster)
     print(f"{only}, {profile}: {trained} runs trained, the others had records")
 
 
@@ -266,7 +273,7 @@ def main(args: Sequence[str] | None = None) -> None:
         call()
     except InputError as error:
         sys.exit(_fail(str(error), 2))
-    except NotebookError as error:
+    except (NotebookError, OSError) as error:
         sys.exit(_fail(str(error), 1))
     except KeyboardInterrupt:
         sys.exit(_fail("stopped; the records made so far are kept, call again to go on", 130))

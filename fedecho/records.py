@@ -147,6 +147,13 @@ def load(path: Path) -> Record:
         ) from None
 
 
+def require_usable(folder: Path) -> None:
+    """Raise `InputError` unless records can be read from and written to `folder`, or it can be made."""
+    nearest = next(path for path in (folder, *folder.parents) if path.exists())
+    allowed = os.access(nearest, os.R_OK | os.W_OK | os.X_OK)
+    require(nearest.is_dir() and allowed, "records", str(folder), "it must be a folder that can be read and written")
+
+
 def find(folder: Path, config: RunConfig) -> Record | None:
     """Return the record of `config` in `folder` if there is one of the present numerics."""
     path = record_path(folder, config)

@@ -63,14 +63,16 @@ def record_of(
     return found
 
 
-def run_vision(profile: str = "laptop", jobs: int | None = None, fresh: bool = False) -> int:
+def run_vision(profile: str = "laptop", jobs: int | None = None, fresh: bool = False, cluster: bool = False) -> int:
     """Run what the main table lacks (everything if `fresh`) and return how many runs that was."""
-    return sweep([cell.config for cell in presets.vision_table(profile)], records_dir(profile), jobs=jobs, fresh=fresh)
+    configs = [cell.config for cell in presets.vision_table(profile)]
+    return sweep(configs, records_dir(profile), jobs=jobs, fresh=fresh, cluster=cluster)
 
 
-def run_tuning(profile: str = "laptop", jobs: int | None = None, fresh: bool = False) -> int:
+def run_tuning(profile: str = "laptop", jobs: int | None = None, fresh: bool = False, cluster: bool = False) -> int:
     """Run the trials of a profile's tuning that are missing (all if `fresh`) and return how many that was."""
-    return sweep([trial.config for trial in presets.tuning(profile)], tuning_dir(profile), jobs=jobs, fresh=fresh)
+    configs = [trial.config for trial in presets.tuning(profile)]
+    return sweep(configs, tuning_dir(profile), jobs=jobs, fresh=fresh, cluster=cluster)
 
 
 def vision(profile: str = "laptop", jobs: int | None = None, fresh: bool = False) -> VisionReport:

@@ -76,6 +76,13 @@ def test_unreadable_record_is_named(tmp_path: Path, text: str) -> None:
         records.load(tmp_path / "fedbuff-0.json")
 
 
+def test_records_folder_that_is_a_file(tmp_path: Path) -> None:
+    (tmp_path / "records").write_text("")
+    for folder in (tmp_path / "records", tmp_path / "records" / "laptop"):
+        with pytest.raises(InputError, match="records = .*must be a folder"):
+            records.require_usable(folder)
+
+
 def test_unreadable_folder() -> None:
     with pytest.raises(InputError, match="no such folder"):
         list(records.all_in(Path("nowhere")))

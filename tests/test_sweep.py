@@ -7,8 +7,11 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -58,6 +61,29 @@ def test_unreadable_record_stops_before_any_work(tmp_path: Path) -> None:
     assert records.find(tmp_path, todo[0]) is None
 
 
+def test_cluster_without_ray_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(InputError, match="cluster = True .*pip install"):
+        sweep.sweep(configs(1), tmp_path, cluster=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_cluster_runs_every_config_through_ray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Remote:
+        def __init__(self, function: Callable[..., object]) -> None:
+            self.remote = lambda *arguments: partial(function, *arguments)
+
+    ray = SimpleNamespace(
+        init=lambda **_: None,
+        remote=lambda **_: Remote,
+        wait=lambda pending: (pending[:1], pending[1:]),
+        get=lambda reference: reference(),
+    )
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    assert sweep.sweep(configs(2), tmp_path, cluster=True, progress=False) == 2
+    assert sweep.missing(configs(2), tmp_path) == []
+
+
 SCRIPT = """
 import sys
 from pathlib import Path
@@ -80,6 +106,7 @@ def test_ctrl_c_keeps_whole_records_and_a_second_call_goes_on(tmp_path: Path) ->
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=60) != 0
     kept = list(records.all_in(folder))
+    assert {path.suffix for path in folder.iterdir()} == {".json"}
     assert 2 <= len(kept) < 40
     todo = configs(40)
     assert len(sweep.missing(todo, folder)) == 40 - len(kept)
