@@ -1,4 +1,4 @@
-"""The `fedecho` command. Exit codes: 0 ok, 1 failed, 2 bad input; every error is one line that says what to do."""
+"""The `fedecho` command. Exit codes: 0 ok, 1 failed, 2 bad input, 130 stopped; an error is one line of advice."""
 
 from __future__ import annotations
 
@@ -6,16 +6,18 @@ import ast
 import contextlib
 import functools
 import io
+import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
 from tqdm import tqdm
 
-from fedecho.config import RunConfig, override, require
+from fedecho.config import RunConfig, override_all, require
 from fedecho.errors import InputError
 from fedecho.paths import paper
 from fedecho.records import Record, Row, find, record_path, require_usable, save
@@ -36,14 +38,22 @@ def literal(text: str) -> Any:
 
 
 def changed(config: RunConfig, assignments: Sequence[str]) -> RunConfig:
-    """Return `config` with `field=value` assignments, e.g. `method.distill.lr=0.1`."""
+    """Return `config` with `field=value` assignments, e.g. `method.distill.lr=0.1`, made all at once."""
     from fedecho.delays import pin_trace
 
+    values = {}
     for assignment in assignments:
         path, equals, text = assignment.partition("=")
         require(bool(equals), "set", assignment, "write field=value, e.g. method.distill.lr=0.1")
-        config = override(config, path, literal(text))
-    return override(config, "delays", pin_trace(config.delays))
+        values[path] = literal(text)
+    config = override_all(config, values)
+    return override_all(config, {"delays": pin_trace(config.delays)})
+
+
+def use_data(root: Path | None) -> None:
+    """Let this process and those it starts look for data sets in `root`."""
+    if root is not None:
+        os.environ["FEDECHO_DATA"] = str(root.resolve())
 
 
 def run(
@@ -55,7 +65,7 @@ def run(
     data_root: Path | None = None,
     device: str = "cpu",
 ) -> None:
-    """Train one model, with a progress bar, and keep its record.
+    """Train one model, with a progress bar, and keep its record in `runs/`, apart from those of the tables.
 
     Args:
         method: fedavg, fedasync, fedbuff, ca2fl, fadas, fedac or fedecho.
@@ -68,18 +78,22 @@ def run(
     """
     from fedecho import presets
 
-    folder = paper() / "records" / presets.profile(profile).name
+    use_data(data_root)
     config = changed(presets.single(method, profile, seed), set)
-    require_usable(folder)
-    record = None if fresh else find(folder, config)
+    folder = paper() / "records" / profile
+    path = record_path(folder, config)  # a run of a table has its record there already
+    path = path if path.is_file() else record_path(folder / "runs", config)
+    require_usable(path.parent)
+    record = None if fresh else find(path.parent, config)
     if record is None:
-        record = _train(config, device, data_root)
-        save(record, record_path(folder, config))
+        path = record_path(folder / "runs", config)
+        record = _train(config, device)
+        save(record, path)
     score = "diverged" if record.score is None else f"score {100 * record.score:.2f} % (mean of the last 5 evaluations)"
-    print(f"{method}, {profile}, seed {seed}: {score}\nrecord: {record_path(folder, config)}")
+    print(f"{method}, {profile}, seed {seed}: {score}\nrecord: {path}")
 
 
-def _train(config: RunConfig, device: str, data_root: Path | None) -> Record:
+def _train(config: RunConfig, device: str) -> Record:
     from fedecho.experiment import run as run_experiment
 
     bar: tqdm[Round] | None = None
@@ -93,7 +107,7 @@ def _train(config: RunConfig, device: str, data_root: Path | None) -> Record:
         if bar is not None:
             bar.set_postfix(accuracy=f"{100 * row['accuracy']:.1f} %")
 
-    return run_experiment(config, on_row=on_row, progress=progress, device=device, data_root=data_root)
+    return run_experiment(config, on_row=on_row, progress=progress, device=device)
 
 
 def sweep(
@@ -102,6 +116,7 @@ def sweep(
     jobs: int | None = None,
     fresh: bool = False,
     cluster: bool = False,
+    data_root: Path | None = None,
 ) -> None:
     """Train whatever a table still lacks, in parallel processes; Ctrl-C loses only the runs in progress.
 
@@ -111,31 +126,49 @@ def sweep(
         jobs: processes (all cores if left out).
         fresh: train everything again.
         cluster: use the Ray cluster that this machine belongs to; its nodes must share the records' folder.
+        data_root: folder of data sets (otherwise FEDECHO_DATA).
     """
     from fedecho import presets, report
 
+    use_data(data_root)
     scale = presets.profile(profile).name
     train = report.run_vision if only == "vision" else report.run_tuning
     trained = train(scale, jobs=jobs, fresh=fresh, cluster=cluster)
     print(f"{only}, {profile}: {trained} runs trained, the others had records")
 
 
-def tables(profile: str = "laptop", only: Only = "all", fresh: bool = False, jobs: int | None = None) -> None:
+def tables(
+    profile: str = "laptop",
+    only: Only = "all",
+    fresh: bool = False,
+    jobs: int | None = None,
+    data_root: Path | None = None,
+) -> None:
     """Execute the notebooks, which train what has no record and write tables and figures to paper/.
 
     Args:
         profile: smoke, laptop or paper.
-        fresh: train everything again.
+        fresh: train everything again, from the beginning.
         jobs: processes for training (all cores if left out).
+        data_root: folder of data sets (otherwise FEDECHO_DATA).
     """
-    from fedecho import notebooks, presets
+    from fedecho import notebooks, report
 
-    presets.profile(profile)
+    use_data(data_root)
+    stems = notebooks.select(only)
+    require(jobs is None or jobs >= 1, "jobs", jobs, "give at least 1 process")
+    print(report.outlook(profile, stems, fresh), file=sys.stderr)
     for path in notebooks.make(profile, only=only, fresh=fresh, jobs=jobs):
         print(path)
 
 
-def verify(sample: int = 3, profile: str = "laptop", seed: int | None = None, jobs: int | None = None) -> None:
+def verify(
+    sample: int = 3,
+    profile: str = "laptop",
+    seed: int | None = None,
+    jobs: int | None = None,
+    data_root: Path | None = None,
+) -> None:
     """Recompute some committed records, drawn at random, and compare them with what is stored.
 
     Args:
@@ -143,9 +176,11 @@ def verify(sample: int = 3, profile: str = "laptop", seed: int | None = None, jo
         profile: whose records.
         seed: makes the draw repeatable.
         jobs: processes (all cores if left out).
+        data_root: folder of data sets (otherwise FEDECHO_DATA).
     """
     from fedecho.verify import verify as compare
 
+    use_data(data_root)
     outcomes = compare(paper() / "records" / profile, sample, seed, jobs)
     for outcome in outcomes:
         print(outcome)
@@ -273,10 +308,10 @@ def main(args: Sequence[str] | None = None) -> None:
         call()
     except InputError as error:
         sys.exit(_fail(str(error), 2))
-    except (NotebookError, OSError) as error:
+    except (NotebookError, BrokenProcessPool, OSError) as error:
         sys.exit(_fail(str(error), 1))
     except KeyboardInterrupt:
-        sys.exit(_fail("stopped; the records made so far are kept, call again to go on", 130))
+        sys.exit(_fail("stopped; records made so far are kept, and the same command without --fresh goes on", 130))
 
 
 if __name__ == "__main__":

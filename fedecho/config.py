@@ -51,6 +51,8 @@ def _fits(value: object, hint: Any) -> bool:
 
 
 def _describe(hint: Any) -> str:
+    if hint is MethodConfig:
+        return "a method's settings"
     if get_origin(hint) is Literal:
         return "one of " + ", ".join(map(str, get_args(hint)))
     if get_origin(hint) in (Union, types.UnionType):
@@ -116,6 +118,10 @@ class Partition(Checked):
         """Check ranges."""
         require(self.alpha > 0, "alpha", self.alpha, "the Dirichlet concentration must be > 0")
         require(self.straggler_classes >= 0, "straggler_classes", self.straggler_classes, "give 0 or more classes")
+        owned = self.kind == "dirichlet" or self.straggler_classes == 0
+        require(
+            owned, "straggler_classes", self.straggler_classes, f"with kind {self.kind} nobody owns a class; give 0"
+        )
         require(0 <= self.straggler_share <= 1, "straggler_share", self.straggler_share, "give a share in [0, 1]")
         require(self.min_size >= 1, "min_size", self.min_size, "every client needs at least 1 image")
         require(self.max_redraws >= 1, "max_redraws", self.max_redraws, "give at least 1 draw")
@@ -135,6 +141,8 @@ class Protocol(Checked):
     """T"""
     dispatch: Literal["on_flush", "on_arrival"] = "on_flush"
     """`on_flush`: M idle clients start when the round closes (official FADAS loop); `on_arrival`: one at once."""
+    reject_failed: bool = True
+    """Reject an upload that is not finite, with its predictions; otherwise it ends the run as diverged."""
 
     def validate(self) -> None:
         """Check 1 <= M <= M_c <= N and T >= 1."""
@@ -220,10 +228,13 @@ class Evaluation(Checked):
     """Rounds between evaluations; the last round is always evaluated."""
     split: Literal["test", "validation"] = "test"
     """`validation` while tuning; nothing is ever tuned on `test`."""
+    scored: int = 5
+    """The score is the mean of this many last evaluations. Unspecified in paper."""
 
     def validate(self) -> None:
         """Check the interval."""
         require(self.every >= 1, "every", self.every, "give at least 1 round")
+        require(self.scored >= 1, "scored", self.scored, "give at least 1 evaluation")
 
 
 class MethodConfig(Checked):
@@ -275,7 +286,10 @@ def to_dict(config: object) -> dict[str, Any]:
 
 def config_hash(config: RunConfig) -> str:
     """Return the first 16 hex digits of the SHA-256 of the canonical JSON of `config` and `NUMERICS_VERSION`."""
-    canonical = json.dumps([NUMERICS_VERSION, to_dict(config)], sort_keys=True, allow_nan=False)
+    values = to_dict(config)
+    if config.delays.trace is not None:  # a trace is named by its content, wherever it lies
+        values["delays"]["trace"] = config.delays.trace_sha256 or file_sha256(Path(config.delays.trace))
+    canonical = json.dumps([NUMERICS_VERSION, values], sort_keys=True, allow_nan=False)
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
@@ -296,25 +310,38 @@ def _rebuild(hint: Any, value: Any) -> Any:
     if isinstance(value, list):
         return tuple(value)
     if isinstance(value, dict):
-        options = [hint, *get_args(hint)]
-        return from_dict(
-            next(o for o in options if isinstance(o, type) and dataclasses.is_dataclass(o) or o is MethodConfig), value
-        )
+        for option in (hint, *get_args(hint)):
+            if option is MethodConfig or (isinstance(option, type) and dataclasses.is_dataclass(option)):
+                return from_dict(option, value)
     return value
 
 
 def override(config: T, path: str, value: Any) -> T:
     """Return a copy of `config` with the dotted field `path` (e.g. `method.distill.clip_norm`) set to `value`."""
-    changed: T = _override(config, path.split("."), value, path)
+    return override_all(config, {path: value})
+
+
+def override_all(config: T, values: Mapping[str, Any]) -> T:
+    """Return a copy of `config` with all the dotted fields set at once, so that only the outcome need be valid."""
+    changed: T = _override(config, {tuple(path.split(".")): value for path, value in values.items()}, "")
     return changed
 
 
-def _override(config: Any, names: list[str], value: Any, path: str) -> Any:
+def _override(config: Any, values: Mapping[tuple[str, ...], Any], prefix: str) -> Any:
     known = _hints(type(config)) if dataclasses.is_dataclass(config) else {}
-    require(names[0] in known, path, value, f"{type(config).__name__} has the fields {', '.join(known) or '(none)'}")
-    if len(names) > 1:
-        value = _override(getattr(config, names[0]), names[1:], value, path)
-    return dataclasses.replace(config, **{names[0]: _rebuild(known[names[0]], value)})
+    changes: dict[str, Any] = {}
+    for head in dict.fromkeys(names[0] for names in values):
+        below = {names[1:]: value for names, value in values.items() if names[0] == head and len(names) > 1}
+        path = ".".join([head, *next(iter(below), ())])
+        require(
+            head in known,
+            prefix + path,
+            next(v for n, v in values.items() if n[0] == head),
+            f"{type(config).__name__} has the fields {', '.join(known) or '(none)'}",
+        )
+        own = _rebuild(known[head], values[head,]) if (head,) in values else getattr(config, head)
+        changes[head] = _override(own, below, f"{prefix}{head}.") if below else own
+    return dataclasses.replace(config, **changes)
 
 
 def file_sha256(path: Path) -> str:

@@ -111,13 +111,19 @@ def _read_trace(delays: Delays, clients: int) -> list[list[float]]:
     if delays.trace_sha256 is not None:
         require(file_sha256(path) == delays.trace_sha256, "trace", delays.trace, "the file is not the one of this run")
     durations: list[list[float]] = [[] for _ in range(clients)]
-    with path.open(newline="") as file:
-        for number, row in enumerate(csv.DictReader(file), start=2):
-            client, duration = _trace_row(row, f"{path.name} line {number}", clients)
-            durations[client].append(duration)
+    for number, row in enumerate(csv.DictReader(_lines(path)), start=2):
+        client, duration = _trace_row(row, f"{path.name} line {number}", clients)
+        durations[client].append(duration)
     missing = [client for client, jobs in enumerate(durations) if not jobs]
     require(not missing, "trace", delays.trace, f"it has no job for client {missing[0] if missing else None}")
     return durations
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError:
+        raise InputError("trace", str(path), "it is not a text file; give a CSV file in UTF-8") from None
 
 
 def _trace_row(row: dict[str, str], where: str, clients: int) -> tuple[int, float]:

@@ -18,6 +18,9 @@ from fedecho.config import Checked, require
 from fedecho.flat import FlatModel, Weights
 from fedecho.rng import stream
 
+_CANCELS = 1e8
+"""Rows above this leave fewer than 8 digits of the others in a float64 sum."""
+
 
 @dataclass(frozen=True)
 class Distillation(Checked):
@@ -94,6 +97,8 @@ class Distillation(Checked):
             self.bank_max_age,
             "give a number of rounds >= 0, or none",
         )
+        taught = self.include_fresh or self.teachers != "fresh"
+        require(taught, "include_fresh", self.include_fresh, "with teachers = fresh nobody would teach; leave it on")
         require(self.warmup_rounds >= 0, "warmup_rounds", self.warmup_rounds, "give a number of rounds >= 0")
 
 
@@ -119,8 +124,11 @@ class Bank:
 
     def store(self, client: int, row: Tensor, round_index: int) -> None:
         """Put `row` `[pool, classes]` in the place of the client's last one, at a cost independent of N."""
+        huge = bool(self.rows[client].abs().max() > _CANCELS)
         self.total.add_(row).sub_(self.rows[client])
         self.rows[client] = row
+        if huge:  # beside such a row the others had been rounded away
+            self.total.copy_(self.rows.sum(0, dtype=self.total.dtype))
         self.uploaded[client] = round_index
 
     def seen(self) -> Tensor:

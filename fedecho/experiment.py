@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from fedecho import methods, provenance
 from fedecho.clock import Clock
-from fedecho.config import RunConfig
+from fedecho.config import RunConfig, require
 from fedecho.flat import Weights
 from fedecho.local import Update, sgd
 from fedecho.methods import Method, Server
@@ -45,11 +46,13 @@ def run(
     device: str = "cpu",
     data_root: Path | None = None,
 ) -> Record:
-    """Train one model as `config` says and return its record: on one machine, a pure function of `config`.
+    """Train one model as `config` says and return its record: on one machine's CPU, a pure function of `config`.
 
     `on_row` sees every evaluation as it is made; `progress` may wrap the rounds in a bar. Raises `InputError` before
-    any training; a run whose numbers stop being finite ends early with the status `diverged`.
+    any training. A run ends early as `diverged` once the model or its loss is not finite, or when every upload between
+    two evaluations had to be rejected.
     """
+    require_device(device)
     task, clock = prepare(config, torch.device(device), data_root), Clock()
     method = methods.build(config.method, server_of(task, config, clock))
 
@@ -62,22 +65,30 @@ def run(
         for job in rnd.arrivals:
             with clock("local"):  # the client returns Delta_i = x_i - x_s
                 update = work(task, config, method, state, rnd, job, checkpoints.take(job.base_version))
-            if update.finite():  # else reject the upload, and its logits with it
+            if update.finite() or not config.protocol.reject_failed:  # else reject it, and its logits with it
                 state = method.receive(state, update)  # FedEcho: the logits of x_s + Delta_i on U enter the bank
                 accepted += 1
         if accepted:
             with clock("aggregation"):
                 state, x = method.close_round(state, x)  # x_t + eta * mean Delta, then Q distillation steps
-        if not accepted or not x.finite():
+        journal.observe(rnd, accepted, method.metrics(state))
+        if not x.finite():
             break
-        journal.observe(rnd, len(rnd.arrivals) - accepted, method.metrics(state))
         if is_due(rnd, config):
             with clock("evaluation"):
                 scores = evaluate(task, method.evaluated(state, x))
+            if journal.accepted == 0 or not math.isfinite(scores["loss"]):
+                break
             rows.append(journal.row(rnd, config.protocol.buffer_size, scores))
             on_row(rows[-1])
     done = bool(rows) and rows[-1]["round"] == config.protocol.rounds
     return new_record(config, "done" if done else "diverged", rows, task.facts, clock, provenance.collect(device))
+
+
+def require_device(device: str) -> None:
+    """Raise `InputError` for a device that torch does not have here."""
+    known = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+    require(device.split(":")[0] in known, "device", device, f"this machine has {' and '.join(known)}")
 
 
 def server_of(task: Task, config: RunConfig, clock: Clock) -> Server:

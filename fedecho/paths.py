@@ -14,6 +14,17 @@ def paper() -> Path:
     return Path(os.environ.get("FEDECHO_PAPER", REPOSITORY / "paper"))
 
 
+def write_whole(path: Path, text: str) -> None:
+    """Write a file so that a reader sees all of it or nothing, and a failure leaves nothing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.parent / f"{path.name}.{os.getpid()}.partial"
+    try:
+        partial.write_text(text, encoding="utf-8", newline="\n")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
 def notebooks() -> Path:
     """Return the folder of the notebooks."""
     return REPOSITORY / "notebooks"

@@ -19,7 +19,7 @@ from fedecho.config import (
     Partition,
     Protocol,
     RunConfig,
-    override,
+    override_all,
     require,
 )
 from fedecho.distill import Distillation
@@ -94,7 +94,7 @@ _ALL = (
 CONTENDERS = {contender.label: contender for contender in _ALL}
 REFERENCE = "FedEcho"
 
-TUNED: dict[str, dict[str, float]] = {
+_LAPTOP_TUNED: dict[str, dict[str, float]] = {
     "FedAvg (sync)": {"local.lr": 0.147},
     "FedAsync": {"local.lr": 0.0903, "method.mixing": 0.803},
     "FedBuff": {"local.lr": 0.147},
@@ -106,7 +106,11 @@ TUNED: dict[str, dict[str, float]] = {
     "FADAS-da": {"local.lr": 0.0903, "method.server_lr": 0.0225},
     "FedEcho": {"local.lr": 0.147, "method.distill.lr": 0.0225},
 }
-"""The values that `02_tuning` chose, by contender; made from the records in paper/records/tuning."""
+TUNED: dict[str, dict[str, dict[str, float]]] = {"laptop": _LAPTOP_TUNED, "smoke": _LAPTOP_TUNED}
+"""Profile -> contender -> the values that `02_tuning` chose, from the records in paper/records/tuning.
+
+The smoke profile borrows them; the paper profile runs at the protocol's own values until it is tuned.
+"""
 
 
 def base(name: str, contender: Contender, seed: int) -> RunConfig:
@@ -124,18 +128,29 @@ def base(name: str, contender: Contender, seed: int) -> RunConfig:
     )  # fmt: skip
 
 
-def tuned(config: RunConfig, label: str) -> RunConfig:
-    """Return `config` with the contender's tuned values."""
-    for path, value in TUNED.get(label, {}).items():
-        config = override(config, path, value)
-    return config
+def tuned(config: RunConfig, label: str, name: str) -> RunConfig:
+    """Return `config` with the contender's values tuned at a profile, if there are any."""
+    return override_all(config, TUNED.get(name, {}).get(label, {}))
+
+
+def at_edge(chosen: dict[str, dict[str, float]], count: int) -> list[str]:
+    """Name the chosen values that are the smallest or largest of `count` tried: a wider box might have found better."""
+    out = []
+    for label, values in chosen.items():
+        points = trials(CONTENDERS[label], count)
+        for path, value in values.items():
+            tried = [point[path] for point in points]
+            if value in (min(tried), max(tried)):
+                end = "smallest" if value == min(tried) else "largest"
+                out.append(f"{label} {path.split('.', 1)[1]} = {value:g} ({end} tried)")
+    return out
 
 
 def single(method: str, name: str, seed: int) -> RunConfig:
     """Return the run behind `fedecho run`: the contender that uses the method's plain form, tuned."""
     cls = method_class(method)
     contender = next(c for c in CONTENDERS.values() if type(c.method) is cls)
-    return tuned(base(name, contender, seed), contender.label)
+    return tuned(base(name, contender, seed), contender.label, name)
 
 
 @dataclass(frozen=True)
@@ -159,6 +174,8 @@ DELAYS = ("mild", "large")
 
 def placed(config: RunConfig, scale: Profile, setting: str, delay: str) -> RunConfig:
     """Return `config` in a setting of heterogeneity and delay."""
+    require(setting in SETTINGS, "setting", setting, f"choose one of {', '.join(SETTINGS)}")
+    require(delay in DELAYS, "delay", delay, f"choose one of {', '.join(DELAYS)}")
     fields = SETTINGS[setting]
     counts = scale.speed_counts if fields.get("straggler_classes") else None
     return dataclasses.replace(
@@ -172,7 +189,7 @@ def vision_table(name: str) -> list[Cell]:
     """Return the runs of the main table: ten methods x three partitions x two delays x the profile's seeds."""
     scale = profile(name)
     return [
-        Cell(label, setting, delay, placed(tuned(base(name, contender, seed), label), scale, setting, delay))
+        Cell(label, setting, delay, placed(tuned(base(name, contender, seed), label, name), scale, setting, delay))
         for seed in scale.seeds
         for setting in SETTINGS
         for delay in DELAYS
@@ -210,12 +227,12 @@ class Trial:
 def tuning(name: str) -> list[Trial]:
     """Return every trial: each contender's box, on the validation split, in one setting, on seeds not reported."""
     scale, out = profile(name), []
+    # The bundled data has a validation split of its own; elsewhere the clients' last images are set aside.
+    held_out: dict[str, object] = {} if scale.data.pool == "held-out" else {"data.validation_size": 5000}
     for seed in TUNING_SEEDS[name]:
         for label, contender in CONTENDERS.items():
             for values in trials(contender, TUNING_TRIALS[name]):
                 config = placed(base(name, contender, seed), scale, *TUNING_SETTING)
-                config = override(config, "evaluation.split", "validation")
-                for path, value in values.items():
-                    config = override(config, path, value)
+                config = override_all(config, {"evaluation.split": "validation"} | held_out | values)
                 out.append(Trial(label, values, config))
     return out

@@ -13,12 +13,12 @@ from typing import Any, Literal
 import numpy as np
 
 from fedecho.clock import Clock
-from fedecho.config import NUMERICS_VERSION, RunConfig, config_hash, from_dict, require, to_dict
+from fedecho.config import NUMERICS_VERSION, Evaluation, RunConfig, config_hash, from_dict, require, to_dict
 from fedecho.errors import InputError
+from fedecho.paths import write_whole
 from fedecho.schedule import Round
 
 Row = dict[str, Any]
-_SCORED = 5
 _DIGITS = 6
 
 
@@ -42,21 +42,24 @@ class Record:
 
     @property
     def score(self) -> float | None:
-        """Mean accuracy of the last 5 evaluations, in [0, 1]; none for a run that diverged."""
+        """Mean accuracy of the last 5 evaluations (or as the config says), in [0, 1]; none for a run that diverged."""
         return self.mean_of_last("accuracy")
 
     def mean_of_last(self, column: str) -> float | None:
-        """Return the mean of a column over the last 5 evaluations; none for a run that diverged."""
+        """Return the mean of a column over the scored evaluations; none for a run that diverged."""
         if self.status == "diverged":
             return None
-        return float(np.mean([row[column] for row in self.rows[-_SCORED:]]))
+        return float(np.mean([row[column] for row in self._scored_rows()]))
+
+    def _scored_rows(self) -> list[Row]:
+        return self.rows[-int(self.config.get("evaluation", {}).get("scored", Evaluation().scored)) :]
 
     def class_score(self, classes: Iterable[int]) -> float | None:
-        """Return the mean accuracy on `classes` over the last 5 evaluations; none without classes or when diverged."""
+        """Return the mean accuracy on `classes` over the scored evaluations; none without classes or when diverged."""
         chosen = list(classes)
         if self.status == "diverged" or not chosen:
             return None
-        return float(np.mean([np.asarray(row["per_class"])[chosen] for row in self.rows[-_SCORED:]]))
+        return float(np.mean([np.asarray(row["per_class"])[chosen] for row in self._scored_rows()]))
 
     def run_config(self) -> RunConfig:
         """Rebuild the config."""
@@ -68,13 +71,13 @@ class Journal:
     """Collects what happens between two evaluations into one row."""
 
     taus: list[int] = field(default_factory=list)
-    rejected: int = 0
+    accepted: int = 0
     metrics: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
 
-    def observe(self, rnd: Round, rejected: int, metrics: dict[str, float]) -> None:
-        """Note one closed round."""
+    def observe(self, rnd: Round, accepted: int, metrics: dict[str, float]) -> None:
+        """Note one round and how many of its uploads could be used."""
         self.taus += rnd.staleness
-        self.rejected += rejected
+        self.accepted += accepted
         for name, value in metrics.items():
             self.metrics[name].append(value)
 
@@ -87,10 +90,10 @@ class Journal:
             **scores,
             "tau_mean": float(np.mean(self.taus)),
             "tau_max": max(self.taus),
-            "rejected": self.rejected,
+            "rejected": len(self.taus) - self.accepted,
             **{name: float(np.mean(values)) for name, values in self.metrics.items()},
         }
-        self.taus, self.rejected, self.metrics = [], 0, defaultdict(list)
+        self.taus, self.accepted, self.metrics = [], 0, defaultdict(list)
         return {name: rounded(value) for name, value in out.items()}
 
 
@@ -123,10 +126,7 @@ def record_path(folder: Path, config: RunConfig) -> Path:
 
 def save(record: Record, path: Path) -> None:
     """Write a record so that a reader sees all of it or nothing; one row a line, no NaN or infinity."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(f".{os.getpid()}.partial")
-    partial.write_text(dumps(record))
-    partial.replace(path)
+    write_whole(path, dumps(record))
 
 
 def dumps(record: Record) -> str:
@@ -157,7 +157,12 @@ def require_usable(folder: Path) -> None:
 def find(folder: Path, config: RunConfig) -> Record | None:
     """Return the record of `config` in `folder` if there is one of the present numerics."""
     path = record_path(folder, config)
-    return load(path) if path.is_file() else None
+    if not path.is_file():
+        return None
+    record = load(path)
+    own = record.hash == config_hash(record.run_config()) == config_hash(config)
+    require(own, "record", str(path), "it belongs to another run; delete it to run again")
+    return record if record.numerics_version == NUMERICS_VERSION else None
 
 
 def all_in(folder: Path) -> Iterator[Record]:

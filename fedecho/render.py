@@ -6,19 +6,20 @@ from pathlib import Path
 
 import pandas as pd
 
+from fedecho.paths import write_whole
+
 _LATEX = {"±": r"$\pm$", "−": "$-$", "–": "--", "<": "$<$"}
 
 
 def write(texts: pd.DataFrame, bold: list[bool], numbers: pd.DataFrame, stem: Path, title: str, caption: str) -> None:
     """Write a table to `stem`.md, .tex (texts, with `bold` `[rows]` marking first cells) and .csv (all numbers)."""
-    stem.parent.mkdir(parents=True, exist_ok=True)
     files = {
         "md": markdown(texts, bold, title, caption),
         "tex": latex(texts, bold, title, caption, f"tab:{stem.name}"),
         "csv": numbers.to_csv(index=False, float_format="%.6g", lineterminator="\n"),
     }
     for suffix, text in files.items():
-        (stem.parent / f"{stem.name}.{suffix}").write_text(text, encoding="utf-8", newline="\n")
+        write_whole(stem.parent / f"{stem.name}.{suffix}", text)
 
 
 def markdown(texts: pd.DataFrame, bold: list[bool], title: str, caption: str) -> str:

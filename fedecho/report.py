@@ -12,12 +12,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from fedecho import experiment, figures, paths, presets, records, tables
-from fedecho.config import RunConfig
+from fedecho.config import RunConfig, config_hash
 from fedecho.notebooks import figures_dir, records_dir, tables_dir, tuning_dir
 from fedecho.presets import REFERENCE, Cell, Trial
 from fedecho.records import Record
 from fedecho.schedule import Round
-from fedecho.sweep import sweep
+from fedecho.sweep import missing, sweep
 
 _LEVEL = 0.05
 
@@ -73,6 +73,21 @@ def run_tuning(profile: str = "laptop", jobs: int | None = None, fresh: bool = F
     """Run the trials of a profile's tuning that are missing (all if `fresh`) and return how many that was."""
     configs = [trial.config for trial in presets.tuning(profile)]
     return sweep(configs, tuning_dir(profile), jobs=jobs, fresh=fresh, cluster=cluster)
+
+
+def outlook(profile: str, stems: Iterable[str], fresh: bool) -> str:
+    """Say how many runs the notebooks `stems` are going to train; raises `InputError` for unusable records."""
+    presets.profile(profile)
+    wanted = {
+        "02_tuning": ([trial.config for trial in presets.tuning(profile)], tuning_dir(profile)),
+        "10_table_vision": ([cell.config for cell in presets.vision_table(profile)], records_dir(profile)),
+    }
+    count = 0
+    for stem in stems:
+        configs, folder = wanted.get(stem, ([], records_dir(profile)))
+        records.require_usable(folder)
+        count += len({config_hash(config) for config in configs}) if fresh else len(missing(configs, folder))
+    return f"profile {profile}: {count} runs to train" + (", beside a few short examples" if count else "")
 
 
 def vision(profile: str = "laptop", jobs: int | None = None, fresh: bool = False) -> VisionReport:
@@ -142,21 +157,16 @@ def _verdict(row: dict[Any, Any], rival: str) -> str:
 
 def tuned_verdict(report: TuningReport, profile: str) -> str:
     """Say whether the values that the tables use are those that this tuning chose."""
-    if profile != "laptop":
-        return f"`presets.TUNED` belongs to the laptop profile; the choices of the {profile} profile are not used."
-    wrong = [label for label, values in report.chosen.items() if presets.TUNED.get(label) != values]
+    if profile == "smoke":
+        return "The smoke profile borrows the laptop's values from `presets.TUNED`; what it chose here is not used."
+    used = presets.TUNED.get(profile, {})
+    wrong = [label for label, values in report.chosen.items() if used.get(label) != values]
     missing = [label for label in presets.CONTENDERS if label not in report.chosen]
     if missing:
         return f"The tuning is not complete: nothing is chosen yet for {', '.join(missing)}."
     return f"`presets.TUNED` differs for {', '.join(wrong)}." if wrong else "`presets.TUNED` equals the chosen values."
 
 
-def at_edge(report: TuningReport) -> list[str]:
-    """Name the chosen values that are the smallest or the largest tried: there a wider box might have found better."""
-    out = []
-    for label, values in report.chosen.items():
-        for path, value in values.items():
-            tried = [trial.values[path] for trial in report.trials if trial.method == label]
-            if value in (min(tried), max(tried)):
-                out.append(f"{label}: {path} = {value:g}, the {'smallest' if value == min(tried) else 'largest'} tried")
-    return out
+def at_edge(report: TuningReport, profile: str) -> list[str]:
+    """Name the values chosen at the edge of what was tried."""
+    return presets.at_edge(report.chosen, presets.TUNING_TRIALS[profile])

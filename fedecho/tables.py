@@ -12,7 +12,8 @@ import pandas as pd
 
 from fedecho import render, stats
 from fedecho.config import RunConfig, require
-from fedecho.presets import CONTENDERS, DELAYS, REFERENCE, SETTINGS, Cell, Trial
+from fedecho.paths import write_whole
+from fedecho.presets import CONTENDERS, DELAYS, REFERENCE, SETTINGS, TUNED, TUNING_TRIALS, Cell, Trial, at_edge
 from fedecho.records import Record, find
 
 NOT_RUN, NOT_STATED, NOTHING = "not run", "not stated", "–"
@@ -22,7 +23,8 @@ _PROVENANCE = ["hash", "commit", "dirty"]
 
 def collect(cells: Sequence[Cell], folder: Path) -> pd.DataFrame:
     """Return one row per cell: method, setting, delay, seed, status, score (percent), straggler (percent, on the
-    classes only slow clients own), seconds (wall clock), hash, commit, dirty; nan or none for what is missing."""
+    classes only slow clients own), rejected (uploads), seconds (wall clock), hash, commit, dirty; nan or none for
+    what is missing."""
     places = [{"method": c.method, "setting": c.setting, "delay": c.delay, "seed": c.config.seed} for c in cells]
     rows = [place | _outcome(cell.config, folder) for place, cell in zip(places, cells, strict=True)]
     return pd.DataFrame(rows, columns=[*places[0], *_outcome(cells[0].config, folder)] if cells else None)
@@ -40,11 +42,18 @@ def collect_trials(trials: Sequence[Trial], folder: Path) -> pd.DataFrame:
 def _outcome(config: RunConfig, folder: Path) -> dict[str, Any]:
     record = find(folder, config)
     if record is None:
-        return {"status": NOT_RUN, "score": np.nan, "straggler": np.nan, "seconds": np.nan} | dict.fromkeys(_PROVENANCE)
+        return {
+            "status": NOT_RUN,
+            "score": np.nan,
+            "straggler": np.nan,
+            "rejected": np.nan,
+            "seconds": np.nan,
+        } | dict.fromkeys(_PROVENANCE)
     return {
         "status": record.status,
         "score": _percent(record.score),
         "straggler": _percent(record.class_score(record.facts.get("straggler_classes", []))),
+        "rejected": float(sum(row["rejected"] for row in record.rows)),
         "seconds": sum(record.seconds.values()),
         **_made_by(record),
     }
@@ -114,7 +123,8 @@ def _method_summary(runs: pd.DataFrame, reference: Mapping[int, float], reported
     gap, gap_half, p, pairs = stats.paired_difference(reference, rival)
     return place | {
         "mean": mean, "half": half, "n": n, "diverged": int((runs["status"] == "diverged").sum()), "runs": len(runs),
-        "difference": gap, "difference_half": gap_half, "p": np.nan if p is None else p, "pairs": pairs,
+        "rejected": float(runs["rejected"].sum()), "difference": gap, "difference_half": gap_half,
+        "p": np.nan if p is None else p, "pairs": pairs,
         "straggler_mean": straggler.mean, "straggler_half": straggler.half, "reported": _reported_for(place, reported),
     }  # fmt: skip
 
@@ -169,11 +179,19 @@ def vision_caption(frame: pd.DataFrame, profile: str) -> str:
         "methods of which no run diverged. "
         f"{REFERENCE} − method: mean difference in points ± its 95 % interval, paired over the seeds both finished. "
         "p: two-sided paired t-test, Holm-corrected over the methods of a block. A run that diverged is left out of "
-        "the mean and counted beside n. Slow classes: accuracy on the classes that only slow clients own. Paper: as "
+        "the mean and counted beside n; uploads that were not finite are rejected and counted in the .csv. "
+        "Slow classes: accuracy on the classes that only slow clients own. Paper: as "
         "reported in arXiv 2511.19966 for CIFAR-10 and ResNet-18, known from a summary; it does not state the delay "
         f"type, so the number stands beside both, and {NOT_STATED} where it has none. {provenance_text(frame)}"
+        + _edges(profile)
         + (" The smoke profile tests the plumbing; its numbers are not results." if profile == "smoke" else "")
     )
+
+
+def _edges(profile: str) -> str:
+    """Own up to tuned values at the edge of their box."""
+    edges = at_edge(TUNED.get(profile, {}), TUNING_TRIALS["laptop"])
+    return f" Tuned at the edge of the searched box, so perhaps not at their best: {'; '.join(edges)}." if edges else ""
 
 
 def compact_caption(frame: pd.DataFrame) -> str:
@@ -290,7 +308,7 @@ def vision_compact(summary: pd.DataFrame) -> pd.DataFrame:
 def write_compact(summary: pd.DataFrame, path: Path, caption: str) -> None:
     """Write the compact table, as the README shows it, to a Markdown file."""
     wide = vision_compact(summary).reset_index()
-    path.write_text(f"{render.markdown_rows(wide)}\n\n{caption}\n", encoding="utf-8", newline="\n")
+    write_whole(path, f"{render.markdown_rows(wide)}\n\n{caption}\n")
 
 
 def write_tuning(summary: pd.DataFrame, stem: Path, title: str, caption: str) -> None:

@@ -25,7 +25,7 @@ class Outcome:
     name: str
     identical: bool
     difference: float
-    """Between the two scores; 0 where both diverged, infinite where one did."""
+    """Between the two scores; 0 where both diverged, infinite where one did or schedule, shards or data differ."""
 
     @property
     def ok(self) -> bool:
@@ -35,7 +35,7 @@ class Outcome:
     def __str__(self) -> str:
         """Say it in a line."""
         if self.identical:
-            return f"{self.name}: rows are byte-equal"
+            return f"{self.name}: rows and facts are byte-equal"
         verdict = "within" if self.ok else "BEYOND"
         return f"{self.name}: rows differ; scores differ by {self.difference:.4f}, {verdict} the tolerance {TOLERANCE}"
 
@@ -43,6 +43,7 @@ class Outcome:
 def verify(folder: Path, sample: int, seed: int | None = None, jobs: int | None = None) -> list[Outcome]:
     """Recompute `sample` records of `folder`, drawn at random (repeatably with a `seed`), and compare."""
     require(sample >= 1, "sample", sample, "give at least 1 record")
+    require(seed is None or seed >= 0, "seed", seed, "give a whole number >= 0")
     stored = list(records.all_in(folder))
     require(len(stored) >= sample, "sample", sample, f"{folder.name} has {len(stored)} records")
     chosen = np.random.default_rng(seed).choice(len(stored), sample, replace=False)
@@ -59,8 +60,10 @@ def _recomputed(record: Record, folder: Path) -> Record:
 def compare(stored: Record, recomputed: Record) -> Outcome:
     """Compare a record with its recomputation."""
     name = f"{stored.config['method']['method']}-{stored.hash} (seed {stored.seed})"
-    identical = stored.status == recomputed.status and json.dumps(stored.rows) == json.dumps(recomputed.rows)
-    return Outcome(name, identical, _difference(stored.score, recomputed.score))
+    one, two = (json.dumps([record.status, record.rows, record.facts]) for record in (stored, recomputed))
+    same_facts = json.dumps(stored.facts) == json.dumps(recomputed.facts)
+    gap = _difference(stored.score, recomputed.score) if same_facts else float("inf")
+    return Outcome(name, one == two, gap)
 
 
 def _difference(one: float | None, two: float | None) -> float:

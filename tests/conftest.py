@@ -62,8 +62,9 @@ def make_updates() -> Callable[..., list[Update]]:
         generator = torch.Generator().manual_seed(1000 * now + seed)
         start = Weights(torch.randn(size, generator=generator), EMPTY)
         deltas = 0.1 * torch.randn(count, size, generator=generator)
+        terms = 0.01 * torch.randn(count, size, generator=generator)
         return [
-            an_update(d.tolist(), client=(now + k) % 6, base=max(0, now - k), now=now, start=start)
+            an_update(d.tolist(), correction=terms[k], client=(now + k) % 6, base=max(0, now - k), now=now, start=start)
             for k, d in enumerate(deltas)
         ]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fedecho import cli, records
-from fedecho.config import RunConfig
+from fedecho.config import RunConfig, config_hash
 from fedecho.methods import FedBuff, FedEcho
 
 SMALL = ["--set", "protocol.rounds=2", "data.train_size=500", "partition.min_size=1", "partition.alpha=1.0"]
@@ -36,6 +36,14 @@ BAD = [
     (["run", "--set", "data.pool_size=9999"], "pool_size = 9999", "5000 images"),
     (["run", "--set", "method.momentum=0.9"], "method.momentum", "inner, distill"),
     (["run", "--set", "seed"], "set = 'seed'", "field=value"),
+    (["run", "--set", "local.lr={}"], "lr = {}", "a number"),
+    (["run", "--set", "method=fedbuff"], "method = 'fedbuff'", "a method's settings"),
+    (["run", "--device", "abacus"], "device = 'abacus'", "cpu"),
+    (["run", "--set", "partition.kind=iid", "partition.straggler_classes=2"], "straggler_classes = 2", "give 0"),
+    (["run", "--set", "method.distill.teachers=fresh", "method.distill.include_fresh=false"], "include_fresh", "on"),
+    (["verify", "--seed", "-1"], "seed = -1", ">= 0"),
+    (["tables", "--jobs", "0"], "jobs = 0", "at least 1"),
+    (["sweep", "--jobs", "0"], "jobs = 0", "at least 1"),
     (["tables", "--only", "tabel"], "only = 'tabel'", "vision"),
     (["tables", "--profile", "huge"], "profile = 'huge'", "laptop"),
     (["verify", "--sample", "0"], "sample = 0", "at least 1"),
@@ -61,7 +69,7 @@ def test_bad_input(
 def test_run_ends_with_the_score_and_the_record(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cli.main(["run", "--method", "fedecho", "--profile", "smoke", "--seed", "7", *SMALL])
     out, err = capsys.readouterr()
-    (record,) = records.all_in(elsewhere / "records" / "smoke")
+    (record,) = records.all_in(elsewhere / "records" / "smoke" / "runs")
     assert record.seed == 7 and record.score is not None
     assert f"score {100 * record.score:.2f} %" in out and record.hash in out
     assert "2/2" in err and "accuracy=" in err  # the bar
@@ -97,7 +105,7 @@ def test_ctrl_c_is_said_in_a_line(monkeypatch: pytest.MonkeyPatch, capsys: pytes
     monkeypatch.setattr("fedecho.bench.report", interrupted)
     with pytest.raises(SystemExit) as stop:
         cli.main(["bench"])
-    assert stop.value.code == 130 and "call again to go on" in capsys.readouterr().err
+    assert stop.value.code == 130 and "without --fresh goes on" in capsys.readouterr().err
 
 
 def test_data_list_says_what_is_where(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -120,14 +128,22 @@ def test_changes_reach_nested_fields() -> None:
     assert config.delays.model == "mild"
 
 
-def test_a_trace_is_pinned_by_its_content(tmp_path: Path) -> None:
-    (tmp_path / "jobs.csv").write_text("client,duration\n0,1\n")
-    config = cli.changed(RunConfig(FedBuff()), ["delays.model=mild"])
-    assert config.delays.trace_sha256 is None
-    from fedecho.config import Delays
-    from fedecho.delays import pin_trace
+def test_changes_are_made_at_once_in_any_order() -> None:
+    changes = ["protocol.clients=10", "protocol.concurrency=5", "method.distill.alpha_min=0.9"]
+    for assignments in ([*changes, "method.distill.alpha_max=1.0"], ["method.distill.alpha_max=1.0", *changes[::-1]]):
+        config = cli.changed(RunConfig(FedEcho()), assignments)
+        assert config.protocol.clients == 10 and config.method.distill.alpha_min == 0.9  # type: ignore[attr-defined]
 
-    assert len(pin_trace(Delays("trace", trace=str(tmp_path / "jobs.csv"))).trace_sha256 or "") == 64
+
+def test_a_trace_is_named_by_its_content_wherever_it_lies(tmp_path: Path) -> None:
+    hashes = []
+    for name, duration in (("a.csv", 1), ("b.csv", 1), ("c.csv", 2)):
+        (tmp_path / name).write_text(f"client,duration\n0,{duration}\n")
+        changes = [f"delays.trace={tmp_path / name}", "delays.model=trace"]
+        config = cli.changed(RunConfig(FedBuff()), changes)
+        assert len(config.delays.trace_sha256 or "") == 64
+        hashes.append(config_hash(config))
+    assert hashes[0] == hashes[1] != hashes[2]
 
 
 def test_cite_names_the_paper(capsys: pytest.CaptureFixture[str]) -> None:

@@ -149,6 +149,12 @@ def test_bank_keeps_the_last_row_and_the_mean_of_all() -> None:
     assert bank.uploaded.tolist() == [7, 1, -1, -1] and bank.seen().tolist() == [True, True, False, False]
 
 
+def test_a_huge_row_does_not_wipe_out_the_others() -> None:
+    bank = filled([[1e20, 1e20]], [[3.0, 5.0]])
+    bank.store(0, torch.tensor([[1.0, 1.0]]), 2)
+    assert bank_average(bank, None).tolist() == [[2.0, 3.0]]
+
+
 def test_running_mean_does_not_drift() -> None:
     torch.manual_seed(0)
     bank = Bank.empty(5, 3, 4, torch.device("cpu"))

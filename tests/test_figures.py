@@ -30,7 +30,14 @@ def record(
 ) -> Record:
     """Return a record with an evaluation every 10 arrivals, `pace` virtual seconds apart."""
     rows: list[dict[str, Any]] = [
-        {"round": k, "arrivals": 10 * k, "virtual_time": pace * k, "accuracy": accuracy, "per_class": [accuracy] * 10}
+        {
+            "round": k,
+            "arrivals": 10 * k,
+            "virtual_time": pace * k,
+            "accuracy": accuracy,
+            "per_class": [accuracy] * 10,
+            "rejected": 0,
+        }
         for k, accuracy in enumerate(accuracies, start=1)
     ]
     return new_record(config, status, rows, {"straggler_classes": [1]}, Clock(), {})

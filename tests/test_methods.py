@@ -9,15 +9,17 @@ import pytest
 import torch
 
 from fedecho.config import Local
+from fedecho.distill import Distillation
 from fedecho.flat import Weights
 from fedecho.local import Update
-from fedecho.methods import CA2FL, FADAS, FedAC, FedAsync, FedAvg, FedBuff, Method
+from fedecho.methods import CA2FL, FADAS, FedAC, FedAsync, FedAvg, FedBuff, Method, Server
 from fedecho.methods.ca2fl import ca2fl
 from fedecho.methods.fadas import fadas
 from fedecho.methods.fedac import fedac, similarity
 from fedecho.methods.fedasync import fedasync, staleness_weight
 from fedecho.methods.fedavg import fedavg
 from fedecho.methods.fedbuff import fedbuff
+from fedecho.methods.fedecho import echo
 from tests.conftest import an_update, weights
 
 
@@ -180,6 +182,17 @@ def test_fedac_control_variates_follow_scaffold(control_step: Any, moved: float)
     state = method.receive(state, an_update([0.0], steps=4, correction=correction))
     state, _ = method.close_round(state, weights(0.0))
     assert state.client_controls[0].tolist() == [pytest.approx(-(moved + 1.0))]
+
+
+def test_fedecho_keeps_the_old_row_when_predictions_overflow(server: Server) -> None:
+    method = echo(fedbuff(FedBuff()), server, Distillation(steps=1))
+    x = server.model.weights()
+    state = method.init(x, 6)
+    for now, size in enumerate((0.1, 3e38)):
+        update = an_update([size] * len(x.params), client=2, now=now, start=x)
+        state = method.receive(state, update)
+        state, _ = method.close_round(state, x)
+    assert bool(torch.isfinite(state.bank.total).all()) and state.bank.uploaded[2] == 0
 
 
 def test_fedac_without_correction_sends_none() -> None:

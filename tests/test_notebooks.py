@@ -290,7 +290,7 @@ def a_tuning(chosen: dict[str, dict[str, float]]) -> report.TuningReport:
 def test_tuned_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
     grid = presets.trials(presets.CONTENDERS["FedBuff"], presets.TUNING_TRIALS["laptop"])
     chosen = {label: dict(grid[1]) for label in presets.CONTENDERS}
-    monkeypatch.setattr(presets, "TUNED", chosen)
+    monkeypatch.setattr(presets, "TUNED", {"laptop": chosen})
     assert report.tuned_verdict(a_tuning(chosen), "laptop") == "`presets.TUNED` equals the chosen values."
     assert "not used" in report.tuned_verdict(a_tuning(chosen), "smoke")
     assert report.tuned_verdict(a_tuning(chosen | {"CA2FL": grid[2]}), "laptop") == "`presets.TUNED` differs for CA2FL."
@@ -301,7 +301,9 @@ def test_tuned_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_choices_at_the_edge_are_named() -> None:
     grid = presets.trials(presets.CONTENDERS["FedBuff"], presets.TUNING_TRIALS["laptop"])
-    assert report.at_edge(a_tuning({"FedBuff": grid[3]})) == []
+    assert report.at_edge(a_tuning({"FedBuff": grid[3]}), "laptop") == []
+    in_order = sorted(grid, key=lambda values: values["local.lr"])
+    assert in_order.index(grid[3]) not in (0, 7)
     lowest, highest = (f(grid, key=lambda values: values["local.lr"]) for f in (min, max))
-    assert report.at_edge(a_tuning({"FedBuff": lowest}))[0].endswith("the smallest tried")
-    assert report.at_edge(a_tuning({"FedBuff": highest}))[0].endswith("the largest tried")
+    assert report.at_edge(a_tuning({"FedBuff": lowest}), "laptop")[0].endswith("(smallest tried)")
+    assert report.at_edge(a_tuning({"FedBuff": highest}), "laptop")[0].endswith("(largest tried)")

@@ -34,6 +34,13 @@ def test_round_trip(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == [f"fedecho-{stored.hash}.json"]
 
 
+def test_a_file_of_another_run_is_refused(tmp_path: Path) -> None:
+    one, other = RunConfig(FedBuff(), seed=1), RunConfig(FedBuff(), seed=2)
+    records.save(record([0.5], config=one), records.record_path(tmp_path, other))
+    with pytest.raises(InputError, match="belongs to another run"):
+        records.find(tmp_path, other)
+
+
 def test_one_row_a_line_and_plain_json(tmp_path: Path) -> None:
     text = records.dumps(record([0.1, 0.2, 0.3]))
     assert len(json.loads(text)["rows"]) == 3
@@ -96,11 +103,11 @@ def test_records_of_other_numerics_are_not_used(tmp_path: Path) -> None:
 def test_journal_sums_up_the_rounds_since_the_last_row() -> None:
     journal = Journal()
     for index, base in ((4, 1), (5, 5)):
-        journal.observe(Round(index, (Job(index / 2, 0, base, 0.0, 0),), frozenset()), 1, {"alpha": index / 10})
+        journal.observe(Round(index, (Job(index / 2, 0, base, 0.0, 0),), frozenset()), 0, {"alpha": index / 10})
     row = journal.row(Round(5, (Job(2.5, 0, 5, 0.0, 0),), frozenset()), 3, {"accuracy": 0.5})
     assert row == {"round": 6, "virtual_time": 2.5, "arrivals": 18, "accuracy": 0.5, "tau_mean": 1.5, "tau_max": 3,
                    "rejected": 2, "alpha": 0.45}  # fmt: skip
-    assert journal.taus == [] and journal.rejected == 0 and not journal.metrics
+    assert journal.taus == [] and journal.accepted == 0 and not journal.metrics
 
 
 def test_clock_charges_inner_phases_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedecho.config import Delays, Protocol
-from fedecho.delays import pin_trace
+from fedecho.delays import job_times, pin_trace
 from fedecho.errors import InputError
 from fedecho.schedule import Schedule, draw, sequential, synchronous
 
@@ -26,33 +26,30 @@ def trace(tmp_path: Path, durations: dict[int, list[float]]) -> Delays:
 
 def test_three_clients_by_hand(tmp_path: Path) -> None:
     # All three always work (N = M_c), so the order follows from the durations alone: client 0 every second,
-    # client 1 every 2.5, client 2 every 10; a round closes at each second arrival and both then start again.
-    delays = trace(tmp_path, {0: [1.0], 1: [2.5], 2: [10.0]})
+    # client 1 every 2.5, client 2 every 9.9; a round closes at each second arrival and both then start again.
+    delays = trace(tmp_path, {0: [1.0], 1: [2.5], 2: [9.9]})
     plan = draw(Protocol(3, 3, 2, 4), delays, seed=0)
     arrivals = [[(j.client, j.arrived_at, j.base_version) for j in rnd.arrivals] for rnd in plan.rounds]
     assert arrivals == [
         [(0, 1.0, 0), (1, 2.5, 0)],
         [(0, 3.5, 1), (1, 5.0, 1)],
         [(0, 6.0, 2), (1, 7.5, 2)],
-        [(0, 8.5, 3), (2, 10.0, 0)],
+        [(0, 8.5, 3), (2, 9.9, 0)],
     ]
     assert [rnd.staleness for rnd in plan.rounds] == [(0, 0), (0, 0), (0, 0), (0, 3)]
-    assert [rnd.closed_at for rnd in plan.rounds] == [2.5, 5.0, 7.5, 10.0]
+    assert [rnd.closed_at for rnd in plan.rounds] == [2.5, 5.0, 7.5, 9.9]
     assert plan.rounds[0].busy == {2}
     assert plan.uses_of_version() == Counter({0: 3, 1: 2, 2: 2, 3: 1})
 
 
 def test_on_arrival_restarts_at_once(tmp_path: Path) -> None:
-    delays = trace(tmp_path, {0: [1.0], 1: [2.5]})
+    delays = trace(tmp_path, {0: [1.0], 1: [2.4]})
     plan = draw(Protocol(2, 2, 2, 3, "on_arrival"), delays, seed=0)
-    first = [(j.client, j.dispatched_at, j.arrived_at, j.base_version) for rnd in plan.rounds for j in rnd.arrivals]
-    assert first == [
-        (0, 0.0, 1.0, 0),
-        (0, 1.0, 2.0, 0),
-        (1, 0.0, 2.5, 0),
-        (0, 2.0, 3.0, 1),
-        (0, 3.0, 4.0, 2),
-        (1, 2.5, 5.0, 1),
+    jobs = [[(j.client, j.dispatched_at, j.arrived_at, j.base_version) for j in rnd.arrivals] for rnd in plan.rounds]
+    assert jobs == [
+        [(0, 0.0, 1.0, 0), (0, 1.0, 2.0, 0)],  # the second closes round 0, so the third starts from version 1
+        [(1, 0.0, 2.4, 0), (0, 2.0, 3.0, 1)],
+        [(0, 3.0, 4.0, 2), (1, 2.4, 4.8, 1)],
     ]
 
 
@@ -145,11 +142,23 @@ def test_schedule_needs_no_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_heavier_tails_make_larger_delays() -> None:
-    longest = [
-        draw(Protocol(rounds=300), Delays("pareto", shape=shape), 0).statistics()["tau_max"] for shape in (3.0, 1.1)
-    ]
-    assert longest[0] < longest[1]
+def test_smaller_tail_index_means_rarer_and_longer_jobs_of_the_same_mean() -> None:
+    def jobs(shape: float) -> np.ndarray:
+        sample = job_times(Delays("pareto", shape=shape), (1,), 0)
+        return np.array([sample(0, 0.0) for _ in range(20_000)])
+
+    light, heavy = jobs(3.0), jobs(1.5)
+    assert light.mean() == pytest.approx(4.0, rel=0.05) and heavy.mean() == pytest.approx(4.0, rel=0.25)
+    assert heavy.max() / np.median(heavy) > 3 * light.max() / np.median(light)
+
+
+MEANS = [("exponential", 0, 1.5), ("lognormal", 2, 6.5), ("uniform", 0, 4.5), ("mild", 1, 4.0), ("large", 2, 65.0)]
+
+
+@pytest.mark.parametrize(("model", "speed", "mean"), [*MEANS, ("constant", 2, 1.0)])
+def test_mean_job_times(model: str, speed: int, mean: float) -> None:
+    sample = job_times(Delays(model), (speed,), 0)  # type: ignore[arg-type]
+    assert np.mean([sample(0, 0.0) for _ in range(20_000)]) == pytest.approx(mean, rel=0.05)
 
 
 def test_bursts_bunch_the_arrivals() -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from fedecho import presets, render, tables
 from fedecho.clock import Clock
-from fedecho.config import RunConfig
+from fedecho.config import RunConfig, override
 from fedecho.errors import InputError
 from fedecho.presets import OWNERS, Cell, Trial
 from fedecho.records import new_record, record_path, save
@@ -38,7 +38,7 @@ def put(
     """Write a record of two evaluations, `accuracy` - 0.1 and + 0.1; class k is at k / 10."""
     rows: list[dict[str, Any]] = [
         {"round": r, "virtual_time": 2.0 * r, "arrivals": 2 * r, "accuracy": accuracy + gap,
-         "per_class": [k / 10 for k in range(10)]} for r, gap in ((10, -0.1), (20, 0.1))
+         "per_class": [k / 10 for k in range(10)], "rejected": 3} for r, gap in ((10, -0.1), (20, 0.1))
     ]  # fmt: skip
     provenance = {"commit": "abcdef0123456", "dirty": dirty}
     record = new_record(config, status, rows, {"straggler_classes": list(owned)}, Clock(), provenance)
@@ -160,9 +160,10 @@ def test_caption_names_profile_commit_and_uncommitted_changes(compared: list[Cel
     frame = tables.collect(compared, tmp_path)
     caption = tables.vision_caption(frame, "laptop")
     assert "Profile laptop." in caption and "not results" not in caption
-    assert caption.endswith(
-        f"Records: 8, set {tables.record_set_hash(frame)}, made by commit abcdef0, 1 of them with uncommitted changes."
-    )
+    made = "made by commit abcdef0, 1 of them with uncommitted changes."
+    records = f"Records: 8, set {tables.record_set_hash(frame)}, {made}"
+    assert records in caption
+    assert "edge of the searched box" in caption and "FedAC-public lr = 0.0128 (smallest tried)" in caption
     assert "not results" in tables.vision_caption(frame, "smoke")
 
 
@@ -196,7 +197,7 @@ def trial(method: str, lr: float, seed: int, **other: float) -> Trial:
     values = {"local.lr": lr, **{f"method.{name}": value for name, value in other.items()}}
     config = presets.base("smoke", presets.CONTENDERS[method], seed)
     for path, value in values.items():
-        config = presets.override(config, path, value)
+        config = override(config, path, value)
     return Trial(method, values, config)
 
 

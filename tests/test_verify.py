@@ -24,6 +24,12 @@ def test_a_record_verifies_and_a_forged_one_does_not(tmp_path: Path) -> None:
     assert not outcome.ok and outcome.difference == pytest.approx(0.1) and "BEYOND" in str(outcome)
 
 
+def test_forged_facts_do_not_pass(tmp_path: Path) -> None:
+    stored = sweep.run_and_save(tiny(FedBuff()), tmp_path)
+    forged = replace(stored, facts={**stored.facts, "straggler_classes": [0, 1]})
+    assert not compare(forged, stored).ok
+
+
 def test_small_differences_are_within_tolerance() -> None:
     outcome = compare(record([0.50]), record([0.51]))
     assert outcome.ok and not outcome.identical and "within" in str(outcome)

@@ -44,6 +44,7 @@ class Echo:
     bank: Bank
     arrived: tuple[tuple[float, int, Tensor], ...] = ()
     round: int = 0
+    """t, taken from the uploads: a round in which every upload failed is never closed."""
     scored: Weights | None = None
     """The distilled model, where clients are sent the averaged one instead."""
     metrics: dict[str, float] = field(default_factory=dict)
@@ -59,8 +60,10 @@ def echo(inner: Method[Any], server: Server, settings: Distillation) -> Method[E
     def receive(state: Echo, update: Update) -> Echo:
         with server.clock("inference"):
             row = _client_row(update, server, settings)
-        arrived = (*state.arrived, (update.arrived_at, update.client, row))
-        return replace(state, inner=inner.receive(state.inner, update), arrived=arrived)
+        arrived = state.arrived
+        if bool(torch.isfinite(row).all()):  # else keep the client's old row
+            arrived = (*arrived, (update.arrived_at, update.client, row))
+        return replace(state, inner=inner.receive(state.inner, update), arrived=arrived, round=update.round)
 
     def close_round(state: Echo, x: Weights) -> tuple[Echo, Weights]:
         if settings.include_fresh:
@@ -70,7 +73,7 @@ def echo(inner: Method[Any], server: Server, settings: Distillation) -> Method[E
         if not settings.include_fresh:
             _store(state, server)
         sent = distilled if settings.broadcast == "distilled" else x_hat
-        return Echo(inner_state, state.bank, (), state.round + 1, distilled, metrics), sent
+        return Echo(inner_state, state.bank, (), state.round, distilled, metrics), sent
 
     return Method(
         init,
@@ -100,8 +103,8 @@ def _store(state: Echo, server: Server) -> None:
 
 def _distilled(state: Echo, x_hat: Weights, server: Server, settings: Distillation) -> tuple[Weights, dict[str, float]]:
     """Distil from the bank unless there is nothing to do or nobody to learn from."""
-    idle = settings.steps == 0 or settings.lr == 0 or state.round < settings.warmup_rounds
-    if idle or not bool(state.bank.seen().any()):
+    off = settings.steps == 0 or settings.lr == 0 or state.round < settings.warmup_rounds
+    if off or not bool(state.bank.seen().any()):
         return x_hat, {}
     weights = row_weights(state.bank, server, settings, state.round)
     if weights is not None and not bool(weights.any()):
