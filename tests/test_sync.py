@@ -45,7 +45,7 @@ def test_constraints_pin_every_direct_dependency_within_its_bound() -> None:
     lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
     assert all(re.fullmatch(r"[A-Za-z0-9_.-]+==[^ ]+", line) for line in lines)
     pins = {line.split("==")[0].lower().replace("_", "-"): line.split("==")[1] for line in lines}
-    for name, bound in required("notebooks", "dev").items():
+    for name, bound in required("notebooks", "dev", "language", "cluster").items():
         least = bound.removeprefix(">=") or "0"
         assert [int(n) for n in re.findall(r"\d+", pins[name])] >= [int(n) for n in least.split(".")]
     assert (pins["torch"], pins["torchvision"]) == ("2.13.0", "0.28.0")
@@ -87,6 +87,12 @@ def test_readme_commands_exist(command: str) -> None:
         assert re.search(rf"^{words[1]}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
     else:
         assert words[1] in {function.__name__ for function in cli.COMMANDS}
+
+
+def test_readme_shows_the_committed_table() -> None:
+    readme = (ROOT / "README.md").read_text()
+    shown = readme.split("<!-- vision_compact begin -->\n")[1].split("<!-- vision_compact end -->")[0]
+    assert shown == (ROOT / "paper" / "tables" / "vision_compact.md").read_text(), "copy the file into the README"
 
 
 def test_readme_links_point_to_files() -> None:
