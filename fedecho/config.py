@@ -110,6 +110,9 @@ class Partition(Checked):
     straggler_classes: int = 0
     """k classes of which the slow clients own `straggler_share` of the images (label-speed correlation)."""
     straggler_share: float = 1.0
+    straggler_mix: Literal["mixed", "pure"] = "mixed"
+    """`mixed`: Dir(alpha) deals what the slow clients own among them, and they share in the other classes too; `pure`:
+    they hold what they own in equal parts and nothing else."""
     min_size: int = 10
     """Redraw until every client has this many images. The official loop has no minimum and fails on an empty client."""
     max_redraws: int = 10_000

@@ -71,16 +71,30 @@ def _straggler_classes(labels: Indices, partition: Partition, seed: int) -> tupl
 
 
 def _draw(
-    labels: Indices, partition: Partition, clients: int, slow: Indices, owned: tuple[int, ...], rng: np.random.Generator
+    labels: Indices,
+    partition: Partition,
+    clients: int,
+    slow: Indices,
+    owned: tuple[int, ...],
+    rng: np.random.Generator,
 ) -> tuple[Indices, ...]:
-    parts: list[list[Indices]] = [[] for _ in range(clients)]
-    everyone = np.arange(clients)
+    parts: list[list[Indices]] = [[np.empty(0, np.int64)] for _ in range(clients)]
+    pure = bool(owned) and partition.straggler_mix == "pure"
+    others = np.setdiff1d(np.arange(clients), slow) if pure else np.arange(clients)
     for label in np.unique(labels):
         images = np.flatnonzero(labels == label)
         reserved = round(partition.straggler_share * len(images)) if label in owned else 0
-        _deal(images[:reserved], slow, partition.alpha, rng, parts)
-        _deal(images[reserved:], everyone, partition.alpha, rng, parts)
+        if pure:
+            _deal_evenly(images[:reserved], slow, parts)
+        else:
+            _deal(images[:reserved], slow, partition.alpha, rng, parts)
+        _deal(images[reserved:], others, partition.alpha, rng, parts)
     return tuple(np.sort(np.concatenate(part)) for part in parts)
+
+
+def _deal_evenly(images: Indices, receivers: Indices, parts: list[list[Indices]]) -> None:
+    for receiver, part in zip(receivers, np.array_split(images, len(receivers)), strict=True):
+        parts[receiver].append(part)
 
 
 def _deal(

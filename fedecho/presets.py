@@ -166,9 +166,11 @@ class Cell:
 SETTINGS: dict[str, dict[str, Any]] = {
     "Dir(0.1)": {"alpha": 0.1},
     "Dir(0.3)": {"alpha": 0.3},
-    "Dir(0.1), stragglers own 2 classes": {"alpha": 0.1, "straggler_classes": 2},
+    "Dir(0.1), stragglers own 2 classes, mixed": {"alpha": 0.1, "straggler_classes": 2},
+    "Dir(0.1), stragglers own 2 classes, pure": {"alpha": 0.1, "straggler_classes": 2, "straggler_mix": "pure"},
 }
-OWNERS = "Dir(0.1), stragglers own 2 classes"
+"""`mixed`: slow clients alone hold two classes, dealt among them by Dir(0.1), beside shares of the other classes; `pure`:
+they hold those two classes in equal parts and nothing else (`Partition.straggler_mix`)."""
 DELAYS = ("mild", "large")
 
 
@@ -186,7 +188,7 @@ def placed(config: RunConfig, scale: Profile, setting: str, delay: str) -> RunCo
 
 
 def vision_table(name: str) -> list[Cell]:
-    """Return the runs of the main table: ten methods x three partitions x two delays x the profile's seeds."""
+    """Return the runs of the main table: ten methods x four partitions x two delays x the profile's seeds."""
     scale = profile(name)
     return [
         Cell(label, setting, delay, placed(tuned(base(name, contender, seed), label, name), scale, setting, delay))

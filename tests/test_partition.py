@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -20,9 +22,13 @@ def histogram(shard: np.ndarray) -> np.ndarray:
 
 
 @settings(deadline=None, max_examples=25)
-@given(st.floats(0.05, 100.0), st.integers(0, 3), st.floats(0, 1), st.integers(0, 50))
-def test_disjoint_and_complete(alpha: float, owned: int, share: float, seed: int) -> None:
-    partition = Partition(alpha=alpha, straggler_classes=owned, straggler_share=share, min_size=1, max_redraws=10_000)
+@given(
+    st.floats(0.2, 100.0), st.integers(0, 3), st.floats(0.1, 1), st.sampled_from(["mixed", "pure"]), st.integers(0, 50)
+)
+def test_disjoint_and_complete(alpha: float, owned: int, share: float, mix: Any, seed: int) -> None:
+    partition = Partition(
+        alpha=alpha, straggler_classes=owned, straggler_share=share, straggler_mix=mix, min_size=1, max_redraws=10_000
+    )
     shards = divide(LABELS, partition, SPEEDS, seed)
     assert sorted(np.concatenate(shards.clients).tolist()) == list(range(len(LABELS)))
     assert min(map(len, shards.clients)) >= 1
@@ -45,6 +51,16 @@ def test_stragglers_are_sole_owners() -> None:
     for client, speed in enumerate(SPEEDS):
         if speed != 2:
             assert histogram(shards.clients[client])[list(shards.straggler_classes)].sum() == 0
+
+
+def test_pure_stragglers_hold_their_classes_in_equal_parts_and_nothing_else() -> None:
+    partition = Partition(alpha=0.5, straggler_classes=2, straggler_mix="pure", min_size=1)
+    shards = divide(LABELS, partition, SPEEDS, 0)
+    for client, speed in enumerate(SPEEDS):
+        counts = histogram(shards.clients[client])
+        own = counts[list(shards.straggler_classes)]
+        assert own.tolist() == ([50, 50] if speed == 2 else [0, 0])
+        assert counts.sum() == own.sum() if speed == 2 else own.sum() == 0
 
 
 def test_a_share_of_one_half_leaves_the_other_half_to_all() -> None:

@@ -17,9 +17,9 @@ from fedecho.paths import paper
 def test_vision_table_is_complete_and_without_repetition(name: str) -> None:
     cells = presets.vision_table(name)
     seeds = len(presets.PROFILES[name].seeds)
-    assert len(cells) == 10 * 3 * 2 * seeds
+    assert len(cells) == 10 * 4 * 2 * seeds
     # Until a profile is tuned, FedBuff with tuned eta is FedBuff.
-    untuned = 0 if name in presets.TUNED else 3 * 2 * seeds
+    untuned = 0 if name in presets.TUNED else 4 * 2 * seeds
     assert len({config_hash(cell.config) for cell in cells}) == len(cells) - untuned
     assert set(Counter((c.method, c.setting, c.delay) for c in cells).values()) == {seeds}
 
@@ -87,7 +87,8 @@ def test_tuning_has_a_validation_split(name: str) -> None:
 
 
 def test_stragglers_own_classes_at_fixed_speeds() -> None:
-    owned = [c for c in presets.vision_table("laptop") if c.setting == presets.OWNERS]
+    owned = [c for c in presets.vision_table("laptop") if "stragglers own" in c.setting]
+    assert {c.config.partition.straggler_mix for c in owned} == {"mixed", "pure"}
     assert {c.config.delays.speed_counts for c in owned} == {(25, 16, 9)}
     assert {c.config.partition.straggler_classes for c in owned} == {2}
 

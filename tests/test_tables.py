@@ -15,9 +15,10 @@ from fedecho import presets, render, tables
 from fedecho.clock import Clock
 from fedecho.config import RunConfig, override
 from fedecho.errors import InputError
-from fedecho.presets import OWNERS, Cell, Trial
+from fedecho.presets import Cell, Trial
 from fedecho.records import new_record, record_path, save
 
+OWNERS = "Dir(0.1), stragglers own 2 classes, mixed"
 REPORTED = pd.DataFrame(
     [("Dir(0.1)", "not stated", "FedBuff", 74.14), ("Dir(0.1)", "mild", "CA2FL", 1.5)],
     columns=["setting", "delay", "method", "value"],
