@@ -169,8 +169,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "Dir(0.1), stragglers own 2 classes, mixed": {"alpha": 0.1, "straggler_classes": 2},
     "Dir(0.1), stragglers own 2 classes, pure": {"alpha": 0.1, "straggler_classes": 2, "straggler_mix": "pure"},
 }
-"""`mixed`: slow clients alone hold two classes, dealt among them by Dir(0.1), beside shares of the other classes; `pure`:
-they hold those two classes in equal parts and nothing else (`Partition.straggler_mix`)."""
+"""`mixed`: slow clients alone hold two classes, dealt among them by Dir(0.1), beside shares of the other classes;
+`pure`: they hold those two classes in equal parts and nothing else (`Partition.straggler_mix`)."""
 DELAYS = ("mild", "large")
 
 
