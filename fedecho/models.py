@@ -59,6 +59,16 @@ def _cifar_resnet18(shape: tuple[int, int, int], classes: int, norm: Callable[[i
     return model
 
 
+def split_stem(module: nn.Module) -> tuple[nn.Module, nn.Module]:
+    """Return what a model does first without any parameters, and the rest of it.
+
+    A fixed rearrangement of pixels can be done once per data set instead of once per batch, to the same last bit.
+    """
+    if isinstance(module, nn.Sequential) and isinstance(module[0], nn.PixelUnshuffle):
+        return module[0], module[1:]
+    return nn.Identity(), module
+
+
 MODELS: dict[str, Callable[[tuple[int, int, int], int], nn.Module]] = {
     "cnn": cnn,
     "cnn-batchnorm": cnn_batchnorm,

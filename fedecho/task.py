@@ -11,7 +11,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from fedecho import data as datasets
 from fedecho import models, partition, schedule
@@ -60,13 +60,17 @@ def prepare(config: RunConfig, device: torch.device, root: Path | None = None) -
     images, padding = normalise(train.images[:count]), normalise(np.zeros((1, 1, 1, train.images.shape[-1]), np.uint8))
     targets = torch.from_numpy(labels.copy()).to(device)
     shape = (images.shape[1], images.shape[2], images.shape[3])
+    module = models.build(config.model, shape, len(splits.classes), config.seed).to(device)
+    stem: nn.Module = nn.Identity()
+    if not config.local.augment:  # crops must come before the stem
+        stem, module = models.split_stem(module)
+    images = stem(images)
+    held_out = stem(normalise(scored.images)), torch.from_numpy(scored.labels.copy()).to(device)
     return Task(
         clients=tuple(ClientData(images[shard], targets[shard], padding.flatten()) for shard in shards.clients),
-        pool=normalise(_pool_images(splits, config, root)),
-        held_out=ClientData(
-            normalise(scored.images), torch.from_numpy(scored.labels.copy()).to(device), padding.flatten()
-        ),
-        model=FlatModel(models.build(config.model, shape, len(splits.classes), config.seed)).to(device),
+        pool=stem(normalise(_pool_images(splits, config, root))),
+        held_out=ClientData(*held_out, padding.flatten()),
+        model=FlatModel(module),
         plan=plan,
         facts={
             **plan.statistics(),

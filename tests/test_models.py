@@ -46,3 +46,16 @@ def test_initial_weights_depend_on_the_seed_and_leave_the_global_generator_alone
 def test_unknown_model() -> None:
     with pytest.raises(InputError, match="resnet18"):
         models.build("resnet999", (3, 32, 32), 10, 0)
+
+
+def test_the_fixed_stem_can_be_applied_beforehand() -> None:
+    images = torch.rand(5, 1, 28, 28)
+    model = models.build("cnn", (1, 28, 28), 10, 0)
+    stem, rest = models.split_stem(model)
+    assert torch.equal(rest(stem(images)), model(images))
+    assert list(stem.parameters()) == [] and len(list(rest.parameters())) == len(list(model.parameters()))
+
+
+def test_a_model_that_begins_with_weights_has_no_stem() -> None:
+    model = models.build("resnet18", (3, 32, 32), 10, 0)
+    assert models.split_stem(model)[1] is model
