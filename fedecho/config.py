@@ -9,74 +9,20 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import math
-import types
-import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin
+from typing import Any, ClassVar, Literal, TypeVar, get_args
 
-from fedecho.errors import InputError
+from fedecho.checked import Checked as Checked
+from fedecho.checked import field_hints
+from fedecho.checked import require as require
 
 NUMERICS_VERSION = 1
 """Bumped whenever the same config would give other numbers; records of an older version are not used."""
 
 DelayModel = Literal["constant", "mild", "large", "uniform", "exponential", "lognormal", "pareto", "bursty", "trace"]
 T = TypeVar("T")
-
-
-def require(condition: bool, name: str, value: object, allowed: str) -> None:
-    """Raise `InputError` naming the field, the value and what is allowed, unless `condition` holds."""
-    if not condition:
-        raise InputError(name, value, allowed)
-
-
-def _hints(cls: Any) -> dict[str, Any]:
-    hints = typing.get_type_hints(cls)
-    return {f.name: hints[f.name] for f in dataclasses.fields(cls)}
-
-
-def _fits(value: object, hint: Any) -> bool:
-    origin = get_origin(hint)
-    if origin in (Union, types.UnionType):
-        return any(_fits(value, option) for option in get_args(hint))
-    if origin is Literal:
-        return value in get_args(hint)
-    if origin is tuple:
-        return isinstance(value, tuple) and all(_fits(v, h) for v, h in zip(value, get_args(hint), strict=False))
-    if hint in (int, float) and isinstance(value, bool):
-        return False
-    return isinstance(value, hint)
-
-
-def _describe(hint: Any) -> str:
-    if hint is MethodConfig:
-        return "a method's settings"
-    if get_origin(hint) is Literal:
-        return "one of " + ", ".join(map(str, get_args(hint)))
-    if get_origin(hint) in (Union, types.UnionType):
-        return " or ".join(_describe(option) for option in get_args(hint))
-    return {"NoneType": "none", "str": "a word", "int": "a whole number", "float": "a number"}.get(
-        getattr(hint, "__name__", ""), str(hint)
-    )
-
-
-class Checked:
-    """A frozen dataclass whose field types are checked at construction (`1` is taken for `1.0`, `"1"` is refused)."""
-
-    def __post_init__(self) -> None:
-        """Check each field against its annotation; raise `InputError` otherwise."""
-        for name, hint in _hints(type(self)).items():
-            value = getattr(self, name)
-            if type(value) is int and not _fits(value, hint) and _fits(float(value), hint):
-                object.__setattr__(self, name, float(value))
-            require(_fits(getattr(self, name), hint), name, value, f"give {_describe(hint)}")
-            require(not isinstance(value, float) or math.isfinite(value), name, value, "give a finite number, or none")
-        self.validate()
-
-    def validate(self) -> None:
-        """Check ranges and combinations; dataclasses override this and raise `InputError`."""
 
 
 @dataclass(frozen=True)
@@ -303,7 +249,7 @@ def from_dict(cls: type[T], values: Mapping[str, Any]) -> T:
     values = dict(values)
     if issubclass(cls, MethodConfig):
         cls = method_class(values.pop("method"))  # type: ignore[assignment]
-    hints = _hints(cls)
+    hints = field_hints(cls)
     for name in values:
         require(name in hints, name, values[name], f"{cls.__name__} has the fields {', '.join(hints)}")
     return cls(**{name: _rebuild(hints[name], value) for name, value in values.items()})
@@ -331,7 +277,7 @@ def override_all(config: T, values: Mapping[str, Any]) -> T:
 
 
 def _override(config: Any, values: Mapping[tuple[str, ...], Any], prefix: str) -> Any:
-    known = _hints(type(config)) if dataclasses.is_dataclass(config) else {}
+    known = field_hints(type(config)) if dataclasses.is_dataclass(config) else {}
     changes: dict[str, Any] = {}
     for head in dict.fromkeys(names[0] for names in values):
         below = {names[1:]: value for names, value in values.items() if names[0] == head and len(names) > 1}

@@ -16,7 +16,8 @@ from fedecho.errors import InputError
 def read(path: Path, keys: tuple[str, ...]) -> list[npt.NDArray[np.generic]]:
     """Return the arrays of `path` under `keys`, in that order; InputError if unreadable or a key is lacking."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        # NumPy leaves a file open that it fails to read, unless the file is ours.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             return [archive[key] for key in keys]
     except KeyError:
         raise InputError("data", str(path), f"the .npz must hold the arrays {', '.join(keys)}") from None
