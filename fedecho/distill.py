@@ -60,6 +60,8 @@ class Distillation(Checked):
     """Weight decay^age of a row, its age in rounds; the paper mentions none (1)."""
     bank_max_age: int | None = None
     """Rows older than this many rounds are left out."""
+    bank_dtype: Literal["float32", "float16"] = "float32"
+    """Precision of the stored rows; halves N * |U| * C * 4 bytes. The paper does not say how a large bank is kept."""
     include_fresh: bool = True
     """Whether this round's M uploads already count in this round's teacher (they are stored on arrival)."""
     client_buffers: Literal["own", "server"] = "own"
@@ -114,16 +116,17 @@ class Bank:
     """Round of each client's last upload `[clients]`; -1 before its first."""
 
     @staticmethod
-    def empty(clients: int, pool: int, classes: int, device: torch.device) -> Bank:
+    def empty(clients: int, pool: int, classes: int, device: torch.device, dtype: torch.dtype = torch.float32) -> Bank:
         """Return a bank without any row."""
         return Bank(
-            torch.zeros(clients, pool, classes, device=device),
+            torch.zeros(clients, pool, classes, device=device, dtype=dtype),
             torch.zeros(pool, classes, device=device, dtype=torch.float64),
             torch.full((clients,), -1, dtype=torch.long),
         )
 
     def store(self, client: int, row: Tensor, round_index: int) -> None:
         """Put `row` `[pool, classes]` in the place of the client's last one, at a cost independent of N."""
+        row = row.to(self.rows.dtype)
         huge = bool(self.rows[client].abs().max() > _CANCELS)
         self.total.add_(row).sub_(self.rows[client])
         self.rows[client] = row
@@ -158,7 +161,7 @@ def bank_average(bank: Bank, weights: Tensor | None) -> Tensor:
     """Return the mean row `[pool, classes]`: over all clients seen, or with `weights` `[clients]`."""
     if weights is None:
         return (bank.total / bank.seen().sum()).float()
-    return torch.einsum("n,nuc->uc", (weights / weights.sum()).to(bank.rows), bank.rows)
+    return torch.einsum("n,nuc->uc", (weights / weights.sum()).to(bank.total.device), bank.rows.float())
 
 
 def teacher(bank: Bank, settings: Distillation, weights: Tensor | None = None) -> Teacher:
@@ -174,14 +177,15 @@ def teacher(bank: Bank, settings: Distillation, weights: Tensor | None = None) -
 def _hard_labels(bank: Bank, settings: Distillation, mean: Tensor, weights: Tensor) -> Tensor:
     if settings.hard_label == "teacher":
         return mean.argmax(-1)
-    votes = F.one_hot(bank.rows.argmax(-1), bank.rows.shape[-1]).to(bank.rows)
-    return torch.einsum("n,nuc->uc", weights.to(bank.rows), votes).argmax(-1)
+    votes = F.one_hot(bank.rows.argmax(-1), bank.rows.shape[-1]).float()
+    return torch.einsum("n,nuc->uc", weights.to(votes), votes).argmax(-1)
 
 
 def _entropy(bank: Bank, settings: Distillation, probs: Tensor, weights: Tensor) -> Tensor:
     if settings.entropy_of == "teacher":
         return normalised_entropy(probs)
-    rows = bank.rows if settings.average == "probabilities" else F.softmax(bank.rows / settings.temperature, dim=-1)
+    rows = bank.rows.float()
+    rows = rows if settings.average == "probabilities" else F.softmax(rows / settings.temperature, dim=-1)
     return torch.einsum("n,nu->u", (weights / weights.sum()).to(rows), normalised_entropy(rows))
 
 

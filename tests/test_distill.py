@@ -149,6 +149,20 @@ def test_bank_keeps_the_last_row_and_the_mean_of_all() -> None:
     assert bank.uploaded.tolist() == [7, 1, -1, -1] and bank.seen().tolist() == [True, True, False, False]
 
 
+def test_half_precision_rows_take_half_the_bytes_and_keep_three_digits() -> None:
+    torch.manual_seed(0)
+    banks = [Bank.empty(4, 5, 3, torch.device("cpu"), dtype) for dtype in (torch.float32, torch.float16)]
+    for t in range(40):
+        row = 5 * torch.randn(5, 3)
+        for bank in banks:
+            bank.store(t % 4, row, t)
+    assert banks[1].rows.nbytes == banks[0].rows.nbytes / 2
+    for weights in (None, torch.tensor([1.0, 0.5, 0.0, 2.0])):
+        one, two = (bank_average(bank, weights) for bank in banks)
+        torch.testing.assert_close(one, two, rtol=0, atol=5e-3)
+    torch.testing.assert_close(bank_average(banks[1], None), banks[1].rows.float().mean(0))
+
+
 def test_a_huge_row_does_not_wipe_out_the_others() -> None:
     bank = filled([[1e20, 1e20]], [[3.0, 5.0]])
     bank.store(0, torch.tensor([[1.0, 1.0]]), 2)

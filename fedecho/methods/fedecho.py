@@ -55,13 +55,13 @@ def echo(inner: Method[Any], server: Server, settings: Distillation) -> Method[E
 
     def init(x0: Weights, clients: int) -> Echo:
         classes = predict(server.model, x0, server.pool[:1], 1).shape[-1]
-        return Echo(inner.init(x0, clients), Bank.empty(clients, len(server.pool), classes, server.pool.device))
+        return Echo(inner.init(x0, clients), _empty_bank(clients, classes, server, settings))
 
     def receive(state: Echo, update: Update) -> Echo:
         with server.clock("inference"):
             row = _client_row(update, server, settings)
         arrived = state.arrived
-        if bool(torch.isfinite(row).all()):  # else keep the client's old row
+        if bool(torch.isfinite(row.to(state.bank.rows.dtype)).all()):  # else keep the client's old row
             arrived = (*arrived, (update.arrived_at, update.client, row))
         return replace(state, inner=inner.receive(state.inner, update), arrived=arrived, round=update.round)
 
@@ -85,6 +85,11 @@ def echo(inner: Method[Any], server: Server, settings: Distillation) -> Method[E
         metrics=lambda state: inner.metrics(state.inner) | state.metrics,
         proximal=inner.proximal,
     )
+
+
+def _empty_bank(clients: int, classes: int, server: Server, settings: Distillation) -> Bank:
+    dtype = {"float32": torch.float32, "float16": torch.float16}[settings.bank_dtype]
+    return Bank.empty(clients, len(server.pool), classes, server.pool.device, dtype)
 
 
 def _client_row(update: Update, server: Server, settings: Distillation) -> Tensor:
