@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -104,6 +104,18 @@ def buffered(step: Callable[[tuple[Update, ...], Weights], Weights]) -> Method[B
         return Buffer(), step(state.ordered(), x)
 
     return Method(lambda x0, clients: Buffer(), Buffer.add, close_round)
+
+
+def around(inner: Method[Any], method: Method[S]) -> Method[S]:
+    """Return `method`, whose states hold one of `inner` as `.inner`, with all that concerns clients left to `inner`."""
+
+    def broadcast(state: Any) -> Tensor | None:
+        return inner.broadcast(state.inner)
+
+    def correction(state: Any, client: int, sent: Tensor | None) -> Tensor | None:
+        return inner.correction(state.inner, client, sent)
+
+    return replace(method, broadcast=broadcast, correction=correction, proximal=inner.proximal)
 
 
 def save_state(state: object, path: Path) -> None:

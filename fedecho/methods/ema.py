@@ -7,7 +7,7 @@ from typing import Any
 
 from fedecho.flat import Weights
 from fedecho.local import Update
-from fedecho.methods.base import STATES, Method
+from fedecho.methods.base import STATES, Method, around
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,13 +35,11 @@ def averaged(inner: Method[Any], decay: float) -> Method[Averaged]:
         mixed = (decay * a + (1 - decay) * b for a, b in zip(state.average, x, strict=True))
         return Averaged(inner_state, Weights(*mixed)), x
 
-    return Method(
+    method = Method(
         init,
         receive,
         close_round,
-        broadcast=lambda state: inner.broadcast(state.inner),
-        correction=lambda state, client, sent: inner.correction(state.inner, client, sent),
         evaluated=lambda state, x: state.average,
         metrics=lambda state: inner.metrics(state.inner),
-        proximal=inner.proximal,
     )
+    return around(inner, method)

@@ -18,7 +18,7 @@ from fedecho.delays import SLOW
 from fedecho.distill import Bank, Distillation, distil, predict, teacher
 from fedecho.flat import Weights
 from fedecho.local import Update
-from fedecho.methods.base import Method, Server, build, register
+from fedecho.methods.base import Method, Server, around, build, register
 from fedecho.methods.fedbuff import FedBuff
 
 
@@ -75,16 +75,14 @@ def echo(inner: Method[Any], server: Server, settings: Distillation) -> Method[E
         sent = distilled if settings.broadcast == "distilled" else x_hat
         return Echo(inner_state, state.bank, (), state.round, distilled, metrics), sent
 
-    return Method(
+    method = Method(
         init,
         receive,
         close_round,
-        broadcast=lambda state: inner.broadcast(state.inner),
-        correction=lambda state, client, sent: inner.correction(state.inner, client, sent),
         evaluated=lambda state, x: state.scored or x,
         metrics=lambda state: inner.metrics(state.inner) | state.metrics,
-        proximal=inner.proximal,
     )
+    return around(inner, method)
 
 
 def _empty_bank(clients: int, classes: int, server: Server, settings: Distillation) -> Bank:
