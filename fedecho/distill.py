@@ -1,4 +1,4 @@
-"""Echo distillation: the bank of client logits, the teacher it makes, and the clipped steps towards it.
+"""Echo distillation: the teacher that the bank of client logits makes, and the clipped steps towards it.
 
 Equations 2-4 and lines 12-16 of Algorithm 1 of FedEcho (arXiv 2511.19966), as far as a summary of the paper gives them;
 every gap is a field of `Distillation` whose default is the reading chosen here.
@@ -14,12 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fedecho.bank import Bank, bank_average
 from fedecho.config import Checked, require
 from fedecho.flat import FlatModel, Weights
 from fedecho.rng import stream
-
-_CANCELS = 1e8
-"""Rows above this leave fewer than 8 digits of the others in a float64 sum."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +62,9 @@ class Distillation(Checked):
     """Rows older than this many rounds are left out."""
     bank_dtype: Literal["float32", "float16"] = "float32"
     """Precision of the stored rows; halves N * |U| * C * 4 bytes. The paper does not say how a large bank is kept."""
+    bank_top_k: int | None = None
+    """Of each row only the k largest entries are kept, and one number for all others that spreads their probability
+    evenly (at temperature 1); none = all. Unspecified in paper: with a vocabulary for classes, all would not fit."""
     include_fresh: bool = True
     """Whether this round's M uploads already count in this round's teacher (they are stored on arrival)."""
     client_buffers: Literal["own", "server"] = "own"
@@ -107,45 +108,11 @@ class Distillation(Checked):
             self.bank_max_age,
             "give a number of rounds >= 0, or none",
         )
+        require(self.bank_top_k is None or self.bank_top_k >= 1, "bank_top_k", self.bank_top_k, "give k >= 1, or none")
         taught = self.include_fresh or self.teachers != "fresh"
         require(taught, "include_fresh", self.include_fresh, "with teachers = fresh nobody would teach; leave it on")
         require(self.warmup_rounds >= 0, "warmup_rounds", self.warmup_rounds, "give a number of rounds >= 0")
         require(self.corrupt_rounds >= 0, "corrupt_rounds", self.corrupt_rounds, "give a number of rounds >= 0")
-
-
-@dataclass(frozen=True, eq=False)
-class Bank:
-    """The last prediction of every client on U, and their running sum; updated in place."""
-
-    rows: Tensor
-    """Y `[clients, pool, classes]`: logits (or probabilities, where those are averaged)."""
-    total: Tensor
-    """Sum of the rows `[pool, classes]`, in float64 so that additions and removals cancel to the last digits."""
-    uploaded: Tensor
-    """Round of each client's last upload `[clients]`; -1 before its first."""
-
-    @staticmethod
-    def empty(clients: int, pool: int, classes: int, device: torch.device, dtype: torch.dtype = torch.float32) -> Bank:
-        """Return a bank without any row."""
-        return Bank(
-            torch.zeros(clients, pool, classes, device=device, dtype=dtype),
-            torch.zeros(pool, classes, device=device, dtype=torch.float64),
-            torch.full((clients,), -1, dtype=torch.long),
-        )
-
-    def store(self, client: int, row: Tensor, round_index: int) -> None:
-        """Put `row` `[pool, classes]` in the place of the client's last one, at a cost independent of N."""
-        row = row.to(self.rows.dtype)
-        huge = bool(self.rows[client].abs().max() > _CANCELS)
-        self.total.add_(row).sub_(self.rows[client])
-        self.rows[client] = row
-        if huge:  # beside such a row the others had been rounded away
-            self.total.copy_(self.rows.sum(0, dtype=self.total.dtype))
-        self.uploaded[client] = round_index
-
-    def seen(self) -> Tensor:
-        """Tell which clients have uploaded, as booleans `[clients]`."""
-        return self.uploaded >= 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,13 +133,6 @@ def normalised_entropy(probs: Tensor) -> Tensor:
     """Return H / log C in [0, 1] of distributions `[..., classes]`, with 0 log 0 = 0 (Eq. 4); shape `[...]`."""
     entropy: Tensor = torch.special.entr(probs).sum(-1)
     return (entropy / math.log(probs.shape[-1])).clamp(0, 1)
-
-
-def bank_average(bank: Bank, weights: Tensor | None) -> Tensor:
-    """Return the mean row `[pool, classes]`: over all clients seen, or with `weights` `[clients]`."""
-    if weights is None:
-        return (bank.total / bank.seen().sum()).float()
-    return torch.einsum("n,nuc->uc", (weights / weights.sum()).to(bank.total.device), bank.rows.float())
 
 
 def teacher(bank: Bank, settings: Distillation, weights: Tensor | None = None) -> Teacher:
@@ -210,21 +170,21 @@ def corrupted(taught: Teacher) -> Teacher:
 
 def _agreement(bank: Bank, labels: Tensor, weights: Tensor) -> Tensor:
     """Return the share in [0, 1] of the teachers whose own prediction is the label, per image `[pool]`."""
-    agree = (bank.rows.argmax(-1) == labels).float()
+    agree = (bank.dense().argmax(-1) == labels).float()
     return torch.einsum("n,nu->u", (weights / weights.sum()).to(agree), agree)
 
 
 def _hard_labels(bank: Bank, settings: Distillation, mean: Tensor, weights: Tensor) -> Tensor:
     if settings.hard_label == "teacher":
         return mean.argmax(-1)
-    votes = F.one_hot(bank.rows.argmax(-1), bank.rows.shape[-1]).float()
+    votes = F.one_hot(bank.dense().argmax(-1), bank.total.shape[-1]).float()
     return torch.einsum("n,nuc->uc", weights.to(votes), votes).argmax(-1)
 
 
 def _entropy(bank: Bank, settings: Distillation, probs: Tensor, weights: Tensor) -> Tensor:
     if settings.entropy_of == "teacher":
         return normalised_entropy(probs)
-    rows = bank.rows.float()
+    rows = bank.dense().float()
     rows = rows if settings.average == "probabilities" else F.softmax(rows / settings.temperature, dim=-1)
     return torch.einsum("n,nu->u", (weights / weights.sum()).to(rows), normalised_entropy(rows))
 

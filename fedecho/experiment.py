@@ -150,7 +150,7 @@ class Checkpoints:
     def keep(self, number: int, version: Version) -> None:
         """Hold a version if any job will arrive from it."""
         if self._uses[number]:
-            self._versions[number] = version._replace(before=self._last)
+            self._versions[number] = version._replace(before=self._last) if self._with_before else version
         self._last = version.model if self._with_before else None
 
     def take(self, number: int) -> Version:

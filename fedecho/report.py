@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from fedecho import experiment, figures, paths, presets, records, tables
+from fedecho import experiment, figures, manifest, paths, presets, records, tables
 from fedecho.config import RunConfig, config_hash
 from fedecho.notebooks import figures_dir, records_dir, tables_dir, tuning_dir
 from fedecho.presets import REFERENCE, Cell, Trial
@@ -20,6 +20,21 @@ from fedecho.schedule import Round
 from fedecho.sweep import missing, sweep
 
 _LEVEL = 0.05
+_VISION_FIGURES = {
+    "bars": "Test accuracy in %, a panel for each setting (down) and kind of delay (across): filled markers are means "
+    "over the finished seeds with 95 % confidence intervals (Student t), hollow ones the same on the classes that only "
+    f"slow clients own; the vertical line is the mean of {REFERENCE}.",
+    "curves_time": "Test accuracy in % against virtual time in seconds, as evaluated, not smoothed: mean over the "
+    "finished seeds; bands are 95 % confidence intervals, drawn for three methods. A panel ends with the longest "
+    "asynchronous curve; above it stands what synchronous FedAvg reaches and when.",
+    "curves_rounds": "Test accuracy in % against server rounds, as evaluated, not smoothed: mean over the finished "
+    "seeds; bands are 95 % confidence intervals, drawn for three methods.",
+}
+_TUNING_FIGURES = {
+    "trials": "Validation accuracy in %, mean over the finished runs of a trial, against the local learning rate (log "
+    "scale), a panel for each method; colour: its second hyper-parameter (log scale). Ring: the chosen trial; a cross "
+    "at the bottom: a run of this trial diverged.",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +112,8 @@ def vision(profile: str = "laptop", jobs: int | None = None, fresh: bool = False
     frame = tables.collect(cells, folder)
     summary = tables.vision_summary(frame, tables.reported(paths.REPOSITORY / "paper" / "reported" / "vision.csv"))
     stem = tables_dir(profile) / "vision"
-    tables.write_table(summary, stem, "Vision: accuracy after equal work", tables.vision_caption(frame, profile))
+    title, caption = "Vision: accuracy after equal work", tables.vision_caption(frame, profile)
+    tables.write_table(summary, stem, title, caption)
     tables.write_compact(summary, stem.with_name("vision_compact.md"), tables.compact_caption(frame))
     drawn = {
         "bars": figures.vision_bars(summary),
@@ -105,6 +121,8 @@ def vision(profile: str = "laptop", jobs: int | None = None, fresh: bool = False
         "curves_rounds": figures.vision_curves(cells, folder, "round"),
     }
     pictures = _saved(drawn, figures_dir(profile), "vision", tables.record_set_hash(frame))
+    written = [*_written(stem).values(), stem.with_name("vision_compact.md")]
+    _describe(frame, written, title, caption, profile, "10_table_vision", _VISION_FIGURES)
     return VisionReport(cells, folder, frame, summary, _written(stem), pictures)
 
 
@@ -114,9 +132,11 @@ def tuning(profile: str = "laptop", jobs: int | None = None, fresh: bool = False
     trials, folder = presets.tuning(profile), tuning_dir(profile)
     summary, frame = tables.tuning_summary(trials, folder), tables.collect_trials(trials, folder)
     stem = tables_dir(profile) / "tuning"
-    tables.write_tuning(summary, stem, "Tuning on the validation split", tables.tuning_caption(frame, profile))
+    title, caption = "Tuning on the validation split", tables.tuning_caption(frame, profile)
+    tables.write_tuning(summary, stem, title, caption)
     drawn = {"trials": figures.tuning_figure(trials, folder)}
     pictures = _saved(drawn, figures_dir(profile), "tuning", tables.record_set_hash(frame))
+    _describe(frame, _written(stem).values(), title, caption, profile, "02_tuning", _TUNING_FIGURES)
     return TuningReport(trials, folder, summary, tables.best_values(trials, folder), _written(stem), pictures)
 
 
@@ -130,6 +150,25 @@ def _saved(drawn: dict[str, Figure], folder: Path, prefix: str, record_set: str)
     for name, figure in drawn.items():
         figures.save_figure(figure, stems[name], record_set)
     return {name: stem.with_name(f"{stem.name}.png") for name, stem in stems.items()}
+
+
+def _describe(
+    frame: pd.DataFrame,
+    written: Iterable[Path],
+    title: str,
+    caption: str,
+    profile: str,
+    notebook: str,
+    captions: Mapping[str, str],
+) -> None:
+    """Write the manifest of a table, named as the first file `written`; `captions` maps ends of figures' names."""
+    names = [path.name for path in written]
+    name = Path(names[0]).stem
+    found = manifest.describe(
+        frame, tables.record_set_hash(frame), name=name, title=title, caption=caption, profile=profile,
+        notebook=notebook, tables=names, figures={f"{name}_{end}": text for end, text in captions.items()},
+    )  # fmt: skip
+    manifest.write(found, tables_dir(profile))
 
 
 def caveat(profile: str) -> str:

@@ -13,9 +13,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from fedecho.bank import Bank
 from fedecho.config import MethodConfig, require
 from fedecho.delays import SLOW
-from fedecho.distill import Bank, Distillation, Teacher, averaged_teacher, corrupted, distil, predict, teacher
+from fedecho.distill import Distillation, Teacher, averaged_teacher, corrupted, distil, predict, teacher
 from fedecho.flat import Weights
 from fedecho.local import Update
 from fedecho.methods.base import Method, Server, around, build, register
@@ -69,7 +70,7 @@ def echo(inner: Method[Any], server: Server, settings: Distillation) -> Method[E
         with server.clock("inference"):
             row = _client_row(update, server, settings)
         arrived = state.arrived
-        if bool(torch.isfinite(row.to(state.bank.rows.dtype)).all()):  # else keep the client's old row
+        if bool(torch.isfinite(row.to(state.bank.dtype)).all()):  # else keep the client's old row
             arrived = (*arrived, (update.arrived_at, update.client, row))
         return replace(state, inner=inner.receive(state.inner, update), arrived=arrived, round=update.round)
 
@@ -96,7 +97,8 @@ def echo(inner: Method[Any], server: Server, settings: Distillation) -> Method[E
 
 def _empty_bank(clients: int, classes: int, server: Server, settings: Distillation) -> Bank:
     dtype = {"float32": torch.float32, "float16": torch.float16}[settings.bank_dtype]
-    return Bank.empty(clients, len(server.pool), classes, server.pool.device, dtype)
+    device = server.pool.device
+    return Bank.empty(clients, len(server.pool), classes, device, dtype, settings.bank_top_k, settings.average)
 
 
 def _client_row(update: Update, server: Server, settings: Distillation) -> Tensor:

@@ -1,0 +1,153 @@
+"""What lies behind a table and its figures, as a small JSON file beside them: title, captions, records, command.
+
+The pages, the paper and `fedecho cite` are made from these files, so that a new study appears in all three by itself.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fedecho.config import require
+from fedecho.errors import InputError
+from fedecho.paths import write_whole
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure: `stem`.pdf and .png in the folder of figures."""
+
+    stem: str
+    caption: str
+
+    def __post_init__(self) -> None:
+        """Raise `InputError` for a stem that is no plain file name, or a caption that is no text."""
+        _require_word("stem", self.stem)
+        require(isinstance(self.caption, str), "caption", self.caption, "give a text")
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What one notebook wrote to the folders of tables and figures."""
+
+    name: str
+    """Also the file's stem; `<name>.md`, .tex and .csv are the table."""
+    title: str
+    caption: str
+    profile: str
+    notebook: str
+    command: str
+    """What makes it again."""
+    record_set: str
+    """12 hex digits, `tables.record_set_hash`."""
+    records: tuple[str, ...]
+    """Hashes of the records' configs, sorted."""
+    commits: tuple[str, ...]
+    """Full hashes of the commits that made the records, sorted; what is not known is not there."""
+    tables: tuple[str, ...]
+    """File names in the folder of tables."""
+    figures: tuple[Picture, ...]
+
+    def __post_init__(self) -> None:
+        """Raise `InputError` for a field of another type, or a name that is no plain file name."""
+        for field in ("title", "caption", "command"):
+            require(isinstance(getattr(self, field), str), field, getattr(self, field), "give a text")
+        for field in ("name", "profile", "notebook", "record_set"):
+            _require_word(field, getattr(self, field))
+        for field in ("records", "commits", "tables"):
+            require(isinstance(getattr(self, field), tuple), field, getattr(self, field), "give a list of words")
+            for word in getattr(self, field):
+                _require_word(field, word)
+        require(isinstance(self.figures, tuple), "figures", self.figures, "give a list of figures")
+        for figure in self.figures:
+            require(isinstance(figure, Picture), "figures", figure, "give a stem and a caption for each")
+
+
+def _require_word(field: str, value: object) -> None:
+    # These become file names, links and labels; nothing in them may lead elsewhere or need escaping in a path.
+    known = isinstance(value, str) and _WORD.fullmatch(value) is not None
+    require(known, field, value, "give a word of letters, digits, dots, dashes and underscores")
+
+
+def command(notebook: str, profile: str) -> str:
+    """Return the command that makes the tables and figures of a notebook at a profile's scale."""
+    return f"make tables ONLY={notebook}" + ("" if profile == "laptop" else f" PROFILE={profile}")
+
+
+def describe(
+    frame: pd.DataFrame,
+    record_set: str,
+    *,
+    name: str,
+    title: str,
+    caption: str,
+    profile: str,
+    notebook: str,
+    tables: Iterable[str],
+    figures: Mapping[str, str],
+) -> Manifest:
+    """Return the manifest of what was made from `frame`, which has the columns hash and commit; `figures` maps each
+    figure's stem to its caption. Raises `InputError` for a name that is no plain file name."""
+    made = frame[frame["hash"].notna()]
+    return Manifest(
+        name=name, title=title, caption=caption, profile=profile, notebook=notebook,
+        command=command(notebook, profile), record_set=record_set, records=tuple(sorted(set(made["hash"]))),
+        commits=tuple(sorted({commit for commit in made["commit"] if isinstance(commit, str)})),
+        tables=tuple(tables), figures=tuple(Picture(stem, text) for stem, text in figures.items()),
+    )  # fmt: skip
+
+
+def write(manifest: Manifest, folder: Path) -> Path:
+    """Write a manifest whole to `folder`/<name>.json, the same bytes each time, and return the file."""
+    path = folder / f"{manifest.name}.json"
+    write_whole(path, json.dumps(dataclasses.asdict(manifest), indent=1, ensure_ascii=False) + "\n")
+    return path
+
+
+def read_all(folder: Path) -> list[Manifest]:
+    """Return the manifests of a folder of tables, by notebook and name; a folder that is not there holds none.
+
+    Raises `InputError` naming the file and the field for one that cannot be used.
+    """
+    return sorted((_read(path) for path in folder.glob("*.json")), key=lambda found: (found.notebook, found.name))
+
+
+def _read(path: Path) -> Manifest:
+    try:
+        manifest = _parsed(json.loads(path.read_text(encoding="utf-8")))
+        require(manifest.name == path.stem, "name", manifest.name, "it has to be the file's own")
+    except InputError as error:
+        raise InputError(f"{path.name}: {error.field}", error.value, error.allowed) from None
+    except ValueError as error:
+        raise InputError("manifest", path.name, f"it is not JSON ({error}); make its table again") from None
+    return manifest
+
+
+def _parsed(content: Any) -> Manifest:
+    values = _fields_of(Manifest, content)
+    for field in ("records", "commits", "tables", "figures"):
+        require(isinstance(values[field], list), field, values[field], "give a list")
+    figures = tuple(Picture(**_fields_of(Picture, figure)) for figure in values.pop("figures"))
+    lists = {field: tuple(value) for field, value in values.items() if isinstance(value, list)}
+    return Manifest(**{**values, **lists}, figures=figures)
+
+
+def _fields_of(cls: type[Manifest] | type[Picture], content: Any) -> dict[str, Any]:
+    """Return the values of exactly the fields of `cls`."""
+    known = [field.name for field in dataclasses.fields(cls)]
+    require(isinstance(content, dict), cls.__name__.lower(), content, f"give {', '.join(known)}")
+    for field in known:
+        require(field in content, field, None, f"it is missing; every {cls.__name__.lower()} has {', '.join(known)}")
+    for field in content:
+        require(field in known, field, content[field], f"a {cls.__name__.lower()} has {', '.join(known)}")
+    return dict(content)

@@ -1,0 +1,92 @@
+"""A manifest survives its file, says the same in the same bytes, and refuses what is not one in a single line."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from fedecho import manifest, notebooks, paths, tables
+from fedecho.errors import InputError
+from fedecho.manifest import Manifest, Picture
+
+TINY = Manifest(
+    name="toy", title="A toy & more", caption="50 % of <b>nothing</b> ± 1", profile="smoke", notebook="90_toy",
+    command="make tables ONLY=90_toy PROFILE=smoke", record_set="0123456789ab", records=("aa", "bb"),
+    commits=("c" * 40,), tables=("toy.md", "toy.csv"), figures=(Picture("toy_bars", "Bars."),),
+)  # fmt: skip
+
+
+def test_file_and_back(tmp_path: Path) -> None:
+    path = manifest.write(TINY, tmp_path / "tables")
+    first = path.read_bytes()
+    assert path == tmp_path / "tables" / "toy.json" and json.loads(first)["figures"] == [
+        {"stem": "toy_bars", "caption": "Bars."}
+    ]
+    assert manifest.read_all(path.parent) == [TINY]
+    assert manifest.write(TINY, path.parent).read_bytes() == first and first.endswith(b"}\n")
+    assert [p.name for p in path.parent.iterdir()] == ["toy.json"]
+
+
+def test_order_is_that_of_the_notebooks(tmp_path: Path) -> None:
+    for name, notebook in (("a", "20_x"), ("c", "10_x"), ("b", "10_x")):
+        manifest.write(dataclasses.replace(TINY, name=name, notebook=notebook), tmp_path)
+    assert [found.name for found in manifest.read_all(tmp_path)] == ["b", "c", "a"]
+    assert manifest.read_all(tmp_path / "nowhere") == []
+
+
+GOOD: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(TINY)))
+
+
+@pytest.mark.parametrize(("change", "field"), [
+    ({"title": 3}, "title"), ({"records": "aa"}, "records"), ({"records": [1]}, "records"),
+    ({"tables": ["../x.md"]}, "tables"), ({"name": "other"}, "name"), ({"name": "../toy"}, "name"),
+    ({"figures": [{"stem": "a/b", "caption": ""}]}, "stem"), ({"figures": [{"stem": "a"}]}, "caption"),
+    ({"figures": ["a"]}, "picture"), ({"more": 1}, "more"), ({"notebook": ""}, "notebook"), ({"caption": None}, "cap"),
+])  # fmt: skip
+def test_what_is_refused_names_file_and_field(change: dict[str, Any], field: str, tmp_path: Path) -> None:
+    (tmp_path / "toy.json").write_text(json.dumps(GOOD | change))
+    with pytest.raises(InputError, match=f"^toy.json: {field}") as caught:
+        manifest.read_all(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("field", list(GOOD))
+def test_every_field_is_needed(field: str, tmp_path: Path) -> None:
+    (tmp_path / "toy.json").write_text(json.dumps({name: value for name, value in GOOD.items() if name != field}))
+    with pytest.raises(InputError, match=f"^toy.json: {field} = None is not usable: it is missing"):
+        manifest.read_all(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "3"])
+def test_what_is_no_manifest_at_all(text: str, tmp_path: Path) -> None:
+    (tmp_path / "toy.json").write_text(text)
+    with pytest.raises(InputError, match=r"toy\.json") as caught:
+        manifest.read_all(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_described_from_a_frame() -> None:
+    frame = pd.DataFrame({"hash": ["bb", "aa", "aa", None], "commit": ["2", None, "1", None], "x": 0})
+    found = manifest.describe(
+        frame, "feed", name="toy", title="", caption="", profile="laptop", notebook="90_toy", tables=["toy.md"],
+        figures={"toy_bars": "Bars."},
+    )  # fmt: skip
+    assert (found.records, found.commits, found.record_set) == (("aa", "bb"), ("1", "2"), "feed")
+    assert found.command == "make tables ONLY=90_toy" and found.figures == (Picture("toy_bars", "Bars."),)
+
+
+@pytest.mark.parametrize("found", manifest.read_all(paths.REPOSITORY / "paper" / "tables"), ids=lambda m: m.name)
+def test_the_committed_ones_name_files_that_exist(found: Manifest) -> None:
+    folder = paths.REPOSITORY / "paper"
+    wanted = [folder / "tables" / name for name in found.tables]
+    wanted += [folder / "figures" / f"{figure.stem}{suffix}" for figure in found.figures for suffix in (".pdf", ".png")]
+    assert [path.name for path in wanted if not path.is_file()] == []
+    assert found.notebook in notebooks.catalogue() and found.profile == "laptop"
+    assert found.record_set in (folder / "tables" / f"{found.name}.md").read_text()
+    assert tables.NOT_RUN in found.caption or f"Records: {len(found.records)}," in found.caption
+    assert all(figure.caption for figure in found.figures)
