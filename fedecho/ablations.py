@@ -237,7 +237,7 @@ CONTROLS = (
 
 
 def controls(name: str) -> list[Cell]:
-    """Return the first part of 26_controls: what FedEcho's gain is made of, with and without classes of slow clients."""
+    """Return the first part of 26_controls: what FedEcho's gain is made of, in three settings."""
     rivals = plain(("FedBuff", "FedBuff + EMA", "FedBuff (tuned eta)"))
     everything = grid(name, [OWN, *rivals, *CONTROLS], [HERE, PURE_LARGE])
     mixed = [OWN, *rivals, WITHOUT_SLOW, CONTROLS[2], PROBABILITIES]
