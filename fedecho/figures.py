@@ -69,7 +69,8 @@ def finished(figure: Figure) -> Figure:
     return figure
 
 
-def _say_not_run(axes: Axes) -> None:
+def say_not_run(axes: Axes) -> None:
+    """Leave a panel without results empty but for the words."""
     axes.set_axis_off()
     axes.text(0.5, 0.5, tables.NOT_RUN, transform=axes.transAxes, ha="center", va="center", color="#808080")
 
@@ -97,7 +98,7 @@ def vision_curves(cells: Sequence[Cell], folder: Path, x: Literal["virtual_time"
     for place, axes in panels.items():
         runs = {label: _finished_runs(cells, folder, place, label) for label in labels}
         if not any(runs.values()):
-            _say_not_run(axes)
+            say_not_run(axes)
             continue
         for label, records in runs.items():
             if records:
@@ -178,30 +179,32 @@ def _line(label: str) -> dict[str, Any]:
 
 
 @style()
-def vision_bars(summary: pd.DataFrame) -> Figure:
-    """Draw `tables.vision_summary`: each method's mean with its 95 % interval, the reference's mean as a line, and
-    hollow markers for the accuracy on the classes that only slow clients own."""
+def bars(summary: pd.DataFrame, reference: str = REFERENCE) -> Figure:
+    """Draw `tables.summarise`: each method's mean with its 95 % interval, the reference's mean as a line, and hollow
+    markers for the accuracy on the classes that only slow clients own."""
     places = list(zip(summary["setting"], summary["delay"], strict=True))
-    figure, panels = _panels(places, 1.75, sharey=True, sharex="row")
+    rows = int(summary.groupby(tables.BLOCK).size().max())
+    figure, panels = _panels(places, 0.25 + 0.15 * rows, sharey="row", sharex="row")
     for (setting, delay), axes in panels.items():
         block = summary[(summary["setting"] == setting) & (summary["delay"] == delay)]
-        _draw_block(axes, block)
+        _draw_block(axes, block, reference)
     for axes in panels.values():  # only now do panels that share an axis know their range
         left, right = axes.get_xlim() if summary["n"].any() else (0.0, 100.0)
         axes.set_xlim(max(-2.0, left), min(102.0, right))
-    figure.supxlabel("test accuracy, % (filled: all classes; hollow: classes that only slow clients own)", fontsize=7)
+    hollow = "; hollow: classes that only slow clients own" if summary["straggler_mean"].notna().any() else ""
+    figure.supxlabel(f"test accuracy, % (filled: all classes{hollow})", fontsize=7)
     return finished(figure)
 
 
-def _draw_block(axes: Axes, block: pd.DataFrame) -> None:
+def _draw_block(axes: Axes, block: pd.DataFrame, reference: str) -> None:
     labels = list(block["method"])
     axes.set_yticks(range(len(labels)), labels)
     axes.set_ylim(len(labels) - 0.4, -0.6)
     for y, row in enumerate(block.to_dict("records")):
         _draw_method(axes, y, row)
-    reference = block.loc[block["method"] == REFERENCE, "mean"]
-    if reference.notna().any():
-        axes.axvline(float(reference.iloc[0]), color=LOOK[REFERENCE][0], linewidth=0.6, zorder=1)
+    line = block.loc[block["method"] == reference, "mean"]
+    if line.notna().any():
+        axes.axvline(float(line.iloc[0]), color=LOOK[REFERENCE][0], linewidth=0.6, zorder=1)
 
 
 def _draw_method(axes: Axes, y: int, row: Mapping[Any, Any]) -> None:
@@ -240,7 +243,7 @@ def _draw_trials(figure: Figure, axes: Axes, block: pd.DataFrame) -> None:
     done, failed = block[(block["n"] > 0) & (block["diverged"] == 0)], block[block["diverged"] > 0]
     second = [path for path in tables.tuned_fields(block) if path != "local.lr" and block[path].notna().any()]
     if done.empty and failed.empty:
-        _say_not_run(axes)
+        say_not_run(axes)
     elif second:
         _draw_coloured(figure, axes, done, second[0], block[second[0]])
     else:
