@@ -20,6 +20,7 @@ from tqdm import tqdm
 from fedecho.config import RunConfig, override_all, require
 from fedecho.errors import InputError
 from fedecho.paths import paper
+from fedecho.publishing import cite, latex, site
 from fedecho.records import Record, Row, find, record_path, require_usable, save
 from fedecho.schedule import Round
 
@@ -246,14 +247,7 @@ def bench() -> None:
     print(ratios())
 
 
-def cite() -> None:
-    """Print BibTeX for the paper and for this package."""
-    from fedecho.citation import bibtex
-
-    print(bibtex())
-
-
-COMMANDS = (run, sweep, tables, verify, check, data, bench, cite)
+COMMANDS = (run, sweep, tables, verify, check, data, bench, cite, site, latex)
 
 
 def one_line(text: str) -> str:
