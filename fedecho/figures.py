@@ -85,14 +85,34 @@ def _panels(places: Sequence[tuple[str, str]], height: float, **shared: Any) -> 
     return figure, {(s, d): grid[i, j] for i, s in enumerate(settings) for j, d in enumerate(delays)}
 
 
+def _wrapped_panels(places: Sequence[tuple[str, str]], height: float) -> tuple[Figure, dict[Any, Axes]]:
+    """Return a figure with a panel for each (setting, delay), two in a row."""
+    rows = -(-len(places) // 2)
+    figure = Figure(figsize=(7.0, height * rows + 0.5))
+    grid = figure.subplots(rows, 2, squeeze=False).ravel()
+    for axes, (setting, delay) in zip(grid, places, strict=False):
+        axes.set_title(f"{setting} · {delay}", loc="left", pad=10)
+    for axes in grid[len(places) :]:
+        axes.remove()
+    return figure, dict(zip(places, grid, strict=False))
+
+
 @style()
-def vision_curves(cells: Sequence[Cell], folder: Path, x: Literal["virtual_time", "round"] = "round") -> Figure:
+def vision_curves(
+    cells: Sequence[Cell],
+    folder: Path,
+    x: Literal["virtual_time", "round"] = "round",
+    wrapped: Sequence[tuple[str, str]] = (),
+) -> Figure:
     """Draw accuracy against server rounds or virtual time: mean over the finished seeds, as evaluated, not smoothed.
+
+    A panel for each setting (down) and delay (across), or for each of the `wrapped` ones, two in a row.
 
     The shaded 95 % intervals are those of three methods, for legibility. Against virtual time a panel ends with the
     longest asynchronous curve, and says how long the synchronous one takes.
     """
-    figure, panels = _panels([(cell.setting, cell.delay) for cell in cells], 1.9, sharey="row")
+    places = [(cell.setting, cell.delay) for cell in cells]
+    figure, panels = _wrapped_panels(wrapped, 1.7) if wrapped else _panels(places, 1.9, sharey="row")
     unit = max((cell.config.protocol.buffer_size for cell in cells), default=1)
     labels = dict.fromkeys(cell.method for cell in cells)
     for place, axes in panels.items():

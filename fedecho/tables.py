@@ -96,12 +96,13 @@ def summarise(
     blocks = [_block_summary(block, reference, reported) for _, block in frame.groupby(BLOCK, sort=False)]
     out = pd.concat(blocks, ignore_index=True)
     families = out.groupby(BLOCK, sort=False) if family == "block" else [((), out)]
-    adjusted = pd.concat([_holm(tests["p"]) for _, tests in families])
+    adjusted = pd.concat([holm(tests["p"]) for _, tests in families])
     out.insert(list(out.columns).index("p") + 1, "p_holm", adjusted)
     return out
 
 
-def _holm(p: pd.Series[float]) -> pd.Series[float]:
+def holm(p: pd.Series[float]) -> pd.Series[float]:
+    """Return Holm's adjusted p-values of one family; nan stays nan and does not count."""
     return pd.Series(stats.holm([None if np.isnan(value) else value for value in p]), p.index, dtype=float)
 
 
