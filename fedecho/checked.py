@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import types
 import typing
@@ -17,6 +18,7 @@ def require(condition: bool, name: str, value: object, allowed: str) -> None:
         raise InputError(name, value, allowed)
 
 
+@functools.cache
 def field_hints(cls: Any) -> dict[str, Any]:
     """Return field -> type of a dataclass."""
     hints = typing.get_type_hints(cls)

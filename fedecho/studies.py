@@ -133,7 +133,7 @@ def _over_size(found: Results, column: str, label: str) -> Figure:
 
 
 def _over_delays(found: Results) -> Figure:
-    return study_figures.over_factor(found.summary, _order(found, "delay"), "delay", "kind of delay")
+    return study_figures.over_factor(found.summary, _order(found, "delay"), "delay", "kind of delay", joined=False)
 
 
 def _delay_curves(found: Results) -> Figure:
