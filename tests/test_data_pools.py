@@ -10,7 +10,7 @@ from typing import get_args
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedecho import data
@@ -57,6 +57,7 @@ def test_enlarging_by_hand() -> None:
     assert row.tolist() == [0, 64, 191, 255]  # 63.75 and 191.25
 
 
+@settings(deadline=None, max_examples=30)
 @given(st.integers(2, 9), st.integers(2, 30), st.integers(0, 9))
 def test_enlarging_equals_torch_s_bilinear_interpolation(small: int, more: int, seed: int) -> None:
     images = np.random.default_rng(seed).integers(0, 17, (2, small, small))
@@ -102,6 +103,7 @@ def test_another_file_of_samples_is_refused(tmp_path: Path, monkeypatch: pytest.
     np.testing.assert_array_equal(pools.diffusion(tmp_path / "diffusion.npz").images, images)
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.integers(2, 40), st.floats(0.01, 0.5))
 def test_mixing_adds_one_other_image_to_each(count: int, share: float) -> None:
     one_hot = 200 * np.eye(count, dtype=np.uint8)[:, :, None, None]

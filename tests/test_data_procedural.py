@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedecho import data
@@ -64,6 +64,7 @@ def test_a_leaf_hides_those_before(monkeypatch: pytest.MonkeyPatch) -> None:
     assert np.sum(image == 128) == 4 * 3 and not np.any(image == 25)
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.floats(0, 1))
 def test_radii_follow_their_power_law(uniform: float) -> None:
     (radius,) = procedural.radii(np.array([uniform]))
