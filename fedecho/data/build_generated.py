@@ -40,7 +40,8 @@ def load_pipeline(model: str, device: str) -> Pipeline:
     try:
         pipeline: Pipeline = diffusers.DiffusionPipeline.from_pretrained(model, use_safetensors=True).to(device)
     except (OSError, ValueError) as error:
-        raise InputError("model", model, f"it must be loadable ({str(error).splitlines()[0]})") from None
+        reason = str(error).partition("\n")[0]
+        raise InputError("model", model, f"it must be loadable ({reason})") from None
     return pipeline
 
 
