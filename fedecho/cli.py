@@ -223,7 +223,7 @@ def data(
         print(datasets.fetch(str(name), data_root))
         return
     print(f"data folder: {datasets.data_root(data_root)}")
-    for known in dict.fromkeys((*datasets.DATASETS, *datasets.UNLABELED_DATASETS)):
+    for known in dict.fromkeys((*datasets.DATASETS, *datasets.POOLS)):
         print(f"{known:18} {_presence(known, data_root)}")
 
 
@@ -234,7 +234,7 @@ def _presence(name: str, root: Path | None) -> str:
         if name in datasets.DATASETS:
             datasets.load(name, root)
         else:
-            datasets.load_unlabeled(name, root)
+            datasets.load_unlabeled(name, root, count=1)
     except InputError as error:
         return str(error)
     return "present"

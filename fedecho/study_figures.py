@@ -49,8 +49,7 @@ def over_factor(
     """Draw means with 95 % intervals against a factor: `x` maps the texts in the column `by` to places on the axis.
 
     A panel for each value of `panels`, a line for each method (one line where the methods are the factor); methods in
-    `level` do not depend on the factor and are drawn as horizontal lines. Without an order of the factor's values nothing
-    is `joined`.
+    `level` do not depend on the factor and are drawn as horizontal lines. Values without an order are not `joined`.
     """
     names = list(dict.fromkeys(summary[panels]))
     figure = Figure(figsize=(7.0, 2.9))
