@@ -120,7 +120,7 @@ def _alpha_rounds(found: Results) -> Figure:
 
 def _norms(found: Results) -> Figure:
     metrics = {"gradient_norm_median": "median gradient norm", "gradient_norm_max": "largest gradient norm"}
-    shown = ["nu = 0.1", "nu = 0.5", "nu = 1", "nu = 5", "no clipping"]
+    shown = ["nu = 0.1", "nu = 1", "nu = 5", "no clipping"]
     return study_figures.over_rounds(found.cells, found.folder, metrics, shown, log=True)
 
 

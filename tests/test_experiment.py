@@ -20,8 +20,8 @@ from fedecho.errors import InputError
 from fedecho.experiment import Checkpoints, Version, run, starts_behind, work
 from fedecho.flat import Weights
 from fedecho.methods import CA2FL, FADAS, FedAC, FedAsync, FedAvg, FedBuff, FedEcho
-from fedecho.records import Record, dumps
 from fedecho.methods.fedbuff import fedbuff
+from fedecho.records import Record, dumps
 from fedecho.schedule import Job, synchronous
 from fedecho.task import Task, evaluate
 from tests.conftest import weights

@@ -79,7 +79,7 @@ def test_buffers_get_equal_work() -> None:
 def test_correlation_goes_from_none_to_sole_ownership() -> None:
     by_setting = {cell.setting: cell.config.partition for cell in ablations.correlation("laptop")}
     assert by_setting["correlation 0"].straggler_classes == 0
-    assert by_setting["correlation 0.33"].straggler_share == 0.33
+    assert by_setting["correlation 0.5"].straggler_share == 0.5
     assert by_setting["correlation 1"].straggler_share == 1.0
     assert {cell.config.delays.speed_counts for cell in ablations.correlation("laptop")} == {(25, 16, 9)}
 
