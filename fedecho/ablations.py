@@ -304,7 +304,7 @@ def sensitivity(name: str) -> list[Cell]:
 def readings(name: str) -> list[Cell]:
     """Return the second part of 27_sensitivity: other readings of the method and of the protocol."""
     code = {"protocol.delta": "fadas_code"}
-    variants = [OWN, PROBABILITIES, *(echo(f"temperature {t:g}", temperature=t) for t in (0.5, 2.0, 4.0))]
+    variants = [OWN, PROBABILITIES, *(echo(f"temperature {t:g}", temperature=t) for t in (0.5, 2.0))]
     variants += [Variant(f"{label}, official loop's deltas", code, label) for label in ("FedBuff", "FADAS", REFERENCE)]
     if name == "paper":
         variants += [
