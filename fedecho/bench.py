@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 
 from fedecho import presets
-from fedecho.distill import Bank, distil, pool_batches, predict, teacher
+from fedecho.bank import Bank
+from fedecho.distill import distil, pool_batches, predict, teacher
 from fedecho.experiment import one_thread, run
 from fedecho.local import batches, sgd
 from fedecho.methods import FedBuff

@@ -90,6 +90,9 @@ class Protocol(Checked):
     """T"""
     dispatch: Literal["on_flush", "on_arrival"] = "on_flush"
     """`on_flush`: M idle clients start when the round closes (official FADAS loop); `on_arrival`: one at once."""
+    delta: Literal["sent", "fadas_code"] = "sent"
+    """Delta_i against the version that was sent. `fadas_code`: as in the official FADAS loop, of the M that start
+    when a round closes all but the last train from the version before, and Delta_i is against the new one."""
     reject_failed: bool = True
     """Reject an upload that is not finite, with its predictions; otherwise it ends the run as diverged."""
 
@@ -109,6 +112,8 @@ class Protocol(Checked):
             f"M must be between 1 and M_c = {self.concurrency}",
         )
         require(self.rounds >= 1, "rounds", self.rounds, "T must be at least 1")
+        flushed = self.delta == "sent" or self.dispatch == "on_flush"
+        require(flushed, "delta", self.delta, "the official loop starts clients on_flush; set dispatch to that")
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Echo distillation: the bank of client logits, the teacher it makes, and the clipped steps towards it.
+"""Echo distillation: the teacher that the bank of client logits makes, and the clipped steps towards it.
 
 Equations 2-4 and lines 12-16 of Algorithm 1 of FedEcho (arXiv 2511.19966), as far as a summary of the paper gives them;
 every gap is a field of `Distillation` whose default is the reading chosen here.
@@ -14,12 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fedecho.bank import Bank, bank_average
 from fedecho.config import Checked, require
 from fedecho.flat import FlatModel, Weights
 from fedecho.rng import stream
-
-_CANCELS = 1e8
-"""Rows above this leave fewer than 8 digits of the others in a float64 sum."""
 
 
 @dataclass(frozen=True)
@@ -56,12 +54,17 @@ class Distillation(Checked):
     """KL(teacher || student), or KL(student || teacher)."""
     teachers: Literal["seen", "idle", "fresh", "fast", "slow"] = "seen"
     """Whose rows count: all clients with an upload; idle ones; this round's M; all but the slow; only the slow."""
+    source: Literal["bank", "average"] = "bank"
+    """Whose predictions teach: the banked clients', or (a control) those of the server's models' moving average."""
     bank_decay: float = 1.0
     """Weight decay^age of a row, its age in rounds; the paper mentions none (1)."""
     bank_max_age: int | None = None
     """Rows older than this many rounds are left out."""
     bank_dtype: Literal["float32", "float16"] = "float32"
     """Precision of the stored rows; halves N * |U| * C * 4 bytes. The paper does not say how a large bank is kept."""
+    bank_top_k: int | None = None
+    """Of each row only the k largest entries are kept, and one number for all others that spreads their probability
+    evenly (at temperature 1); none = all. Unspecified in paper: with a vocabulary for classes, all would not fit."""
     include_fresh: bool = True
     """Whether this round's M uploads already count in this round's teacher (they are stored on arrival)."""
     client_buffers: Literal["own", "server"] = "own"
@@ -72,6 +75,12 @@ class Distillation(Checked):
     """Clients start from the distilled x_{t+1}, or from the averaged model before it (the distilled one is scored)."""
     warmup_rounds: int = 0
     """Rounds before distillation begins; clipping is said to be the only early guard."""
+    pool_weights: Literal["equal", "certainty", "agreement"] = "equal"
+    """How much an image of U counts: all alike; 1 - H_u / log C; or the share of teachers that predict its label."""
+    corrupt_rounds: int = 0
+    """First rounds in which the teacher is made wrong and sure (a stress test of clipping; see `corrupted`)."""
+    norm_quantiles: bool = False
+    """Whether the record also has the median and the largest gradient norm of each round's steps."""
 
     def validate(self) -> None:
         """Check ranges."""
@@ -99,44 +108,11 @@ class Distillation(Checked):
             self.bank_max_age,
             "give a number of rounds >= 0, or none",
         )
+        require(self.bank_top_k is None or self.bank_top_k >= 1, "bank_top_k", self.bank_top_k, "give k >= 1, or none")
         taught = self.include_fresh or self.teachers != "fresh"
         require(taught, "include_fresh", self.include_fresh, "with teachers = fresh nobody would teach; leave it on")
         require(self.warmup_rounds >= 0, "warmup_rounds", self.warmup_rounds, "give a number of rounds >= 0")
-
-
-@dataclass(frozen=True, eq=False)
-class Bank:
-    """The last prediction of every client on U, and their running sum; updated in place."""
-
-    rows: Tensor
-    """Y `[clients, pool, classes]`: logits (or probabilities, where those are averaged)."""
-    total: Tensor
-    """Sum of the rows `[pool, classes]`, in float64 so that additions and removals cancel to the last digits."""
-    uploaded: Tensor
-    """Round of each client's last upload `[clients]`; -1 before its first."""
-
-    @staticmethod
-    def empty(clients: int, pool: int, classes: int, device: torch.device, dtype: torch.dtype = torch.float32) -> Bank:
-        """Return a bank without any row."""
-        return Bank(
-            torch.zeros(clients, pool, classes, device=device, dtype=dtype),
-            torch.zeros(pool, classes, device=device, dtype=torch.float64),
-            torch.full((clients,), -1, dtype=torch.long),
-        )
-
-    def store(self, client: int, row: Tensor, round_index: int) -> None:
-        """Put `row` `[pool, classes]` in the place of the client's last one, at a cost independent of N."""
-        row = row.to(self.rows.dtype)
-        huge = bool(self.rows[client].abs().max() > _CANCELS)
-        self.total.add_(row).sub_(self.rows[client])
-        self.rows[client] = row
-        if huge:  # beside such a row the others had been rounded away
-            self.total.copy_(self.rows.sum(0, dtype=self.total.dtype))
-        self.uploaded[client] = round_index
-
-    def seen(self) -> Tensor:
-        """Tell which clients have uploaded, as booleans `[clients]`."""
-        return self.uploaded >= 0
+        require(self.corrupt_rounds >= 0, "corrupt_rounds", self.corrupt_rounds, "give a number of rounds >= 0")
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,6 +125,8 @@ class Teacher:
     """Hard labels `[pool]`."""
     entropy: Tensor
     """H_u / log C in [0, 1], `[pool]`."""
+    weights: Tensor | None = None
+    """How much each image counts `[pool]`, relative to the others of its minibatch; none = all alike."""
 
 
 def normalised_entropy(probs: Tensor) -> Tensor:
@@ -157,34 +135,56 @@ def normalised_entropy(probs: Tensor) -> Tensor:
     return (entropy / math.log(probs.shape[-1])).clamp(0, 1)
 
 
-def bank_average(bank: Bank, weights: Tensor | None) -> Tensor:
-    """Return the mean row `[pool, classes]`: over all clients seen, or with `weights` `[clients]`."""
-    if weights is None:
-        return (bank.total / bank.seen().sum()).float()
-    return torch.einsum("n,nuc->uc", (weights / weights.sum()).to(bank.total.device), bank.rows.float())
-
-
 def teacher(bank: Bank, settings: Distillation, weights: Tensor | None = None) -> Teacher:
     """Average the bank into a teacher; `weights` `[clients]` where not all seen rows count alike."""
     mean = bank_average(bank, weights)
     probs = mean if settings.average == "probabilities" else F.softmax(mean / settings.temperature, dim=-1)
     rows_weights = bank.seen().float() if weights is None else weights
-    return Teacher(
-        probs, _hard_labels(bank, settings, mean, rows_weights), _entropy(bank, settings, probs, rows_weights)
-    )
+    labels, entropy = _hard_labels(bank, settings, mean, rows_weights), _entropy(bank, settings, probs, rows_weights)
+    match settings.pool_weights:
+        case "certainty":
+            return Teacher(probs, labels, entropy, 1 - entropy)
+        case "agreement":
+            return Teacher(probs, labels, entropy, _agreement(bank, labels, rows_weights))
+    return Teacher(probs, labels, entropy)
+
+
+def averaged_teacher(logits: Tensor, settings: Distillation) -> Teacher:
+    """Return one model's predictions `[pool, classes]` as a teacher: a bank of one row."""
+    bank = Bank.empty(1, logits.shape[0], logits.shape[1], logits.device)
+    row = logits if settings.average == "logits" else (logits / settings.temperature).softmax(-1)
+    bank.store(0, row, 0)
+    return teacher(bank, settings)
+
+
+_SURE = 10.0
+"""Factor on the logits of a corrupted teacher."""
+
+
+def corrupted(taught: Teacher) -> Teacher:
+    """Return a teacher that is wrong and sure: every class taken for the next one, the logits times 10."""
+    wrong = (taught.probs.clamp_min(1e-30).log() * _SURE).softmax(-1).roll(1, -1)
+    labels = (taught.labels + 1) % wrong.shape[-1]
+    return Teacher(wrong, labels, normalised_entropy(wrong), taught.weights)
+
+
+def _agreement(bank: Bank, labels: Tensor, weights: Tensor) -> Tensor:
+    """Return the share in [0, 1] of the teachers whose own prediction is the label, per image `[pool]`."""
+    agree = (bank.dense().argmax(-1) == labels).float()
+    return torch.einsum("n,nu->u", (weights / weights.sum()).to(agree), agree)
 
 
 def _hard_labels(bank: Bank, settings: Distillation, mean: Tensor, weights: Tensor) -> Tensor:
     if settings.hard_label == "teacher":
         return mean.argmax(-1)
-    votes = F.one_hot(bank.rows.argmax(-1), bank.rows.shape[-1]).float()
+    votes = F.one_hot(bank.dense().argmax(-1), bank.total.shape[-1]).float()
     return torch.einsum("n,nuc->uc", weights.to(votes), votes).argmax(-1)
 
 
 def _entropy(bank: Bank, settings: Distillation, probs: Tensor, weights: Tensor) -> Tensor:
     if settings.entropy_of == "teacher":
         return normalised_entropy(probs)
-    rows = bank.rows.float()
+    rows = bank.dense().float()
     rows = rows if settings.average == "probabilities" else F.softmax(rows / settings.temperature, dim=-1)
     return torch.einsum("n,nu->u", (weights / weights.sum()).to(rows), normalised_entropy(rows))
 
@@ -213,16 +213,25 @@ def reverse_kl_from_logits(probs: Tensor, student: Tensor) -> Tensor:
     return (log_student.exp() * (log_student - probs.clamp_min(1e-12).log())).sum(-1)
 
 
-def distillation_loss(student: Tensor, probs: Tensor, labels: Tensor, alpha: Tensor, settings: Distillation) -> Tensor:
+def distillation_loss(
+    student: Tensor,
+    probs: Tensor,
+    labels: Tensor,
+    alpha: Tensor,
+    settings: Distillation,
+    weights: Tensor | None = None,
+) -> Tensor:
     """Return mean_u [alpha * KL(p_u || q_u) + (1 - alpha) * CE(q_u, label_u)] in nats (Eq. 3).
 
     `student` logits and `probs` are `[batch, classes]`, `labels` `[batch]`, `alpha` a scalar or `[batch]`. With
     T_d != 1 the student is softened too and KL is scaled by T_d^2, as is usual. Finite for logits of any finite size.
+    `weights` `[batch]` make the mean a weighted one (all zero: no gradient).
     """
     kl = kl_from_logits if settings.kl == "forward" else reverse_kl_from_logits
     soft = kl(probs, student / settings.temperature) * settings.temperature**2
     hard = F.cross_entropy(student, labels, reduction="none")
-    return (alpha * soft + (1 - alpha) * hard).mean()
+    losses = alpha * soft + (1 - alpha) * hard
+    return losses.mean() if weights is None else (weights * losses).sum() / weights.sum().clamp_min(1e-12)
 
 
 def clip_factor(gradient: Tensor, settings: Distillation) -> tuple[Tensor, Tensor]:
@@ -261,7 +270,8 @@ def distil(
         entropies.append(taught.entropy[batch])
         alphas.append(mixing_weight(entropies[-1], settings))
         student = model.logits(pool[batch])
-        loss = distillation_loss(student, taught.probs[batch], taught.labels[batch], alphas[-1], settings)
+        counts = None if taught.weights is None else taught.weights[batch]
+        loss = distillation_loss(student, taught.probs[batch], taught.labels[batch], alphas[-1], settings, counts)
         gradient = model.gradient(loss)
         factor, norm = clip_factor(gradient, settings)
         _descend(model, gradient, factor, settings.lr, optimizer)
@@ -270,7 +280,11 @@ def distil(
         clips.append(factor)
     metrics = {"alpha": alphas, "entropy": entropies, "gradient_norm": norms, "distillation_loss": losses}
     means = {name: float(torch.cat([value.reshape(-1) for value in values]).mean()) for name, values in metrics.items()}
-    return model.weights(), means | {"clipped": float(torch.stack([(f < 1).any() for f in clips]).float().mean())}
+    means["clipped"] = float(torch.stack([(f < 1).any() for f in clips]).float().mean())
+    if settings.norm_quantiles:
+        steps = torch.stack(norms)
+        means |= {"gradient_norm_median": float(steps.median()), "gradient_norm_max": float(steps.max())}
+    return model.weights(), means
 
 
 @torch.no_grad()

@@ -116,7 +116,7 @@ def vision(profile: str = "laptop", jobs: int | None = None, fresh: bool = False
     tables.write_table(summary, stem, title, caption)
     tables.write_compact(summary, stem.with_name("vision_compact.md"), tables.compact_caption(frame))
     drawn = {
-        "bars": figures.vision_bars(summary),
+        "bars": figures.bars(summary),
         "curves_time": figures.vision_curves(cells, folder, "virtual_time"),
         "curves_rounds": figures.vision_curves(cells, folder, "round"),
     }

@@ -1,4 +1,4 @@
-"""Toy pieces that tests share: a two-number model, hand-made updates, a small server."""
+"""Toy pieces that tests share: a two-number model, hand-made updates, a filled bank, a small server."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from fedecho.bank import Bank
 from fedecho.config import Delays, Local, Protocol
 from fedecho.flat import FlatModel, Weights
 from fedecho.local import Update
@@ -24,6 +25,14 @@ def one_thread() -> None:
 
 def weights(*numbers: float) -> Weights:
     return Weights(torch.tensor(numbers), EMPTY)
+
+
+def filled(*rows: list[list[float]], clients: int = 4) -> Bank:
+    """A bank in which client k uploaded `rows[k]` in round k."""
+    bank = Bank.empty(clients, len(rows[0]), len(rows[0][0]), torch.device("cpu"))
+    for client, row in enumerate(rows):
+        bank.store(client, torch.tensor(row), client)
+    return bank
 
 
 def an_update(

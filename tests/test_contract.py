@@ -21,7 +21,7 @@ METHODS: list[MethodConfig] = [
     FedAvg(), FedAsync(), FedAsync(staleness="hinge"), FedBuff(), FedBuff(staleness_exponent=0.5), FedBuff(ema=0.9),
     CA2FL(), FADAS(), FADAS(delay_adaptive=True), FedAC(), FedEcho(), FedEcho(inner=CA2FL()), FedEcho(inner=FADAS()),
     FedEcho(inner=FedAC()), FedEcho(distill=Distillation(teachers="idle", bank_decay=0.9)),
-    FedEcho(distill=Distillation(bank_dtype="float16")),
+    FedEcho(distill=Distillation(bank_dtype="float16")), FedEcho(distill=Distillation(bank_top_k=1)),
 ]  # fmt: skip
 Make = Callable[..., list[Update]]
 

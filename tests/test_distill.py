@@ -1,4 +1,4 @@
-"""Entropy, alpha, losses, clipping and the bank, on numbers one can check by hand."""
+"""Entropy, alpha, losses, clipping and the teacher, on numbers one can check by hand."""
 
 from __future__ import annotations
 
@@ -15,10 +15,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from fedecho.distill import (
-    Bank,
     Distillation,
     Teacher,
-    bank_average,
     clip_factor,
     distil,
     distillation_loss,
@@ -33,17 +31,10 @@ from fedecho.distill import (
 from fedecho.flat import FlatModel
 from fedecho.methods import Server
 from fedecho.methods.fedecho import row_weights
+from tests.conftest import filled
 
 DEFAULT = Distillation()
 UNIFORM, ONE_HOT = torch.full((1, 4), 0.25), torch.tensor([[0.0, 1.0, 0.0, 0.0]])
-
-
-def filled(*rows: list[list[float]], clients: int = 4) -> Bank:
-    """A bank in which client k uploaded `rows[k]` in round k."""
-    bank = Bank.empty(clients, len(rows[0]), len(rows[0][0]), torch.device("cpu"))
-    for client, row in enumerate(rows):
-        bank.store(client, torch.tensor(row), client)
-    return bank
 
 
 def test_entropy_at_its_ends() -> None:
@@ -139,42 +130,6 @@ def test_clipping_by_value() -> None:
     gradient = torch.tensor([3.0, -0.5])
     factor, _ = clip_factor(gradient, replace(DEFAULT, clip="value", clip_norm=1.0))
     torch.testing.assert_close(gradient * factor, torch.tensor([1.0, -0.5]))
-
-
-def test_bank_keeps_the_last_row_and_the_mean_of_all() -> None:
-    bank = filled([[2.0, 0.0]], [[4.0, 2.0]])
-    assert bank_average(bank, None).tolist() == [[3.0, 1.0]]
-    bank.store(0, torch.tensor([[6.0, 6.0]]), 7)
-    assert bank_average(bank, None).tolist() == [[5.0, 4.0]]
-    assert bank.uploaded.tolist() == [7, 1, -1, -1] and bank.seen().tolist() == [True, True, False, False]
-
-
-def test_half_precision_rows_take_half_the_bytes_and_keep_three_digits() -> None:
-    torch.manual_seed(0)
-    banks = [Bank.empty(4, 5, 3, torch.device("cpu"), dtype) for dtype in (torch.float32, torch.float16)]
-    for t in range(40):
-        row = 5 * torch.randn(5, 3)
-        for bank in banks:
-            bank.store(t % 4, row, t)
-    assert banks[1].rows.nbytes == banks[0].rows.nbytes / 2
-    for weights in (None, torch.tensor([1.0, 0.5, 0.0, 2.0])):
-        one, two = (bank_average(bank, weights) for bank in banks)
-        torch.testing.assert_close(one, two, rtol=0, atol=5e-3)
-    torch.testing.assert_close(bank_average(banks[1], None), banks[1].rows.float().mean(0))
-
-
-def test_a_huge_row_does_not_wipe_out_the_others() -> None:
-    bank = filled([[1e20, 1e20]], [[3.0, 5.0]])
-    bank.store(0, torch.tensor([[1.0, 1.0]]), 2)
-    assert bank_average(bank, None).tolist() == [[2.0, 3.0]]
-
-
-def test_running_mean_does_not_drift() -> None:
-    torch.manual_seed(0)
-    bank = Bank.empty(5, 3, 4, torch.device("cpu"))
-    for t in range(2000):
-        bank.store(t % 5, 100 * torch.randn(3, 4), t)
-    torch.testing.assert_close(bank_average(bank, None), bank.rows.mean(0))
 
 
 def test_teacher_of_one_client_is_that_client() -> None:

@@ -1,0 +1,198 @@
+"""The bank in all its forms, on numbers one can check by hand, and what must hold whatever is stored."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from fedecho.bank import Bank, bank_average, index_type
+from fedecho.distill import Distillation, teacher
+from fedecho.errors import InputError
+from fedecho.methods import Server
+from fedecho.methods.fedbuff import FedBuff, fedbuff
+from fedecho.methods.fedecho import echo
+from tests.conftest import an_update, filled
+
+CPU = torch.device("cpu")
+FORMS: list[dict[str, Any]] = [
+    {"dtype": dtype, "top_k": k} for dtype in (torch.float32, torch.float16) for k in (None, 1, 3, 4)
+]
+every_form = pytest.mark.parametrize("form", FORMS, ids=lambda form: f"{form['dtype']}-{form['top_k']}")
+
+
+def bank_of(rows: Tensor, **form: Any) -> Bank:
+    """A bank in which client k uploaded `rows[k]` `[pool, classes]` in round k."""
+    bank = Bank.empty(*rows.shape, CPU, **form)
+    for client, row in enumerate(rows):
+        bank.store(client, row, client)
+    return bank
+
+
+# Dense rows
+
+
+def test_bank_keeps_the_last_row_and_the_mean_of_all() -> None:
+    bank = filled([[2.0, 0.0]], [[4.0, 2.0]])
+    assert bank_average(bank, None).tolist() == [[3.0, 1.0]]
+    bank.store(0, torch.tensor([[6.0, 6.0]]), 7)
+    assert bank_average(bank, None).tolist() == [[5.0, 4.0]]
+    assert bank.uploaded.tolist() == [7, 1, -1, -1] and bank.seen().tolist() == [True, True, False, False]
+
+
+def test_dense_rows_are_not_copied() -> None:
+    bank = filled([[2.0, 0.0]])
+    assert bank.dense().data_ptr() == bank.parts[0].data_ptr()
+
+
+def test_half_precision_rows_take_half_the_bytes_and_keep_three_digits() -> None:
+    torch.manual_seed(0)
+    banks = [Bank.empty(4, 5, 3, CPU, dtype) for dtype in (torch.float32, torch.float16)]
+    for t in range(40):
+        row = 5 * torch.randn(5, 3)
+        for bank in banks:
+            bank.store(t % 4, row, t)
+    assert banks[1].nbytes == banks[0].nbytes / 2
+    for weights in (None, torch.tensor([1.0, 0.5, 0.0, 2.0])):
+        one, two = (bank_average(bank, weights) for bank in banks)
+        torch.testing.assert_close(one, two, rtol=0, atol=5e-3)
+    torch.testing.assert_close(bank_average(banks[1], None), banks[1].dense().float().mean(0))
+
+
+def test_running_mean_does_not_drift() -> None:
+    torch.manual_seed(0)
+    bank = Bank.empty(5, 3, 4, CPU)
+    for t in range(2000):
+        bank.store(t % 5, 100 * torch.randn(3, 4), t)
+    torch.testing.assert_close(bank_average(bank, None), bank.dense().mean(0))
+
+
+# Top-k rows
+
+
+def test_dropped_logits_share_their_probability_evenly() -> None:
+    # e^z = (6, 1, 2, 1): with k = 1 the other three share 4 of 10 in equal parts.
+    bank = bank_of(torch.tensor([[[6.0, 1.0, 2.0, 1.0]]]).log(), top_k=1)
+    torch.testing.assert_close(bank.dense().exp(), torch.tensor([[[6.0, 4 / 3, 4 / 3, 4 / 3]]]))
+    torch.testing.assert_close(F.softmax(bank.dense(), -1)[0, 0, 1:], torch.full((3,), 0.4 / 3))
+
+
+def test_dropped_probabilities_are_averaged() -> None:
+    bank = bank_of(torch.tensor([[[0.125, 0.5, 0.25, 0.125]]]), top_k=1, holds="probabilities")
+    torch.testing.assert_close(bank.dense(), torch.tensor([[[0.5 / 3, 0.5, 0.5 / 3, 0.5 / 3]]]))
+    two = bank_of(torch.tensor([[[0.125, 0.5, 0.25, 0.125]]]), top_k=2, holds="probabilities")
+    assert two.dense().tolist() == [[[0.125, 0.5, 0.25, 0.125]]]  # what is dropped was even already
+
+
+def test_one_dropped_class_is_kept_exactly() -> None:
+    rows = torch.tensor([[[3.0, -1.0, 2.0]], [[0.5, 0.25, 9.0]]])
+    assert torch.equal(bank_of(rows, top_k=2).dense(), rows)
+
+
+def test_all_classes_are_the_dense_bank() -> None:
+    torch.manual_seed(0)
+    rows = 5 * torch.randn(6, 4, 3)
+    dense, full = bank_of(rows), bank_of(rows, top_k=3)
+    assert torch.equal(dense.dense(), full.dense()) and torch.equal(dense.total, full.total)
+    assert dense.nbytes == full.nbytes
+
+
+def test_a_new_row_leaves_nothing_of_the_last() -> None:
+    bank = bank_of(torch.tensor([[[9.0, 0.0, 0.0, 0.0]], [[0.0, 0.0, 0.0, 9.0]]]), top_k=1)
+    bank.store(0, torch.zeros(1, 4), 5)
+    torch.testing.assert_close(bank.dense()[0], torch.zeros(1, 4))
+    torch.testing.assert_close(bank_average(bank, None), torch.tensor([[0.0, 0.0, 0.0, 4.5]]))
+
+
+def test_majority_and_client_entropy_read_top_k_rows() -> None:
+    rows = torch.tensor([[[1.0, 0.0, 0.0]], [[2.0, 0.0, 0.0]], [[0.0, 0.0, 9.0]]])
+    for changes in ({"hard_label": "majority"}, {"entropy_of": "clients"}):
+        how = Distillation(**changes)  # type: ignore[arg-type]
+        one, two = (teacher(bank_of(rows, top_k=k), how) for k in (None, 1))
+        torch.testing.assert_close(one.entropy, two.entropy)
+        assert one.labels.tolist() == two.labels.tolist()
+
+
+@pytest.mark.parametrize(
+    ("form", "row"),
+    [
+        ({}, 4 * 1000),
+        ({"dtype": torch.float16}, 2 * 1000),
+        ({"top_k": 5}, 5 * (4 + 2) + 4),
+        ({"top_k": 5, "dtype": torch.float16}, 5 * (2 + 2) + 2),
+    ],
+)
+def test_bytes(form: dict[str, Any], row: int) -> None:
+    assert Bank.empty(7, 3, 1000, CPU, **form).nbytes == 7 * 3 * row
+
+
+@pytest.mark.parametrize(
+    ("classes", "kind"),
+    [(2, torch.uint8), (256, torch.uint8), (257, torch.int16), (32768, torch.int16), (32769, torch.int32)],
+)
+def test_indices_are_as_small_as_the_classes_allow(classes: int, kind: torch.dtype) -> None:
+    assert index_type(classes) == kind
+
+
+def test_the_last_class_can_be_named() -> None:
+    for classes in (256, 257, 32768, 32769):
+        row = torch.zeros(1, 1, classes)
+        row[..., -1] = 5.0
+        assert bank_of(row, top_k=1).dense().argmax() == classes - 1
+
+
+@pytest.mark.parametrize("k", [0, -1, 4])
+def test_impossible_k(k: int) -> None:
+    with pytest.raises(InputError, match=f"bank_top_k = {k} is not usable: give 1 to 3"):
+        Bank.empty(2, 2, 3, CPU, top_k=k)
+
+
+def test_k_must_be_positive_before_there_is_a_bank() -> None:
+    with pytest.raises(InputError, match="bank_top_k = 0"):
+        Distillation(bank_top_k=0)
+
+
+def test_fedecho_asks_for_its_own_form(server: Server) -> None:
+    how = Distillation(steps=1, bank_top_k=1, bank_dtype="float16", average="probabilities")
+    method, x = echo(fedbuff(FedBuff()), server, how), server.model.weights()
+    state = method.receive(method.init(x, 6), an_update([0.1] * len(x.params), client=2, start=x))
+    bank = method.close_round(state, x)[0].bank
+    assert (bank.dtype, bank.holds, bank.nbytes) == (torch.float16, "probabilities", 6 * 8 * (2 + 1 + 2))
+    torch.testing.assert_close(bank.dense()[2].float().sum(-1), torch.ones(8), rtol=0, atol=2e-3)
+
+
+# Whatever is stored
+
+
+@every_form
+def test_a_huge_row_does_not_wipe_out_the_others(form: dict[str, Any]) -> None:
+    huge = 1e20 if form["dtype"] == torch.float32 else 6e4
+    bank = bank_of(torch.tensor([[[huge] * 4], [[3.0, 5.0, 3.0, 3.0]]]), **form)
+    bank.store(0, torch.ones(1, 4), 2)
+    torch.testing.assert_close(bank_average(bank, None), torch.tensor([[2.0, 3.0, 2.0, 2.0]]))
+
+
+@every_form
+@settings(deadline=None, max_examples=25)
+@given(
+    st.lists(st.tuples(st.integers(0, 2), st.lists(st.floats(-30, 30, width=32), min_size=8, max_size=8)), max_size=12)
+)
+def test_after_any_sequence_of_uploads(form: dict[str, Any], uploads: list[tuple[int, list[float]]]) -> None:
+    bank, given_rows = Bank.empty(3, 2, 4, CPU, **form), torch.zeros(3, 2, 4)
+    for t, (client, numbers) in enumerate(uploads):
+        given_rows[client] = torch.tensor(numbers).view(2, 4)
+        bank.store(client, given_rows[client], t)
+    rebuilt = bank.dense()
+    torch.testing.assert_close(bank.total, rebuilt.sum(0, dtype=torch.float64), rtol=1e-12, atol=1e-9)
+    kept, classes = given_rows.topk(form["top_k"] or 4)
+    assert torch.equal(rebuilt.gather(-1, classes), kept.to(form["dtype"]))
+    mass, before = (F.softmax(rows.double(), -1) for rows in (rebuilt, given_rows))
+    torch.testing.assert_close(mass.sum(-1), torch.ones(3, 2, dtype=torch.float64))
+    if form["dtype"] == torch.float32:
+        kept_mass = [probs.gather(-1, classes).sum(-1) for probs in (mass, before)]
+        torch.testing.assert_close(1 - kept_mass[0], 1 - kept_mass[1], rtol=1e-4, atol=1e-12)
