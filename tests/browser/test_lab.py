@@ -12,15 +12,18 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-from playwright.sync_api import Browser, expect
 
 from fedecho import paths
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(1800)]
 STEM = "10_table_vision"
-START, RUN = 120, 420
+START, RUN = 300, 900
 """Seconds for the server to start, and for all cells."""
 SETTINGS = "lab/user-settings/@jupyterlab/notebook-extension/tracker.jupyterlab-settings"
 
@@ -84,6 +87,8 @@ def stop(server: subprocess.Popen[bytes]) -> None:
 
 
 def test_run_all_cells(chromium: Browser, lab: Lab) -> None:
+    from playwright.sync_api import expect
+
     before = {path: path.read_bytes() for path in paths.notebooks().glob("*.ipynb")}
     context = chromium.new_context(viewport={"width": 1400, "height": 1000})
     page = context.new_page()
