@@ -15,13 +15,12 @@ from typing import Any, Literal
 import pandas as pd
 from matplotlib.figure import Figure
 
-from fedecho import ablations, figures, manifest, presets, render, study_figures, study_tables, tables
+from fedecho import ablations, figures, manifest, presets, render, study_figures, study_tables, tables, wanted
 from fedecho.config import require
 from fedecho.notebooks import figures_dir, records_dir, tables_dir
 from fedecho.paths import REPOSITORY
 from fedecho.presets import Cell
 from fedecho.study_tables import Column, largest_of, mean_of, server_seconds, time_to
-from fedecho.sweep import sweep
 
 Draw = Callable[["Results"], Figure]
 TARGET = 0.75
@@ -133,7 +132,7 @@ def _over_size(found: Results, column: str, label: str) -> Figure:
 
 
 def _over_delays(found: Results) -> Figure:
-    return study_figures.over_factor(found.summary, _order(found, "delay"), "delay", "kind of delay")
+    return study_figures.over_factor(found.summary, _order(found, "delay"), "delay", "kind of delay", joined=False)
 
 
 def _delay_curves(found: Results) -> Figure:
@@ -222,6 +221,13 @@ def _caption(text: str) -> str:
 STUDIES = _read()
 
 
+def sets_of(stem: str) -> list[str]:
+    """Return the sets of runs (`wanted.SETS`) behind a notebook."""
+    return {"02_tuning": ["tuning"], "10_table_vision": ["vision"]}.get(stem, []) + [
+        name for name in _DRAWN if STUDIES[name].notebook == stem
+    ]
+
+
 def results(name: str, profile: str) -> Results:
     """Return what the records say of a study; nothing is run. Raises `InputError` for an unknown study."""
     require(name in _DRAWN, "study", name, f"choose one of {', '.join(_DRAWN)}")
@@ -233,9 +239,8 @@ def results(name: str, profile: str) -> Results:
 
 def make(name: str, profile: str = "laptop", jobs: int | None = None, fresh: bool = False) -> StudyReport:
     """Make a study's table and figures; `jobs` processes run what is missing, or everything if `fresh`."""
-    presets.profile(profile)
     require(name in _DRAWN, "study", name, f"choose one of {', '.join(_DRAWN)}")
-    sweep([cell.config for cell in ablations.cells(name, profile)], records_dir(profile), jobs=jobs, fresh=fresh)
+    wanted.train(name, presets.profile(profile).name, jobs, fresh)
     found = results(name, profile)
     shown = study_tables.display(found.summary, found.study.reference, found.study.columns)
     return _written(found, shown, tables.best_of_block(found.summary))

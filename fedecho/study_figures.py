@@ -43,12 +43,13 @@ def over_factor(
     column: str = "mean",
     log: bool = False,
     level: Sequence[str] = (),
+    joined: bool = True,
     label: str = "test accuracy, %",
 ) -> Figure:
     """Draw means with 95 % intervals against a factor: `x` maps the texts in the column `by` to places on the axis.
 
     A panel for each value of `panels`, a line for each method (one line where the methods are the factor); methods in
-    `level` do not depend on the factor and are drawn as horizontal lines.
+    `level` do not depend on the factor and are drawn as horizontal lines. Values without an order are not `joined`.
     """
     names = list(dict.fromkeys(summary[panels]))
     figure = Figure(figsize=(7.0, 2.9))
@@ -56,6 +57,9 @@ def over_factor(
     for axes, name in zip(grid, names, strict=True):
         axes.set_title(name, loc="left")
         _draw_factor(axes, summary[summary[panels] == name], x, by, column, level)
+        if not joined:
+            for line in axes.lines:
+                line.set_linestyle("none")
         _mark_axis(axes, x, log)
     figure.supxlabel(axis, fontsize=7)
     figure.supylabel(label, fontsize=7)
@@ -99,7 +103,8 @@ def _mark_axis(axes: Axes, x: Mapping[str, float], log: bool) -> None:
 
 def _short(text: str) -> str:
     """Shorten `M = 5` to `5`."""
-    return text.rsplit("= ", 1)[-1]
+    _, _, end = text.rpartition("= ")
+    return end if end.isdigit() else text
 
 
 @style()

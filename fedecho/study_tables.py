@@ -120,8 +120,8 @@ def _caption_parts(frame: pd.DataFrame, profile: str, study: Described) -> Itera
     yield f"Profile {profile}. {study.note}"
     yield (
         "Accuracy: test accuracy, mean of a run's last 5 evaluations; mean ± half width of the 95 % confidence "
-        "interval (Student t) over n seeds. Bold: the highest mean of a block. Differences: in points ± their 95 % interval, "
-        "paired over the seeds both finished. p: two-sided paired t-test, Holm-corrected over "
+        "interval (Student t) over n seeds. Bold: the highest mean of a block. Differences: in points ± their 95 % "
+        "interval, paired over the seeds both finished. p: two-sided paired t-test, Holm-corrected over "
         f"{'the rows of a block' if study.family == 'block' else 'the whole table'}."
     )
     yield "Slow classes: accuracy on those that only slow clients own." if frame["straggler"].notna().any() else ""

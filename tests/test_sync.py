@@ -45,7 +45,7 @@ def test_constraints_pin_every_direct_dependency_within_its_bound() -> None:
     lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
     assert all(re.fullmatch(r"[A-Za-z0-9_.-]+==[^ ]+", line) for line in lines)
     pins = {line.split("==")[0].lower().replace("_", "-"): line.split("==")[1] for line in lines}
-    for name, bound in required("notebooks", "dev", "language", "cluster").items():
+    for name, bound in required("notebooks", "dev", "language", "cluster", "pools", "generate").items():
         least = bound.removeprefix(">=") or "0"
         assert [int(n) for n in re.findall(r"\d+", pins[name])] >= [int(n) for n in least.split(".")]
     assert (pins["torch"], pins["torchvision"]) == ("2.13.0", "0.28.0")
