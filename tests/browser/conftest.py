@@ -20,6 +20,11 @@ def chromium() -> Iterator[Browser]:
     if program is None:
         pytest.skip(f"none of {', '.join(NAMES)} is installed; on Debian: apt-get install chromium")
     with pytest.importorskip("playwright.sync_api").sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, timeout=120_000)
+        browser = playwright.chromium.launch(
+            executable_path=program,
+            timeout=120_000,
+            # Containers often have little shared memory; a page that needs more crashes.
+            args=["--disable-dev-shm-usage"],
+        )
         yield browser
         browser.close()
