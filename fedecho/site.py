@@ -186,16 +186,28 @@ def _ledger_page(site: _Site) -> bool:
 
 def studies(manifests: Sequence[Manifest], profile: str, places: dict[str, str]) -> list[Study]:
     """Return the sections of the front page in reading order; a study without a table is there as not run."""
+    made = [_study(found, places) for found in manifests]
+    names = {study.name for study in made}
+    absent = [study for study in _planned(profile) if study.name not in names]
+    lone = [study for study in _unknown(profile) if study.notebook not in {known.notebook for known in made + absent}]
+    return sorted([*made, *absent, *lone], key=lambda study: (study.notebook, study.name))
+
+
+def _planned(profile: str) -> list[Study]:
+    from fedecho.studies import STUDIES
+
+    return [
+        Study(study.name, study.title, study.notebook, manifest.command(study.notebook, profile))
+        for study in STUDIES.values()
+    ]
+
+
+def _unknown(profile: str) -> list[Study]:
+    """Return every notebook that might be a study: those that nobody listed are found here."""
     from fedecho import pages
 
-    made = [_study(found, places) for found in manifests]
-    known = {study.notebook for study in made}
-    absent = [
-        Study(stem, pages.title(source), stem, manifest.command(stem, profile))
-        for stem, source in notebooks.catalogue().items()
-        if stem not in known and stem not in WITHOUT_TABLE
-    ]
-    return sorted([*made, *absent], key=lambda study: (study.notebook, study.name))
+    found = {stem: source for stem, source in notebooks.catalogue().items() if stem not in WITHOUT_TABLE}
+    return [Study(stem, pages.title(source), stem, manifest.command(stem, profile)) for stem, source in found.items()]
 
 
 def _study(found: Manifest, places: dict[str, str]) -> Study:

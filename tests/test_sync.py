@@ -58,6 +58,16 @@ def test_makefile_has_every_promised_target() -> None:
     assert set(promised.split()) <= targets
 
 
+def test_ci_calls_targets_that_exist_and_installs_what_make_paper_names() -> None:
+    makefile, script = (ROOT / "Makefile").read_text(), (ROOT / ".ci" / "run").read_text()
+    workflow = (ROOT / ".github" / "workflows" / "ci.yml").read_text()
+    called = re.findall(r"\bmake ([a-z]+)", re.sub(r"#.*", "", script))
+    assert {"setup", "test", "lint", "check", "smoke", "paper", "browser"} <= set(called)
+    assert all(re.search(rf"^{target}:", makefile, re.MULTILINE) for target in called)
+    (packages,) = re.findall(r"apt-get install (latexmk[^\"]*)\"", makefile)
+    assert packages in script and packages in workflow and "bash .ci/run" in workflow
+
+
 def test_make_alone_prints_help() -> None:
     done = subprocess.run(["make", "-C", str(ROOT), "--no-print-directory"], capture_output=True, text=True, check=True)
     assert "make tables" in done.stdout and "make test" in done.stdout
