@@ -29,6 +29,7 @@ GROUPS = {
     "algorithm": ("01_algorithm_step_by_step",),
     "tuning": ("02_tuning",),
     "vision": ("10_table_vision",),
+    "cost": ("25_server_cost",),
 }
 """What `ONLY=` understands besides the names of the notebooks themselves."""
 

@@ -96,6 +96,7 @@ def outlook(profile: str, stems: Iterable[str], fresh: bool) -> str:
     wanted = {
         "02_tuning": ([trial.config for trial in presets.tuning(profile)], tuning_dir(profile)),
         "10_table_vision": ([cell.config for cell in presets.vision_table(profile)], records_dir(profile)),
+        "25_server_cost": ([cell.config for cell in presets.bank_cells(profile)], records_dir(profile)),
     }
     count = 0
     for stem in stems:
