@@ -27,6 +27,7 @@ HOLDING_LOOK: dict[str, Look] = {
     "uploads": ("#000000", ":", "^"),
 }
 """Colour, line and marker, so that print without colour tells them apart too."""
+_LABELS = {"state": "state (the bank)", "checkpoints": "checkpoints (line: bound)"}
 NAMES = {
     "N": "clients N", "M_c": "clients at work M_c", "M": "buffer M", "|U|": "pool |U|",
     "Q": "distillation steps Q", "P": "parameters P",
@@ -112,7 +113,7 @@ def _short(value: float) -> str:
 
 def _legend(figure: Figure, looks: Mapping[str, Look]) -> None:
     styles: list[dict[str, Any]] = [
-        {"color": colour, "linestyle": line, "marker": marker, "label": label}
+        {"color": colour, "linestyle": line, "marker": marker, "label": _LABELS.get(label, label)}
         for label, (colour, line, marker) in looks.items()
     ]
     handles = [Line2D([], [], **how) for how in styles]

@@ -25,12 +25,17 @@ def seconds_text(row: Mapping[Any, Any], name: str) -> str:
     if not measured:
         return tables.NOTHING
     ratio = "" if row["base"] else f" ({row[f'{name}_predicted'] / measured:.2f})"
-    return f"{measured / _MILLI:.3g}{ratio}"
+    return f"{three_digits(measured / _MILLI)}{ratio}"
+
+
+def three_digits(value: float) -> str:
+    """Write a number of 1e-4 or more to 3 significant digits, and all digits before the point."""
+    return f"{value:,.0f}" if value >= 999.5 else f"{value:#.3g}".rstrip(".")
 
 
 def megabytes(size: float) -> str:
     """Write bytes as MB = 10^6 bytes."""
-    return f"{size / _MEGA:.3g}" if size else "0"
+    return three_digits(size / _MEGA) if size else "0"
 
 
 def factors_display(frame: pd.DataFrame) -> pd.DataFrame:
@@ -141,9 +146,9 @@ def factors_caption(frame: pd.DataFrame, profile: str) -> str:
         "on random images and stand-in uploads: milliseconds a round, median over the rounds, and in brackets "
         "predicted / measured. Predicted is proportional to M |U| F (inference; F: FLOPs of a forward pass), "
         "(M + 1) |U| C (bank), M P (aggregation) and 3 Q b F (distillation), with each factor of proportion taken from "
-        "the profile's own point. Checkpoints: most versions in flight in a whole run / the bound, M_c − M + 1 of "
-        "them; keeping one copies nothing. Uploads: the buffer and the rows not yet in the bank. Bank: the rows and "
-        "their sum. MB = 10^6 bytes. "
+        "the profile's own point; aggregation includes counting the teachers. Checkpoints: most versions in flight in "
+        "a whole run / the bound, M_c − M + 1 of them; keeping one copies nothing. Uploads: the buffer and the rows not "
+        "yet in the bank. Bank: the rows and their sum. MB = 10^6 bytes. "
         + ("Bytes of uploads and bank are those of the formulas." if not wrong else f"Not as predicted: {wrong}.")
     )
 
