@@ -19,7 +19,7 @@ TABLES = $(BIN)/fedecho tables --profile $(PROFILE) --only $(ONLY) $(if $(JOBS),
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup tables test smoke lab paper html verify bench check lint clean
+.PHONY: help setup tables test smoke lab paper html browser verify bench check lint clean
 
 help: ## this text
 	@echo "fedecho: FedEcho (arXiv 2511.19966) and its baselines, reproduced."
@@ -49,15 +49,18 @@ smoke: $(STAMP) ## every notebook at its smallest scale, trained afresh
 lab: $(STAMP) ## open the notebooks in JupyterLab
 	$(BIN)/python -m jupyter lab --notebook-dir=notebooks
 
-paper: $(STAMP) ## paper/main.pdf from main.tex and the generated tables and figures
-	@command -v latexmk >/dev/null || { echo "fedecho: latexmk is missing; on Debian: apt-get install latexmk texlive-latex-extra" >&2; exit 1; }
-	cd paper && latexmk -pdf -interaction=nonstopmode -halt-on-error -outdir=../build/paper main.tex
+paper: $(STAMP) ## paper/main.pdf from main.tex and every generated table and figure
+	@command -v latexmk >/dev/null || { echo "fedecho: latexmk is missing; on Debian: apt-get install latexmk texlive-latex-extra texlive-fonts-recommended lmodern" >&2; exit 1; }
+	$(BIN)/fedecho latex --profile $(PROFILE) --output build/paper/generated.tex
+	cd paper && TEXINPUTS=../build/paper: latexmk -pdf -interaction=nonstopmode -halt-on-error -outdir=../build/paper main.tex
 	cp build/paper/main.pdf paper/main.pdf
 
-html: $(STAMP) ## the executed notebooks as pages in paper/site
+html: $(STAMP) ## claims, tables, figures and executed notebooks as pages in paper/site, readable offline
 	$(TABLES)
-	$(BIN)/python -m nbconvert --to html --embed-images --output-dir paper/site \
-	  paper/executed$(if $(filter-out laptop,$(PROFILE)),/$(PROFILE))/*.ipynb
+	$(BIN)/fedecho site --profile $(PROFILE)
+
+browser: $(STAMP) ## the pages and a notebook in JupyterLab, tried in Chromium
+	$(BIN)/python -m pytest -m browser -rs tests/browser
 
 verify: $(STAMP) ## recompute three records drawn at random and compare
 	$(BIN)/fedecho verify --sample 3

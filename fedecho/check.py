@@ -20,7 +20,6 @@ def check(profile: str = "laptop") -> list[str]:
     """
     _require_complete("vision", [cell.config for cell in presets.vision_table(profile)], records_dir(profile))
     _require_complete("tuning", [trial.config for trial in presets.tuning(profile)], tuning_dir(profile))
-    _require_complete("cost", [cell.config for cell in presets.bank_cells(profile)], records_dir(profile))
     require(cost.stored(profile) is not None, "cost", "no measurement", "run `fedecho tables` first")
     committed = (tables_dir(profile), figures_dir(profile))
     with tempfile.TemporaryDirectory() as folder, _redirected(Path(folder)):

@@ -17,10 +17,15 @@ def require(condition: bool, name: str, value: object, allowed: str) -> None:
         raise InputError(name, value, allowed)
 
 
+_HINTS: dict[Any, dict[str, Any]] = {}
+
+
 def field_hints(cls: Any) -> dict[str, Any]:
     """Return field -> type of a dataclass."""
-    hints = typing.get_type_hints(cls)
-    return {f.name: hints[f.name] for f in dataclasses.fields(cls)}
+    if cls not in _HINTS:  # resolving annotations is slow, and every config that is made asks for them
+        hints = typing.get_type_hints(cls)
+        _HINTS[cls] = {f.name: hints[f.name] for f in dataclasses.fields(cls)}
+    return _HINTS[cls]
 
 
 def _fits(value: object, hint: Any) -> bool:

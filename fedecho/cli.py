@@ -20,6 +20,7 @@ from tqdm import tqdm
 from fedecho.config import RunConfig, override_all, require
 from fedecho.errors import InputError
 from fedecho.paths import paper
+from fedecho.publishing import cite, latex, site
 from fedecho.records import Record, Row, find, record_path, require_usable, save
 from fedecho.schedule import Round
 
@@ -114,7 +115,7 @@ def _train(config: RunConfig, device: str) -> Record:
 
 def sweep(
     profile: str = "laptop",
-    only: Literal["vision", "tuning"] = "vision",
+    only: str = "vision",
     jobs: int | None = None,
     fresh: bool = False,
     cluster: bool = False,
@@ -124,18 +125,19 @@ def sweep(
 
     Args:
         profile: smoke, laptop or paper.
-        only: which runs.
+        only: which runs: vision, tuning, a study such as controls, or all.
         jobs: processes (all cores if left out).
         fresh: train everything again.
         cluster: use the Ray cluster that this machine belongs to; its nodes must share the records' folder.
         data_root: folder of data sets (otherwise FEDECHO_DATA).
     """
-    from fedecho import presets, report
+    from fedecho import presets, wanted
 
     use_data(data_root)
     scale = presets.profile(profile).name
-    train = report.run_vision if only == "vision" else report.run_tuning
-    trained = train(scale, jobs=jobs, fresh=fresh, cluster=cluster)
+    names = wanted.SETS if only == "all" else (only,)
+    print(wanted.outlook(scale, names, fresh), file=sys.stderr)
+    trained = sum(wanted.train(name, scale, jobs, fresh, cluster) for name in names)
     print(f"{only}, {profile}: {trained} runs trained, the others had records")
 
 
@@ -154,12 +156,13 @@ def tables(
         jobs: processes for training (all cores if left out).
         data_root: folder of data sets (otherwise FEDECHO_DATA).
     """
-    from fedecho import notebooks, report
+    from fedecho import notebooks, studies, wanted
 
     use_data(data_root)
     stems = notebooks.select(only)
     require(jobs is None or jobs >= 1, "jobs", jobs, "give at least 1 process")
-    print(report.outlook(profile, stems, fresh), file=sys.stderr)
+    names = [name for stem in stems for name in studies.sets_of(stem)]
+    print(wanted.outlook(profile, names, fresh), file=sys.stderr)
     for path in notebooks.make(profile, only=only, fresh=fresh, jobs=jobs):
         print(path)
 
@@ -224,7 +227,7 @@ def data(
         print(datasets.fetch(str(name), data_root))
         return
     print(f"data folder: {datasets.data_root(data_root)}")
-    for known in dict.fromkeys((*datasets.DATASETS, *datasets.UNLABELED_DATASETS)):
+    for known in dict.fromkeys((*datasets.DATASETS, *datasets.POOLS)):
         print(f"{known:18} {_presence(known, data_root)}")
 
 
@@ -235,7 +238,7 @@ def _presence(name: str, root: Path | None) -> str:
         if name in datasets.DATASETS:
             datasets.load(name, root)
         else:
-            datasets.load_unlabeled(name, root)
+            datasets.load_unlabeled(name, root, count=1)
     except InputError as error:
         return str(error)
     return "present"
@@ -248,14 +251,7 @@ def bench() -> None:
     print(ratios())
 
 
-def cite() -> None:
-    """Print BibTeX for the paper and for this package."""
-    from fedecho.citation import bibtex
-
-    print(bibtex())
-
-
-COMMANDS = (run, sweep, tables, verify, check, data, bench, cite)
+COMMANDS = (run, sweep, tables, verify, check, data, bench, cite, site, latex)
 
 
 def one_line(text: str) -> str:

@@ -22,6 +22,18 @@ NUMERICS_VERSION = 1
 """Bumped whenever the same config would give other numbers; records of an older version are not used."""
 
 DelayModel = Literal["constant", "mild", "large", "uniform", "exponential", "lognormal", "pareto", "bursty", "trace"]
+PoolSource = Literal[
+    "held-out",
+    "cifar10",
+    "cifar100",
+    "stl10",
+    "tiny-imagenet-32",
+    "generated",
+    "diffusion",
+    "digits",
+    "dead-leaves",
+    "noise",
+]
 T = TypeVar("T")
 
 
@@ -32,10 +44,12 @@ class Data(Checked):
     name: str = "fashion-mnist"
     train_size: int | None = None
     """Client images in total, the first ones in canonical order; none = all of them."""
-    pool: str = "held-out"
-    """Source of U: `held-out` (same domain, labels withheld) or the name of another data set."""
+    pool: PoolSource = "held-out"
+    """Source of U: `held-out` (same domain, labels withheld), another data set, samples of a model, or a rule."""
     pool_size: int = 1000
     """|U|, images the server holds."""
+    pool_mix: float = 0.0
+    """Share of each image of U that comes from another one: (1 - pool_mix) u_i + pool_mix u_pi(i), pi fixed."""
     validation_size: int = 0
     """Images taken from the end of the client data where the data set has no validation split of its own."""
 
@@ -43,6 +57,9 @@ class Data(Checked):
         """Check sizes."""
         require(self.train_size is None or self.train_size > 0, "train_size", self.train_size, "give at least 1 image")
         require(self.pool_size > 0, "pool_size", self.pool_size, "give at least 1 image")
+        require(0 <= self.pool_mix <= 0.5, "pool_mix", self.pool_mix, "give a share in [0, 0.5]")
+        pairs = self.pool_mix == 0 or self.pool_size > 1
+        require(pairs, "pool_size", self.pool_size, "mixing needs at least 2 images")
         require(self.validation_size >= 0, "validation_size", self.validation_size, "give 0 or more images")
 
 
@@ -90,6 +107,9 @@ class Protocol(Checked):
     """T"""
     dispatch: Literal["on_flush", "on_arrival"] = "on_flush"
     """`on_flush`: M idle clients start when the round closes (official FADAS loop); `on_arrival`: one at once."""
+    delta: Literal["sent", "fadas_code"] = "sent"
+    """Delta_i against the version that was sent. `fadas_code`: as in the official FADAS loop, of the M that start
+    when a round closes all but the last train from the version before, and Delta_i is against the new one."""
     reject_failed: bool = True
     """Reject an upload that is not finite, with its predictions; otherwise it ends the run as diverged."""
 
@@ -109,6 +129,8 @@ class Protocol(Checked):
             f"M must be between 1 and M_c = {self.concurrency}",
         )
         require(self.rounds >= 1, "rounds", self.rounds, "T must be at least 1")
+        flushed = self.delta == "sent" or self.dispatch == "on_flush"
+        require(flushed, "delta", self.delta, "the official loop starts clients on_flush; set dispatch to that")
 
 
 @dataclass(frozen=True)

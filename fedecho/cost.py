@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -121,7 +122,7 @@ def stored(profile: str) -> dict[str, Any] | None:
     return content
 
 
-def digest(measurement: dict[str, Any]) -> str:
+def digest(measurement: Mapping[str, Any]) -> str:
     """Return 12 hex digits that name a measurement."""
     return hashlib.sha256(json.dumps(measurement, sort_keys=True).encode()).hexdigest()[:12]
 
@@ -193,6 +194,14 @@ def row_bytes(classes: int, how: Distillation) -> int:
     if how.bank_top_k is None or how.bank_top_k == classes:
         return classes * entry
     return how.bank_top_k * (entry + index_type(classes).itemsize) + entry
+
+
+def bank_bytes(config: RunConfig) -> tuple[int, int]:
+    """Return the bytes of one image's row in the bank of a FedEcho run, and of all rows."""
+    require(isinstance(config.method, FedEcho), "method", config.method.name, "only fedecho has a bank")
+    assert isinstance(config.method, FedEcho)
+    row = row_bytes(SHAPES[config.data.name][1], config.method.distill)
+    return row, config.protocol.clients * config.data.pool_size * row
 
 
 def frame(profile: str, measurement: dict[str, Any]) -> pd.DataFrame:

@@ -1,17 +1,15 @@
-"""Makes the tables and figures of the server's cost: measures and trains what is missing, collects, writes."""
+"""Makes the tables and figures of the server's cost: measures what is missing, predicts the rest, writes."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
-from fedecho import cost, cost_figures, cost_tables, figures, manifest, presets, tables
+from fedecho import cost, cost_figures, cost_tables, figures, manifest
 from fedecho.config import require
-from fedecho.notebooks import figures_dir, records_dir, tables_dir
-from fedecho.sweep import sweep
+from fedecho.notebooks import figures_dir, tables_dir
 
 NOTEBOOK = "25_server_cost"
 _LINES = "Dots: measured; lines: predicted, from the profile's own point (vertical line) alone; both axes logarithmic."
@@ -37,34 +35,24 @@ class CostReport:
     """seconds, bytes, methods -> the PNG; the PDF lies beside it."""
 
 
-def report(profile: str = "laptop", jobs: int | None = None, fresh: bool = False) -> CostReport:
-    """Make the study at a profile's scale; `jobs` processes train the runs with other forms of the bank, if missing or
-    `fresh`; then the servers are measured, one after the other, if that is missing or `fresh`."""
-    train(profile, jobs, fresh)
+def report(profile: str = "laptop", fresh: bool = False) -> CostReport:
+    """Make the study at a profile's scale; the servers are measured, one after the other, if missing or `fresh`."""
     cost.measured(profile, fresh)
     return write(profile)
 
 
-def train(profile: str, jobs: int | None, fresh: bool) -> int:
-    """Run what the table of the bank lacks and return how many runs that was; `fresh` leaves the main table's alone."""
-    cells = presets.bank_cells(profile)
-    chosen = [cell.config for cell in cells if presets.BANK_FORMS[cell.method] or not fresh]
-    return sweep(chosen, records_dir(profile), jobs=jobs, fresh=fresh)
-
-
 def write(profile: str) -> CostReport:
-    """Write tables and figures from what is stored, without measuring or training; missing runs stand as not run."""
-    measurement, cells = cost.stored(profile), presets.bank_cells(profile)
+    """Write tables and figures from what is stored; raises `InputError` where nothing is measured yet."""
+    measurement = cost.stored(profile)
     require(measurement is not None, "cost", profile, "nothing is measured yet; run `fedecho tables --only cost`")
     assert measurement is not None
-    frame, runs = cost.frame(profile, measurement), tables.collect(cells, records_dir(profile))
-    stem, record_set = tables_dir(profile) / "server_cost", cost.digest(measurement)
-    written = cost_tables.write(frame, cells, runs, measurement, profile, stem)
+    frame, stem = cost.frame(profile, measurement), tables_dir(profile) / "server_cost"
+    written, record_set = cost_tables.write(frame, measurement, profile, stem), cost.digest(measurement)
     drawn = {f"{stem.name}_{end}": figure for end, figure in cost_figures.all_figures(frame).items()}
     for name, figure in drawn.items():
         figures.save_figure(figure, figures_dir(profile) / name, record_set)
     for name, (title, caption) in written.items():
-        _describe(name, title, caption, profile, runs if name.endswith("_bank") else frame, record_set)
+        _describe(name, title, caption, profile, frame, record_set)
     return CostReport(
         frame,
         cost_tables.sentences(frame, profile),
@@ -73,16 +61,11 @@ def write(profile: str) -> CostReport:
     )
 
 
-def _describe(name: str, title: str, caption: str, profile: str, frame: pd.DataFrame, measurement: str) -> None:
+def _describe(name: str, title: str, caption: str, profile: str, frame: pd.DataFrame, record_set: str) -> None:
     """Write the manifest of one table; the figures belong to the first."""
-    pictures: dict[str, str] = (
-        {f"{name}_{end}": text for end, text in _FIGURES.items()} if name == "server_cost" else {}
-    )
-    record_set = tables.record_set_hash(frame) if name.endswith("_bank") else measurement
-    files: dict[str, Any] = {"tables": [f"{name}.{suffix}" for suffix in ("md", "tex", "csv")], "figures": pictures}
-    manifest.write(
-        manifest.describe(
-            frame, record_set, name=name, title=title, caption=caption, profile=profile, notebook=NOTEBOOK, **files
-        ),
-        tables_dir(profile),
-    )
+    found = manifest.describe(
+        frame, record_set, name=name, title=title, caption=caption, profile=profile, notebook=NOTEBOOK,
+        tables=[f"{name}.{suffix}" for suffix in ("md", "tex", "csv")],
+        figures={f"{name}_{end}": text for end, text in _FIGURES.items() if name == "server_cost"},
+    )  # fmt: skip
+    manifest.write(found, tables_dir(profile))

@@ -1,22 +1,19 @@
-"""The tables of the server's cost: by factor, against the baselines, and by the form of the bank."""
+"""The tables of the server's cost: by factor, and against the baselines."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from fedecho import cost, paths, render, stats, tables
-from fedecho.config import RunConfig
+from fedecho import cost, paths, render, tables
 from fedecho.methods import FedEcho
-from fedecho.presets import REFERENCE, Cell
-from fedecho.stand_in import HOLDINGS, PHASES, SHAPES
+from fedecho.presets import REFERENCE
+from fedecho.stand_in import HOLDINGS, PHASES
 
 _MILLI, _MEGA = 1e-3, 1e6
-_LARGE = (100, 5000)
-"""Classes and |U| of a larger task, for the bytes of a bank there."""
 
 
 def seconds_text(row: Mapping[Any, Any], name: str) -> str:
@@ -64,49 +61,6 @@ def methods_display(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(texts).set_index(["quantity", "at"])[[*cost.BASELINES, REFERENCE]]
 
 
-def bank_summary(cells: Sequence[Cell], runs: pd.DataFrame) -> pd.DataFrame:
-    """Return one row per form of the bank: bytes of an image's row and of all rows, also at the larger task; accuracy
-    (percent) over the n finished seeds and its paired difference (points) to the first form."""
-    first = dict(_scores(runs, cells[0].method))
-    forms = {cell.method: cell.config for cell in cells}
-    return pd.DataFrame([_form(form, config, dict(_scores(runs, form)), first) for form, config in forms.items()])
-
-
-def _scores(runs: pd.DataFrame, form: str) -> list[tuple[int, float]]:
-    finished = runs[(runs["method"] == form) & runs["score"].notna()]
-    return list(zip(finished["seed"].astype(int), finished["score"].astype(float), strict=True))
-
-
-def _form(form: str, config: RunConfig, scores: dict[int, float], first: dict[int, float]) -> dict[str, Any]:
-    assert isinstance(config.method, FedEcho)
-    row, large = (cost.row_bytes(c, config.method.distill) for c in (SHAPES[config.data.name][1], _LARGE[0]))
-    mean, half, n = stats.mean_ci(list(scores.values()))
-    gap, gap_half, _, pairs = stats.paired_difference(scores, {} if scores == first else first)
-    clients = config.protocol.clients
-    return {
-        "form": form, "row_bytes": row, "bank_bytes": clients * config.data.pool_size * row,
-        "large_bytes": clients * _LARGE[1] * large, "mean": mean, "half": half, "n": n,
-        "difference": gap, "difference_half": gap_half, "pairs": pairs,
-    }  # fmt: skip
-
-
-def bank_display(summary: pd.DataFrame, place: str) -> pd.DataFrame:
-    """Return the forms of the bank as texts, indexed by the setting `place` and the form."""
-    first = summary["form"].iloc[0]
-    texts = [
-        {
-            "setting": place, "form": row["form"],
-            "accuracy, %": tables.number(row["mean"], row["half"]) if row["n"] else tables.NOT_RUN,
-            "n": str(row["n"]),
-            f"form − {first}": tables.number(row["difference"], row["difference_half"], "+"),
-            "bytes an image": str(row["row_bytes"]), "bank, MB": megabytes(row["bank_bytes"]),
-            f"at C = {_LARGE[0]}, MB": megabytes(row["large_bytes"]),
-        }
-        for row in summary.to_dict("records")
-    ]  # fmt: skip
-    return pd.DataFrame(texts).set_index(["setting", "form"])
-
-
 def surprises(frame: pd.DataFrame) -> list[str]:
     """Name each point and holding whose bytes are not those of the formula, or above its bound."""
     out = []
@@ -147,8 +101,8 @@ def factors_caption(frame: pd.DataFrame, profile: str) -> str:
         "predicted / measured. Predicted is proportional to M |U| F (inference; F: FLOPs of a forward pass), "
         "(M + 1) |U| C (bank), M P (aggregation) and 3 Q b F (distillation), with each factor of proportion taken from "
         "the profile's own point; aggregation includes counting the teachers. Checkpoints: most versions in flight in "
-        "a whole run / the bound, M_c − M + 1 of them; keeping one copies nothing. Uploads: the buffer and the rows not "
-        "yet in the bank. Bank: the rows and their sum. MB = 10^6 bytes. "
+        "a whole run / the bound, M_c − M + 1 of them; keeping one copies nothing. Uploads: the buffer and the rows "
+        "not yet in the bank. Bank: the rows and their sum. MB = 10^6 bytes. "
         + ("Bytes of uploads and bank are those of the formulas." if not wrong else f"Not as predicted: {wrong}.")
     )
 
@@ -161,16 +115,6 @@ def methods_caption(profile: str) -> str:
         "Checkpoints: most versions in flight in a whole run; FedAC's carry its control variate, as do its uploads. "
         "State: what a method keeps between rounds: the bank of FedEcho, N + 1 models of CA2FL, 3 of FADAS, N + 3 of "
         "FedAC. MB = 10^6 bytes."
-    )
-
-
-def bank_caption(runs: pd.DataFrame, profile: str) -> str:
-    """Say what the forms of the bank are and which records they come from."""
-    return (
-        f"{_scale(profile)}. top-k: the k largest logits of an image with their classes, and one logit for all others "
-        "that spreads their probability evenly. Accuracy: mean of a run's last 5 evaluations ± half width of the 95 % "
-        "confidence interval over n seeds, and the paired difference in points. Bytes an image, and MB = 10^6 bytes of "
-        f"all rows, here and with C = {_LARGE[0]} classes and |U| = {_LARGE[1]}. {tables.provenance_text(runs)}"
     )
 
 
@@ -193,29 +137,18 @@ def sentences(frame: pd.DataFrame, profile: str) -> list[str]:
     ]  # fmt: skip
 
 
-def write(
-    frame: pd.DataFrame,
-    cells: Sequence[Cell],
-    runs: pd.DataFrame,
-    measurement: Mapping[str, Any],
-    profile: str,
-    stem: Path,
-) -> dict[str, tuple[str, str]]:
-    """Write the three tables beside `stem` and return name -> title and caption of each."""
-    source = made_by(measurement, cost.digest(dict(measurement)))
-    summary, note = bank_summary(cells, runs), " The smoke profile tests the plumbing; its numbers are not results."
-    reference = frame[frame["method"] == REFERENCE]
-    forms = bank_display(summary, f"{cells[0].setting}, {cells[0].delay} delays")
+def write(frame: pd.DataFrame, measurement: Mapping[str, Any], profile: str, stem: Path) -> dict[str, tuple[str, str]]:
+    """Write both tables beside `stem` and return name -> title and caption of each."""
+    end = f" {made_by(measurement, cost.digest(measurement))}"
+    if profile == "smoke":
+        end += " The smoke profile tests the plumbing; its numbers are not results."
+    reference, others = frame[frame["method"] == REFERENCE], methods_display(frame)
     made = {
-        "": (factors_display(frame), reference["base"].tolist(), reference,
-             f"Cost of {REFERENCE}'s server", f"{factors_caption(frame, profile)} {source}"),
-        "_methods": (table := methods_display(frame), [False] * len(table), frame,
-                     "Cost of the servers", f"{methods_caption(profile)} {source}"),
-        "_bank": (forms, [False] * len(forms), summary, "Forms of the bank", bank_caption(runs, profile)),
+        stem.name: (factors_display(frame), reference["base"].tolist(), reference,
+                    f"Cost of {REFERENCE}'s server", factors_caption(frame, profile) + end),
+        f"{stem.name}_methods": (others, [False] * len(others), frame,
+                                 "Cost of the servers", methods_caption(profile) + end),
     }  # fmt: skip
-    out = {}
-    for end, (texts, bold, numbers, title, caption) in made.items():
-        caption += note if profile == "smoke" else ""
-        render.write(texts, bold, numbers, stem.with_name(stem.name + end), title, caption)
-        out[stem.name + end] = (title, caption)
-    return out
+    for name, (texts, bold, numbers, title, caption) in made.items():
+        render.write(texts, bold, numbers, stem.with_name(name), title, caption)
+    return {name: (title, caption) for name, (*_, title, caption) in made.items()}

@@ -54,6 +54,8 @@ class Distillation(Checked):
     """KL(teacher || student), or KL(student || teacher)."""
     teachers: Literal["seen", "idle", "fresh", "fast", "slow"] = "seen"
     """Whose rows count: all clients with an upload; idle ones; this round's M; all but the slow; only the slow."""
+    source: Literal["bank", "average"] = "bank"
+    """Whose predictions teach: the banked clients', or (a control) those of the server's models' moving average."""
     bank_decay: float = 1.0
     """Weight decay^age of a row, its age in rounds; the paper mentions none (1)."""
     bank_max_age: int | None = None
@@ -73,6 +75,12 @@ class Distillation(Checked):
     """Clients start from the distilled x_{t+1}, or from the averaged model before it (the distilled one is scored)."""
     warmup_rounds: int = 0
     """Rounds before distillation begins; clipping is said to be the only early guard."""
+    pool_weights: Literal["equal", "certainty", "agreement"] = "equal"
+    """How much an image of U counts: all alike; 1 - H_u / log C; or the share of teachers that predict its label."""
+    corrupt_rounds: int = 0
+    """First rounds in which the teacher is made wrong and sure (a stress test of clipping; see `corrupted`)."""
+    norm_quantiles: bool = False
+    """Whether the record also has the median and the largest gradient norm of each round's steps."""
 
     def validate(self) -> None:
         """Check ranges."""
@@ -104,6 +112,7 @@ class Distillation(Checked):
         taught = self.include_fresh or self.teachers != "fresh"
         require(taught, "include_fresh", self.include_fresh, "with teachers = fresh nobody would teach; leave it on")
         require(self.warmup_rounds >= 0, "warmup_rounds", self.warmup_rounds, "give a number of rounds >= 0")
+        require(self.corrupt_rounds >= 0, "corrupt_rounds", self.corrupt_rounds, "give a number of rounds >= 0")
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,6 +125,8 @@ class Teacher:
     """Hard labels `[pool]`."""
     entropy: Tensor
     """H_u / log C in [0, 1], `[pool]`."""
+    weights: Tensor | None = None
+    """How much each image counts `[pool]`, relative to the others of its minibatch; none = all alike."""
 
 
 def normalised_entropy(probs: Tensor) -> Tensor:
@@ -129,9 +140,38 @@ def teacher(bank: Bank, settings: Distillation, weights: Tensor | None = None) -
     mean = bank_average(bank, weights)
     probs = mean if settings.average == "probabilities" else F.softmax(mean / settings.temperature, dim=-1)
     rows_weights = bank.seen().float() if weights is None else weights
-    return Teacher(
-        probs, _hard_labels(bank, settings, mean, rows_weights), _entropy(bank, settings, probs, rows_weights)
-    )
+    labels, entropy = _hard_labels(bank, settings, mean, rows_weights), _entropy(bank, settings, probs, rows_weights)
+    match settings.pool_weights:
+        case "certainty":
+            return Teacher(probs, labels, entropy, 1 - entropy)
+        case "agreement":
+            return Teacher(probs, labels, entropy, _agreement(bank, labels, rows_weights))
+    return Teacher(probs, labels, entropy)
+
+
+def averaged_teacher(logits: Tensor, settings: Distillation) -> Teacher:
+    """Return one model's predictions `[pool, classes]` as a teacher: a bank of one row."""
+    bank = Bank.empty(1, logits.shape[0], logits.shape[1], logits.device)
+    row = logits if settings.average == "logits" else (logits / settings.temperature).softmax(-1)
+    bank.store(0, row, 0)
+    return teacher(bank, settings)
+
+
+_SURE = 10.0
+"""Factor on the logits of a corrupted teacher."""
+
+
+def corrupted(taught: Teacher) -> Teacher:
+    """Return a teacher that is wrong and sure: every class taken for the next one, the logits times 10."""
+    wrong = (taught.probs.clamp_min(1e-30).log() * _SURE).softmax(-1).roll(1, -1)
+    labels = (taught.labels + 1) % wrong.shape[-1]
+    return Teacher(wrong, labels, normalised_entropy(wrong), taught.weights)
+
+
+def _agreement(bank: Bank, labels: Tensor, weights: Tensor) -> Tensor:
+    """Return the share in [0, 1] of the teachers whose own prediction is the label, per image `[pool]`."""
+    agree = (bank.dense().argmax(-1) == labels).float()
+    return torch.einsum("n,nu->u", (weights / weights.sum()).to(agree), agree)
 
 
 def _hard_labels(bank: Bank, settings: Distillation, mean: Tensor, weights: Tensor) -> Tensor:
@@ -173,16 +213,25 @@ def reverse_kl_from_logits(probs: Tensor, student: Tensor) -> Tensor:
     return (log_student.exp() * (log_student - probs.clamp_min(1e-12).log())).sum(-1)
 
 
-def distillation_loss(student: Tensor, probs: Tensor, labels: Tensor, alpha: Tensor, settings: Distillation) -> Tensor:
+def distillation_loss(
+    student: Tensor,
+    probs: Tensor,
+    labels: Tensor,
+    alpha: Tensor,
+    settings: Distillation,
+    weights: Tensor | None = None,
+) -> Tensor:
     """Return mean_u [alpha * KL(p_u || q_u) + (1 - alpha) * CE(q_u, label_u)] in nats (Eq. 3).
 
     `student` logits and `probs` are `[batch, classes]`, `labels` `[batch]`, `alpha` a scalar or `[batch]`. With
     T_d != 1 the student is softened too and KL is scaled by T_d^2, as is usual. Finite for logits of any finite size.
+    `weights` `[batch]` make the mean a weighted one (all zero: no gradient).
     """
     kl = kl_from_logits if settings.kl == "forward" else reverse_kl_from_logits
     soft = kl(probs, student / settings.temperature) * settings.temperature**2
     hard = F.cross_entropy(student, labels, reduction="none")
-    return (alpha * soft + (1 - alpha) * hard).mean()
+    losses = alpha * soft + (1 - alpha) * hard
+    return losses.mean() if weights is None else (weights * losses).sum() / weights.sum().clamp_min(1e-12)
 
 
 def clip_factor(gradient: Tensor, settings: Distillation) -> tuple[Tensor, Tensor]:
@@ -221,7 +270,8 @@ def distil(
         entropies.append(taught.entropy[batch])
         alphas.append(mixing_weight(entropies[-1], settings))
         student = model.logits(pool[batch])
-        loss = distillation_loss(student, taught.probs[batch], taught.labels[batch], alphas[-1], settings)
+        counts = None if taught.weights is None else taught.weights[batch]
+        loss = distillation_loss(student, taught.probs[batch], taught.labels[batch], alphas[-1], settings, counts)
         gradient = model.gradient(loss)
         factor, norm = clip_factor(gradient, settings)
         _descend(model, gradient, factor, settings.lr, optimizer)
@@ -230,7 +280,11 @@ def distil(
         clips.append(factor)
     metrics = {"alpha": alphas, "entropy": entropies, "gradient_norm": norms, "distillation_loss": losses}
     means = {name: float(torch.cat([value.reshape(-1) for value in values]).mean()) for name, values in metrics.items()}
-    return model.weights(), means | {"clipped": float(torch.stack([(f < 1).any() for f in clips]).float().mean())}
+    means["clipped"] = float(torch.stack([(f < 1).any() for f in clips]).float().mean())
+    if settings.norm_quantiles:
+        steps = torch.stack(norms)
+        means |= {"gradient_norm_median": float(steps.median()), "gradient_norm_max": float(steps.max())}
+    return model.weights(), means
 
 
 @torch.no_grad()

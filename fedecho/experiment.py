@@ -7,23 +7,31 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from fedecho import methods, provenance
 from fedecho.clock import Clock
-from fedecho.config import RunConfig, require
+from fedecho.config import Protocol, RunConfig, require
 from fedecho.flat import Weights
 from fedecho.local import Update, sgd
 from fedecho.methods import Method, Server
 from fedecho.records import Journal, Record, Row, new_record
-from fedecho.schedule import Job, Round
+from fedecho.schedule import Job, Round, Schedule
 from fedecho.task import Task, evaluate, prepare
 
-Version = tuple[Weights, Tensor | None]
-"""A model version as it was sent out: x_s, and what the method broadcast with it."""
+
+class Version(NamedTuple):
+    """A model version as it was sent out."""
+
+    model: Weights
+    """x_s"""
+    extra: Tensor | None
+    """What the method broadcast with it."""
+    before: Weights | None = None
+    """x_{s-1}, kept only where the protocol has clients start from it (`Protocol.delta`)."""
 
 
 @contextmanager
@@ -58,9 +66,9 @@ def run(
 
     x = task.model.weights()  # x_0
     state = method.init(x, config.protocol.clients)
-    checkpoints, journal, rows = Checkpoints(task.plan.uses_of_version()), Journal(), []
+    checkpoints, journal, rows = Checkpoints.of(task.plan, config.protocol), Journal(), []
     for rnd in progress(task.plan.rounds):
-        checkpoints.keep(rnd.index, (x, method.broadcast(state)))
+        checkpoints.keep(rnd.index, Version(x, method.broadcast(state)))
         accepted = 0
         for job in rnd.arrivals:
             with clock("local"):  # the client returns Delta_i = x_i - x_s
@@ -98,14 +106,21 @@ def server_of(task: Task, config: RunConfig, clock: Clock) -> Server:
 
 def work(task: Task, config: RunConfig, method: Method[Any], state: Any, rnd: Round, job: Job, sent: Version) -> Update:
     """Do one client's job from the version it was sent, and return its upload."""
-    start, extra = sent
-    correction = method.correction(state, job.client, extra)
+    correction = method.correction(state, job.client, sent.extra)
     key = (config.seed, job.client, job.number)
+    start = sent.before if sent.before is not None and starts_behind(job, config.protocol) else sent.model
     model, steps = sgd(task.model, start, task.clients[job.client], config.local, key, correction, method.proximal)
-    delta = model.params - start.params
+    delta = model.params - sent.model.params
     return Update(
-        job.client, job.base_version, rnd.index, job.arrived_at, start, delta, model.buffers, steps, correction
+        job.client, job.base_version, rnd.index, job.arrived_at, sent.model, delta, model.buffers, steps, correction
     )
+
+
+def starts_behind(job: Job, protocol: Protocol) -> bool:
+    """Tell whether the official FADAS loop starts this job from the version before the one it is labelled with: so it
+    does for all but the last of the M clients that start when a round closes."""
+    place = job.number - protocol.concurrency
+    return place >= 0 and (place + 1) % protocol.buffer_size != 0
 
 
 def is_due(rnd: Round, config: RunConfig) -> bool:
@@ -116,10 +131,17 @@ def is_due(rnd: Round, config: RunConfig) -> bool:
 class Checkpoints:
     """The versions that jobs in flight started from, and no others."""
 
-    def __init__(self, uses: Counter[int]) -> None:
-        """Take the number of arrivals that will start from each version."""
+    def __init__(self, uses: Counter[int], with_before: bool = False) -> None:
+        """Take the number of arrivals that will start from each version, and whether x_{s-1} is wanted beside x_s."""
         self._uses = Counter(uses)
         self._versions: dict[int, Version] = {}
+        self._with_before = with_before
+        self._last: Weights | None = None
+
+    @staticmethod
+    def of(plan: Schedule, protocol: Protocol) -> Checkpoints:
+        """Return an empty store for a run."""
+        return Checkpoints(plan.uses_of_version(), protocol.delta == "fadas_code")
 
     def __len__(self) -> int:
         """Return how many versions are held."""
@@ -128,7 +150,8 @@ class Checkpoints:
     def keep(self, number: int, version: Version) -> None:
         """Hold a version if any job will arrive from it."""
         if self._uses[number]:
-            self._versions[number] = version
+            self._versions[number] = version._replace(before=self._last) if self._with_before else version
+        self._last = version.model if self._with_before else None
 
     def take(self, number: int) -> Version:
         """Return a version for one arrival, and let go of it after the last."""

@@ -69,7 +69,8 @@ def finished(figure: Figure) -> Figure:
     return figure
 
 
-def _say_not_run(axes: Axes) -> None:
+def say_not_run(axes: Axes) -> None:
+    """Leave a panel without results empty but for the words."""
     axes.set_axis_off()
     axes.text(0.5, 0.5, tables.NOT_RUN, transform=axes.transAxes, ha="center", va="center", color="#808080")
 
@@ -84,20 +85,40 @@ def _panels(places: Sequence[tuple[str, str]], height: float, **shared: Any) -> 
     return figure, {(s, d): grid[i, j] for i, s in enumerate(settings) for j, d in enumerate(delays)}
 
 
+def _wrapped_panels(places: Sequence[tuple[str, str]], height: float) -> tuple[Figure, dict[Any, Axes]]:
+    """Return a figure with a panel for each (setting, delay), two in a row."""
+    rows = -(-len(places) // 2)
+    figure = Figure(figsize=(7.0, height * rows + 0.5))
+    grid = figure.subplots(rows, 2, squeeze=False).ravel()
+    for axes, (setting, delay) in zip(grid, places, strict=False):
+        axes.set_title(f"{setting} · {delay}", loc="left", pad=10)
+    for axes in grid[len(places) :]:
+        axes.remove()
+    return figure, dict(zip(places, grid, strict=False))
+
+
 @style()
-def vision_curves(cells: Sequence[Cell], folder: Path, x: Literal["virtual_time", "round"] = "round") -> Figure:
+def vision_curves(
+    cells: Sequence[Cell],
+    folder: Path,
+    x: Literal["virtual_time", "round"] = "round",
+    wrapped: Sequence[tuple[str, str]] = (),
+) -> Figure:
     """Draw accuracy against server rounds or virtual time: mean over the finished seeds, as evaluated, not smoothed.
+
+    A panel for each setting (down) and delay (across), or for each of the `wrapped` ones, two in a row.
 
     The shaded 95 % intervals are those of three methods, for legibility. Against virtual time a panel ends with the
     longest asynchronous curve, and says how long the synchronous one takes.
     """
-    figure, panels = _panels([(cell.setting, cell.delay) for cell in cells], 1.9, sharey="row")
+    places = [(cell.setting, cell.delay) for cell in cells]
+    figure, panels = _wrapped_panels(wrapped, 1.7) if wrapped else _panels(places, 1.9, sharey="row")
     unit = max((cell.config.protocol.buffer_size for cell in cells), default=1)
     labels = dict.fromkeys(cell.method for cell in cells)
     for place, axes in panels.items():
         runs = {label: _finished_runs(cells, folder, place, label) for label in labels}
         if not any(runs.values()):
-            _say_not_run(axes)
+            say_not_run(axes)
             continue
         for label, records in runs.items():
             if records:
@@ -178,30 +199,32 @@ def _line(label: str) -> dict[str, Any]:
 
 
 @style()
-def vision_bars(summary: pd.DataFrame) -> Figure:
-    """Draw `tables.vision_summary`: each method's mean with its 95 % interval, the reference's mean as a line, and
-    hollow markers for the accuracy on the classes that only slow clients own."""
+def bars(summary: pd.DataFrame, reference: str = REFERENCE) -> Figure:
+    """Draw `tables.summarise`: each method's mean with its 95 % interval, the reference's mean as a line, and hollow
+    markers for the accuracy on the classes that only slow clients own."""
     places = list(zip(summary["setting"], summary["delay"], strict=True))
-    figure, panels = _panels(places, 1.75, sharey=True, sharex="row")
+    rows = int(summary.groupby(tables.BLOCK).size().max())
+    figure, panels = _panels(places, 0.25 + 0.15 * rows, sharey="row", sharex="row")
     for (setting, delay), axes in panels.items():
         block = summary[(summary["setting"] == setting) & (summary["delay"] == delay)]
-        _draw_block(axes, block)
+        _draw_block(axes, block, reference)
     for axes in panels.values():  # only now do panels that share an axis know their range
         left, right = axes.get_xlim() if summary["n"].any() else (0.0, 100.0)
         axes.set_xlim(max(-2.0, left), min(102.0, right))
-    figure.supxlabel("test accuracy, % (filled: all classes; hollow: classes that only slow clients own)", fontsize=7)
+    hollow = "; hollow: classes that only slow clients own" if summary["straggler_mean"].notna().any() else ""
+    figure.supxlabel(f"test accuracy, % (filled: all classes{hollow})", fontsize=7)
     return finished(figure)
 
 
-def _draw_block(axes: Axes, block: pd.DataFrame) -> None:
+def _draw_block(axes: Axes, block: pd.DataFrame, reference: str) -> None:
     labels = list(block["method"])
     axes.set_yticks(range(len(labels)), labels)
     axes.set_ylim(len(labels) - 0.4, -0.6)
     for y, row in enumerate(block.to_dict("records")):
         _draw_method(axes, y, row)
-    reference = block.loc[block["method"] == REFERENCE, "mean"]
-    if reference.notna().any():
-        axes.axvline(float(reference.iloc[0]), color=LOOK[REFERENCE][0], linewidth=0.6, zorder=1)
+    line = block.loc[block["method"] == reference, "mean"]
+    if line.notna().any():
+        axes.axvline(float(line.iloc[0]), color=LOOK[REFERENCE][0], linewidth=0.6, zorder=1)
 
 
 def _draw_method(axes: Axes, y: int, row: Mapping[Any, Any]) -> None:
@@ -240,7 +263,7 @@ def _draw_trials(figure: Figure, axes: Axes, block: pd.DataFrame) -> None:
     done, failed = block[(block["n"] > 0) & (block["diverged"] == 0)], block[block["diverged"] > 0]
     second = [path for path in tables.tuned_fields(block) if path != "local.lr" and block[path].notna().any()]
     if done.empty and failed.empty:
-        _say_not_run(axes)
+        say_not_run(axes)
     elif second:
         _draw_coloured(figure, axes, done, second[0], block[second[0]])
     else:

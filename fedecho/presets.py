@@ -199,29 +199,6 @@ def vision_table(name: str) -> list[Cell]:
     ]
 
 
-BANK_FORMS: dict[str, dict[str, Any]] = {
-    "float32": {},
-    "float16": {"bank_dtype": "float16"},
-    **{f"top-{k}": {"bank_top_k": k} for k in (5, 3, 1)},
-}
-"""How the rows of the bank are stored, as changes to `Distillation`; the first form is the default."""
-
-
-def bank_cells(name: str) -> list[Cell]:
-    """Return the reference's runs with every form of the bank, on at most 3 seeds; float32 is the main table's own."""
-    scale, label, (setting, delay) = profile(name), REFERENCE, TUNING_SETTING
-    return [
-        Cell(form, setting, delay, override_all(placed(config, scale, setting, delay), _distill(changes)))
-        for seed in scale.seeds[:3]
-        for config in [tuned(base(name, CONTENDERS[label], seed), label, name)]
-        for form, changes in BANK_FORMS.items()
-    ]
-
-
-def _distill(changes: dict[str, Any]) -> dict[str, Any]:
-    return {f"method.distill.{field}": value for field, value in changes.items()}
-
-
 TUNING_SEEDS = {"smoke": (1000,), "laptop": (1000, 1001), "paper": (1000,)}
 """Seeds that no table reports."""
 TUNING_TRIALS = {"smoke": 2, "laptop": 8, "paper": 8}

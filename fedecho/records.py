@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 from collections import defaultdict
@@ -159,10 +160,18 @@ def find(folder: Path, config: RunConfig) -> Record | None:
     path = record_path(folder, config)
     if not path.is_file():
         return None
-    record = load(path)
-    own = record.hash == config_hash(record.run_config()) == config_hash(config)
+    state = path.stat()
+    record, own_hash = _read(path, state.st_mtime_ns, state.st_size)
+    own = record.hash == own_hash == config_hash(config)
     require(own, "record", str(path), "it belongs to another run; delete it to run again")
     return record if record.numerics_version == NUMERICS_VERSION else None
+
+
+@functools.lru_cache(maxsize=1024)
+def _read(path: Path, modified: int, size: int) -> tuple[Record, str]:
+    """Return a file's record and its config's hash; read again only once the file has changed."""
+    record = load(path)
+    return record, config_hash(record.run_config())
 
 
 def all_in(folder: Path) -> Iterator[Record]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import pandas as pd
 
+from fedecho.latex import escape
 from fedecho.paths import write_whole
 
 _LATEX = {"±": r"$\pm$", "−": "$-$", "–": "--", "<": "$<$"}
@@ -50,8 +50,7 @@ def latex(texts: pd.DataFrame, bold: list[bool], title: str, caption: str, label
         hrules=True, environment="longtable", clines="skip-last;data", multirow_align="naive",
         column_format="p{2.2cm}" + "l" * (texts.index.nlevels - 1) + "r" * texts.shape[1], caption=title, label=label,
     )  # fmt: skip
-    notes = re.sub(r"([%_&#])", r"\\\1", caption)
-    out = f"{{\\footnotesize\\setlength{{\\tabcolsep}}{{3pt}}\n{table}\\noindent {notes}\\par}}\n"
+    out = f"{{\\footnotesize\\setlength{{\\tabcolsep}}{{3pt}}\n{table}\\noindent {escape(caption)}\\par}}\n"
     for glyph, command in _LATEX.items():
         out = out.replace(glyph, command)
     return out

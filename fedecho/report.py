@@ -5,21 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from fedecho import experiment, figures, manifest, paths, presets, records, tables
-from fedecho.config import RunConfig, config_hash
+from fedecho import experiment, figures, manifest, paths, presets, records, tables, wanted
+from fedecho.config import RunConfig
 from fedecho.notebooks import figures_dir, records_dir, tables_dir, tuning_dir
 from fedecho.presets import REFERENCE, Cell, Trial
 from fedecho.records import Record
 from fedecho.schedule import Round
-from fedecho.sweep import missing, sweep
 
-_LEVEL = 0.05
 _VISION_FIGURES = {
     "bars": "Test accuracy in %, a panel for each setting (down) and kind of delay (across): filled markers are means "
     "over the finished seeds with 95 % confidence intervals (Student t), hollow ones the same on the classes that only "
@@ -78,37 +74,9 @@ def record_of(
     return found
 
 
-def run_vision(profile: str = "laptop", jobs: int | None = None, fresh: bool = False, cluster: bool = False) -> int:
-    """Run what the main table lacks (everything if `fresh`) and return how many runs that was."""
-    configs = [cell.config for cell in presets.vision_table(profile)]
-    return sweep(configs, records_dir(profile), jobs=jobs, fresh=fresh, cluster=cluster)
-
-
-def run_tuning(profile: str = "laptop", jobs: int | None = None, fresh: bool = False, cluster: bool = False) -> int:
-    """Run the trials of a profile's tuning that are missing (all if `fresh`) and return how many that was."""
-    configs = [trial.config for trial in presets.tuning(profile)]
-    return sweep(configs, tuning_dir(profile), jobs=jobs, fresh=fresh, cluster=cluster)
-
-
-def outlook(profile: str, stems: Iterable[str], fresh: bool) -> str:
-    """Say how many runs the notebooks `stems` are going to train; raises `InputError` for unusable records."""
-    presets.profile(profile)
-    wanted = {
-        "02_tuning": ([trial.config for trial in presets.tuning(profile)], tuning_dir(profile)),
-        "10_table_vision": ([cell.config for cell in presets.vision_table(profile)], records_dir(profile)),
-        "25_server_cost": ([cell.config for cell in presets.bank_cells(profile)], records_dir(profile)),
-    }
-    count = 0
-    for stem in stems:
-        configs, folder = wanted.get(stem, ([], records_dir(profile)))
-        records.require_usable(folder)
-        count += len({config_hash(config) for config in configs}) if fresh else len(missing(configs, folder))
-    return f"profile {profile}: {count} runs to train" + (", beside a few short examples" if count else "")
-
-
 def vision(profile: str = "laptop", jobs: int | None = None, fresh: bool = False) -> VisionReport:
     """Make the main table at a profile's scale; `jobs` processes run what is missing, or everything if `fresh`."""
-    run_vision(profile, jobs, fresh)
+    wanted.train("vision", profile, jobs, fresh)
     cells, folder = presets.vision_table(profile), records_dir(profile)
     frame = tables.collect(cells, folder)
     summary = tables.vision_summary(frame, tables.reported(paths.REPOSITORY / "paper" / "reported" / "vision.csv"))
@@ -117,7 +85,7 @@ def vision(profile: str = "laptop", jobs: int | None = None, fresh: bool = False
     tables.write_table(summary, stem, title, caption)
     tables.write_compact(summary, stem.with_name("vision_compact.md"), tables.compact_caption(frame))
     drawn = {
-        "bars": figures.vision_bars(summary),
+        "bars": figures.bars(summary),
         "curves_time": figures.vision_curves(cells, folder, "virtual_time"),
         "curves_rounds": figures.vision_curves(cells, folder, "round"),
     }
@@ -129,7 +97,7 @@ def vision(profile: str = "laptop", jobs: int | None = None, fresh: bool = False
 
 def tuning(profile: str = "laptop", jobs: int | None = None, fresh: bool = False) -> TuningReport:
     """Make the table of the tuning: every trial, and what each method does best with."""
-    run_tuning(profile, jobs, fresh)
+    wanted.train("tuning", profile, jobs, fresh)
     trials, folder = presets.tuning(profile), tuning_dir(profile)
     summary, frame = tables.tuning_summary(trials, folder), tables.collect_trials(trials, folder)
     stem = tables_dir(profile) / "tuning"
@@ -175,24 +143,6 @@ def _describe(
 def caveat(profile: str) -> str:
     """Say what the numbers of a profile must not be taken for."""
     return "The smoke profile tests the plumbing; its numbers are not results." if profile == "smoke" else ""
-
-
-def verdicts(summary: pd.DataFrame, rival: str) -> list[str]:
-    """Say for each setting and delay how the reference stands to `rival`: one sentence each, made from the numbers."""
-    rows = summary[summary["method"] == rival].to_dict("records")
-    return [f"{row['setting']}, {row['delay']} delays: {_verdict(row, rival)}" for row in rows]
-
-
-def _verdict(row: dict[Any, Any], rival: str) -> str:
-    mean, half, p = row["difference"], row["difference_half"], row["p_holm"]
-    if np.isnan(mean):
-        return f"{REFERENCE} and {rival} cannot be compared, no seed has both."
-    gap = tables.number(mean, half, "+")
-    size = f"{REFERENCE} scores {gap} points relative to {rival}, {row['pairs']} paired seeds"
-    if np.isnan(p):
-        return f"{size}, too few for a test."
-    found = f"{REFERENCE} is {'better' if mean > 0 else 'worse'}" if p < _LEVEL else "no difference shown"
-    return f"{size}, Holm-corrected p {tables.p_text(p)}: {found} at the {100 * _LEVEL:g} % level."
 
 
 def tuned_verdict(report: TuningReport, profile: str) -> str:

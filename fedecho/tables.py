@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -81,10 +81,29 @@ def reported(path: Path) -> pd.DataFrame:
 
 
 def vision_summary(frame: pd.DataFrame, reported: pd.DataFrame) -> pd.DataFrame:
+    """Return `summarise` in the order of the presets, against the method that all others are compared with."""
+    return summarise(_ordered(frame), REFERENCE, reported)
+
+
+def summarise(
+    frame: pd.DataFrame,
+    reference: str,
+    reported: pd.DataFrame | None = None,
+    family: Literal["block", "table"] = "block",
+) -> pd.DataFrame:
     """Return one row per setting, delay and method, in percent and points: mean and half width of the 95 % interval
-    over the n finished seeds; difference = reference minus method, paired, with its p and Holm's p in the block."""
-    blocks = [_block_summary(block, reported) for _, block in _ordered(frame).groupby(BLOCK, sort=False)]
-    return pd.concat(blocks, ignore_index=True)
+    over the n finished seeds; difference = reference minus method, paired, with its p and Holm's p in its `family`."""
+    blocks = [_block_summary(block, reference, reported) for _, block in frame.groupby(BLOCK, sort=False)]
+    out = pd.concat(blocks, ignore_index=True)
+    families = out.groupby(BLOCK, sort=False) if family == "block" else [((), out)]
+    adjusted = pd.concat([holm(tests["p"]) for _, tests in families])
+    out.insert(list(out.columns).index("p") + 1, "p_holm", adjusted)
+    return out
+
+
+def holm(p: pd.Series[float]) -> pd.Series[float]:
+    """Return Holm's adjusted p-values of one family; nan stays nan and does not count."""
+    return pd.Series(stats.holm([None if np.isnan(value) else value for value in p]), p.index, dtype=float)
 
 
 def _ordered(frame: pd.DataFrame) -> pd.DataFrame:
@@ -98,14 +117,11 @@ def _ordered(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.sort_values([*BLOCK, "method"], key=rank, kind="stable")
 
 
-def _block_summary(block: pd.DataFrame, reported: pd.DataFrame) -> pd.DataFrame:
-    """Summarise one setting and delay: one family of tests, one test per method other than the reference."""
-    reference = _by_seed(block[block["method"] == REFERENCE])
-    rows = [_method_summary(runs, reference, reported) for _, runs in block.groupby("method", sort=False)]
-    out = pd.DataFrame(rows)
-    adjusted = stats.holm([None if np.isnan(p) else p for p in out["p"]])
-    out.insert(list(out.columns).index("p") + 1, "p_holm", pd.Series(adjusted, dtype=float))
-    return out
+def _block_summary(block: pd.DataFrame, reference: str, reported: pd.DataFrame | None) -> pd.DataFrame:
+    """Summarise one setting and delay: one test per method other than the reference."""
+    scores = _by_seed(block[block["method"] == reference])
+    groups = block.groupby("method", sort=False)
+    return pd.DataFrame([_method_summary(runs, {} if name == reference else scores, reported) for name, runs in groups])
 
 
 def _by_seed(runs: pd.DataFrame, column: str = "score") -> dict[int, float]:
@@ -114,18 +130,20 @@ def _by_seed(runs: pd.DataFrame, column: str = "score") -> dict[int, float]:
     return dict(zip(finished["seed"].astype(int), finished[column].astype(float), strict=True))
 
 
-def _method_summary(runs: pd.DataFrame, reference: Mapping[int, float], reported: pd.DataFrame) -> dict[str, Any]:
+def _method_summary(
+    runs: pd.DataFrame, reference: Mapping[int, float], reported: pd.DataFrame | None
+) -> dict[str, Any]:
     place = {name: str(runs[name].iloc[0]) for name in [*BLOCK, "method"]}
     scores = _by_seed(runs)
     mean, half, n = stats.mean_ci(list(scores.values()))
     straggler = stats.mean_ci(list(_by_seed(runs, "straggler").values()))
-    rival = {} if place["method"] == REFERENCE else scores
-    gap, gap_half, p, pairs = stats.paired_difference(reference, rival)
+    gap, gap_half, p, pairs = stats.paired_difference(reference, scores)
     return place | {
         "mean": mean, "half": half, "n": n, "diverged": int((runs["status"] == "diverged").sum()), "runs": len(runs),
         "rejected": float(runs["rejected"].sum()), "difference": gap, "difference_half": gap_half,
         "p": np.nan if p is None else p, "pairs": pairs,
-        "straggler_mean": straggler.mean, "straggler_half": straggler.half, "reported": _reported_for(place, reported),
+        "straggler_mean": straggler.mean, "straggler_half": straggler.half,
+        "reported": np.nan if reported is None else _reported_for(place, reported),
     }  # fmt: skip
 
 
@@ -155,7 +173,7 @@ def vision_display(summary: pd.DataFrame) -> pd.DataFrame:
     """Return the summary as texts to read, indexed by setting, delay and method."""
     texts = [{
         "setting": row["setting"], "delay": row["delay"], "method": row["method"],
-        "accuracy, %": _accuracy_text(row),
+        "accuracy, %": accuracy_text(row),
         "n": f"{row['n']} ({row['diverged']} diverged)" if row["diverged"] else str(row["n"]),
         f"{REFERENCE} − method": number(row["difference"], row["difference_half"], "+"),
         "p (Holm)": p_text(row["p_holm"]),
@@ -165,7 +183,8 @@ def vision_display(summary: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(texts).set_index([*BLOCK, "method"])
 
 
-def _accuracy_text(row: Mapping[Any, Any]) -> str:
+def accuracy_text(row: Mapping[Any, Any]) -> str:
+    """Write a row's mean and half width, or why it has none."""
     if row["n"]:
         return number(row["mean"], row["half"])
     return "diverged" if row["diverged"] else NOT_RUN
@@ -267,7 +286,7 @@ def tuning_display(summary: pd.DataFrame) -> pd.DataFrame:
     texts = [{
         "method": row["method"],
         "values": ", ".join(f"{path.split('.', 1)[1]} {row[path]:g}" for path in paths if not np.isnan(row[path])),
-        "validation accuracy, %": _accuracy_text(row | {"half": np.nan}),
+        "validation accuracy, %": accuracy_text(row | {"half": np.nan}),
         "runs": f"{row['n']}/{row['runs']}" + (f" ({row['diverged']} diverged)" if row["diverged"] else ""),
         "chosen": "yes" if row["best"] else "",
     } for row in summary.to_dict("records")]  # fmt: skip
@@ -297,7 +316,7 @@ def best_of_block(summary: pd.DataFrame) -> list[bool]:
 
 def vision_compact(summary: pd.DataFrame) -> pd.DataFrame:
     """Return accuracy (percent, mean ± half width) with a row per method and a column per setting and delay."""
-    texts = [_accuracy_text(row) + "*" * bool(row["n"] and row["diverged"]) for row in summary.to_dict("records")]
+    texts = [accuracy_text(row) + "*" * bool(row["n"] and row["diverged"]) for row in summary.to_dict("records")]
     cells = [f"**{text}**" if best else text for text, best in zip(texts, best_of_block(summary), strict=True)]
     columns = [f"{setting}, {delay}" for setting, delay in zip(summary["setting"], summary["delay"], strict=True)]
     long = pd.DataFrame({"method": summary["method"], "column": columns, "cell": cells})

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from fedecho import data as datasets
 from fedecho import models, partition, schedule
 from fedecho.config import RunConfig, require
+from fedecho.data.pools import mixed
 from fedecho.distill import predict
 from fedecho.flat import FlatModel, Weights
 from fedecho.local import ClientData
@@ -94,19 +95,22 @@ def _scored_split(splits: datasets.Splits, config: RunConfig) -> datasets.Images
 
 
 def _pool_images(splits: datasets.Splits, config: RunConfig, root: Path | None) -> NDArray[np.uint8]:
-    """Return the first |U| images of the pool in canonical order."""
-    source = splits.pool if config.data.pool == "held-out" else datasets.load_unlabeled(config.data.pool, root)
+    """Return the first |U| images of the pool in canonical order, mixed where asked."""
+    size, shape = config.data.pool_size, splits.train.images.shape[1:]
+    if config.data.pool == "held-out":
+        source = splits.pool
+    else:
+        source = datasets.load_unlabeled(config.data.pool, root, count=size, shape=(shape[0], shape[1], shape[2]))
     require(source is not None, "pool", config.data.pool, f"{splits.name} has no held-out pool; name another data set")
     assert source is not None
-    size = config.data.pool_size
     require(size <= len(source.images), "pool_size", size, f"the pool has {len(source.images)} images")
     require(
-        source.images.shape[1:] == splits.train.images.shape[1:],
+        source.images.shape[1:] == shape,
         "pool",
         config.data.pool,
-        f"its images are {source.images.shape[1:]}, those of {splits.name} {splits.train.images.shape[1:]}",
+        f"its images are {source.images.shape[1:]}, those of {splits.name} {shape}",
     )
-    return source.images[:size]
+    return mixed(source.images[:size], config.data.pool_mix)
 
 
 def _normaliser(name: str, device: torch.device) -> Callable[[NDArray[np.uint8]], Tensor]:

@@ -9,6 +9,7 @@ import pytest
 from fedecho import cli, records
 from fedecho.config import RunConfig, config_hash
 from fedecho.methods import FedBuff, FedEcho
+from tests import toy
 
 SMALL = ["--set", "protocol.rounds=2", "data.train_size=500", "partition.min_size=1", "partition.alpha=1.0"]
 
@@ -49,6 +50,10 @@ BAD = [
     (["verify", "--sample", "0"], "sample = 0", "at least 1"),
     (["verify"], "no such folder", "sweep"),
     (["data", "fetch"], "name = None", "cifar10"),
+    (["cite", "visoin"], "name = 'visoin'", "no table"),
+    (["cite", "vision", "--profile", "huge"], "profile = 'huge'", "laptop"),
+    (["site", "--profile", "huge"], "profile = 'huge'", "laptop"),
+    (["latex"], "profile = 'laptop'", "make tables"),
 ]
 
 
@@ -150,3 +155,18 @@ def test_cite_names_the_paper(capsys: pytest.CaptureFixture[str]) -> None:
     cli.main(["cite"])
     out = capsys.readouterr().out
     assert "2511.19966" in out and out.count("@") == 2
+
+
+def test_cite_names_the_records_behind_a_table_or_figure(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    toy.furnish(elsewhere)
+    outs = []
+    for name in ("toy", "toy_bars"):
+        cli.main(["cite", name])
+        outs.append(capsys.readouterr().out)
+    assert outs[0] == outs[1] and outs[0].count("\n@") == 2 and "2511.19966" in outs[0]
+    entry = outs[0].split("@misc")[1]
+    for said in ("0123456789ab", "2 records", "profile laptop", "c" * 7, r"ONLY=10\_table\_vision", r"A toy \& more"):
+        assert said in entry
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["cite", "tyo"])
+    assert stop.value.code == 2 and "choose one of other, toy, toy_bars" in capsys.readouterr().err

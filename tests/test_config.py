@@ -45,6 +45,10 @@ BAD: list[tuple[Callable[[], object], str, str]] = [
     (lambda: Local(epochs=1.5), "epochs = 1.5", "a whole number"),  # type: ignore[arg-type]
     (lambda: Local(weight_decay=-1e-4), "weight_decay", ">= 0"),
     (lambda: Data(pool_size=0), "pool_size = 0", "at least 1"),
+    (lambda: Data(pool="stl11"), "pool = 'stl11'", "one of held-out, .*stl10"),  # type: ignore[arg-type]
+    (lambda: Data(pool_mix=0.6), "pool_mix = 0.6", r"\[0, 0.5\]"),
+    (lambda: Data(pool_mix=-0.1), "pool_mix = -0.1", r"\[0, 0.5\]"),
+    (lambda: Data(pool_mix=0.1, pool_size=1), "pool_size = 1", "at least 2"),
     (lambda: Evaluation(every=0), "every = 0", "at least 1"),
     (lambda: Delays("slow"), "model = 'slow'", "mild, large"),  # type: ignore[arg-type]
     (lambda: Delays("mild", shape=2.0), "shape = 2.0", "no meaning"),

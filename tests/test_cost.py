@@ -9,7 +9,6 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pytest
 import torch
 
@@ -115,7 +114,8 @@ def test_bytes_of_a_model_with_buffers() -> None:
 
 
 @pytest.mark.parametrize(
-    "form", [*presets.BANK_FORMS.values(), {"bank_top_k": 10}, {"bank_top_k": 2, "bank_dtype": "float16"}]
+    "form",
+    [{}, {"bank_dtype": "float16"}, {"bank_top_k": 3}, {"bank_top_k": 10}, {"bank_top_k": 2, "bank_dtype": "float16"}],
 )
 def test_bytes_of_a_row_are_those_of_the_bank(form: dict[str, Any]) -> None:
     dtype = {"float32": torch.float32, "float16": torch.float16}[form.get("bank_dtype", "float32")]
@@ -165,6 +165,13 @@ def test_measuring_leaves_out_the_first_rounds() -> None:
     assert min(min(rounds) for rounds in seen.seconds.values()) > 0
 
 
+def test_bytes_of_a_runs_bank() -> None:
+    assert cost.bank_bytes(BASE) == (40, 20 * 200 * 40)
+    assert cost.bank_bytes(override(BASE, "method.distill.bank_top_k", 3)) == (3 * 5 + 4, 20 * 200 * 19)
+    with pytest.raises(InputError, match="only fedecho has a bank"):
+        cost.bank_bytes(cost.base("smoke", "CA2FL"))
+
+
 # The design
 
 
@@ -190,16 +197,6 @@ def _own(name: str, factor: str) -> Any:
 def test_value_of_a_point() -> None:
     values = {(p.factor, cost.value_of(p)) for p in cost.points("laptop") if p.method == REFERENCE}
     assert {("N", 200), ("M_c", 50), ("M", 1), ("|U|", 5000), ("Q", 50), ("P", P)} <= values
-
-
-def test_bank_cells_differ_in_the_bank_alone_and_begin_with_the_main_tables_runs() -> None:
-    cells = presets.bank_cells("laptop")
-    main = {config_hash(c.config) for c in presets.vision_table("laptop")}
-    assert {c.method for c in cells if config_hash(c.config) in main} == {"float32"}
-    assert {(c.setting, c.delay, len({d.config.seed for d in cells})) for c in cells} == {("Dir(0.1)", "large", 3)}
-    plain = {override_all(c.config, {"method.distill.bank_dtype": "float32", "method.distill.bank_top_k": None})
-             for c in cells}  # fmt: skip
-    assert len(cells) == 5 * len(plain) == 15
 
 
 # What is stored and written
@@ -290,25 +287,10 @@ def test_three_digits(value: float, text: str) -> None:
     assert cost_tables.three_digits(value) == text
 
 
-def test_bank_summary_pairs_seeds() -> None:
-    cells = presets.bank_cells("smoke")
-    scores = {"float32": [80.0, 82.0], "float16": [81.0, 83.0]}
-    runs = pd.DataFrame(
-        [{"method": c.method, "seed": c.config.seed, "score": scores.get(c.method, [float("nan")] * 2)[c.config.seed]}
-         for c in cells]
-    )  # fmt: skip
-    summary = cost_tables.bank_summary(cells, runs).set_index("form")
-    assert summary.loc["float16", "difference"] == 1.0 and summary.loc["float16", "pairs"] == 2
-    assert summary.loc["float32", "mean"] == 81.0 and summary.loc["float32", "pairs"] == 0
-    assert summary["row_bytes"].to_dict() == {"float32": 40, "float16": 20, "top-5": 29, "top-3": 19, "top-1": 9}
-    assert summary.loc["top-5", "large_bytes"] == 20 * 5000 * 29
-    assert cost_tables.bank_display(summary.reset_index(), "here").loc[("here", "top-1"), "accuracy, %"] == "not run"
-
-
 def test_everything_is_written_from_what_is_stored(paper: Path) -> None:
     made = cost_report.write("smoke")
     files = {path.name: path.read_bytes() for path in (paper / "tables" / "smoke").iterdir()}
-    names = ("server_cost", "server_cost_methods", "server_cost_bank")
+    names = ("server_cost", "server_cost_methods")
     assert set(files) == {f"{name}.{suffix}" for name in names for suffix in ("md", "tex", "csv", "json")}
     assert set(made.figures) == {"seconds", "bytes", "methods"}
     assert all(path.is_file() and path.with_suffix(".pdf").is_file() for path in made.figures.values())
@@ -325,19 +307,6 @@ def test_nothing_is_written_before_anything_is_measured(tmp_path: Path, monkeypa
     with pytest.raises(InputError, match="nothing is measured yet"):
         cost_report.write("smoke")
     assert list(tmp_path.iterdir()) == []
-
-
-def test_fresh_leaves_the_main_tables_runs_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[tuple[int, bool]] = []
-
-    def sweep(configs: list[RunConfig], folder: Path, jobs: int | None, fresh: bool) -> int:
-        asked.append((len(configs), fresh))
-        return 0
-
-    monkeypatch.setattr(cost_report, "sweep", sweep)
-    cost_report.train("smoke", None, False)
-    cost_report.train("smoke", None, True)
-    assert asked == [(10, False), (8, True)]
 
 
 def test_figures_draw_dots_and_lines(measurement: dict[str, Any]) -> None:

@@ -199,7 +199,6 @@ def test_never_more_checkpoints_than_clients_at_work(monkeypatch: pytest.MonkeyP
     [
         ({"data": {"pool_size": 5001}}, "pool_size = 5001 .* 5000 images"),
         ({"data": {"train_size": 10001}}, "train_size = 10001 .* 10000"),
-        ({"data": {"pool": "stl11"}}, "stl11"),
         ({"data": {"name": "imagenet"}}, "imagenet"),
         ({"model": "transformer"}, "model = 'transformer'"),
     ],

@@ -112,7 +112,7 @@ def test_bars_show_means_and_stragglers(tmp_path: Path) -> None:
         if cell.method != "FADAS":
             put(tmp_path, cell, 0.6 if cell.method == "FedEcho" else 0.5)
     summary = tables.vision_summary(tables.collect(cells, tmp_path), NO_PAPER).assign(straggler_mean=20.0)
-    axes = figures.vision_bars(summary).axes[0]
+    axes = figures.bars(summary).axes[0]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["FedBuff", "FADAS", "FedEcho"]
     spots = [(float(bar[0].get_xdata()[0]), float(bar[0].get_ydata()[0])) for bar in axes.containers]  # type: ignore
     assert (50, 0) in spots and (60, 2) in spots and (20, 2) in spots
@@ -121,7 +121,7 @@ def test_bars_show_means_and_stragglers(tmp_path: Path) -> None:
 
 def test_bars_without_records(tmp_path: Path) -> None:
     summary = tables.vision_summary(tables.collect(cells_of("FedEcho"), tmp_path), NO_PAPER)
-    assert words(figures.vision_bars(summary)) == "not run"
+    assert words(figures.bars(summary)) == "not run"
 
 
 FIRST, SECOND = Job(2.0, 0, 0, 0.0, 0), Job(5.0, 1, 0, 0.0, 1)

@@ -86,6 +86,7 @@ def test_the_committed_ones_name_files_that_exist(found: Manifest) -> None:
     wanted = [folder / "tables" / name for name in found.tables]
     wanted += [folder / "figures" / f"{figure.stem}{suffix}" for figure in found.figures for suffix in (".pdf", ".png")]
     assert [path.name for path in wanted if not path.is_file()] == []
+    assert all(f"record set {found.record_set}".encode() in path.read_bytes() for path in wanted[len(found.tables) :])
     assert found.notebook in notebooks.catalogue() and found.profile == "laptop"
     assert found.record_set in (folder / "tables" / f"{found.name}.md").read_text()
     assert tables.NOT_RUN in found.caption or f"Records: {len(found.records)}," in found.caption

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fedecho import notebooks, paths, presets, report
+from fedecho import notebooks, paths, presets, report, verdicts
 from fedecho.errors import InputError
 from fedecho.notebooks import NotebookError
 
@@ -277,10 +277,10 @@ def a_summary(difference: float, half: float, p: float) -> pd.DataFrame:
     ((np.nan, np.nan, np.nan), "FedEcho and FedBuff cannot be compared, no seed has both."),
 ])  # fmt: skip
 def test_verdicts_follow_the_numbers(numbers: tuple[float, float, float], said: str) -> None:
-    (line,) = report.verdicts(a_summary(*numbers), "FedBuff")
+    (line,) = verdicts.against(a_summary(*numbers), "FedBuff")
     assert line.startswith("Dir(0.1), large delays: FedEcho ")
     assert line.endswith(said)
-    assert report.verdicts(a_summary(*numbers), "CA2FL") == []
+    assert verdicts.against(a_summary(*numbers), "CA2FL") == []
 
 
 def a_tuning(chosen: dict[str, dict[str, float]]) -> report.TuningReport:

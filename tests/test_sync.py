@@ -16,7 +16,7 @@ from fedecho import citation, cli
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 RENAMED = {"torch": "pytorch", "matplotlib": "matplotlib-base"}
-CHECKERS_ONLY = {"pandas-stubs", "scipy-stubs", "types-tqdm"}
+FROM_PYPI_ONLY = {"pandas-stubs", "scipy-stubs", "types-tqdm", "playwright"}
 
 
 def bounds(requirements: list[str]) -> dict[str, str]:
@@ -36,7 +36,7 @@ def test_environment_has_the_bounds_of_pyproject() -> None:
     wanted = {
         RENAMED.get(name, name): bound
         for name, bound in required("notebooks", "dev").items()
-        if name not in CHECKERS_ONLY
+        if name not in FROM_PYPI_ONLY
     }
     assert listed == wanted
 
@@ -45,7 +45,7 @@ def test_constraints_pin_every_direct_dependency_within_its_bound() -> None:
     lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
     assert all(re.fullmatch(r"[A-Za-z0-9_.-]+==[^ ]+", line) for line in lines)
     pins = {line.split("==")[0].lower().replace("_", "-"): line.split("==")[1] for line in lines}
-    for name, bound in required("notebooks", "dev", "language", "cluster").items():
+    for name, bound in required("notebooks", "dev", "language", "cluster", "pools", "generate").items():
         least = bound.removeprefix(">=") or "0"
         assert [int(n) for n in re.findall(r"\d+", pins[name])] >= [int(n) for n in least.split(".")]
     assert (pins["torch"], pins["torchvision"]) == ("2.13.0", "0.28.0")
@@ -54,7 +54,7 @@ def test_constraints_pin_every_direct_dependency_within_its_bound() -> None:
 def test_makefile_has_every_promised_target() -> None:
     text = (ROOT / "Makefile").read_text()
     targets = set(re.findall(r"^([a-z]+):", text, re.MULTILINE))
-    promised = "help setup tables test smoke lab paper html verify bench check clean"
+    promised = "help setup tables test smoke lab paper html browser verify bench check clean"
     assert set(promised.split()) <= targets
 
 

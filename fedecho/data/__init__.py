@@ -8,10 +8,12 @@ from __future__ import annotations
 import functools
 from pathlib import Path
 
+from fedecho.data import pools
 from fedecho.data.canonical import canonical, canonical_order, digest
 from fedecho.data.download import fetch
 from fedecho.data.fashion_mnist import load_bundled
 from fedecho.data.folders import data_root
+from fedecho.data.procedural import MAKERS, Shape
 from fedecho.data.sources import CIFARS, load_cifar
 from fedecho.data.splits import Images, Splits, carve
 from fedecho.data.unlabeled import read_unlabeled
@@ -19,9 +21,12 @@ from fedecho.errors import InputError
 
 DATASETS = ("fashion-mnist", "cifar10", "cifar100")
 UNLABELED_DATASETS = ("cifar10", "cifar100", "stl10", "tiny-imagenet-32")
+POOLS = (*UNLABELED_DATASETS, "generated", "diffusion", "digits", *MAKERS)
+"""Sources of U besides `held-out`."""
 
 __all__ = [
     "DATASETS",
+    "POOLS",
     "UNLABELED_DATASETS",
     "Images",
     "Splits",
@@ -47,15 +52,16 @@ def load(name: str, root: Path | None = None) -> Splits:
     return _load(name, None if name == "fashion-mnist" else data_root(root))
 
 
-def load_unlabeled(name: str, root: Path | None = None) -> Images:
-    """Return external images without labels, one of `UNLABELED_DATASETS`, uint8 `[images, 32, 32, 3]`.
+def load_unlabeled(name: str, root: Path | None = None, *, count: int = 5_000, shape: Shape = (28, 28, 1)) -> Images:
+    """Return external images without labels, one of `POOLS`: uint8 `[images, 32, 32, 3]` or `[images, 28, 28, 1]`.
 
-    In canonical order by pixel hash only, so that the order says nothing of classes; STL-10 is averaged down from
-    96x96. `root`: see `data_root`. InputError: an unknown name or bad data. MissingDataError: not in the data folder.
+    Procedural ones are made to order, `[count, *shape]`; all others are what they are, in canonical order by pixel hash
+    only, so that the order says nothing of classes (STL-10 averaged down from 96x96). `root`: see `data_root`.
+    InputError: an unknown name or bad data. MissingDataError: not in the data folder, or a package is lacking.
     """
-    if name not in UNLABELED_DATASETS:
-        raise InputError("data", name, f"choose one of {', '.join(UNLABELED_DATASETS)}")
-    return _load_unlabeled(name, data_root(root))
+    if name not in POOLS:
+        raise InputError("data", name, f"choose one of {', '.join(POOLS)}")
+    return _make(name, count, shape) if name in MAKERS else _load_unlabeled(name, data_root(root))
 
 
 @functools.lru_cache(maxsize=4)
@@ -65,4 +71,13 @@ def _load(name: str, root: Path | None) -> Splits:
 
 @functools.lru_cache(maxsize=2)
 def _load_unlabeled(name: str, root: Path) -> Images:
+    if name == "generated":
+        return pools.generated(root)
+    if name in ("diffusion", "digits"):
+        return pools.diffusion() if name == "diffusion" else pools.digits()
     return read_unlabeled(name, root)
+
+
+@functools.lru_cache(maxsize=2)
+def _make(name: str, count: int, shape: Shape) -> Images:
+    return Images(MAKERS[name](count, shape))

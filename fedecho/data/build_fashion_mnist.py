@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import io
 import sys
-import zipfile
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from fedecho.data import fashion_mnist
+from fedecho.data import fashion_mnist, npz
 from fedecho.data.canonical import Labels, Order, Pixels, canonical_order, pixel_hashes
 from fedecho.data.splits import Images
 from fedecho.errors import InputError
@@ -32,8 +30,8 @@ IDX_SHA256 = {
 
 def build(source: Path, target: Path) -> str:
     """Write the bundle to `target` from the idx files in `source` and return its digest; InputError on a bad file."""
-    train = _read_pair(source, "train")
-    test = _read_pair(source, "t10k")
+    train = read_pair(source, "train")
+    test = read_pair(source, "t10k")
     parts = choose(*train, *test)
     _write(target, parts)
     return fashion_mnist.splits_digest(parts)
@@ -61,7 +59,8 @@ def choose(train_images: Pixels, train_labels: Labels, test_images: Pixels, test
     return parts
 
 
-def _read_pair(source: Path, stem: str) -> tuple[Pixels, Labels]:
+def read_pair(source: Path, stem: str) -> tuple[Pixels, Labels]:
+    """Return images `[images, 28, 28, 1]` and labels of `train` or `t10k` of the original; InputError on a bad file."""
     images = _read_idx(source, f"{stem}-images-idx3-ubyte", header=16).reshape(-1, 28, 28, 1)
     labels = _read_idx(source, f"{stem}-labels-idx1-ubyte", header=8).astype(np.int64)
     return images, labels
@@ -111,14 +110,7 @@ def _write(target: Path, parts: dict[str, Images]) -> None:
         arrays[f"{split}_images"] = images.images[..., 0]
         if images.labels is not None:
             arrays[f"{split}_labels"] = images.labels.astype(np.uint8)
-    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
-        for key in fashion_mnist.KEYS:
-            buffer = io.BytesIO()
-            np.save(buffer, np.ascontiguousarray(arrays[key]), allow_pickle=False)
-            # A fixed date, so that two builds give the same file; numpy.savez would write the time of day.
-            entry = zipfile.ZipInfo(f"{key}.npy", date_time=(1980, 1, 1, 0, 0, 0))
-            entry.compress_type = zipfile.ZIP_DEFLATED
-            archive.writestr(entry, buffer.getvalue())
+    npz.write(target, {key: arrays[key] for key in fashion_mnist.KEYS})
 
 
 def main(arguments: list[str]) -> int:

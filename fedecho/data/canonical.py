@@ -33,7 +33,7 @@ def canonical_order(images: Pixels, labels: Labels | None = None) -> Order:
     words = pixel_hashes(images)
     keys = (*words.T[::-1],) if labels is None else (*words.T[::-1], labels)
     ranked = np.lexsort(keys)
-    return np.asarray(ranked[_permutation(len(ranked))], dtype=np.int64)
+    return np.asarray(ranked[permutation("canonical-order", len(ranked))], dtype=np.int64)
 
 
 def canonical(images: Pixels, labels: Labels) -> tuple[Pixels, Labels]:
@@ -56,7 +56,8 @@ def joint_digest(*digests: str) -> str:
     return hashlib.sha256("\n".join(digests).encode()).hexdigest()
 
 
-def _permutation(count: int) -> npt.NDArray[np.intp]:
+def permutation(role: str, count: int) -> npt.NDArray[np.intp]:
+    """Return a permutation of `0 .. count - 1` that depends on `role` and `count` only."""
     # Sorting raw words: NumPy promises their stability across versions, which it does not for Generator.permutation.
-    raw = rng.stream(0, "canonical-order", count).bit_generator.random_raw(count)
+    raw = rng.stream(0, role, count).bit_generator.random_raw(count)
     return np.argsort(raw, kind="stable")

@@ -39,9 +39,9 @@ KEYS = (
 )
 
 
-def bundled_path() -> Path:
-    """Return the path of the bundled file."""
-    return Path(str(resources.files("fedecho.data"))) / "bundled" / "fashion_mnist.npz"
+def bundled_path(name: str = "fashion_mnist.npz") -> Path:
+    """Return the path of the bundled file `name`."""
+    return Path(str(resources.files("fedecho.data"))) / "bundled" / name
 
 
 def load_bundled(path: Path | None = None) -> Splits:

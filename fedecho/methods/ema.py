@@ -21,6 +21,11 @@ class Averaged:
 STATES.add(Averaged)
 
 
+def moved(average: Weights, x: Weights, decay: float) -> Weights:
+    """Return decay * average + (1 - decay) * x, parameters and statistics alike."""
+    return Weights(*(decay * a + (1 - decay) * b for a, b in zip(average, x, strict=True)))
+
+
 def averaged(inner: Method[Any], decay: float) -> Method[Averaged]:
     """Score a_t = decay * a_{t-1} + (1 - decay) * x_t instead of x_t; clients are sent x_t as before, and a_0 = x_0."""
 
@@ -32,8 +37,7 @@ def averaged(inner: Method[Any], decay: float) -> Method[Averaged]:
 
     def close_round(state: Averaged, x: Weights) -> tuple[Averaged, Weights]:
         inner_state, x = inner.close_round(state.inner, x)
-        mixed = (decay * a + (1 - decay) * b for a, b in zip(state.average, x, strict=True))
-        return Averaged(inner_state, Weights(*mixed)), x
+        return Averaged(inner_state, moved(state.average, x, decay)), x
 
     method = Method(
         init,

@@ -16,10 +16,11 @@ from torch import Tensor
 from fedecho.bank import Bank
 from fedecho.config import MethodConfig, require
 from fedecho.delays import SLOW
-from fedecho.distill import Distillation, distil, predict, teacher
+from fedecho.distill import Distillation, Teacher, averaged_teacher, corrupted, distil, predict, teacher
 from fedecho.flat import Weights
 from fedecho.local import Update
 from fedecho.methods.base import Method, Server, around, build, register
+from fedecho.methods.ema import moved
 from fedecho.methods.fedbuff import FedBuff
 
 
@@ -49,6 +50,12 @@ class Echo:
     scored: Weights | None = None
     """The distilled model, where clients are sent the averaged one instead."""
     metrics: dict[str, float] = field(default_factory=dict)
+    average: Weights | None = None
+    """Moving average of the models x_hat, where it is the teacher (`source`)."""
+
+
+_AVERAGE_DECAY = 0.95
+"""As in the control FedBuff + EMA."""
 
 
 def echo(inner: Method[Any], server: Server, settings: Distillation) -> Method[Echo]:
@@ -56,7 +63,8 @@ def echo(inner: Method[Any], server: Server, settings: Distillation) -> Method[E
 
     def init(x0: Weights, clients: int) -> Echo:
         classes = predict(server.model, x0, server.pool[:1], 1).shape[-1]
-        return Echo(inner.init(x0, clients), _empty_bank(clients, classes, server, settings))
+        average = x0 if settings.source == "average" else None
+        return Echo(inner.init(x0, clients), _empty_bank(clients, classes, server, settings), average=average)
 
     def receive(state: Echo, update: Update) -> Echo:
         with server.clock("inference"):
@@ -70,11 +78,12 @@ def echo(inner: Method[Any], server: Server, settings: Distillation) -> Method[E
         if settings.include_fresh:
             _store(state, server)
         inner_state, x_hat = inner.close_round(state.inner, x)
-        distilled, metrics = _distilled(state, x_hat, server, settings)
+        average = moved(state.average, x_hat, _AVERAGE_DECAY) if state.average else None
+        distilled, metrics = _distilled(replace(state, average=average), x_hat, server, settings)
         if not settings.include_fresh:
             _store(state, server)
         sent = distilled if settings.broadcast == "distilled" else x_hat
-        return Echo(inner_state, state.bank, (), state.round, distilled, metrics), sent
+        return Echo(inner_state, state.bank, (), state.round, distilled, metrics, average), sent
 
     method = Method(
         init,
@@ -114,11 +123,22 @@ def _distilled(state: Echo, x_hat: Weights, server: Server, settings: Distillati
     weights = row_weights(state.bank, server, settings, state.round)
     if weights is not None and not bool(weights.any()):
         return x_hat, {}
-    with server.clock("bank"):
-        taught = teacher(state.bank, settings, weights)
+    taught = _teacher(state, server, settings, weights)
     with server.clock("distillation"):
         x, metrics = distil(server.model, x_hat, server.pool, taught, settings, (server.seed, state.round))
     return x, metrics | _bank_facts(state.bank, weights, state.round)
+
+
+def _teacher(state: Echo, server: Server, settings: Distillation, weights: Tensor | None) -> Teacher:
+    """Return what the settings let teach in this round: the bank, or the average of the server's models."""
+    if state.average is not None:
+        with server.clock("inference"):
+            logits = predict(server.model, state.average, server.pool, server.inference_batch)
+        taught = averaged_teacher(logits, settings)
+    else:
+        with server.clock("bank"):
+            taught = teacher(state.bank, settings, weights)
+    return corrupted(taught) if state.round < settings.corrupt_rounds else taught
 
 
 def row_weights(bank: Bank, server: Server, settings: Distillation, round_index: int) -> Tensor | None:

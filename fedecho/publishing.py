@@ -1,0 +1,51 @@
+"""The commands that pass on what was made, without training anything: citations, pages, the body of the paper."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import tyro
+
+from fedecho.paths import write_whole
+
+
+def cite(name: tyro.conf.Positional[str | None] = None, profile: str = "laptop") -> None:
+    """Print BibTeX for the paper and for this package, and for the records behind a table or figure.
+
+    Args:
+        name: a table or figure, e.g. vision or vision_bars.
+        profile: whose table.
+    """
+    from fedecho import citation, presets
+
+    scale = presets.profile(profile).name
+    print(citation.bibtex() if name is None else citation.cite(name, scale))
+
+
+def site(profile: str = "laptop") -> None:
+    """Write tables, figures, claims and executed notebooks as pages to paper/site, readable without a network.
+
+    Args:
+        profile: whose; any but laptop gets a folder of its own in paper/site.
+    """
+    from fedecho import presets
+    from fedecho.site import build
+
+    print(build(presets.profile(profile).name))
+
+
+def latex(profile: str = "laptop", output: Path | None = None) -> None:
+    """Write the body of the paper, every table and figure, to a file that paper/main.tex includes.
+
+    Args:
+        profile: whose tables and figures.
+        output: the file (otherwise standard output).
+    """
+    from fedecho import presets
+    from fedecho.latex import body
+
+    text = body(presets.profile(profile).name)
+    if output is None:
+        print(text)
+    else:
+        write_whole(output, text)

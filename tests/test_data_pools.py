@@ -1,0 +1,150 @@
+"""Pools of other kinds: digits enlarged exactly, generated images from a folder, samples by digest, mixing."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from types import SimpleNamespace
+from typing import get_args
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fedecho import data
+from fedecho.config import Data, PoolSource, RunConfig, config_hash
+from fedecho.data import pools
+from fedecho.data.canonical import canonical_order, digest, pixel_hashes
+from fedecho.errors import InputError, MissingDataError
+from fedecho.methods import FedBuff
+from fedecho.task import _pool_images
+
+
+def test_a_config_knows_the_pools_that_can_be_loaded() -> None:
+    assert get_args(PoolSource) == ("held-out", *data.POOLS)
+    with pytest.raises(InputError, match="one of held-out, cifar10, .*, diffusion, digits, dead-leaves, noise"):
+        Data(pool="leaves")  # type: ignore[arg-type]
+
+
+def use_digits(monkeypatch: pytest.MonkeyPatch, images: np.ndarray) -> None:
+    fake = SimpleNamespace(load_digits=lambda: SimpleNamespace(images=images))
+    monkeypatch.setattr(importlib, "import_module", lambda name: fake)
+
+
+def test_digits_become_grey_images_in_canonical_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    small = np.random.default_rng(0).integers(0, 17, (4, 8, 8)).astype(float)
+    use_digits(monkeypatch, small)
+    images = pools.digits().images
+    large = pools.enlarge(small.astype(np.int64), 28)
+    np.testing.assert_array_equal(images, large[canonical_order(large)])
+
+
+def test_without_scikit_learn_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(name: str) -> None:
+        raise ModuleNotFoundError(name)
+
+    monkeypatch.setattr(importlib, "import_module", absent)
+    with pytest.raises(MissingDataError, match=r"pip install fedecho\[pools\]") as caught:
+        pools.digits()
+    assert "\n" not in str(caught.value)
+
+
+def test_enlarging_by_hand() -> None:
+    # New centres lie at -1/4, 1/4, 3/4, 5/4 of the old ones; beyond the edge the edge goes on.
+    row = pools.enlarge(np.array([[[0, 16], [0, 16]]]), 4)[0, 0, :, 0]
+    assert row.tolist() == [0, 64, 191, 255]  # 63.75 and 191.25
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(2, 9), st.integers(2, 30), st.integers(0, 9))
+def test_enlarging_equals_torch_s_bilinear_interpolation(small: int, more: int, seed: int) -> None:
+    images = np.random.default_rng(seed).integers(0, 17, (2, small, small))
+    side = small + more
+    planes = torch.from_numpy(images)[:, None].double()
+    expected = torch.nn.functional.interpolate(planes, size=(side, side), mode="bilinear")[:, 0] * 255 / 16
+    assert np.abs(pools.enlarge(images, side)[..., 0] - expected.numpy()).max() <= 0.5 + 1e-9
+
+
+def test_generated_images_are_read_in_canonical_order(tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), dtype=np.uint8)
+    np.savez(tmp_path / "generated.npz", images=images)
+    read = data.load_unlabeled("generated", tmp_path)
+    np.testing.assert_array_equal(read.images, images[canonical_order(images)])
+
+
+def test_generated_images_of_another_size_are_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "generated.npz", images=np.zeros((5, 28, 28, 1), dtype=np.uint8))
+    with pytest.raises(InputError, match="32, 32, 3"):
+        pools.generated(tmp_path)
+
+
+def test_absent_generated_images_name_the_command(tmp_path: Path) -> None:
+    with pytest.raises(MissingDataError, match=r"python -m fedecho.data.build_generated") as caught:
+        data.load_unlabeled("generated", tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_bundled_samples_are_no_image_of_any_split() -> None:
+    images, splits = pools.diffusion().images, data.load("fashion-mnist")
+    assert images.shape == (5_000, 28, 28, 1)
+    np.testing.assert_array_equal(canonical_order(images), np.arange(5_000))
+    parts = [part.images for part in (splits.train, splits.pool, splits.validation, splits.test) if part is not None]
+    assert len(np.unique(np.concatenate([pixel_hashes(part) for part in (images, *parts)]), axis=0)) == 27_000
+
+
+def test_another_file_of_samples_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = np.zeros((2, 28, 28, 1), dtype=np.uint8)
+    np.savez(tmp_path / "diffusion.npz", images=images)
+    with pytest.raises(InputError, match="digest"):
+        pools.diffusion(tmp_path / "diffusion.npz")
+    monkeypatch.setattr(pools, "DIFFUSION_DIGEST", digest(images))
+    np.testing.assert_array_equal(pools.diffusion(tmp_path / "diffusion.npz").images, images)
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.integers(2, 40), st.floats(0.01, 0.5))
+def test_mixing_adds_one_other_image_to_each(count: int, share: float) -> None:
+    one_hot = 200 * np.eye(count, dtype=np.uint8)[:, :, None, None]
+    out = pools.mixed(one_hot, share)[..., 0, 0]
+    own, other = np.rint(200 * (1 - share)), np.rint(200 * share)
+    assert np.all(np.diag(out) == own)
+    off = out - np.diag(np.diag(out))
+    for sums in (off.sum(axis=0), off.sum(axis=1)):  # everyone gives to one other and takes from one other
+        assert np.all(sums == other)
+
+
+def test_mixing_nothing_returns_the_very_images() -> None:
+    images = np.zeros((3, 2, 2, 1), dtype=np.uint8)
+    assert pools.mixed(images, 0.0) is images
+
+
+def configured(**values: object) -> RunConfig:
+    return RunConfig(FedBuff(), data=Data(**values))  # type: ignore[arg-type]
+
+
+def test_mixing_enters_the_hash_only_when_it_is_used() -> None:
+    assert config_hash(configured()) == config_hash(configured(pool_mix=0.0))
+    assert config_hash(configured()) != config_hash(configured(pool_mix=0.1))
+
+
+def test_a_run_sees_the_mixed_pool() -> None:
+    splits = data.load("fashion-mnist")
+    plain, mixed = (_pool_images(splits, configured(pool_size=5, pool_mix=m), None) for m in (0.0, 0.5))
+    assert splits.pool is not None
+    np.testing.assert_array_equal(plain, splits.pool.images[:5])
+    np.testing.assert_array_equal(mixed, pools.mixed(plain, 0.5))
+    assert not np.array_equal(mixed, plain)
+
+
+def test_a_procedural_pool_takes_the_size_and_shape_of_the_task() -> None:
+    splits = data.load("fashion-mnist")
+    assert _pool_images(splits, configured(pool="noise", pool_size=7), None).shape == (7, 28, 28, 1)
+
+
+def test_a_pool_of_another_shape_is_refused_in_one_line(tmp_path: Path) -> None:
+    np.savez(tmp_path / "generated.npz", images=np.zeros((5, 32, 32, 3), dtype=np.uint8))
+    with pytest.raises(InputError, match=r"\(32, 32, 3\), those of fashion-mnist \(28, 28, 1\)") as caught:
+        _pool_images(data.load("fashion-mnist"), configured(pool="generated", pool_size=5), tmp_path)
+    assert "\n" not in str(caught.value)
