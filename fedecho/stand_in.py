@@ -15,7 +15,7 @@ from torch import Tensor
 from fedecho import methods, models, schedule
 from fedecho.clock import Clock
 from fedecho.config import RunConfig
-from fedecho.experiment import Checkpoints, one_thread
+from fedecho.experiment import Checkpoints, Version, one_thread
 from fedecho.flat import FlatModel, Weights
 from fedecho.local import Update
 from fedecho.methods import Method, Server
@@ -57,9 +57,9 @@ class Play:
 
     def round(self, rnd: Round) -> dict[str, int]:
         """Play one round and return the bytes held at its peak, by holding."""
-        version = (self.x, self.method.broadcast(self.state))
+        version = Version(self.x, self.method.broadcast(self.state))
         for job in rnd.arrivals:
-            self.state = self.method.receive(self.state, self.upload(rnd, job, version[1]))
+            self.state = self.method.receive(self.state, self.upload(rnd, job, version.extra))
         full = tensor_bytes(self.state, shared=self.x)
         with self.server.clock("aggregation"):
             self.state, self.x = self.method.close_round(self.state, self.x)
@@ -78,7 +78,7 @@ def peak_versions(plan: Schedule) -> int:
     """Return the largest number of versions that are held at once in a whole run, as `Checkpoints` holds them."""
     held, peak, nothing = Checkpoints(plan.uses_of_version()), 0, Weights(torch.empty(0), torch.empty(0))
     for rnd in plan.rounds:
-        held.keep(rnd.index, (nothing, None))
+        held.keep(rnd.index, Version(nothing, None))
         peak = max(peak, len(held))
         for job in rnd.arrivals:
             held.take(job.base_version)
