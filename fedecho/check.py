@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from fedecho import paths, presets, report, sweep
+from fedecho import cost, cost_report, paths, presets, report, sweep
 from fedecho.config import RunConfig, require
 from fedecho.notebooks import figures_dir, records_dir, tables_dir, tuning_dir
 
@@ -20,10 +20,12 @@ def check(profile: str = "laptop") -> list[str]:
     """
     _require_complete("vision", [cell.config for cell in presets.vision_table(profile)], records_dir(profile))
     _require_complete("tuning", [trial.config for trial in presets.tuning(profile)], tuning_dir(profile))
+    require(cost.stored(profile) is not None, "cost", "no measurement", "run `fedecho tables` first")
     committed = (tables_dir(profile), figures_dir(profile))
     with tempfile.TemporaryDirectory() as folder, _redirected(Path(folder)):
         report.vision(profile)
         report.tuning(profile)
+        cost_report.write(profile)
         rebuilt = (tables_dir(profile), figures_dir(profile))
         return [line for one, two in zip(committed, rebuilt, strict=True) for line in differences(one, two)]
 

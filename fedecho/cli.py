@@ -24,7 +24,9 @@ from fedecho.publishing import cite, latex, site
 from fedecho.records import Record, Row, find, record_path, require_usable, save
 from fedecho.schedule import Round
 
-Only = Annotated[str, tyro.conf.arg(help="what to make: quickstart, algorithm, tuning, vision, a notebook, or all")]
+Only = Annotated[
+    str, tyro.conf.arg(help="what to make: quickstart, algorithm, tuning, vision, cost, a notebook, or all")
+]
 
 
 def literal(text: str) -> Any:

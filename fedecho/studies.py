@@ -15,7 +15,7 @@ from typing import Any, Literal
 import pandas as pd
 from matplotlib.figure import Figure
 
-from fedecho import ablations, figures, manifest, presets, render, study_figures, study_tables, tables, wanted
+from fedecho import ablations, cost, figures, manifest, presets, render, study_figures, study_tables, tables, wanted
 from fedecho.config import require
 from fedecho.notebooks import figures_dir, records_dir, tables_dir
 from fedecho.paths import REPOSITORY
@@ -169,10 +169,15 @@ _CLIPPING = (
     Column("gradient norm", mean_of("gradient_norm")),
     Column("largest norm", largest_of("gradient_norm_max")),
 )
+_BANK = (
+    Column("bytes an image", lambda record: float(cost.bank_bytes(record.run_config())[0]), 0),
+    Column("bank, MB", lambda record: cost.bank_bytes(record.run_config())[1] / 1e6),
+)
 _MEASURED: dict[str, tuple[Column, ...]] = {
     "ablation_alpha": _ALPHAS,
     "ablation_nu": _CLIPPING,
     "ablation_data_size": (_SERVER,),
+    "bank": _BANK,
     "ablation_delay": (Column(f"time to {100 * TARGET:g} %, s", time_to(TARGET), 0),),
 }
 _DRAWN: dict[str, dict[str, Draw]] = {
