@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from fedecho import cost, cost_report, paths, presets, report, sweep
-from fedecho.config import RunConfig, require
-from fedecho.notebooks import figures_dir, records_dir, tables_dir, tuning_dir
+from fedecho import cost, cost_report, paths, report, studies, sweep, wanted
+from fedecho.config import require
+from fedecho.notebooks import figures_dir, tables_dir
 
 
 def check(profile: str = "laptop") -> list[str]:
@@ -18,21 +18,25 @@ def check(profile: str = "laptop") -> list[str]:
 
     Raises `InputError` when a record is missing: nothing is trained here.
     """
-    _require_complete("vision", [cell.config for cell in presets.vision_table(profile)], records_dir(profile))
-    _require_complete("tuning", [trial.config for trial in presets.tuning(profile)], tuning_dir(profile))
+    for name in wanted.SETS:
+        lacking = len(sweep.missing(wanted.configs(name, profile), wanted.folder(name, profile)))
+        require(not lacking, name, f"{lacking} missing records", "run `fedecho tables` first")
     require(cost.stored(profile) is not None, "cost", "no measurement", "run `fedecho tables` first")
     committed = (tables_dir(profile), figures_dir(profile))
     with tempfile.TemporaryDirectory() as folder, _redirected(Path(folder)):
-        report.vision(profile)
-        report.tuning(profile)
-        cost_report.write(profile)
+        rebuild(profile)
         rebuilt = (tables_dir(profile), figures_dir(profile))
         return [line for one, two in zip(committed, rebuilt, strict=True) for line in differences(one, two)]
 
 
-def _require_complete(name: str, configs: list[RunConfig], folder: Path) -> None:
-    lacking = len(sweep.missing(configs, folder))
-    require(not lacking, name, f"{lacking} missing records", "run `fedecho tables` first")
+def rebuild(profile: str) -> None:
+    """Write every table and figure of a profile from its records."""
+    report.vision(profile)
+    report.tuning(profile)
+    for name in studies.NAMES:
+        studies.make(name, profile)
+    studies.make_gaps(profile)
+    cost_report.write(profile)
 
 
 @contextmanager

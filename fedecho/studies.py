@@ -224,18 +224,20 @@ def _caption(text: str) -> str:
 
 
 STUDIES = _read()
+NAMES = tuple(_DRAWN)
+"""The studies that `make` makes."""
 
 
 def sets_of(stem: str) -> list[str]:
     """Return the sets of runs (`wanted.SETS`) behind a notebook."""
     return {"02_tuning": ["tuning"], "10_table_vision": ["vision"]}.get(stem, []) + [
-        name for name in _DRAWN if STUDIES[name].notebook == stem
+        name for name in NAMES if STUDIES[name].notebook == stem
     ]
 
 
 def results(name: str, profile: str) -> Results:
     """Return what the records say of a study; nothing is run. Raises `InputError` for an unknown study."""
-    require(name in _DRAWN, "study", name, f"choose one of {', '.join(_DRAWN)}")
+    require(name in NAMES, "study", name, f"choose one of {', '.join(NAMES)}")
     study, cells, folder = STUDIES[name], ablations.cells(name, profile), records_dir(profile)
     frame = study_tables.collect(cells, folder, study.columns)
     summary = study_tables.summarise(frame, study.reference, study.columns, study.family)
@@ -244,7 +246,7 @@ def results(name: str, profile: str) -> Results:
 
 def make(name: str, profile: str = "laptop", jobs: int | None = None, fresh: bool = False) -> StudyReport:
     """Make a study's table and figures; `jobs` processes run what is missing, or everything if `fresh`."""
-    require(name in _DRAWN, "study", name, f"choose one of {', '.join(_DRAWN)}")
+    require(name in NAMES, "study", name, f"choose one of {', '.join(NAMES)}")
     wanted.train(name, presets.profile(profile).name, jobs, fresh)
     found = results(name, profile)
     shown = study_tables.display(found.summary, found.study.reference, found.study.columns)
