@@ -1,4 +1,4 @@
-"""Rebuilds every table and figure from the records into a folder of its own and compares with what is committed."""
+"""Rebuilds tables, figures and the ledger of claims elsewhere and compares them with what is committed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from fedecho import cost, cost_report, paths, report, studies, sweep, wanted
+from fedecho import cost, cost_report, ledger, paths, report, studies, sweep, wanted
 from fedecho.config import require
 from fedecho.notebooks import figures_dir, tables_dir
 
@@ -22,11 +22,19 @@ def check(profile: str = "laptop") -> list[str]:
         lacking = len(sweep.missing(wanted.configs(name, profile), wanted.folder(name, profile)))
         require(not lacking, name, f"{lacking} missing records", "run `fedecho tables` first")
     require(cost.stored(profile) is not None, "cost", "no measurement", "run `fedecho tables` first")
-    committed = (tables_dir(profile), figures_dir(profile))
+    committed, home = (tables_dir(profile), figures_dir(profile)), paths.paper()
     with tempfile.TemporaryDirectory() as folder, _redirected(Path(folder)):
         rebuild(profile)
         rebuilt = (tables_dir(profile), figures_dir(profile))
-        return [line for one, two in zip(committed, rebuilt, strict=True) for line in differences(one, two)]
+        drifted = [line for one, two in zip(committed, rebuilt, strict=True) for line in differences(one, two)]
+        return drifted + claims_differences(home, profile)
+
+
+def claims_differences(home: Path, profile: str) -> list[str]:
+    """Write the ledger of claims anew and compare it with the one in `home`; only the default profile's must exist."""
+    ledger.write(profile)
+    names = [path.name for path in ledger.files(profile) if profile == "laptop" or (home / path.name).is_file()]
+    return [f"{name}: {why}" for name in names if (why := _compare(home, paths.paper(), name))]
 
 
 def rebuild(profile: str) -> None:

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from fedecho.config import RunConfig, override_all, require
 from fedecho.errors import InputError
 from fedecho.paths import paper
-from fedecho.publishing import cite, latex, site
+from fedecho.publishing import cite, claims, latex, site
 from fedecho.records import Record, Row, find, record_path, require_usable, save
 from fedecho.schedule import Round
 
@@ -194,7 +194,7 @@ def verify(
 
 
 def check(profile: str = "laptop") -> None:
-    """Rebuild every table and figure from its records elsewhere, and fail if a committed one differs.
+    """Rebuild every table, every figure and the ledger of claims elsewhere, and fail if a committed one differs.
 
     Args:
         profile: whose tables.
@@ -203,7 +203,7 @@ def check(profile: str = "laptop") -> None:
     from fedecho.check import check as compare
 
     differences = compare(presets.profile(profile).name)
-    print("\n".join(differences) or f"{profile}: every table and figure is what its records give")
+    print("\n".join(differences) or f"{profile}: every table, figure and claim is what the records give")
     if differences:
         sys.exit(1)
 
@@ -251,7 +251,7 @@ def bench() -> None:
     print(ratios())
 
 
-COMMANDS = (run, sweep, tables, verify, check, data, bench, cite, site, latex)
+COMMANDS = (run, sweep, tables, verify, claims, check, data, bench, cite, site, latex)
 
 
 def one_line(text: str) -> str:

@@ -1,4 +1,4 @@
-"""The commands that pass on what was made, without training anything: citations, pages, the body of the paper."""
+"""The commands that pass on what was made, without training anything: claims, citations, pages, the paper's body."""
 
 from __future__ import annotations
 
@@ -7,6 +7,20 @@ from pathlib import Path
 import tyro
 
 from fedecho.paths import write_whole
+
+
+def claims(profile: str = "laptop") -> None:
+    """Test every claim of the paper and of this package on the records; print the verdicts and write paper/claims.md
+    and .json.
+
+    Args:
+        profile: whose records; any but laptop has files of its own, claims-PROFILE.md and .json.
+    """
+    from fedecho import ledger, presets
+
+    lines = ledger.write(presets.profile(profile).name)
+    print(ledger.text(lines))
+    print(*(path for path in ledger.files(profile)), sep="\n")
 
 
 def cite(name: tyro.conf.Positional[str | None] = None, profile: str = "laptop") -> None:
