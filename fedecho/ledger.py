@@ -16,12 +16,12 @@ _SOURCES = {"paper": "Claims of the paper", "package": "Claims of this package"}
 _COLUMNS = {
     "score": "test accuracy",
     "straggler": "test accuracy on the classes that only stragglers own",
-    "clipped": "share of distillation steps that are clipped",
+    "clipped": "share of clipped distillation steps",
 }
 _SENTENCES = {
     "greater": "{what} of {a} minus that of {b}",
     "at_least": "{what} of {a} minus that of {b}, against a deficit of {margin:g} point",
-    "gap": "{what} lost from delays “{easier}” to delays “{delay}”: {b}'s loss minus {a}'s",
+    "gap": "{what} lost from {easier} to {delay}: {b}'s loss minus {a}'s",
     "shortfall": "how far the {what} stays below that of {reference}: {b}'s shortfall minus {a}'s",
     "below": "{what} of {a}, against {limit:g} %",
     "equal": "{what} of {a} and of {b}: equal to the last digit on every seed",
@@ -75,7 +75,7 @@ def _line(claim: Claim, profile: str, verdict: Verdict, value: str | None, p: fl
         id=claim.line, claim=f"{claim.text.removesuffix('.')}{place}.", source=claim.source, profile=profile,
         test=sentence(claim), verdict=verdict, paper_value=claim.paper, our_value=value,
         p=None if p is None else float(f"{p:.3g}"), notebook=claim.notebook, table=claim.table,
-        note=". ".join(part.removesuffix(".") for part in (note, claim.note) if part),
+        note=" ".join(f"{part.removesuffix('.')}." for part in (note, claim.note) if part),
     )  # fmt: skip
 
 
@@ -86,10 +86,11 @@ def _delays(delay: str) -> str:
 def sentence(claim: Claim) -> str:
     """Say what is compared and how."""
     words = {name: value or "a variant of other profiles" for name, value in asdict(claim.test).items()}
-    words |= {"what": _COLUMNS[claim.test.column], "delay": claim.delay, "margin": claim.test.margin}
+    words |= {name: _delays(delay or "") for name, delay in (("easier", claim.test.easier), ("delay", claim.delay))}
+    words |= {"what": _COLUMNS[claim.test.column], "margin": claim.test.margin}
     text = _SENTENCES[claim.test.kind].format(**words)
-    paired = claim.test.kind not in ("equal", "cost", "untested")
-    return text[0].upper() + text[1:] + ("; paired t-test over the seeds." if paired else ".")
+    how = {"below": "; t-test over the seeds", "equal": "", "cost": "", "untested": ""}
+    return text[0].upper() + text[1:] + how.get(claim.test.kind, "; paired t-test over the seeds") + "."
 
 
 def files(profile: str) -> tuple[Path, Path]:
@@ -147,11 +148,11 @@ def _counts(source: str, found: tuple[str, Sequence[Line]]) -> tuple[str, ...]:
 
 def _table(source: str, lines: Sequence[Line], beside: Sequence[Line]) -> str:
     others = {line.id: line.verdict for line in beside}
-    extra = ("at paper scale",) if beside else ()
+    extra, unknown = ("at paper scale",) if beside else (), tables.NOT_STATED if source == "paper" else tables.NOTHING
     rows = [("claim", "verdict", "paper", "here", "p (Holm)", *extra, "evidence")]
     for line in (line for line in lines if line.source == source):
         p = tables.NOTHING if line.p is None else tables.p_text(line.p)
-        numbers = (line.paper_value or tables.NOT_STATED, line.our_value or tables.NOTHING, p)
+        numbers = (line.paper_value or unknown, line.our_value or tables.NOTHING, p)
         other = (others[line.id],) if beside else ()
         rows.append((line.claim, f"**{line.verdict}**", *numbers, *other, _evidence(line)))
     return _rows(rows)

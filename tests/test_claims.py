@@ -114,7 +114,7 @@ def test_nothing_is_said_before_all_runs_are_there(toy: Path) -> None:
     put(toy, "FedEcho", [73, 73, 73])
     put(toy, "FedBuff", [70, 70])
     line = ask(toy, GREATER)
-    assert (line.verdict, line.our_value, line.p, line.note) == ("not run", None, None, "5 of 6 runs are there")
+    assert (line.verdict, line.our_value, line.p, line.note) == ("not run", None, None, "5 of 6 runs are there.")
 
 
 def test_a_run_that_diverged_is_left_out_and_told(toy: Path) -> None:
@@ -124,7 +124,7 @@ def test_a_run_that_diverged_is_left_out_and_told(toy: Path) -> None:
     save(new_record(run, "diverged", [], {}, Clock(), {}), record_path(toy / "records" / "smoke", run))
     line = ask(toy, GREATER)
     assert line.our_value == "+3.00 ± 0.00 points (73.00 against 70.00, n = 2)"
-    assert line.note == "1 of 6 runs diverged; their seeds are left out"
+    assert line.note == "1 of 6 runs diverged; their seeds are left out."
 
 
 def test_gap_is_what_large_delays_cost(toy: Path) -> None:
@@ -133,6 +133,7 @@ def test_gap_is_what_large_delays_cost(toy: Path) -> None:
         put(toy, method, large)
     line = ask(toy, 'kind = "gap", study = "toy", a = "FedEcho", b = "CA2FL", easier = "mild"')
     assert line.our_value == "+6.00 ± 0.25 points (2.00 against 8.00, n = 3)" and line.verdict == "supported"
+    assert line.test.startswith("Test accuracy lost from mild delays to large delays: CA2FL's loss minus FedEcho's;")
 
 
 def test_shortfall_is_the_same_question_as_greater_and_counts_once(toy: Path) -> None:
@@ -153,7 +154,7 @@ def test_clipping_below_a_limit_and_told_beside(toy: Path) -> None:
     below = 'kind = "below", study = "toy", a = "FedEcho", column = "clipped", limit = {}'
     assert ask(toy, below.format(5)).our_value == "2.00 ± 0.00 % (n = 3)"
     assert [ask(toy, below.format(limit)).verdict for limit in (5, 1)] == ["supported", "not supported"]
-    assert ask(toy, GREATER + ', beside = "clipped"').note == "steps clipped with FedEcho: 2.00 %"
+    assert ask(toy, GREATER + ', beside = "clipped"').note == "steps clipped with FedEcho: 2.00 %."
     put(toy, "FedEcho", [73, 73, 73])
     assert "the clip never binds" in ask(toy, GREATER + ', beside = "clipped"').note
 
@@ -187,13 +188,13 @@ def test_a_column_that_no_run_has(toy: Path) -> None:
     put(toy, "FedEcho", [73, 73, 73])
     put(toy, "FedBuff", [70, 70, 70])
     line = ask(toy, GREATER + ', column = "straggler"')
-    assert (line.verdict, line.note) == ("inconclusive", "no run has this column")
+    assert (line.verdict, line.note) == ("inconclusive", "no run has this column.")
 
 
 def test_untested_and_absent(toy: Path) -> None:
     assert ask(toy, 'kind = "untested"', "").verdict == "not run"
     absent = GREATER.replace('a = "FedEcho"', 'a = { paper = "stl10" }')
-    assert ask(toy, absent).note == "the profile smoke has no such runs"
+    assert ask(toy, absent).note == "the profile smoke has no such runs."
 
 
 def told(p: float | None, name: str, lead: float = 3.0, p_small: float | None = None) -> Measured:
