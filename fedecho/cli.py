@@ -135,6 +135,7 @@ def sweep(
 
     use_data(data_root)
     scale = presets.profile(profile).name
+    require(jobs is None or jobs >= 1, "jobs", jobs, "give at least 1 process")
     names = wanted.SETS if only == "all" else (only,)
     print(wanted.outlook(scale, names, fresh), file=sys.stderr)
     trained = sum(wanted.train(name, scale, jobs, fresh, cluster) for name in names)

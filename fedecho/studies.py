@@ -15,7 +15,19 @@ from typing import Any, Literal
 import pandas as pd
 from matplotlib.figure import Figure
 
-from fedecho import ablations, cost, figures, manifest, presets, render, study_figures, study_tables, tables, wanted
+from fedecho import (
+    ablations,
+    cost,
+    figures,
+    manifest,
+    presets,
+    render,
+    study_figures,
+    study_tables,
+    tables,
+    verdicts,
+    wanted,
+)
 from fedecho.config import require
 from fedecho.notebooks import figures_dir, records_dir, tables_dir
 from fedecho.paths import REPOSITORY
@@ -77,6 +89,17 @@ class StudyReport:
     """md, tex, csv -> file."""
     figures: dict[str, Path]
     """name -> the PNG; the PDF lies beside it."""
+
+    @property
+    def files(self) -> list[Path]:
+        """The table in its three forms and the figures."""
+        return [*self.tables.values(), *self.figures.values()]
+
+    @property
+    def findings(self) -> str:
+        """A Markdown list with a sentence for each comparison (`verdicts.all_rows`)."""
+        sentences = verdicts.all_rows(self.results.summary, self.results.study.reference)
+        return "\n".join(f"* {sentence}" for sentence in sentences)
 
 
 def _bars(found: Results) -> Figure:
