@@ -8,9 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from fedecho import cost, cost_report, ledger, paths, report, studies, sweep, wanted
+from fedecho import cost, paths, report, studies, sweep
+from fedecho.claims import ledger
 from fedecho.config import require
+from fedecho.cost import writing
 from fedecho.notebooks import figures_dir, tables_dir
+from fedecho.studies import wanted
 
 
 def check(profile: str = "laptop") -> list[str]:
@@ -44,7 +47,7 @@ def rebuild(profile: str) -> None:
     for name in studies.NAMES:
         studies.make(name, profile)
     studies.make_gaps(profile)
-    cost_report.write(profile)
+    writing.write(profile)
 
 
 @contextmanager

@@ -20,12 +20,15 @@ from tqdm import tqdm
 from fedecho.config import RunConfig, override_all, require
 from fedecho.errors import InputError
 from fedecho.paths import paper
-from fedecho.publishing import cite, claims, latex, site
+from fedecho.publish.commands import cite, claims, latex, site
 from fedecho.records import Record, Row, find, record_path, require_usable, save
 from fedecho.schedule import Round
 
 Only = Annotated[
-    str, tyro.conf.arg(help="what to make: quickstart, algorithm, tuning, vision, cost, a notebook, or all")
+    str,
+    tyro.conf.arg(
+        help="what to make: quickstart, algorithm, tuning, vision, unlabeled, ablations, cost, controls, a notebook, or all"
+    ),
 ]
 
 
@@ -131,7 +134,8 @@ def sweep(
         cluster: use the Ray cluster that this machine belongs to; its nodes must share the records' folder.
         data_root: folder of data sets (otherwise FEDECHO_DATA).
     """
-    from fedecho import presets, wanted
+    from fedecho import presets
+    from fedecho.studies import wanted
 
     use_data(data_root)
     scale = presets.profile(profile).name
@@ -149,7 +153,7 @@ def tables(
     jobs: int | None = None,
     data_root: Path | None = None,
 ) -> None:
-    """Execute the notebooks, which train what has no record and write tables and figures to paper/.
+    """Execute the notebooks, which train what has no record and write tables and figures to paper/, and test the claims.
 
     Args:
         profile: smoke, laptop or paper.
@@ -157,7 +161,9 @@ def tables(
         jobs: processes for training (all cores if left out).
         data_root: folder of data sets (otherwise FEDECHO_DATA).
     """
-    from fedecho import notebooks, studies, wanted
+    from fedecho import notebooks, studies
+    from fedecho.claims import ledger
+    from fedecho.studies import wanted
 
     use_data(data_root)
     stems = notebooks.select(only)
@@ -166,6 +172,8 @@ def tables(
     print(wanted.outlook(profile, names, fresh), file=sys.stderr)
     for path in notebooks.make(profile, only=only, fresh=fresh, jobs=jobs):
         print(path)
+    ledger.write(profile)
+    print(*ledger.files(profile), sep="\n")
 
 
 def verify(

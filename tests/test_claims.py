@@ -8,14 +8,16 @@ from typing import Literal
 
 import pytest
 
-from fedecho import ablations, check, claims, evidence, ledger, paths, presets, stats, studies
+from fedecho import check, claims, paths, presets, stats, studies
+from fedecho.claims import evidence, ledger
+from fedecho.claims.evidence import Measured
+from fedecho.claims.ledger import Line
 from fedecho.clock import Clock
 from fedecho.config import RunConfig, override
 from fedecho.errors import InputError
-from fedecho.evidence import Measured
-from fedecho.ledger import Line
 from fedecho.presets import Cell
 from fedecho.records import new_record, record_path, save
+from fedecho.studies import ablations
 
 SEEDS = (0, 1, 2)
 PLACE = ("Dir(0.1)", "large")

@@ -12,17 +12,18 @@ from typing import Any
 import pytest
 import torch
 
-from fedecho import cost, cost_figures, cost_report, cost_tables, presets, stand_in
+from fedecho import cost, presets
 from fedecho.bank import Bank
 from fedecho.clock import Clock
 from fedecho.config import RunConfig, config_hash, override, override_all
+from fedecho.cost import drawing, stand_in, tabulate, writing
+from fedecho.cost.stand_in import HOLDINGS, PHASES, Measurement, Play, peak_versions, tensor_bytes
 from fedecho.distill import Distillation
 from fedecho.errors import InputError
 from fedecho.flat import FlatModel, Weights
 from fedecho.models import build
 from fedecho.presets import REFERENCE
 from fedecho.schedule import Job, Round, Schedule
-from fedecho.stand_in import HOLDINGS, PHASES, Measurement, Play, peak_versions, tensor_bytes
 
 BASE = cost.base("smoke", REFERENCE)  # N 20, M_c 10, M 2, |U| 200, Q 3 x 50
 P, C = 10_362, 10
@@ -262,9 +263,9 @@ def test_frame_puts_measured_beside_predicted(measurement: dict[str, Any]) -> No
     assert row["distillation_predicted"] == pytest.approx(2e-3 / 3)
     assert row["server"] == pytest.approx(8e-3) and row["server_predicted"] == pytest.approx(6e-3 + 2e-3 / 3)
     assert frame["base"].sum() == len(cost.VALUES["smoke"]) + 3 * len(cost.BASELINES)
-    assert cost_tables.surprises(frame) == []
+    assert tabulate.surprises(frame) == []
     frame.loc[0, "state"] += 1
-    assert len(cost_tables.surprises(frame)) == 1
+    assert len(tabulate.surprises(frame)) == 1
 
 
 @pytest.mark.parametrize(
@@ -276,7 +277,7 @@ def test_frame_puts_measured_beside_predicted(measurement: dict[str, Any]) -> No
     ],
 )
 def test_seconds_text(row: dict[str, Any], text: str) -> None:
-    assert cost_tables.seconds_text(row, "x") == text
+    assert tabulate.seconds_text(row, "x") == text
 
 
 @pytest.mark.parametrize(
@@ -284,11 +285,11 @@ def test_seconds_text(row: dict[str, Any], text: str) -> None:
     [(0.33, "0.330"), (13.84, "13.8"), (100.4, "100"), (999.4, "999"), (999.6, "1,000"), (1234.4, "1,234")],
 )
 def test_three_digits(value: float, text: str) -> None:
-    assert cost_tables.three_digits(value) == text
+    assert tabulate.three_digits(value) == text
 
 
 def test_everything_is_written_from_what_is_stored(paper: Path) -> None:
-    made = cost_report.write("smoke")
+    made = writing.write("smoke")
     files = {path.name: path.read_bytes() for path in (paper / "tables" / "smoke").iterdir()}
     names = ("server_cost", "server_cost_methods")
     assert set(files) == {f"{name}.{suffix}" for name in names for suffix in ("md", "tex", "csv", "json")}
@@ -298,21 +299,21 @@ def test_everything_is_written_from_what_is_stored(paper: Path) -> None:
     assert "Bytes of uploads and bank are those of the formulas." in text and "varied **|U|**" in text
     assert "one thread of a CPU" in text and "commit aaaaaaa." in text
     assert [sentence[:40] for sentence in made.sentences][0] == "At the profile's own point the server of"
-    cost_report.write("smoke")
+    writing.write("smoke")
     assert files == {path.name: path.read_bytes() for path in (paper / "tables" / "smoke").iterdir()}
 
 
 def test_nothing_is_written_before_anything_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FEDECHO_PAPER", str(tmp_path))
     with pytest.raises(InputError, match="nothing is measured yet"):
-        cost_report.write("smoke")
+        writing.write("smoke")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_figures_draw_dots_and_lines(measurement: dict[str, Any]) -> None:
-    figure = cost_figures.by_factor(cost.frame("smoke", measurement), cost_figures.PHASE_LOOK, 1e-3, "ms")
-    assert [axes.get_xlabel() for axes in figure.axes] == list(cost_figures.NAMES.values())
-    steps = figure.axes[list(cost_figures.NAMES).index("Q")]
+    figure = drawing.by_factor(cost.frame("smoke", measurement), drawing.PHASE_LOOK, 1e-3, "ms")
+    assert [axes.get_xlabel() for axes in figure.axes] == list(drawing.NAMES.values())
+    steps = figure.axes[list(drawing.NAMES).index("Q")]
     predicted, measured = steps.lines[:2]  # distillation is drawn first
     assert list(measured.get_ydata()) == pytest.approx([2, 2])
     assert list(predicted.get_ydata()) == pytest.approx([2 / 3, 2])

@@ -10,21 +10,12 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from fedecho import (
-    ablations,
-    manifest,
-    notebooks,
-    presets,
-    studies,
-    study_figures,
-    study_tables,
-    tables,
-    verdicts,
-    wanted,
-)
+from fedecho import notebooks, presets, studies, tables, verdicts
 from fedecho.config import config_hash
 from fedecho.errors import InputError
+from fedecho.publish import manifest
 from fedecho.records import Record
+from fedecho.studies import ablations, drawing, tabulate, wanted
 from tests.test_tables import put
 
 NAMES = [name for name in ablations.STUDIES if name != "vision"]
@@ -173,7 +164,7 @@ def test_gaps_by_hand() -> None:
         [(m, d, seed, value) for (m, d), values in scores.items() for seed, value in enumerate(values)],
         columns=["method", "delay", "seed", "score"],
     )
-    rows = study_tables.gaps(frame, "A", ("mild", "none"), "large").set_index(["setting", "method"])
+    rows = tabulate.gaps(frame, "A", ("mild", "none"), "large").set_index(["setting", "method"])
     assert rows.loc[("mild − large", "A"), "gap"] == 1.5 and rows.loc[("mild − large", "B"), "gap"] == 10.5
     assert rows.loc[("mild − large", "B"), "smaller"] == 9.0  # (10 - 2 + 11 - 1) / 2
     assert math.isnan(rows.loc[("mild − large", "A"), "p"]) and math.isnan(rows.loc[("none − large", "B"), "gap"])
@@ -187,11 +178,11 @@ def a_record(**columns: list[float | None]) -> Record:
 
 def test_what_studies_measure() -> None:
     record = a_record(accuracy=[0.2, 0.8, 0.7], clipped=[0.5, None, 0.1])
-    assert study_tables.mean_of("clipped", 100)(record) == pytest.approx(30.0)
-    assert study_tables.largest_of("clipped")(record) == 0.5
-    assert math.isnan(study_tables.mean_of("alpha")(record)) and math.isnan(study_tables.largest_of("alpha")(record))
-    assert study_tables.time_to(0.75)(record) == 10.0 and math.isnan(study_tables.time_to(0.9)(record))
-    assert study_tables.server_seconds(record) == 3.0
+    assert tabulate.mean_of("clipped", 100)(record) == pytest.approx(30.0)
+    assert tabulate.largest_of("clipped")(record) == 0.5
+    assert math.isnan(tabulate.mean_of("alpha")(record)) and math.isnan(tabulate.largest_of("alpha")(record))
+    assert tabulate.time_to(0.75)(record) == 10.0 and math.isnan(tabulate.time_to(0.9)(record))
+    assert tabulate.server_seconds(record) == 3.0
 
 
 # Figures
@@ -214,7 +205,7 @@ def test_every_figure_is_drawn_without_records_and_with(name: str, paper: Path) 
 
 def test_a_map_shows_each_mean_and_marks_the_highest() -> None:
     values = pd.DataFrame([[1.0, 2.0], [math.nan, 3.0]], index=["0", "1"], columns=["a", "b"])
-    (axes, _) = study_figures.landscape(values, "x", "y", "%").axes
+    (axes, _) = drawing.landscape(values, "x", "y", "%").axes
     assert {t.get_text(): t.get_fontweight() for t in axes.texts} == {
         "1.00": "normal",
         "2.00": "normal",
@@ -228,6 +219,6 @@ def test_the_map_of_differences_marks_what_is_significant() -> None:
          ("t", "mild", "FedEcho", math.nan, math.nan, math.nan), ("t", "mild", "E", -1.0, 0.2, math.nan)],
         columns=["setting", "delay", "method", "difference", "p_holm", "straggler_mean"],
     )  # fmt: skip
-    left, right, *_ = study_figures.difference_map(summary, "E", ["s", "t"], ["mild"], "tail").axes
+    left, right, *_ = drawing.difference_map(summary, "E", ["s", "t"], ["mild"], "tail").axes
     assert [t.get_text() for t in left.texts] == ["+2.0 •", "−1.0"]
     assert [t.get_text() for t in right.texts] == ["+50.0", "–"]

@@ -9,9 +9,9 @@ from typing import Any
 import pandas as pd
 
 from fedecho import cost, paths, render, tables
+from fedecho.cost.stand_in import HOLDINGS, PHASES
 from fedecho.methods import FedEcho
 from fedecho.presets import REFERENCE
-from fedecho.stand_in import HOLDINGS, PHASES
 
 _MILLI, _MEGA = 1e-3, 1e6
 

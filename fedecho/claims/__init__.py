@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from fedecho import ablations, paths
+from fedecho import paths
 from fedecho.checked import Checked, require
 from fedecho.config import RunConfig, from_dict
 from fedecho.errors import InputError
 from fedecho.presets import PROFILES, profile
+from fedecho.studies import ablations
 
 Kind = Literal["greater", "at_least", "gap", "shortfall", "below", "equal", "cost", "untested"]
 NEEDS: dict[str, tuple[str, ...]] = {

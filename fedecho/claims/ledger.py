@@ -10,7 +10,7 @@ from pathlib import Path
 
 from fedecho import claims, notebooks, paths, report, tables
 from fedecho.claims import Claim
-from fedecho.evidence import LEVEL, RULE, VERDICTS, Shelf, Verdict, corrected, measure
+from fedecho.claims.evidence import LEVEL, RULE, VERDICTS, Shelf, Verdict, corrected, measure
 
 _SOURCES = {"paper": "Claims of the paper", "package": "Claims of this package"}
 _COLUMNS = {

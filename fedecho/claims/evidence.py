@@ -14,7 +14,7 @@ from fedecho import stats, tables
 from fedecho.claims import Claim, Term, runs_of
 from fedecho.config import RunConfig, config_hash
 from fedecho.records import Record, find
-from fedecho.study_tables import mean_of, server_seconds
+from fedecho.studies.tabulate import mean_of, server_seconds
 
 Verdict = Literal["supported", "not supported", "inconclusive", "not run"]
 VERDICTS: tuple[Verdict, ...] = ("supported", "not supported", "inconclusive", "not run")

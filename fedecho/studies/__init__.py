@@ -15,24 +15,14 @@ from typing import Any, Literal
 import pandas as pd
 from matplotlib.figure import Figure
 
-from fedecho import (
-    ablations,
-    cost,
-    figures,
-    manifest,
-    presets,
-    render,
-    study_figures,
-    study_tables,
-    tables,
-    verdicts,
-    wanted,
-)
+from fedecho import cost, figures, presets, render, tables, verdicts
 from fedecho.config import require
 from fedecho.notebooks import figures_dir, records_dir, tables_dir
 from fedecho.paths import REPOSITORY
 from fedecho.presets import Cell
-from fedecho.study_tables import Column, largest_of, mean_of, server_seconds, time_to
+from fedecho.publish import manifest
+from fedecho.studies import ablations, drawing, tabulate, wanted
+from fedecho.studies.tabulate import Column, largest_of, mean_of, server_seconds, time_to
 
 Draw = Callable[["Results"], Figure]
 TARGET = 0.75
@@ -75,9 +65,9 @@ class Results:
     cells: list[Cell]
     folder: Path
     frame: pd.DataFrame
-    """One row per run (`study_tables.collect`)."""
+    """One row per run (`tabulate.collect`)."""
     summary: pd.DataFrame
-    """One row per setting, delay and method (`study_tables.summarise`)."""
+    """One row per setting, delay and method (`tabulate.summarise`)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,31 +121,31 @@ def _alpha_bound(place: int, text: str) -> str:
 
 def _alpha_map(found: Results) -> Figure:
     values = _wide(found, partial(_alpha_bound, 1), partial(_alpha_bound, 0))
-    return study_figures.landscape(values, "alpha_min", "alpha_max", "test accuracy, %")
+    return drawing.landscape(values, "alpha_min", "alpha_max", "test accuracy, %")
 
 
 def _alpha_rounds(found: Results) -> Figure:
     shown = ["dynamic (0.2, 0.8)", "dynamic (0, 1)", "dynamic (0.3, 0.7)", "dynamic (0.5, 1)", "fixed 0", "fixed 1"]
     shown += ["reversed (0.2, 0.8)", "clients' entropy"]
     metrics = {"alpha": "alpha", "entropy": "normalised entropy"}
-    return study_figures.over_rounds(found.cells, found.folder, metrics, shown)
+    return drawing.over_rounds(found.cells, found.folder, metrics, shown)
 
 
 def _norms(found: Results) -> Figure:
     metrics = {"gradient_norm_median": "median gradient norm", "gradient_norm_max": "largest gradient norm"}
     shown = ["nu = 0.1", "nu = 1", "nu = 5", "no clipping"]
-    return study_figures.over_rounds(found.cells, found.folder, metrics, shown, log=True)
+    return drawing.over_rounds(found.cells, found.folder, metrics, shown, log=True)
 
 
 def _over_size(found: Results, column: str, label: str) -> Figure:
-    return study_figures.over_factor(
+    return drawing.over_factor(
         found.summary, _numbered(found, "method"), "method", "|U|", log=True, level=("FedBuff", "FedBuff + EMA"),
         column=column, label=label,
     )  # fmt: skip
 
 
 def _over_delays(found: Results) -> Figure:
-    return study_figures.over_factor(found.summary, _order(found, "delay"), "delay", "kind of delay", joined=False)
+    return drawing.over_factor(found.summary, _order(found, "delay"), "delay", "kind of delay", joined=False)
 
 
 def _delay_curves(found: Results) -> Figure:
@@ -165,24 +155,24 @@ def _delay_curves(found: Results) -> Figure:
 
 
 def _over_buffers(found: Results) -> Figure:
-    return study_figures.over_factor(found.summary, _numbered(found, "delay"), "delay", "buffer size M", log=True)
+    return drawing.over_factor(found.summary, _numbered(found, "delay"), "delay", "buffer size M", log=True)
 
 
 def _over_owned(found: Results, column: str, label: str) -> Figure:
     owned = {text: float(text.split()[2]) for text in dict.fromkeys(found.summary["setting"])}
     summary = found.summary.assign(all="slow clients hold k classes and nothing else; large delays")
     text = "k, classes that slow clients own"
-    return study_figures.over_factor(summary, owned, "setting", text, panels="all", column=column, label=label)
+    return drawing.over_factor(summary, owned, "setting", text, panels="all", column=column, label=label)
 
 
 def _correlation_map(found: Results) -> Figure:
     rows = list(dict.fromkeys(found.summary["setting"]))
-    return study_figures.difference_map(found.summary, "FedBuff + EMA", rows, ablations.TAILS, "tail of the delays")
+    return drawing.difference_map(found.summary, "FedBuff + EMA", rows, ablations.TAILS, "tail of the delays")
 
 
 def _steps_map(found: Results) -> Figure:
     values = _wide(found, lambda text: text.split("= ")[1].split(",")[0], lambda text: text.rsplit("= ", 1)[1])
-    return study_figures.landscape(values, "eta_d", "Q", "test accuracy, %")
+    return drawing.landscape(values, "eta_d", "Q", "test accuracy, %")
 
 
 _SERVER = Column("server, s", server_seconds)
@@ -262,8 +252,8 @@ def results(name: str, profile: str) -> Results:
     """Return what the records say of a study; nothing is run. Raises `InputError` for an unknown study."""
     require(name in NAMES, "study", name, f"choose one of {', '.join(NAMES)}")
     study, cells, folder = STUDIES[name], ablations.cells(name, profile), records_dir(profile)
-    frame = study_tables.collect(cells, folder, study.columns)
-    summary = study_tables.summarise(frame, study.reference, study.columns, study.family)
+    frame = tabulate.collect(cells, folder, study.columns)
+    summary = tabulate.summarise(frame, study.reference, study.columns, study.family)
     return Results(study, profile, cells, folder, frame, summary)
 
 
@@ -272,24 +262,24 @@ def make(name: str, profile: str = "laptop", jobs: int | None = None, fresh: boo
     require(name in NAMES, "study", name, f"choose one of {', '.join(NAMES)}")
     wanted.train(name, presets.profile(profile).name, jobs, fresh)
     found = results(name, profile)
-    shown = study_tables.display(found.summary, found.study.reference, found.study.columns)
+    shown = tabulate.display(found.summary, found.study.reference, found.study.columns)
     return _written(found, shown, tables.best_of_block(found.summary))
 
 
 def make_gaps(profile: str = "laptop") -> StudyReport:
     """Make the table of what large delays cost, from the records of `ablation_delay`."""
     found, study = results("ablation_delay", profile), STUDIES["delay_gap"]
-    summary = study_tables.gaps(found.frame, study.reference, (ablations.NO_DELAY, "mild"), "large")
+    summary = tabulate.gaps(found.frame, study.reference, (ablations.NO_DELAY, "mild"), "large")
     reported = pd.read_csv(REPOSITORY / "paper" / "reported" / "delay_gap.csv").set_index("method")["value"]
-    shown = study_tables.gaps_display(summary, study.reference, reported)
-    study = replace(study, draw={"dots": lambda results: study_figures.gap_dots(results.summary)})
+    shown = tabulate.gaps_display(summary, study.reference, reported)
+    study = replace(study, draw={"dots": lambda results: drawing.gap_dots(results.summary)})
     return _written(replace(found, study=study, summary=summary), shown, [False] * len(shown))
 
 
 def _written(found: Results, shown: pd.DataFrame, bold: Sequence[bool]) -> StudyReport:
     """Write a study's table (`bold` marks rows), figures and manifest."""
     study, record_set = found.study, tables.record_set_hash(found.frame)
-    stem, text = tables_dir(found.profile) / study.name, study_tables.caption(found.frame, found.profile, study)
+    stem, text = tables_dir(found.profile) / study.name, tabulate.caption(found.frame, found.profile, study)
     render.write(shown, list(bold), found.summary, stem, study.title, text)
     stems = {name: figures_dir(found.profile) / f"{study.name}_{name}" for name in study.draw}
     for name, draw in study.draw.items():

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from fedecho import cost, cost_figures, cost_tables, figures, manifest
+from fedecho import cost, figures
 from fedecho.config import require
+from fedecho.cost import drawing, tabulate
 from fedecho.notebooks import figures_dir, tables_dir
+from fedecho.publish import manifest
 
 NOTEBOOK = "25_server_cost"
 _LINES = "Dots: measured; lines: predicted, from the profile's own point (vertical line) alone; both axes logarithmic."
@@ -47,15 +49,15 @@ def write(profile: str) -> CostReport:
     require(measurement is not None, "cost", profile, "nothing is measured yet; run `fedecho tables --only cost`")
     assert measurement is not None
     frame, stem = cost.frame(profile, measurement), tables_dir(profile) / "server_cost"
-    written, record_set = cost_tables.write(frame, measurement, profile, stem), cost.digest(measurement)
-    drawn = {f"{stem.name}_{end}": figure for end, figure in cost_figures.all_figures(frame).items()}
+    written, record_set = tabulate.write(frame, measurement, profile, stem), cost.digest(measurement)
+    drawn = {f"{stem.name}_{end}": figure for end, figure in drawing.all_figures(frame).items()}
     for name, figure in drawn.items():
         figures.save_figure(figure, figures_dir(profile) / name, record_set)
     for name, (title, caption) in written.items():
         _describe(name, title, caption, profile, frame, record_set)
     return CostReport(
         frame,
-        cost_tables.sentences(frame, profile),
+        tabulate.sentences(frame, profile),
         {name: stem.with_name(f"{name}.md") for name in written},
         {name.removeprefix(f"{stem.name}_"): figures_dir(profile) / f"{name}.png" for name in drawn},
     )

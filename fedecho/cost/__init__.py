@@ -20,13 +20,13 @@ from torch.utils.flop_counter import FlopCounterMode
 from fedecho import models, presets, provenance
 from fedecho.bank import index_type
 from fedecho.config import RunConfig, config_hash, override, require
+from fedecho.cost.stand_in import PHASES, SHAPES, Measurement, measure
 from fedecho.distill import Distillation
 from fedecho.errors import InputError
 from fedecho.methods import FedAC, FedEcho
 from fedecho.notebooks import records_dir
 from fedecho.paths import write_whole
 from fedecho.presets import CONTENDERS, REFERENCE
-from fedecho.stand_in import PHASES, SHAPES, Measurement, measure
 
 FACTORS = {
     "N": "protocol.clients",
