@@ -27,7 +27,7 @@ from fedecho.schedule import Round
 Only = Annotated[
     str,
     tyro.conf.arg(
-        help="what to make: quickstart, algorithm, tuning, vision, unlabeled, ablations, cost, controls, a notebook, or all"
+        help="quickstart, algorithm, tuning, vision, unlabeled, ablations, cost, controls, a notebook, or all"
     ),
 ]
 
@@ -153,7 +153,7 @@ def tables(
     jobs: int | None = None,
     data_root: Path | None = None,
 ) -> None:
-    """Execute the notebooks, which train what has no record and write tables and figures to paper/, and test the claims.
+    """Execute the notebooks, which train what has no record; write tables, figures and claims to paper/.
 
     Args:
         profile: smoke, laptop or paper.
