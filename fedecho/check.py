@@ -1,4 +1,4 @@
-"""Rebuilds every table and figure from the records into a folder of its own and compares with what is committed."""
+"""Rebuilds tables, figures and the ledger of claims elsewhere and compares them with what is committed."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from fedecho import paths, presets, report, sweep
-from fedecho.config import RunConfig, require
-from fedecho.notebooks import figures_dir, records_dir, tables_dir, tuning_dir
+from fedecho import cost, paths, report, studies, sweep
+from fedecho.claims import ledger
+from fedecho.config import require
+from fedecho.cost import writing
+from fedecho.notebooks import figures_dir, tables_dir
+from fedecho.studies import wanted
 
 
 def check(profile: str = "laptop") -> list[str]:
@@ -18,19 +21,33 @@ def check(profile: str = "laptop") -> list[str]:
 
     Raises `InputError` when a record is missing: nothing is trained here.
     """
-    _require_complete("vision", [cell.config for cell in presets.vision_table(profile)], records_dir(profile))
-    _require_complete("tuning", [trial.config for trial in presets.tuning(profile)], tuning_dir(profile))
-    committed = (tables_dir(profile), figures_dir(profile))
+    for name in wanted.SETS:
+        lacking = len(sweep.missing(wanted.configs(name, profile), wanted.folder(name, profile)))
+        require(not lacking, name, f"{lacking} missing records", "run `fedecho tables` first")
+    require(cost.stored(profile) is not None, "cost", "no measurement", "run `fedecho tables` first")
+    committed, home = (tables_dir(profile), figures_dir(profile)), paths.paper()
     with tempfile.TemporaryDirectory() as folder, _redirected(Path(folder)):
-        report.vision(profile)
-        report.tuning(profile)
+        rebuild(profile)
         rebuilt = (tables_dir(profile), figures_dir(profile))
-        return [line for one, two in zip(committed, rebuilt, strict=True) for line in differences(one, two)]
+        drifted = [line for one, two in zip(committed, rebuilt, strict=True) for line in differences(one, two)]
+        return drifted + claims_differences(home, profile)
 
 
-def _require_complete(name: str, configs: list[RunConfig], folder: Path) -> None:
-    lacking = len(sweep.missing(configs, folder))
-    require(not lacking, name, f"{lacking} missing records", "run `fedecho tables` first")
+def claims_differences(home: Path, profile: str) -> list[str]:
+    """Write the ledger of claims anew and compare it with the one in `home`; only the default profile's must exist."""
+    ledger.write(profile)
+    names = [path.name for path in ledger.files(profile) if profile == "laptop" or (home / path.name).is_file()]
+    return [f"{name}: {why}" for name in names if (why := _compare(home, paths.paper(), name))]
+
+
+def rebuild(profile: str) -> None:
+    """Write every table and figure of a profile from its records."""
+    report.vision(profile)
+    report.tuning(profile)
+    for name in studies.NAMES:
+        studies.make(name, profile)
+    studies.make_gaps(profile)
+    writing.write(profile)
 
 
 @contextmanager

@@ -20,11 +20,16 @@ from tqdm import tqdm
 from fedecho.config import RunConfig, override_all, require
 from fedecho.errors import InputError
 from fedecho.paths import paper
-from fedecho.publishing import cite, latex, site
+from fedecho.publish.commands import cite, claims, latex, site
 from fedecho.records import Record, Row, find, record_path, require_usable, save
 from fedecho.schedule import Round
 
-Only = Annotated[str, tyro.conf.arg(help="what to make: quickstart, algorithm, tuning, vision, a notebook, or all")]
+Only = Annotated[
+    str,
+    tyro.conf.arg(
+        help="what to make: quickstart, algorithm, tuning, vision, unlabeled, ablations, cost, controls, a notebook, or all"
+    ),
+]
 
 
 def literal(text: str) -> Any:
@@ -129,10 +134,12 @@ def sweep(
         cluster: use the Ray cluster that this machine belongs to; its nodes must share the records' folder.
         data_root: folder of data sets (otherwise FEDECHO_DATA).
     """
-    from fedecho import presets, wanted
+    from fedecho import presets
+    from fedecho.studies import wanted
 
     use_data(data_root)
     scale = presets.profile(profile).name
+    require(jobs is None or jobs >= 1, "jobs", jobs, "give at least 1 process")
     names = wanted.SETS if only == "all" else (only,)
     print(wanted.outlook(scale, names, fresh), file=sys.stderr)
     trained = sum(wanted.train(name, scale, jobs, fresh, cluster) for name in names)
@@ -146,7 +153,7 @@ def tables(
     jobs: int | None = None,
     data_root: Path | None = None,
 ) -> None:
-    """Execute the notebooks, which train what has no record and write tables and figures to paper/.
+    """Execute the notebooks, which train what has no record and write tables and figures to paper/, and test the claims.
 
     Args:
         profile: smoke, laptop or paper.
@@ -154,7 +161,9 @@ def tables(
         jobs: processes for training (all cores if left out).
         data_root: folder of data sets (otherwise FEDECHO_DATA).
     """
-    from fedecho import notebooks, studies, wanted
+    from fedecho import notebooks, studies
+    from fedecho.claims import ledger
+    from fedecho.studies import wanted
 
     use_data(data_root)
     stems = notebooks.select(only)
@@ -163,6 +172,8 @@ def tables(
     print(wanted.outlook(profile, names, fresh), file=sys.stderr)
     for path in notebooks.make(profile, only=only, fresh=fresh, jobs=jobs):
         print(path)
+    ledger.write(profile)
+    print(*ledger.files(profile), sep="\n")
 
 
 def verify(
@@ -192,7 +203,7 @@ def verify(
 
 
 def check(profile: str = "laptop") -> None:
-    """Rebuild every table and figure from its records elsewhere, and fail if a committed one differs.
+    """Rebuild every table, every figure and the ledger of claims elsewhere, and fail if a committed one differs.
 
     Args:
         profile: whose tables.
@@ -201,7 +212,7 @@ def check(profile: str = "laptop") -> None:
     from fedecho.check import check as compare
 
     differences = compare(presets.profile(profile).name)
-    print("\n".join(differences) or f"{profile}: every table and figure is what its records give")
+    print("\n".join(differences) or f"{profile}: every table, figure and claim is what the records give")
     if differences:
         sys.exit(1)
 
@@ -249,7 +260,7 @@ def bench() -> None:
     print(ratios())
 
 
-COMMANDS = (run, sweep, tables, verify, check, data, bench, cite, site, latex)
+COMMANDS = (run, sweep, tables, verify, claims, check, data, bench, cite, site, latex)
 
 
 def one_line(text: str) -> str:

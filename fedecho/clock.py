@@ -4,27 +4,28 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 
 class Clock:
-    """Adds up the wall-clock seconds spent in named phases; time in an inner phase is not charged to the outer one."""
+    """Adds up the seconds spent in named phases; time in an inner phase is not charged to the outer one."""
 
-    def __init__(self) -> None:
-        """Start with no phase."""
+    def __init__(self, now: Callable[[], float] = time.perf_counter) -> None:
+        """Start with no phase; `now` tells the time in seconds, by default the wall clock's."""
+        self._now = now
         self.seconds: dict[str, float] = defaultdict(float)
         self._inner = [0.0]
 
     @contextmanager
     def __call__(self, phase: str) -> Iterator[None]:
         """Charge the time spent inside the `with` block to `phase`."""
-        begin = time.perf_counter()
+        begin = self._now()
         self._inner.append(0.0)
         try:
             yield
         finally:
-            elapsed = time.perf_counter() - begin
+            elapsed = self._now() - begin
             self.seconds[phase] += elapsed - self._inner.pop()
             self._inner[-1] += elapsed
 

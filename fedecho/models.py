@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import nn
@@ -11,12 +12,13 @@ from fedecho.config import require
 from fedecho.rng import torch_seed
 
 
-def cnn(shape: tuple[int, int, int], classes: int) -> nn.Module:
+def cnn(shape: tuple[int, int, int], classes: int, width: int = 1) -> nn.Module:
     """Return the small CNN for images `[batch, *shape]`: 10,362 parameters at 1x28x28 and 10 classes, no norm layers.
 
     The stem trades resolution for channels (space-to-depth by 2), so that the first convolution works on 14x14.
+    `width` multiplies the channels of both convolutions.
     """
-    return _strided_cnn(shape, classes, lambda channels: nn.Identity())
+    return _strided_cnn(shape, classes, lambda channels: nn.Identity(), width)
 
 
 def cnn_batchnorm(shape: tuple[int, int, int], classes: int) -> nn.Module:
@@ -24,16 +26,19 @@ def cnn_batchnorm(shape: tuple[int, int, int], classes: int) -> nn.Module:
     return _strided_cnn(shape, classes, nn.BatchNorm2d)
 
 
-def _strided_cnn(shape: tuple[int, int, int], classes: int, norm: Callable[[int], nn.Module]) -> nn.Module:
+def _strided_cnn(
+    shape: tuple[int, int, int], classes: int, norm: Callable[[int], nn.Module], multiple: int = 1
+) -> nn.Module:
     channels, height, width = shape
+    first, second = 16 * multiple, 32 * multiple
     # Two stride-2 convolutions with padding 1 each halve the size, rounding up.
     out_height, out_width = (-(-height // 2) + 3) // 4, (-(-width // 2) + 3) // 4
     return nn.Sequential(
         nn.PixelUnshuffle(2),
-        nn.Conv2d(4 * channels, 16, 3, stride=2, padding=1), norm(16), nn.ReLU(),
-        nn.Conv2d(16, 32, 3, stride=2, padding=1), norm(32), nn.ReLU(),
+        nn.Conv2d(4 * channels, first, 3, stride=2, padding=1), norm(first), nn.ReLU(),
+        nn.Conv2d(first, second, 3, stride=2, padding=1), norm(second), nn.ReLU(),
         nn.Flatten(),
-        nn.Linear(32 * out_height * out_width, classes),
+        nn.Linear(second * out_height * out_width, classes),
     )  # fmt: skip
 
 
@@ -71,6 +76,7 @@ def split_stem(module: nn.Module) -> tuple[nn.Module, nn.Module]:
 
 MODELS: dict[str, Callable[[tuple[int, int, int], int], nn.Module]] = {
     "cnn": cnn,
+    **{f"cnn-w{width}": partial(cnn, width=width) for width in (2, 4, 8)},
     "cnn-batchnorm": cnn_batchnorm,
     "resnet18": resnet18,
     "resnet18-groupnorm": resnet18_groupnorm,

@@ -29,6 +29,16 @@ GROUPS = {
     "algorithm": ("01_algorithm_step_by_step",),
     "tuning": ("02_tuning",),
     "vision": ("10_table_vision",),
+    "unlabeled": ("12_table_unlabeled",),
+    "ablations": (
+        "20_ablation_alpha",
+        "21_ablation_nu",
+        "22_ablation_data_size",
+        "23_ablation_delay",
+        "24_heterogeneity_buffer",
+    ),
+    "cost": ("25_server_cost",),
+    "controls": ("26_controls", "27_sensitivity"),
 }
 """What `ONLY=` understands besides the names of the notebooks themselves."""
 

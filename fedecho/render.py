@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from fedecho.latex import escape
 from fedecho.paths import write_whole
+from fedecho.publish.latex import escape
 
 _LATEX = {"±": r"$\pm$", "−": "$-$", "–": "--", "<": "$<$"}
 

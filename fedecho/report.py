@@ -9,12 +9,14 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from fedecho import experiment, figures, manifest, paths, presets, records, tables, wanted
+from fedecho import experiment, figures, paths, presets, records, tables
 from fedecho.config import RunConfig
 from fedecho.notebooks import figures_dir, records_dir, tables_dir, tuning_dir
 from fedecho.presets import REFERENCE, Cell, Trial
+from fedecho.publish import manifest
 from fedecho.records import Record
 from fedecho.schedule import Round
+from fedecho.studies import wanted
 
 _VISION_FIGURES = {
     "bars": "Test accuracy in %, a panel for each setting (down) and kind of delay (across): filled markers are means "

@@ -42,6 +42,7 @@ BAD = [
     (["run", "--device", "abacus"], "device = 'abacus'", "cpu"),
     (["run", "--set", "partition.kind=iid", "partition.straggler_classes=2"], "straggler_classes = 2", "give 0"),
     (["run", "--set", "method.distill.teachers=fresh", "method.distill.include_fresh=false"], "include_fresh", "on"),
+    (["claims", "--profile", "huge"], "profile = 'huge'", "smoke, laptop, paper"),
     (["verify", "--seed", "-1"], "seed = -1", ">= 0"),
     (["tables", "--jobs", "0"], "jobs = 0", "at least 1"),
     (["sweep", "--jobs", "0"], "jobs = 0", "at least 1"),

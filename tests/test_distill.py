@@ -17,7 +17,9 @@ from torch import nn
 from fedecho.distill import (
     Distillation,
     Teacher,
+    averaged_teacher,
     clip_factor,
+    corrupted,
     distil,
     distillation_loss,
     kl_from_logits,
@@ -253,3 +255,56 @@ def test_batchnorm_statistics_while_distilling(mode: Any) -> None:
 def test_prediction_does_not_depend_on_the_batch_size(server: Server) -> None:
     one, all_ = (predict(server.model, server.model.weights(), server.pool, size) for size in (1, 100))
     torch.testing.assert_close(one, all_)
+
+
+# Controls
+
+
+def test_images_can_count_by_certainty_or_agreement() -> None:
+    sure, torn = [20.0, 0.0], [0.0, 0.0]
+    bank = filled([sure, torn], [sure, [0.0, 1.0]], clients=3)
+    certainty = teacher(bank, replace(DEFAULT, pool_weights="certainty"))
+    assert certainty.weights is not None
+    torch.testing.assert_close(certainty.weights, 1 - certainty.entropy)
+    agreement = teacher(bank, replace(DEFAULT, pool_weights="agreement")).weights
+    assert agreement is not None and agreement.tolist() == [1.0, 0.5]  # on the second image one client of two agrees
+    assert teacher(bank, DEFAULT).weights is None
+
+
+def test_weighted_loss_by_hand() -> None:
+    student, probs = torch.zeros(2, 2), torch.tensor([[1.0, 0.0], [0.5, 0.5]])
+    labels, alpha = torch.tensor([0, 1]), torch.tensor(1.0)  # the KLs are log 2 and 0
+    loss = distillation_loss(student, probs, labels, alpha, DEFAULT, torch.tensor([1.0, 3.0]))
+    assert loss.item() == pytest.approx(math.log(2) / 4)
+    assert distillation_loss(student, probs, labels, alpha, DEFAULT, torch.zeros(2)).item() == 0.0
+    equal = distillation_loss(student, probs, labels, alpha, DEFAULT, torch.full((2,), 0.3))
+    torch.testing.assert_close(equal, distillation_loss(student, probs, labels, alpha, DEFAULT))
+
+
+def test_a_corrupted_teacher_is_wrong_and_sure() -> None:
+    honest = teacher(filled([[1.0, 0.0, 0.0]]), DEFAULT)
+    wrong = corrupted(honest)
+    assert wrong.labels.tolist() == [1] and wrong.probs.argmax(-1).tolist() == [1]
+    torch.testing.assert_close(wrong.probs[0, 1] / wrong.probs[0, 0], torch.tensor(math.exp(10.0)))
+    assert wrong.entropy.item() < honest.entropy.item()
+
+
+@pytest.mark.parametrize("average", ["logits", "probabilities"])
+def test_one_model_as_a_teacher(average: Any) -> None:
+    logits = torch.tensor([[0.0, math.log(3.0)]])
+    taught = averaged_teacher(logits, replace(DEFAULT, average=average))
+    torch.testing.assert_close(taught.probs, torch.tensor([[0.25, 0.75]]))
+    assert taught.labels.tolist() == [1]
+
+
+def test_quantiles_of_the_norms_are_reported_on_demand() -> None:
+    model = FlatModel(nn.Linear(1, 2, bias=False))
+    pool, taught = (
+        torch.ones(4, 1),
+        Teacher(torch.tensor([[1.0, 0.0]] * 4), torch.zeros(4, dtype=torch.long), torch.zeros(4)),
+    )
+    plain = replace(DEFAULT, steps=3, lr=0.1)
+    _, without = distil(model, model.weights(), pool, taught, plain, (0, 0))
+    _, metrics = distil(model, model.weights(), pool, taught, replace(plain, norm_quantiles=True), (0, 0))
+    assert set(metrics) - set(without) == {"gradient_norm_median", "gradient_norm_max"}
+    assert metrics["gradient_norm_median"] <= metrics["gradient_norm_max"]

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections import Counter
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,11 +17,12 @@ from fedecho import presets
 from fedecho.config import NUMERICS_VERSION, Delays, Evaluation, Local, MethodConfig, Partition, Protocol, RunConfig
 from fedecho.distill import Distillation
 from fedecho.errors import InputError
-from fedecho.experiment import Checkpoints, run
+from fedecho.experiment import Checkpoints, Version, run, starts_behind, work
 from fedecho.flat import Weights
 from fedecho.methods import CA2FL, FADAS, FedAC, FedAsync, FedAvg, FedBuff, FedEcho
+from fedecho.methods.fedbuff import fedbuff
 from fedecho.records import Record, dumps
-from fedecho.schedule import synchronous
+from fedecho.schedule import Job, synchronous
 from fedecho.task import Task, evaluate
 from tests.conftest import weights
 
@@ -184,6 +186,46 @@ def test_checkpoints_are_dropped_after_their_last_use() -> None:
     assert len(held) == 1
     held.take(2)
     assert len(held) == 0
+
+
+def test_the_official_loop_starts_all_but_the_last_from_the_version_before() -> None:
+    protocol = Protocol(10, 6, 3, 6, delta="fadas_code")
+    jobs = [Job(1.0, client, 0, 0.0, client) for client in range(6)]  # these start together at the beginning
+    assert not any(starts_behind(job, protocol) for job in jobs)
+    flushed = [Job(2.0, 0, 1, 1.0, number) for number in range(6, 12)]
+    assert [starts_behind(job, protocol) for job in flushed] == [True, True, False] * 2
+
+
+def test_official_deltas_are_taken_against_the_new_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    held = Checkpoints(Counter({0: 1, 1: 1}), with_before=True)
+    for number in range(2):
+        held.keep(number, Version(weights(float(number)), None))
+    assert held.take(0).before is None
+    sent = held.take(1)
+    assert sent.before is not None and (sent.before.params.item(), sent.model.params.item()) == (0.0, 1.0)
+    monkeypatch.setattr(
+        "fedecho.experiment.sgd", lambda model, start, *rest: (Weights(start.params + 5, start.buffers), 1)
+    )
+    config, method = tiny(FedBuff(), protocol=Protocol(10, 6, 2, 6, delta="fadas_code")), fedbuff(FedBuff())
+    task = SimpleNamespace(model=None, clients=[None] * 10)
+    rnd = SimpleNamespace(index=1)
+    behind, last = (Job(2.0, 3, 1, 1.0, number) for number in (6, 7))
+    assert work(task, config, method, None, rnd, behind, sent).delta.item() == 4.0  # 0 + 5 - 1
+    assert work(task, config, method, None, rnd, last, sent).delta.item() == 5.0
+
+
+def test_official_deltas_change_a_run_and_its_hash() -> None:
+    sent, code = tiny(FedBuff()), tiny(FedBuff(), protocol=Protocol(10, 6, 2, 6, delta="fadas_code"))
+    assert not torch.equal(final_params(sent), final_params(code))
+    with pytest.raises(InputError, match="delta = 'fadas_code'"):
+        Protocol(dispatch="on_arrival", delta="fadas_code")
+
+
+@pytest.mark.parametrize("changes", [{"source": "average"}, {"pool_weights": "certainty"}, {"corrupt_rounds": 3}])
+def test_controls_of_the_teacher_change_a_run(changes: dict[str, Any]) -> None:
+    small = {"steps": 2, "lr": 0.1, "batch_size": 50}
+    plain, changed = (tiny(FedEcho(distill=Distillation(**small, **more))) for more in ({}, changes))
+    assert not torch.equal(final_params(plain), final_params(changed))
 
 
 def test_never_more_checkpoints_than_clients_at_work(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from fedecho import latex, paths
+from fedecho import paths
 from fedecho.errors import InputError
+from fedecho.publish import latex
 from tests import toy
 
 PAPER = paths.REPOSITORY / "paper"

@@ -10,9 +10,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from fedecho import manifest, notebooks, paths, tables
+from fedecho import notebooks, paths, tables
 from fedecho.errors import InputError
-from fedecho.manifest import Manifest, Picture
+from fedecho.publish import manifest
+from fedecho.publish.manifest import Manifest, Picture
 
 TINY = Manifest(
     name="toy", title="A toy & more", caption="50 % of <b>nothing</b> ± 1", profile="smoke", notebook="90_toy",

@@ -12,6 +12,7 @@ from fedecho.flat import FlatModel
     ("name", "shape", "parameters", "buffers"),
     [
         ("cnn", (1, 28, 28), 10_362, 0),
+        ("cnn-w2", (1, 28, 28), 29_930, 0),
         ("cnn-batchnorm", (1, 28, 28), 10_362 + 2 * 48, 2 * 48),
         ("resnet18", (3, 32, 32), 11_173_962, 9_600),
         ("resnet18-groupnorm", (3, 32, 32), 11_173_962, 0),

@@ -10,8 +10,9 @@ from urllib.parse import unquote
 
 import pytest
 
-from fedecho import notebooks, pages, site
+from fedecho import notebooks
 from fedecho.errors import InputError
+from fedecho.publish import pages, site
 from fedecho.studies import STUDIES
 from tests import toy
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from fedecho import citation, cli
+from fedecho import cli
+from fedecho.publish import citation
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]

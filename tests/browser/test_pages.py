@@ -9,7 +9,8 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from fedecho import paths, presets, site
+from fedecho import paths, presets
+from fedecho.publish import site
 from tests import toy
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""The commands that pass on what was made, without training anything: citations, pages, the body of the paper."""
+"""The commands that pass on what was made, without training anything: claims, citations, pages, the paper's body."""
 
 from __future__ import annotations
 
@@ -9,6 +9,21 @@ import tyro
 from fedecho.paths import write_whole
 
 
+def claims(profile: str = "laptop") -> None:
+    """Test every claim of the paper and of this package on the records; print the verdicts and write paper/claims.md
+    and .json.
+
+    Args:
+        profile: whose records; any but laptop has files of its own, claims-PROFILE.md and .json.
+    """
+    from fedecho import presets
+    from fedecho.claims import ledger
+
+    lines = ledger.write(presets.profile(profile).name)
+    print(ledger.text(lines))
+    print(*(path for path in ledger.files(profile)), sep="\n")
+
+
 def cite(name: tyro.conf.Positional[str | None] = None, profile: str = "laptop") -> None:
     """Print BibTeX for the paper and for this package, and for the records behind a table or figure.
 
@@ -16,7 +31,8 @@ def cite(name: tyro.conf.Positional[str | None] = None, profile: str = "laptop")
         name: a table or figure, e.g. vision or vision_bars.
         profile: whose table.
     """
-    from fedecho import citation, presets
+    from fedecho import presets
+    from fedecho.publish import citation
 
     scale = presets.profile(profile).name
     print(citation.bibtex() if name is None else citation.cite(name, scale))
@@ -29,7 +45,7 @@ def site(profile: str = "laptop") -> None:
         profile: whose; any but laptop gets a folder of its own in paper/site.
     """
     from fedecho import presets
-    from fedecho.site import build
+    from fedecho.publish.site import build
 
     print(build(presets.profile(profile).name))
 
@@ -42,7 +58,7 @@ def latex(profile: str = "laptop", output: Path | None = None) -> None:
         output: the file (otherwise standard output).
     """
     from fedecho import presets
-    from fedecho.latex import body
+    from fedecho.publish.latex import body
 
     text = body(presets.profile(profile).name)
     if output is None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from fedecho import ablations, presets, records
+from fedecho import presets, records
 from fedecho.config import RunConfig, config_hash, require
 from fedecho.notebooks import records_dir, tuning_dir
+from fedecho.studies import ablations
 from fedecho.sweep import missing, sweep
 
 SETS = ("tuning", *ablations.STUDIES)

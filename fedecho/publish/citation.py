@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from fedecho import notebooks
 from fedecho.config import require
-from fedecho.latex import escape
-from fedecho.manifest import Manifest, read_all
+from fedecho.publish.latex import escape
+from fedecho.publish.manifest import Manifest, read_all
 
 TITLE = "fedecho: FedEcho and its baselines, reproduced"
 PAPER_TITLE = "Stragglers Can Contribute More: Uncertainty-Aware Distillation for Asynchronous Federated Learning"

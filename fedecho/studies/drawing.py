@@ -120,8 +120,11 @@ def over_rounds(
         for axes, (metric, text) in zip(row, metrics.items(), strict=True):
             axes.set_title(setting, loc="left")
             axes.set_ylabel(text)
-            axes.set_yscale("log" if log else "linear")
             _draw_metric(axes, chosen, folder, metric, methods)
+            if log:
+                axes.set_yscale("log")
+                axes.yaxis.set_major_formatter("{x:g}")
+                axes.yaxis.set_minor_formatter("{x:g}")
     figure.supxlabel("server rounds", fontsize=7)
     handles, labels = grid[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=4, handlelength=2.6)

@@ -14,11 +14,12 @@ from typing import Any
 
 import jinja2
 
-from fedecho import citation, manifest, notebooks, paths
+from fedecho import notebooks, paths
 from fedecho.config import require
 from fedecho.errors import InputError
-from fedecho.manifest import Manifest
 from fedecho.presets import PROFILES
+from fedecho.publish import citation, manifest
+from fedecho.publish.manifest import Manifest
 
 VERDICTS = ("supported", "not supported", "inconclusive", "not run")
 WITHOUT_TABLE = ("00_quickstart", "01_algorithm_step_by_step")
@@ -89,7 +90,7 @@ class _Site:
 
 def _environment() -> jinja2.Environment:
     return jinja2.Environment(
-        loader=jinja2.FileSystemLoader(paths.PACKAGE / "templates"), autoescape=True,
+        loader=jinja2.FileSystemLoader(paths.PACKAGE / "publish" / "templates"), autoescape=True,
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
     )  # fmt: skip
 
@@ -127,7 +128,7 @@ def _replace(final: Path, made: Path) -> None:
 
 def _fill(site: _Site) -> None:
     manifests, claims = manifest.read_all(notebooks.tables_dir(site.profile)), read_claims()
-    shutil.copyfile(paths.PACKAGE / "templates" / "site.css", site.root / "site.css")
+    shutil.copyfile(paths.PACKAGE / "publish" / "templates" / "site.css", site.root / "site.css")
     guides = [_guide(site, stem, source) for stem, source in notebooks.catalogue().items()]
     for found in manifests:
         _copy(site, found)
@@ -145,7 +146,7 @@ def executed(profile: str) -> Path:
 
 
 def _guide(site: _Site, stem: str, source: Path) -> Guide:
-    from fedecho import pages
+    from fedecho.publish import pages
 
     site.add(source, "notebooks")
     known = (executed(site.profile) / source.name).is_file()
@@ -165,7 +166,7 @@ def _copy(site: _Site, found: Manifest) -> None:
 
 
 def _notebook_pages(site: _Site, guides: Sequence[Guide]) -> None:
-    from fedecho import pages
+    from fedecho.publish import pages
 
     for guide in guides:
         if guide.executed:
@@ -175,7 +176,7 @@ def _notebook_pages(site: _Site, guides: Sequence[Guide]) -> None:
 
 def _ledger_page(site: _Site) -> bool:
     """Write the page of the claims' ledger, if there is one."""
-    from fedecho import pages
+    from fedecho.publish import pages
 
     source = paths.paper() / "claims.md"
     if source.is_file():
@@ -204,7 +205,7 @@ def _planned(profile: str) -> list[Study]:
 
 def _unknown(profile: str) -> list[Study]:
     """Return every notebook that might be a study: those that nobody listed are found here."""
-    from fedecho import pages
+    from fedecho.publish import pages
 
     found = {stem: source for stem, source in notebooks.catalogue().items() if stem not in WITHOUT_TABLE}
     return [Study(stem, pages.title(source), stem, manifest.command(stem, profile)) for stem, source in found.items()]
@@ -219,7 +220,7 @@ def _study(found: Manifest, places: dict[str, str]) -> Study:
 
 def _tables(found: Manifest, places: dict[str, str]) -> tuple[Table, ...]:
     """Return the Markdown tables of a study, a compact one first; title and caption are said by the section itself."""
-    from fedecho import pages
+    from fedecho.publish import pages
 
     names = sorted((name for name in found.tables if name.endswith(".md")), key=lambda name: "_compact" not in name)
     out = []

@@ -15,12 +15,14 @@ from typing import Any, Literal
 import pandas as pd
 from matplotlib.figure import Figure
 
-from fedecho import ablations, figures, manifest, presets, render, study_figures, study_tables, tables, wanted
+from fedecho import cost, figures, presets, render, tables, verdicts
 from fedecho.config import require
 from fedecho.notebooks import figures_dir, records_dir, tables_dir
 from fedecho.paths import REPOSITORY
 from fedecho.presets import Cell
-from fedecho.study_tables import Column, largest_of, mean_of, server_seconds, time_to
+from fedecho.publish import manifest
+from fedecho.studies import ablations, drawing, tabulate, wanted
+from fedecho.studies.tabulate import Column, largest_of, mean_of, server_seconds, time_to
 
 Draw = Callable[["Results"], Figure]
 TARGET = 0.75
@@ -63,9 +65,9 @@ class Results:
     cells: list[Cell]
     folder: Path
     frame: pd.DataFrame
-    """One row per run (`study_tables.collect`)."""
+    """One row per run (`tabulate.collect`)."""
     summary: pd.DataFrame
-    """One row per setting, delay and method (`study_tables.summarise`)."""
+    """One row per setting, delay and method (`tabulate.summarise`)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +79,17 @@ class StudyReport:
     """md, tex, csv -> file."""
     figures: dict[str, Path]
     """name -> the PNG; the PDF lies beside it."""
+
+    @property
+    def files(self) -> list[Path]:
+        """The table in its three forms and the figures."""
+        return [*self.tables.values(), *self.figures.values()]
+
+    @property
+    def findings(self) -> str:
+        """A Markdown list with a sentence for each comparison (`verdicts.all_rows`)."""
+        sentences = verdicts.all_rows(self.results.summary, self.results.study.reference)
+        return "\n".join(f"* {sentence}" for sentence in sentences)
 
 
 def _bars(found: Results) -> Figure:
@@ -108,31 +121,31 @@ def _alpha_bound(place: int, text: str) -> str:
 
 def _alpha_map(found: Results) -> Figure:
     values = _wide(found, partial(_alpha_bound, 1), partial(_alpha_bound, 0))
-    return study_figures.landscape(values, "alpha_min", "alpha_max", "test accuracy, %")
+    return drawing.landscape(values, "alpha_min", "alpha_max", "test accuracy, %")
 
 
 def _alpha_rounds(found: Results) -> Figure:
     shown = ["dynamic (0.2, 0.8)", "dynamic (0, 1)", "dynamic (0.3, 0.7)", "dynamic (0.5, 1)", "fixed 0", "fixed 1"]
     shown += ["reversed (0.2, 0.8)", "clients' entropy"]
     metrics = {"alpha": "alpha", "entropy": "normalised entropy"}
-    return study_figures.over_rounds(found.cells, found.folder, metrics, shown)
+    return drawing.over_rounds(found.cells, found.folder, metrics, shown)
 
 
 def _norms(found: Results) -> Figure:
     metrics = {"gradient_norm_median": "median gradient norm", "gradient_norm_max": "largest gradient norm"}
-    shown = ["nu = 0.1", "nu = 0.5", "nu = 1", "nu = 5", "no clipping"]
-    return study_figures.over_rounds(found.cells, found.folder, metrics, shown, log=True)
+    shown = ["nu = 0.1", "nu = 1", "nu = 5", "no clipping"]
+    return drawing.over_rounds(found.cells, found.folder, metrics, shown, log=True)
 
 
 def _over_size(found: Results, column: str, label: str) -> Figure:
-    return study_figures.over_factor(
+    return drawing.over_factor(
         found.summary, _numbered(found, "method"), "method", "|U|", log=True, level=("FedBuff", "FedBuff + EMA"),
         column=column, label=label,
     )  # fmt: skip
 
 
 def _over_delays(found: Results) -> Figure:
-    return study_figures.over_factor(found.summary, _order(found, "delay"), "delay", "kind of delay", joined=False)
+    return drawing.over_factor(found.summary, _order(found, "delay"), "delay", "kind of delay", joined=False)
 
 
 def _delay_curves(found: Results) -> Figure:
@@ -142,24 +155,24 @@ def _delay_curves(found: Results) -> Figure:
 
 
 def _over_buffers(found: Results) -> Figure:
-    return study_figures.over_factor(found.summary, _numbered(found, "delay"), "delay", "buffer size M", log=True)
+    return drawing.over_factor(found.summary, _numbered(found, "delay"), "delay", "buffer size M", log=True)
 
 
 def _over_owned(found: Results, column: str, label: str) -> Figure:
     owned = {text: float(text.split()[2]) for text in dict.fromkeys(found.summary["setting"])}
     summary = found.summary.assign(all="slow clients hold k classes and nothing else; large delays")
     text = "k, classes that slow clients own"
-    return study_figures.over_factor(summary, owned, "setting", text, panels="all", column=column, label=label)
+    return drawing.over_factor(summary, owned, "setting", text, panels="all", column=column, label=label)
 
 
 def _correlation_map(found: Results) -> Figure:
     rows = list(dict.fromkeys(found.summary["setting"]))
-    return study_figures.difference_map(found.summary, "FedBuff + EMA", rows, ablations.TAILS, "tail of the delays")
+    return drawing.difference_map(found.summary, "FedBuff + EMA", rows, ablations.TAILS, "tail of the delays")
 
 
 def _steps_map(found: Results) -> Figure:
     values = _wide(found, lambda text: text.split("= ")[1].split(",")[0], lambda text: text.rsplit("= ", 1)[1])
-    return study_figures.landscape(values, "eta_d", "Q", "test accuracy, %")
+    return drawing.landscape(values, "eta_d", "Q", "test accuracy, %")
 
 
 _SERVER = Column("server, s", server_seconds)
@@ -169,10 +182,15 @@ _CLIPPING = (
     Column("gradient norm", mean_of("gradient_norm")),
     Column("largest norm", largest_of("gradient_norm_max")),
 )
+_BANK = (
+    Column("bytes an image", lambda record: float(cost.bank_bytes(record.run_config())[0]), 0),
+    Column("bank, MB", lambda record: cost.bank_bytes(record.run_config())[1] / 1e6),
+)
 _MEASURED: dict[str, tuple[Column, ...]] = {
     "ablation_alpha": _ALPHAS,
     "ablation_nu": _CLIPPING,
     "ablation_data_size": (_SERVER,),
+    "bank": _BANK,
     "ablation_delay": (Column(f"time to {100 * TARGET:g} %, s", time_to(TARGET), 0),),
 }
 _DRAWN: dict[str, dict[str, Draw]] = {
@@ -219,47 +237,49 @@ def _caption(text: str) -> str:
 
 
 STUDIES = _read()
+NAMES = tuple(_DRAWN)
+"""The studies that `make` makes."""
 
 
 def sets_of(stem: str) -> list[str]:
     """Return the sets of runs (`wanted.SETS`) behind a notebook."""
     return {"02_tuning": ["tuning"], "10_table_vision": ["vision"]}.get(stem, []) + [
-        name for name in _DRAWN if STUDIES[name].notebook == stem
+        name for name in NAMES if STUDIES[name].notebook == stem
     ]
 
 
 def results(name: str, profile: str) -> Results:
     """Return what the records say of a study; nothing is run. Raises `InputError` for an unknown study."""
-    require(name in _DRAWN, "study", name, f"choose one of {', '.join(_DRAWN)}")
+    require(name in NAMES, "study", name, f"choose one of {', '.join(NAMES)}")
     study, cells, folder = STUDIES[name], ablations.cells(name, profile), records_dir(profile)
-    frame = study_tables.collect(cells, folder, study.columns)
-    summary = study_tables.summarise(frame, study.reference, study.columns, study.family)
+    frame = tabulate.collect(cells, folder, study.columns)
+    summary = tabulate.summarise(frame, study.reference, study.columns, study.family)
     return Results(study, profile, cells, folder, frame, summary)
 
 
 def make(name: str, profile: str = "laptop", jobs: int | None = None, fresh: bool = False) -> StudyReport:
     """Make a study's table and figures; `jobs` processes run what is missing, or everything if `fresh`."""
-    require(name in _DRAWN, "study", name, f"choose one of {', '.join(_DRAWN)}")
+    require(name in NAMES, "study", name, f"choose one of {', '.join(NAMES)}")
     wanted.train(name, presets.profile(profile).name, jobs, fresh)
     found = results(name, profile)
-    shown = study_tables.display(found.summary, found.study.reference, found.study.columns)
+    shown = tabulate.display(found.summary, found.study.reference, found.study.columns)
     return _written(found, shown, tables.best_of_block(found.summary))
 
 
 def make_gaps(profile: str = "laptop") -> StudyReport:
     """Make the table of what large delays cost, from the records of `ablation_delay`."""
     found, study = results("ablation_delay", profile), STUDIES["delay_gap"]
-    summary = study_tables.gaps(found.frame, study.reference, (ablations.NO_DELAY, "mild"), "large")
+    summary = tabulate.gaps(found.frame, study.reference, (ablations.NO_DELAY, "mild"), "large")
     reported = pd.read_csv(REPOSITORY / "paper" / "reported" / "delay_gap.csv").set_index("method")["value"]
-    shown = study_tables.gaps_display(summary, study.reference, reported)
-    study = replace(study, draw={"dots": lambda results: study_figures.gap_dots(results.summary)})
+    shown = tabulate.gaps_display(summary, study.reference, reported)
+    study = replace(study, draw={"dots": lambda results: drawing.gap_dots(results.summary)})
     return _written(replace(found, study=study, summary=summary), shown, [False] * len(shown))
 
 
 def _written(found: Results, shown: pd.DataFrame, bold: Sequence[bool]) -> StudyReport:
     """Write a study's table (`bold` marks rows), figures and manifest."""
     study, record_set = found.study, tables.record_set_hash(found.frame)
-    stem, text = tables_dir(found.profile) / study.name, study_tables.caption(found.frame, found.profile, study)
+    stem, text = tables_dir(found.profile) / study.name, tabulate.caption(found.frame, found.profile, study)
     render.write(shown, list(bold), found.summary, stem, study.title, text)
     stems = {name: figures_dir(found.profile) / f"{study.name}_{name}" for name in study.draw}
     for name, draw in study.draw.items():

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fedecho import notebooks, paths
 from fedecho.config import require
-from fedecho.manifest import Manifest, read_all
+from fedecho.publish.manifest import Manifest, read_all
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",

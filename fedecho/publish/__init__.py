@@ -1,0 +1,1 @@
+"""From tables, figures and executed notebooks to pages, a paper and citations."""

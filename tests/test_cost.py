@@ -1,0 +1,320 @@
+"""The server's cost: formulas on numbers one can check by hand, bytes that must equal them, and what is stored."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from fedecho import cost, presets
+from fedecho.bank import Bank
+from fedecho.clock import Clock
+from fedecho.config import RunConfig, config_hash, override, override_all
+from fedecho.cost import drawing, stand_in, tabulate, writing
+from fedecho.cost.stand_in import HOLDINGS, PHASES, Measurement, Play, peak_versions, tensor_bytes
+from fedecho.distill import Distillation
+from fedecho.errors import InputError
+from fedecho.flat import FlatModel, Weights
+from fedecho.models import build
+from fedecho.presets import REFERENCE
+from fedecho.schedule import Job, Round, Schedule
+
+BASE = cost.base("smoke", REFERENCE)  # N 20, M_c 10, M 2, |U| 200, Q 3 x 50
+P, C = 10_362, 10
+METHODS = (REFERENCE, *cost.BASELINES)
+
+
+def play(config: RunConfig, rounds: int = 2) -> tuple[Play, dict[str, int]]:
+    """A server after some rounds, and the bytes of the last."""
+    begun = Play.start(config, Clock(), "cpu")
+    held = [begun.round(rnd) for rnd in begun.server.plan.rounds[:rounds]]
+    return begun, held[-1]
+
+
+# Formulas
+
+
+def test_size_and_flops_of_the_small_model() -> None:
+    convolutions = 9 * 4 * 16 * 7 * 7 + 9 * 16 * 32 * 4 * 4  # on 14x14, with stride 2
+    assert cost.model_size("cnn", "fashion-mnist") == (P, 0, 2 * (convolutions + 512 * 10))
+
+
+@pytest.mark.parametrize("name", ["cnn-w2", "cnn-w8", "resnet18"])
+def test_sizes_are_those_of_the_model(name: str) -> None:
+    model = FlatModel(build(name, (1, 28, 28), 10, seed=0))
+    assert cost.model_size(name, "fashion-mnist")[:2] == (len(model.params), len(model.buffers))
+
+
+def test_work_by_hand() -> None:
+    flops = cost.model_size("cnn", "fashion-mnist")[2]
+    assert cost.work(BASE) == {
+        "inference": 2 * 200 * flops,
+        "bank": 3 * 200 * 10,
+        "aggregation": 2 * P,
+        "distillation": 3 * 150 * flops,
+    }
+    assert cost.work(cost.base("smoke", "CA2FL")) == dict.fromkeys(PHASES, 0) | {"aggregation": 2 * P}
+
+
+@pytest.mark.parametrize(
+    ("steps", "batch", "pool", "images"),
+    [(3, 50, 200, 150), (4, 50, 200, 200), (5, 50, 200, 250), (3, 100, 250, 250), (5, 100, 250, 450), (2, 99, 9, 18)],
+)
+def test_distilled_images_count_the_short_batches(steps: int, batch: int, pool: int, images: int) -> None:
+    assert cost.distilled_images(Distillation(steps=steps, batch_size=batch), pool) == images
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, (1.0, 2.0, 3.0, 4.0)),
+        ({"protocol.buffer_size": 4}, (2.0, 2.0 * 5 / 3, 6.0, 4.0)),
+        ({"data.pool_size": 100}, (0.5, 1.0, 3.0, 4.0)),
+        ({"method.distill.steps": 6}, (1.0, 2.0, 3.0, 8.0)),
+        ({"protocol.clients": 40}, (1.0, 2.0, 3.0, 4.0)),
+    ],
+)
+def test_predicted_seconds_scale_one_measured_point(changes: dict[str, Any], expected: tuple[float, ...]) -> None:
+    measured = dict(zip(PHASES, (1.0, 2.0, 3.0, 4.0), strict=True))
+    found = cost.predicted_seconds(override_all(BASE, changes), BASE, measured)
+    assert [found[phase] for phase in PHASES] == pytest.approx(expected)
+
+
+def test_bytes_by_hand() -> None:
+    assert cost.predicted_bytes(BASE) == {
+        "checkpoints": 9 * 4 * P,
+        "uploads": 2 * 4 * P + 2 * 200 * 10 * 4,
+        "state": 20 * 200 * 10 * 4 + 200 * 10 * 8 + 20 * 8,
+    }
+
+
+# What is measured
+
+
+@pytest.mark.parametrize("label", METHODS)
+@pytest.mark.parametrize("changes", [{}, {"protocol.clients": 13, "protocol.buffer_size": 3, "data.pool_size": 7}])
+def test_bytes_are_those_of_the_formulas(label: str, changes: dict[str, Any]) -> None:
+    config = override_all(cost.base("smoke", label), changes)
+    _, held = play(config)
+    said = cost.predicted_bytes(config)
+    assert (held["uploads"], held["state"]) == (said["uploads"], said["state"])
+    assert 0 < held["checkpoints"] <= said["checkpoints"]
+
+
+def test_bytes_of_a_model_with_buffers() -> None:
+    config = override_all(BASE, {"model": "cnn-batchnorm", "data.pool_size": 7})
+    said = cost.predicted_bytes(config)
+    assert play(config)[1]["uploads"] == said["uploads"]
+    assert said["checkpoints"] == 9 * 4 * (P + 2 * 48 + 2 * 48)
+
+
+@pytest.mark.parametrize(
+    "form",
+    [{}, {"bank_dtype": "float16"}, {"bank_top_k": 3}, {"bank_top_k": 10}, {"bank_top_k": 2, "bank_dtype": "float16"}],
+)
+def test_bytes_of_a_row_are_those_of_the_bank(form: dict[str, Any]) -> None:
+    dtype = {"float32": torch.float32, "float16": torch.float16}[form.get("bank_dtype", "float32")]
+    for classes in (10, 300, 40_000):
+        bank = Bank.empty(2, 3, classes, torch.device("cpu"), dtype, form.get("bank_top_k"))
+        assert bank.nbytes == 2 * 3 * cost.row_bytes(classes, Distillation(**form))
+
+
+def test_stand_in_uploads_reach_bank_and_model() -> None:
+    begun, _ = play(BASE)
+    arrived = {job.client for rnd in begun.server.plan.rounds[:2] for job in rnd.arrivals}
+    assert set(begun.state.bank.seen().nonzero().flatten().tolist()) == arrived
+    assert begun.x.finite() and begun.state.metrics["teachers"] == len(arrived)
+    assert set(begun.server.clock.seconds) == set(PHASES)
+
+
+def test_a_tensor_counts_once_and_shared_ones_not_at_all() -> None:
+    one, two = torch.zeros(3), torch.zeros(5, dtype=torch.float64)
+    assert tensor_bytes((one, {"a": two, "b": one[:1]}), Weights(one, two), 7, None) == 3 * 4 + 5 * 8
+    assert tensor_bytes((one, two), shared=(two[1:],)) == 12
+
+
+def test_peak_versions_by_hand() -> None:
+    def arrivals(index: int, *bases: int) -> Round:
+        return Round(index, tuple(Job(float(index), k, base, 0.0, k) for k, base in enumerate(bases)), frozenset())
+
+    # Version 0 is needed until round 2, version 1 only in round 2, version 2 by nobody.
+    plan = Schedule((arrivals(0, 0, 0), arrivals(1, 0, 0), arrivals(2, 0, 1)), (), (0, 0))
+    assert plan.uses_of_version() == Counter({0: 5, 1: 1})
+    assert peak_versions(plan) == 2
+    assert peak_versions(dataclasses.replace(plan, rounds=plan.rounds[:2])) == 1
+
+
+def test_rounds_are_summarised_by_quartiles() -> None:
+    rounds = {phase: [0.0, 4.0, 1.0] for phase in PHASES}
+    one = Measurement(rounds, dict.fromkeys(HOLDINGS, 5))
+    two = Measurement({phase: [3.0, 2.0] for phase in PHASES}, dict.fromkeys(HOLDINGS, 7))
+    summary = (one + two).summary()
+    assert summary == {
+        "rounds": 5, "seconds": dict.fromkeys(PHASES, [1.0, 2.0, 3.0]), "bytes": dict.fromkeys(HOLDINGS, 7)
+    }  # fmt: skip
+
+
+def test_measuring_leaves_out_the_first_rounds() -> None:
+    seen = stand_in.measure(override(BASE, "data.pool_size", 7), 2)
+    assert {len(rounds) for rounds in seen.seconds.values()} == {2}
+    assert min(min(rounds) for rounds in seen.seconds.values()) > 0
+
+
+def test_bytes_of_a_runs_bank() -> None:
+    assert cost.bank_bytes(BASE) == (40, 20 * 200 * 40)
+    assert cost.bank_bytes(override(BASE, "method.distill.bank_top_k", 3)) == (3 * 5 + 4, 20 * 200 * 19)
+    with pytest.raises(InputError, match="only fedecho has a bank"):
+        cost.bank_bytes(cost.base("smoke", "CA2FL"))
+
+
+# The design
+
+
+@pytest.mark.parametrize("name", presets.PROFILES)
+def test_each_factor_changes_one_field_and_has_the_profiles_own_value(name: str) -> None:
+    for label in METHODS:
+        mine = [point for point in cost.points(name) if point.method == label]
+        for factor in {point.factor for point in mine}:
+            configs = [point.config for point in mine if point.factor == factor]
+            assert cost.base(name, label) in configs
+            assert len({config_hash(config) for config in configs}) == len(configs) > 1
+            rest = {override(config, cost.FACTORS[factor], own) for config in configs for own in [_own(name, factor)]}
+            assert rest == {cost.base(name, label)}  # nothing but the factor differs
+
+
+def _own(name: str, factor: str) -> Any:
+    place: Any = cost.base(name, REFERENCE)
+    for field in cost.FACTORS[factor].split("."):
+        place = getattr(place, field)
+    return place
+
+
+def test_value_of_a_point() -> None:
+    values = {(p.factor, cost.value_of(p)) for p in cost.points("laptop") if p.method == REFERENCE}
+    assert {("N", 200), ("M_c", 50), ("M", 1), ("|U|", 5000), ("Q", 50), ("P", P)} <= values
+
+
+# What is stored and written
+
+
+@pytest.fixture
+def measurement() -> dict[str, Any]:
+    """As if every phase took 2 ms at every point, bytes as predicted."""
+    seconds = {phase: [0.001, 0.002, 0.004] for phase in PHASES}
+    points = {
+        config_hash(p.config): {"rounds": 9, "seconds": seconds, "bytes": cost.predicted_bytes(p.config)}
+        for p in cost.points("smoke")
+    }
+    made = {"commit": "a" * 40, "dirty": False, "versions": {"torch": "0"}, "hardware": {"gpu": None, "cpu": "a CPU"}}
+    return {"provenance": made, "points": points}
+
+
+@pytest.fixture
+def paper(measurement: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("FEDECHO_PAPER", str(tmp_path))
+    path = cost.measurement_path("smoke")
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(measurement))
+    return tmp_path
+
+
+def test_a_stored_measurement_is_used_until_a_fresh_one_is_wanted(
+    paper: Path, measurement: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def measured_all(wanted: dict[str, RunConfig], rounds: int, device: str) -> dict[str, Any]:
+        asked.append(len(wanted))
+        return measurement["points"]  # type: ignore[no-any-return]
+
+    monkeypatch.setattr(cost, "_measure_all", measured_all)
+    assert cost.measured("smoke") == measurement and asked == []
+    again = cost.measured("smoke", fresh=True)
+    assert asked == [len(measurement["points"])] and cost.stored("smoke") == again
+    short = copy.deepcopy(measurement)
+    short["points"].popitem()
+    cost.measurement_path("smoke").write_text(json.dumps(short))
+    cost.measured("smoke")
+    assert len(asked) == 2
+
+
+@pytest.mark.parametrize("text", ["{", "{}"])
+def test_a_spoilt_measurement_is_named(text: str, paper: Path) -> None:
+    cost.measurement_path("smoke").write_text(text)
+    with pytest.raises(InputError, match="server.json"):
+        cost.stored("smoke")
+
+
+def test_frame_puts_measured_beside_predicted(measurement: dict[str, Any]) -> None:
+    frame = cost.frame("smoke", measurement)
+    row = frame[(frame["method"] == REFERENCE) & (frame["factor"] == "Q") & ~frame["base"]].iloc[0]
+    assert (row["value"], row["distillation"], row["distillation_low"], row["distillation_high"]) == (
+        1,
+        2e-3,
+        1e-3,
+        4e-3,
+    )
+    assert row["distillation_predicted"] == pytest.approx(2e-3 / 3)
+    assert row["server"] == pytest.approx(8e-3) and row["server_predicted"] == pytest.approx(6e-3 + 2e-3 / 3)
+    assert frame["base"].sum() == len(cost.VALUES["smoke"]) + 3 * len(cost.BASELINES)
+    assert tabulate.surprises(frame) == []
+    frame.loc[0, "state"] += 1
+    assert len(tabulate.surprises(frame)) == 1
+
+
+@pytest.mark.parametrize(
+    ("row", "text"),
+    [
+        ({"x": 0.002, "x_predicted": 0.001, "base": False}, "2.00 (0.50)"),
+        ({"x": 0.002, "x_predicted": 0.002, "base": True}, "2.00"),
+        ({"x": 0.0, "x_predicted": 0.0, "base": False}, "–"),
+    ],
+)
+def test_seconds_text(row: dict[str, Any], text: str) -> None:
+    assert tabulate.seconds_text(row, "x") == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.33, "0.330"), (13.84, "13.8"), (100.4, "100"), (999.4, "999"), (999.6, "1,000"), (1234.4, "1,234")],
+)
+def test_three_digits(value: float, text: str) -> None:
+    assert tabulate.three_digits(value) == text
+
+
+def test_everything_is_written_from_what_is_stored(paper: Path) -> None:
+    made = writing.write("smoke")
+    files = {path.name: path.read_bytes() for path in (paper / "tables" / "smoke").iterdir()}
+    names = ("server_cost", "server_cost_methods")
+    assert set(files) == {f"{name}.{suffix}" for name in names for suffix in ("md", "tex", "csv", "json")}
+    assert set(made.figures) == {"seconds", "bytes", "methods"}
+    assert all(path.is_file() and path.with_suffix(".pdf").is_file() for path in made.figures.values())
+    text = files["server_cost.md"].decode()
+    assert "Bytes of uploads and bank are those of the formulas." in text and "varied **|U|**" in text
+    assert "one thread of a CPU" in text and "commit aaaaaaa." in text
+    assert [sentence[:40] for sentence in made.sentences][0] == "At the profile's own point the server of"
+    writing.write("smoke")
+    assert files == {path.name: path.read_bytes() for path in (paper / "tables" / "smoke").iterdir()}
+
+
+def test_nothing_is_written_before_anything_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FEDECHO_PAPER", str(tmp_path))
+    with pytest.raises(InputError, match="nothing is measured yet"):
+        writing.write("smoke")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_figures_draw_dots_and_lines(measurement: dict[str, Any]) -> None:
+    figure = drawing.by_factor(cost.frame("smoke", measurement), drawing.PHASE_LOOK, 1e-3, "ms")
+    assert [axes.get_xlabel() for axes in figure.axes] == list(drawing.NAMES.values())
+    steps = figure.axes[list(drawing.NAMES).index("Q")]
+    predicted, measured = steps.lines[:2]  # distillation is drawn first
+    assert list(measured.get_ydata()) == pytest.approx([2, 2])
+    assert list(predicted.get_ydata()) == pytest.approx([2 / 3, 2])
+    assert (steps.get_xscale(), steps.get_yscale()) == ("log", "log")
