@@ -161,6 +161,7 @@ def _frame_curves(axes: Axes, runs: Mapping[str, Sequence[Record]], x: str) -> N
     absent = [label for label, records in runs.items() if not records]
     notes = [f"no finished run: {', '.join(absent)}"] if absent else []
     slow = {label for label, records in runs.items() if x == "virtual_time" and records and _waits_for_all(records[0])}
+    slow = set() if slow >= {label for label, records in runs.items() if records} else slow
     ends = [np.max(line.get_xdata()) for line in axes.lines if line.get_label() not in slow]
     if ends:
         axes.set_xlim(0, max(ends))

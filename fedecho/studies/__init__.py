@@ -162,7 +162,7 @@ def _over_owned(found: Results, column: str, label: str) -> Figure:
     owned = {text: float(text.split()[2]) for text in dict.fromkeys(found.summary["setting"])}
     summary = found.summary.assign(all="slow clients hold k classes and nothing else; large delays")
     text = "k, classes that slow clients own"
-    return drawing.over_factor(summary, owned, "setting", text, panels="all", column=column, label=label)
+    return drawing.over_factor(summary, owned, "setting", text, panels="all", column=column, label=label, log=True)
 
 
 def _correlation_map(found: Results) -> Figure:

@@ -81,18 +81,22 @@ POOLS = {
     "noise": "Gaussian noise",
 }
 REMEDIES: dict[str, Changes] = {
-    "diffusion, certain images": {"method.distill.pool_weights": "certainty"},
-    "diffusion, agreed images": {"method.distill.pool_weights": "agreement"},
-    "diffusion, mixed in pairs": {"data.pool_mix": 0.3},
+    "certain images": {"method.distill.pool_weights": "certainty"},
+    "agreed images": {"method.distill.pool_weights": "agreement"},
+    "mixed in pairs": {"data.pool_mix": 0.3},
 }
 """Three ways to make more of a synthetic pool that need no real image (open question 2 of the paper)."""
+REMEDIED = ("diffusion", "dead-leaves")
 
 
 def unlabeled(name: str) -> list[Cell]:
     """Return 12_table_unlabeled: FedEcho by the source of U at equal |U|, beside methods without U."""
     pools = [Variant(label, {"data.pool": label}) for label in _pools(name)]
     remedies = [
-        Variant(label, {"data.pool": "diffusion", **changes}) for label, changes in REMEDIES.items() if name != "paper"
+        Variant(f"{pool}, {label}", {"data.pool": pool, **changes})
+        for pool in REMEDIED
+        for label, changes in REMEDIES.items()
+        if pool in _pools(name)
     ]
     rivals = plain(("FedBuff", "FedBuff + EMA"))
     held_out = Variant("held-out")

@@ -56,11 +56,14 @@ def over_factor(
     grid = figure.subplots(1, len(names), squeeze=False, sharey=True)[0]
     for axes, name in zip(grid, names, strict=True):
         axes.set_title(name, loc="left")
-        _draw_factor(axes, summary[summary[panels] == name], x, by, column, level)
+        _draw_factor(axes, summary[summary[panels] == name], x, by, column, level, log)
         if not joined:
             for line in axes.lines:
                 line.set_linestyle("none")
         _mark_axis(axes, x, log)
+    if label.endswith("%"):  # intervals over few seeds can leave the range of what they are about
+        low, high = grid[0].get_ylim()
+        grid[0].set_ylim(max(-2.0, low), min(102.0, high))
     figure.supxlabel(axis, fontsize=7)
     figure.supylabel(label, fontsize=7)
     handles, labels = grid[0].get_legend_handles_labels()
@@ -69,16 +72,15 @@ def over_factor(
 
 
 def _draw_factor(
-    axes: Axes, block: pd.DataFrame, x: Mapping[str, float], by: str, column: str, level: Sequence[str]
+    axes: Axes, block: pd.DataFrame, x: Mapping[str, float], by: str, column: str, level: Sequence[str], log: bool
 ) -> None:
     half = {"mean": "half", "straggler_mean": "straggler_half"}.get(column)
     moving = block[block[by].isin(list(x)) & ~block["method"].isin(level)]
     series = [("FedEcho", moving)] if by == "method" else list(moving.groupby("method", sort=False))
     if moving[column].isna().all():
         say_not_run(axes)
-    # Side by side where they would cover each other; on a log axis a few per cent, else a few hundredths of a step.
     for place, (label, runs) in enumerate(series):
-        at = np.array([x[value] for value in runs[by]]) + _shift(place, len(series), x)
+        at = _beside(np.array([x[value] for value in runs[by]]), place - (len(series) - 1) / 2, x, log)
         error = np.nan_to_num(runs[half]) if half else np.zeros(len(runs))
         axes.errorbar(
             at, runs[column], yerr=error, label=str(label), elinewidth=0.7, capsize=1.5, **look(str(label), place)
@@ -89,22 +91,20 @@ def _draw_factor(
         axes.axhline(float(row[column].iloc[0]), label=label, linewidth=1.0, **{**style_of, "linestyle": "--"})
 
 
-def _shift(place: int, count: int, x: Mapping[str, float]) -> float:
-    steps = np.diff(sorted(x.values()))
-    return float(0.06 * steps.min() * (place - (count - 1) / 2)) if len(steps) and count > 1 else 0.0
+def _beside(at: NDArray[np.float64], steps: float, x: Mapping[str, float], log: bool) -> NDArray[np.float64]:
+    """Move markers a little so that series lie side by side: by 6 % of the smallest gap between the factor's values."""
+    places = np.log(sorted(x.values())) if log else np.array(sorted(x.values()))
+    move = 0.06 * steps * float(np.diff(places).min(initial=np.inf)) if len(places) > 1 else 0.0
+    return at * np.exp(move) if log else at + move
 
 
 def _mark_axis(axes: Axes, x: Mapping[str, float], log: bool) -> None:
     if log:
         axes.set_xscale("log")
         axes.minorticks_off()
-    axes.set_xticks(list(x.values()), [_short(text) for text in x], rotation=0 if len(x) < 7 else 30)
-
-
-def _short(text: str) -> str:
-    """Shorten `M = 5` to `5`."""
-    _, _, end = text.rpartition("= ")
-    return end if end.isdigit() else text
+    axes.set_xticks(list(x.values()), [f"{v:g}" for v in x.values()] if log else list(x))
+    if not log and len(x) > 6:
+        axes.tick_params(axis="x", rotation=30)
 
 
 @style()
