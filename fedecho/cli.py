@@ -142,7 +142,7 @@ def sweep(
     require(jobs is None or jobs >= 1, "jobs", jobs, "give at least 1 process")
     names = wanted.SETS if only == "all" else (only,)
     print(wanted.outlook(scale, names, fresh), file=sys.stderr)
-    trained = sum(wanted.train(name, scale, jobs, fresh, cluster) for name in names)
+    trained = wanted.train_all(names, scale, jobs, fresh, cluster)
     print(f"{only}, {profile}: {trained} runs trained, the others had records")
 
 
@@ -170,6 +170,7 @@ def tables(
     require(jobs is None or jobs >= 1, "jobs", jobs, "give at least 1 process")
     names = [name for stem in stems for name in studies.sets_of(stem)]
     print(wanted.outlook(profile, names, fresh), file=sys.stderr)
+    wanted.train_all(names, profile, jobs, fresh)
     for path in notebooks.make(profile, only=only, fresh=fresh, jobs=jobs):
         print(path)
     ledger.write(profile)

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -134,14 +135,35 @@ def _is_json(value: object) -> bool:
     return True
 
 
+_ALONE = ("25_server_cost",)
+"""Notebooks that measure time."""
+_TRAIN_THEMSELVES = ("00_quickstart", "01_algorithm_step_by_step", "25_server_cost")
+
+
 def make(profile: str = "laptop", only: str = "all", fresh: bool = False, jobs: int | None = None) -> Iterator[Path]:
-    """Execute the notebooks that `only` asks for, one after the other, and yield the copies in `paper/executed`."""
+    """Execute the notebooks that `only` asks for and yield the copies in `paper/executed`, in reading order.
+
+    As many run at a time as there are `jobs` (none = cores), those that measure time after the others and alone. Their
+    runs are best trained before (`wanted.train_all`); `fresh` is for what only a notebook itself can make again.
+    """
+    from fedecho.sweep import cores  # it brings torch, which the process that runs a notebook can do without
+
     folder = paths.paper() / "executed" / ("" if profile == "laptop" else profile)
-    for stem in select(only):
-        wanted = {"profile": profile, "fresh": fresh, "jobs": jobs or 0}
+    limit = _LIMITS.get(profile, max(_LIMITS.values()))
+
+    def make_one(stem: str) -> Path:
+        wanted = {"profile": profile, "fresh": fresh and stem in _TRAIN_THEMSELVES, "jobs": jobs or 0}
         known = declared(catalogue()[stem])
-        chosen = {name: value for name, value in wanted.items() if name in known}
-        yield execute(stem, chosen, folder, _LIMITS.get(profile, max(_LIMITS.values())))
+        return execute(stem, {name: value for name, value in wanted.items() if name in known}, folder, limit)
+
+    stems = select(only)
+    together = [stem for stem in stems if stem not in _ALONE]
+    pool = ThreadPoolExecutor(jobs or cores())
+    try:
+        yield from pool.map(make_one, together)
+    finally:
+        pool.shutdown(cancel_futures=True)
+    yield from (make_one(stem) for stem in stems if stem in _ALONE)
 
 
 def execute(stem: str, parameters: Mapping[str, object], output_dir: Path, timeout: int) -> Path:

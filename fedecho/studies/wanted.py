@@ -37,14 +37,22 @@ def own(name: str, profile: str) -> list[RunConfig]:
     return [config for config in configs(name, profile) if config_hash(config) not in theirs]
 
 
-def train(
-    name: str, profile: str = "laptop", jobs: int | None = None, fresh: bool = False, cluster: bool = False
-) -> int:
+def train(name: str, profile: str = "laptop", jobs: int | None = None, fresh: bool = False) -> int:
     """Run what a set lacks, and where `fresh` all runs that are its own; return how many runs that was."""
     place, made = folder(name, profile), 0
     if fresh:
-        made = sweep(own(name, profile), place, jobs=jobs, fresh=True, cluster=cluster)
-    return made + sweep(configs(name, profile), place, jobs=jobs, cluster=cluster)
+        made = sweep(own(name, profile), place, jobs=jobs, fresh=True)
+    return made + sweep(configs(name, profile), place, jobs=jobs)
+
+
+def train_all(
+    names: Iterable[str], profile: str, jobs: int | None = None, fresh: bool = False, cluster: bool = False
+) -> int:
+    """Run what the sets `names` lack (everything if `fresh`), shared runs once; return how many runs that was."""
+    together: dict[Path, list[RunConfig]] = {}
+    for name in names:
+        together.setdefault(folder(name, profile), []).extend(configs(name, profile))
+    return sum(sweep(runs, place, jobs=jobs, fresh=fresh, cluster=cluster) for place, runs in together.items())
 
 
 def outlook(profile: str, names: Iterable[str], fresh: bool) -> str:
@@ -54,6 +62,6 @@ def outlook(profile: str, names: Iterable[str], fresh: bool) -> str:
     for name in names:
         place = folder(name, profile)
         records.require_usable(place)
-        chosen = own(name, profile) if fresh else missing(configs(name, profile), place)
+        chosen = configs(name, profile) if fresh else missing(configs(name, profile), place)
         todo |= {records.record_path(place, config) for config in chosen}
     return f"profile {profile}: {len(todo)} runs to train" + (", beside a few short examples" if todo else "")
