@@ -258,6 +258,15 @@ def test_make_passes_each_notebook_what_it_declares(tmp_path: Path, monkeypatch:
     ]  # fmt: skip
 
 
+def test_what_measures_time_runs_last_and_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for stem in ("20_a", "25_server_cost", "26_c"):
+        tiny(tmp_path, "profile = 'laptop'\nfresh = False", stem=stem)
+    monkeypatch.setattr(paths, "notebooks", lambda: tmp_path)
+    monkeypatch.setattr(notebooks, "execute", lambda stem, given, folder, timeout: (stem, given["fresh"]))
+    # What sweeps train is trained before; a second `fresh` would train it twice.
+    assert list(notebooks.make("smoke", fresh=True)) == [("20_a", False), ("26_c", False), ("25_server_cost", True)]
+
+
 # What the notebooks read out
 
 
