@@ -36,7 +36,8 @@ def markdown(texts: pd.DataFrame, bold: list[bool], title: str, caption: str) ->
 
 def markdown_rows(texts: pd.DataFrame) -> str:
     """Write texts as one GitHub table, the first column aligned left."""
-    lines = [list(texts.columns), [":--"] + ["--:"] * (texts.shape[1] - 1), *texts.to_numpy().tolist()]
+    heads, *rows = ([str(cell).replace("|", r"\|") for cell in line] for line in [texts.columns, *texts.to_numpy()])
+    lines = [heads, [":--"] + ["--:"] * (texts.shape[1] - 1), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 

@@ -259,3 +259,8 @@ def test_the_reported_numbers_name_their_source() -> None:
         assert tables.reported(path)["source"].str.contains("2511.19966").all()
     with pytest.raises(InputError):
         tables.reported(folder / "nothing.csv")
+
+
+def test_bars_in_names_do_not_split_cells() -> None:
+    texts = pd.DataFrame({"method": ["|U| = 5"], "accuracy": ["1"]})
+    assert render.markdown_rows(texts).splitlines()[-1] == r"| \|U\| = 5 | 1 |"
