@@ -172,8 +172,9 @@ def landscape(values: pd.DataFrame, x: str, y: str, text: str, best: bool = True
 
 
 def _name_fields(axes: Axes, values: pd.DataFrame, x: str, y: str) -> None:
-    axes.set_xticks(range(values.shape[1]), [str(v) for v in values.columns])
-    axes.set_yticks(range(values.shape[0]), [str(v) for v in values.index])
+    columns, rows = ([v if isinstance(v, str) else f"{v:g}" for v in names] for names in (values.columns, values.index))
+    axes.set_xticks(range(values.shape[1]), columns)
+    axes.set_yticks(range(values.shape[0]), rows)
     axes.set_xlabel(x)
     axes.set_ylabel(y)
     axes.grid(False)
