@@ -49,7 +49,8 @@ def latex(texts: pd.DataFrame, bold: list[bool], title: str, caption: str, label
     styler = styler.apply(lambda column: ["textbf:--rwrap" if b else "" for b in bold], subset=[texts.columns[0]])
     table = styler.to_latex(
         hrules=True, environment="longtable", clines="skip-last;data", multirow_align="naive",
-        column_format="p{2.2cm}" + "l" * (texts.index.nlevels - 1) + "r" * texts.shape[1], caption=title, label=label,
+        column_format="p{2.2cm}" + "l" * (texts.index.nlevels - 1) + "r" * texts.shape[1],
+        caption=escape(title), label=label,
     )  # fmt: skip
     out = f"{{\\footnotesize\\setlength{{\\tabcolsep}}{{3pt}}\n{table}\\noindent {escape(caption)}\\par}}\n"
     for glyph, command in _LATEX.items():

@@ -264,3 +264,8 @@ def test_the_reported_numbers_name_their_source() -> None:
 def test_bars_in_names_do_not_split_cells() -> None:
     texts = pd.DataFrame({"method": ["|U| = 5"], "accuracy": ["1"]})
     assert render.markdown_rows(texts).splitlines()[-1] == r"| \|U\| = 5 | 1 |"
+
+
+def test_titles_are_escaped_for_latex() -> None:
+    texts = pd.DataFrame({"accuracy": ["1"]}, index=pd.Index(["FedEcho"], name="method"))
+    assert r"\caption{Over alpha\_min}" in render.latex(texts, [False], "Over alpha_min", "nothing", "tab:x")
