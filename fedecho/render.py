@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -36,9 +37,13 @@ def markdown(texts: pd.DataFrame, bold: list[bool], title: str, caption: str) ->
 
 def markdown_rows(texts: pd.DataFrame) -> str:
     """Write texts as one GitHub table, the first column aligned left."""
-    heads, *rows = ([str(cell).replace("|", r"\|") for cell in line] for line in [texts.columns, *texts.to_numpy()])
-    lines = [heads, [":--"] + ["--:"] * (texts.shape[1] - 1), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return github([texts.columns, *texts.to_numpy()], [":--"] + ["--:"] * (texts.shape[1] - 1))
+
+
+def github(rows: Iterable[Iterable[object]], alignment: list[str]) -> str:
+    """Write rows, the first of them the headings, as a GitHub table with an `alignment` such as `:--` per column."""
+    heads, *body = ([str(cell).replace("|", r"\|") for cell in row] for row in rows)
+    return "\n".join("| " + " | ".join(line) + " |" for line in [heads, alignment, *body])
 
 
 def latex(texts: pd.DataFrame, bold: list[bool], title: str, caption: str, label: str) -> str:

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-from matplotlib.figure import Figure
 
-from fedecho import experiment, figures, paths, presets, records, tables
+from fedecho import experiment, figures, output, paths, presets, records, tables
 from fedecho.config import RunConfig
-from fedecho.notebooks import figures_dir, records_dir, tables_dir, tuning_dir
+from fedecho.notebooks import records_dir, tables_dir, tuning_dir
 from fedecho.presets import REFERENCE, Cell, Trial
-from fedecho.publish import manifest
 from fedecho.records import Record
 from fedecho.schedule import Round
 from fedecho.studies import wanted
+from fedecho.tables import caveat as caveat
 
 _VISION_FIGURES = {
     "bars": "Test accuracy in %, a panel for each setting (down) and kind of delay (across): filled markers are means "
@@ -91,10 +90,11 @@ def vision(profile: str = "laptop", jobs: int | None = None, fresh: bool = False
         "curves_time": figures.vision_curves(cells, folder, "virtual_time"),
         "curves_rounds": figures.vision_curves(cells, folder, "round"),
     }
-    pictures = _saved(drawn, figures_dir(profile), "vision", tables.record_set_hash(frame))
-    written = [*_written(stem).values(), stem.with_name("vision_compact.md")]
-    _describe(frame, written, title, caption, profile, "10_table_vision", _VISION_FIGURES)
-    return VisionReport(cells, folder, frame, summary, _written(stem), pictures)
+    pictures = output.finish(
+        frame, tables.record_set_hash(frame), drawn, _VISION_FIGURES, name="vision", title=title, caption=caption,
+        profile=profile, notebook="10_table_vision", beside=["vision_compact.md"],
+    )  # fmt: skip
+    return VisionReport(cells, folder, frame, summary, output.table_files(stem), pictures)
 
 
 def tuning(profile: str = "laptop", jobs: int | None = None, fresh: bool = False) -> TuningReport:
@@ -106,45 +106,12 @@ def tuning(profile: str = "laptop", jobs: int | None = None, fresh: bool = False
     title, caption = "Tuning on the validation split", tables.tuning_caption(frame, profile)
     tables.write_tuning(summary, stem, title, caption)
     drawn = {"trials": figures.tuning_figure(trials, folder)}
-    pictures = _saved(drawn, figures_dir(profile), "tuning", tables.record_set_hash(frame))
-    _describe(frame, _written(stem).values(), title, caption, profile, "02_tuning", _TUNING_FIGURES)
-    return TuningReport(trials, folder, summary, tables.best_values(trials, folder), _written(stem), pictures)
-
-
-def _written(stem: Path) -> dict[str, Path]:
-    return {suffix: stem.with_name(f"{stem.name}.{suffix}") for suffix in ("md", "tex", "csv")}
-
-
-def _saved(drawn: dict[str, Figure], folder: Path, prefix: str, record_set: str) -> dict[str, Path]:
-    """Save every figure as PDF and PNG and return the PNGs."""
-    stems = {name: folder / f"{prefix}_{name}" for name in drawn}
-    for name, figure in drawn.items():
-        figures.save_figure(figure, stems[name], record_set)
-    return {name: stem.with_name(f"{stem.name}.png") for name, stem in stems.items()}
-
-
-def _describe(
-    frame: pd.DataFrame,
-    written: Iterable[Path],
-    title: str,
-    caption: str,
-    profile: str,
-    notebook: str,
-    captions: Mapping[str, str],
-) -> None:
-    """Write the manifest of a table, named as the first file `written`; `captions` maps ends of figures' names."""
-    names = [path.name for path in written]
-    name = Path(names[0]).stem
-    found = manifest.describe(
-        frame, tables.record_set_hash(frame), name=name, title=title, caption=caption, profile=profile,
-        notebook=notebook, tables=names, figures={f"{name}_{end}": text for end, text in captions.items()},
+    pictures = output.finish(
+        frame, tables.record_set_hash(frame), drawn, _TUNING_FIGURES, name="tuning", title=title, caption=caption,
+        profile=profile, notebook="02_tuning",
     )  # fmt: skip
-    manifest.write(found, tables_dir(profile))
-
-
-def caveat(profile: str) -> str:
-    """Say what the numbers of a profile must not be taken for."""
-    return "The smoke profile tests the plumbing; its numbers are not results." if profile == "smoke" else ""
+    chosen = tables.best_values(trials, folder)
+    return TuningReport(trials, folder, summary, chosen, output.table_files(stem), pictures)
 
 
 def tuned_verdict(report: TuningReport, profile: str) -> str:

@@ -51,8 +51,8 @@ def _outcome(config: RunConfig, folder: Path) -> dict[str, Any]:
         } | dict.fromkeys(_PROVENANCE)
     return {
         "status": record.status,
-        "score": _percent(record.score),
-        "straggler": _percent(record.class_score(record.facts.get("straggler_classes", []))),
+        "score": percent(record.score),
+        "straggler": percent(record.class_score(record.facts.get("straggler_classes", []))),
         "rejected": float(sum(row["rejected"] for row in record.rows)),
         "seconds": sum(record.seconds.values()),
         **_made_by(record),
@@ -63,7 +63,8 @@ def _made_by(record: Record) -> dict[str, Any]:
     return {"hash": record.hash, "commit": record.provenance.get("commit"), "dirty": record.provenance.get("dirty")}
 
 
-def _percent(share: float | None) -> float:
+def percent(share: float | None) -> float:
+    """Return a share in [0, 1] in percent; nan for none."""
     return np.nan if share is None else 100 * share
 
 
@@ -203,8 +204,13 @@ def vision_caption(frame: pd.DataFrame, profile: str) -> str:
         "reported in arXiv 2511.19966 for CIFAR-10 and ResNet-18, known from a summary; it does not state the delay "
         f"type, so the number stands beside both, and {NOT_STATED} where it has none. {provenance_text(frame)}"
         + _edges(profile)
-        + (" The smoke profile tests the plumbing; its numbers are not results." if profile == "smoke" else "")
+        + f" {caveat(profile)}".rstrip()
     )
+
+
+def caveat(profile: str) -> str:
+    """Say what the numbers of a profile must not be taken for."""
+    return "The smoke profile tests the plumbing; its numbers are not results." if profile == "smoke" else ""
 
 
 def _edges(profile: str) -> str:

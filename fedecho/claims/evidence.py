@@ -32,16 +32,12 @@ positive in the claimed direction; intervals are 95 %, of each line alone. Verdi
 stand side by side and are not compared, since the paper's are for other data and models."""
 
 _COLUMNS: dict[str, Callable[[Record], float]] = {
-    "score": lambda record: _percent(record.score),
-    "straggler": lambda record: _percent(record.class_score(record.facts.get("straggler_classes", []))),
+    "score": lambda record: tables.percent(record.score),
+    "straggler": lambda record: tables.percent(record.class_score(record.facts.get("straggler_classes", []))),
     "clipped": mean_of("clipped", 100),
 }
 """Column -> how to read it off a record, in percent; nan = it has none."""
 Key = frozenset[object]
-
-
-def _percent(share: float | None) -> float:
-    return np.nan if share is None else 100 * share
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from fedecho import claims, notebooks, paths, report, tables
+from fedecho import claims, notebooks, paths, render, tables
 from fedecho.claims import Claim
 from fedecho.claims.evidence import LEVEL, RULE, VERDICTS, Shelf, Verdict, corrected, measure
 
@@ -130,7 +130,7 @@ def markdown(lines: Sequence[Line], beside: Sequence[Line] = ()) -> str:
     parts = [
         "# Claims",
         "What the paper, as a summary reports it, and this package claim, tested on the records of the profile "
-        f"`{profile}`. Made by `fedecho claims` from `claims.toml`. {report.caveat(profile)}".strip(),
+        f"`{profile}`. Made by `fedecho claims` from `claims.toml`. {tables.caveat(profile)}".strip(),
         _rows(
             [("lines", "profile", *VERDICTS), *(_counts(source, found) for source in _SOURCES for found in profiles)]
         ),
@@ -160,8 +160,7 @@ def _table(source: str, lines: Sequence[Line], beside: Sequence[Line]) -> str:
 
 def _rows(rows: Sequence[Sequence[str]]) -> str:
     """Write a GitHub table, all columns aligned left."""
-    head, *body = [[cell.replace("|", r"\|") for cell in row] for row in rows]
-    return "\n".join("| " + " | ".join(row) + " |" for row in [head, [":--"] * len(head), *body])
+    return render.github(rows, [":--"] * len(rows[0]))
 
 
 def _tests(source: str, lines: Iterable[Line]) -> str:

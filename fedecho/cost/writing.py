@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from fedecho import cost, figures
+from fedecho import cost, output
 from fedecho.config import require
 from fedecho.cost import drawing, tabulate
-from fedecho.notebooks import figures_dir, tables_dir
-from fedecho.publish import manifest
+from fedecho.notebooks import tables_dir
 
 NOTEBOOK = "25_server_cost"
 _LINES = "Dots: measured; lines: predicted, from the profile's own point (vertical line) alone; both axes logarithmic."
@@ -50,24 +49,16 @@ def write(profile: str) -> CostReport:
     assert measurement is not None
     frame, stem = cost.frame(profile, measurement), tables_dir(profile) / "server_cost"
     written, record_set = tabulate.write(frame, measurement, profile, stem), cost.digest(measurement)
-    drawn = {f"{stem.name}_{end}": figure for end, figure in drawing.all_figures(frame).items()}
-    for name, figure in drawn.items():
-        figures.save_figure(figure, figures_dir(profile) / name, record_set)
-    for name, (title, caption) in written.items():
-        _describe(name, title, caption, profile, frame, record_set)
+    pictures: dict[str, Path] = {}
+    for name, (title, caption) in written.items():  # the figures belong to the first table
+        drawn = drawing.all_figures(frame) if name == stem.name else {}
+        pictures |= output.finish(
+            frame, record_set, drawn, _FIGURES, name=name, title=title, caption=caption, profile=profile,
+            notebook=NOTEBOOK,
+        )  # fmt: skip
     return CostReport(
         frame,
         tabulate.sentences(frame, profile),
         {name: stem.with_name(f"{name}.md") for name in written},
-        {name.removeprefix(f"{stem.name}_"): figures_dir(profile) / f"{name}.png" for name in drawn},
+        pictures,
     )
-
-
-def _describe(name: str, title: str, caption: str, profile: str, frame: pd.DataFrame, record_set: str) -> None:
-    """Write the manifest of one table; the figures belong to the first."""
-    found = manifest.describe(
-        frame, record_set, name=name, title=title, caption=caption, profile=profile, notebook=NOTEBOOK,
-        tables=[f"{name}.{suffix}" for suffix in ("md", "tex", "csv")],
-        figures={f"{name}_{end}": text for end, text in _FIGURES.items() if name == "server_cost"},
-    )  # fmt: skip
-    manifest.write(found, tables_dir(profile))

@@ -15,12 +15,11 @@ from typing import Any, Literal
 import pandas as pd
 from matplotlib.figure import Figure
 
-from fedecho import cost, figures, presets, render, tables, verdicts
+from fedecho import cost, figures, output, presets, render, tables, verdicts
 from fedecho.config import require
-from fedecho.notebooks import figures_dir, records_dir, tables_dir
+from fedecho.notebooks import records_dir, tables_dir
 from fedecho.paths import REPOSITORY
 from fedecho.presets import Cell
-from fedecho.publish import manifest
 from fedecho.studies import ablations, drawing, tabulate, wanted
 from fedecho.studies.tabulate import Column, largest_of, mean_of, server_seconds, time_to
 
@@ -258,7 +257,7 @@ def results(name: str, profile: str) -> Results:
 
 
 def make(name: str, profile: str = "laptop", jobs: int | None = None, fresh: bool = False) -> StudyReport:
-    """Make a study's table and figures; `jobs` processes run what is missing, or everything if `fresh`."""
+    """Make a study's table and figures; `jobs` processes run what is missing (if `fresh`, all that is its own)."""
     require(name in NAMES, "study", name, f"choose one of {', '.join(NAMES)}")
     wanted.train(name, presets.profile(profile).name, jobs, fresh)
     found = results(name, profile)
@@ -281,14 +280,9 @@ def _written(found: Results, shown: pd.DataFrame, bold: Sequence[bool]) -> Study
     study, record_set = found.study, tables.record_set_hash(found.frame)
     stem, text = tables_dir(found.profile) / study.name, tabulate.caption(found.frame, found.profile, study)
     render.write(shown, list(bold), found.summary, stem, study.title, text)
-    stems = {name: figures_dir(found.profile) / f"{study.name}_{name}" for name in study.draw}
-    for name, draw in study.draw.items():
-        figures.save_figure(draw(found), stems[name], record_set)
-    files = {suffix: stem.with_name(f"{stem.name}.{suffix}") for suffix in ("md", "tex", "csv")}
-    described = manifest.describe(
-        found.frame, record_set, name=study.name, title=study.title, caption=text, profile=found.profile,
-        notebook=study.notebook, tables=[path.name for path in files.values()],
-        figures={path.name: study.captions[name] for name, path in stems.items()},
+    drawn = {name: draw(found) for name, draw in study.draw.items()}
+    pictures = output.finish(
+        found.frame, record_set, drawn, study.captions, name=study.name, title=study.title, caption=text,
+        profile=found.profile, notebook=study.notebook,
     )  # fmt: skip
-    manifest.write(described, stem.parent)
-    return StudyReport(found, files, {name: path.with_name(f"{path.name}.png") for name, path in stems.items()})
+    return StudyReport(found, output.table_files(stem), pictures)

@@ -74,12 +74,7 @@ def echo(label: str, **fields: Any) -> Variant:
 HERE, PURE_LARGE = Place(), Place(PURE)
 OWN = Variant(REFERENCE)
 
-POOLS = {
-    "digits": "real images of another domain (scikit-learn's digits)",
-    "diffusion": "images sampled from a diffusion model",
-    "dead-leaves": "procedural images, made without any data",
-    "noise": "Gaussian noise",
-}
+POOLS = ("digits", "diffusion", "dead-leaves", "noise")
 REMEDIES: dict[str, Changes] = {
     "certain images": {"method.distill.pool_weights": "certainty"},
     "agreed images": {"method.distill.pool_weights": "agreement"},
@@ -107,7 +102,7 @@ def unlabeled(name: str) -> list[Cell]:
 
 
 def _pools(name: str) -> Sequence[str]:
-    return ("stl10", "tiny-imagenet-32", "generated", "dead-leaves", "noise") if name == "paper" else tuple(POOLS)
+    return ("stl10", "tiny-imagenet-32", "generated", "dead-leaves", "noise") if name == "paper" else POOLS
 
 
 def _alpha(low: float, high: float) -> Variant:

@@ -127,7 +127,7 @@ def _caption_parts(frame: pd.DataFrame, profile: str, study: Described) -> Itera
     yield "Slow classes: accuracy on those that only slow clients own." if frame["straggler"].notna().any() else ""
     yield "Other columns: means over the runs." if study.columns else ""
     yield tables.provenance_text(frame)
-    yield "The smoke profile tests the plumbing; its numbers are not results." if profile == "smoke" else ""
+    yield tables.caveat(profile)
 
 
 def gaps(frame: pd.DataFrame, reference: str, easier: Sequence[str], harder: str) -> pd.DataFrame:
