@@ -35,7 +35,9 @@ def _fits(value: object, hint: Any) -> bool:
     if origin is Literal:
         return value in get_args(hint)
     if origin is tuple:
-        return isinstance(value, tuple) and all(_fits(v, h) for v, h in zip(value, get_args(hint), strict=False))
+        hints = get_args(hint)
+        hints = hints[:1] * len(value) if isinstance(value, tuple) and hints[-1] is Ellipsis else hints
+        return isinstance(value, tuple) and all(_fits(v, h) for v, h in zip(value, hints, strict=False))
     if hint in (int, float) and isinstance(value, bool):
         return False
     return isinstance(value, hint)

@@ -21,7 +21,9 @@ from fedecho.checked import require as require
 NUMERICS_VERSION = 1
 """Bumped whenever the same config would give other numbers; records of an older version are not used."""
 
-DelayModel = Literal["constant", "mild", "large", "uniform", "exponential", "lognormal", "pareto", "bursty", "trace"]
+DelayModel = Literal[
+    "constant", "mild", "large", "uniform", "exponential", "lognormal", "pareto", "bursty", "periodic", "trace"
+]
 PoolSource = Literal[
     "held-out",
     "cifar10",

@@ -26,6 +26,7 @@ _LARGE = ((1.0, 2.0), (3.0, 5.0), (50.0, 80.0))
 _MEANS = tuple((low + high) / 2 for low, high in _MILD)
 _DEFAULT_SHAPE = {"pareto": 1.5, "lognormal": 1.0}
 _CALM, _OUTAGE = 20.0, 10.0
+_PERIOD = 60.0
 
 JobTime = Callable[[int, float], float]
 """(client, start in virtual seconds) -> duration in virtual seconds."""
@@ -51,7 +52,12 @@ def job_times(delays: Delays, classes: tuple[int, ...], seed: int) -> JobTime:
     def draw(client: int, start: float) -> float:
         return _duration(delays, classes[client], rngs[client])
 
-    return _held_by_outages(draw, seed) if delays.model == "bursty" else draw
+    match delays.model:
+        case "bursty":
+            return _held_by_outages(draw, seed)
+        case "periodic":
+            return _held_by_nights(draw)
+    return draw
 
 
 def _duration(delays: Delays, speed: int, rng: np.random.Generator) -> float:
@@ -60,7 +66,7 @@ def _duration(delays: Delays, speed: int, rng: np.random.Generator) -> float:
     match delays.model:
         case "constant":
             return 1.0
-        case "uniform":
+        case "uniform" | "periodic":
             return float(rng.uniform(1.0, 8.0))
         case "large":
             return float(rng.uniform(*_LARGE[speed]))
@@ -90,6 +96,18 @@ def _held_by_outages(draw: JobTime, seed: int) -> JobTime:
             edges.append(edges[-1] + float(rng.exponential(_OUTAGE if len(edges) % 2 else _CALM)))
         after = int(np.searchsorted(edges, end, side="right"))
         return (edges[after] if after % 2 else end) - start
+
+    return held
+
+
+def _held_by_nights(draw: JobTime) -> JobTime:
+    """Hold every job that would end while its client sleeps until it wakes: of each 60 virtual seconds clients with an
+    odd number sleep through the first 30, the others through the last 30."""
+
+    def held(client: int, start: float) -> float:
+        end = start + draw(client, start)
+        since = (end + (client % 2) * _PERIOD / 2) % _PERIOD - _PERIOD / 2  # since it fell asleep
+        return (end if since < 0 else end + _PERIOD / 2 - since) - start
 
     return held
 

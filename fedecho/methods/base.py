@@ -12,11 +12,16 @@ from torch import Tensor
 
 from fedecho.clock import Clock
 from fedecho.config import Local, MethodConfig
+from fedecho.distill import Distillation, Teacher, distil
 from fedecho.flat import FlatModel, Weights
 from fedecho.local import Update
 from fedecho.schedule import Schedule
 
 S = TypeVar("S")
+Distil = Callable[
+    [FlatModel, Weights, Tensor, Teacher, Distillation, tuple[int, int]], tuple[Weights, dict[str, float]]
+]
+"""The signature of `distill.distil`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +36,8 @@ class Server:
     seed: int
     inference_batch: int = 200
     clock: Clock = field(default_factory=Clock)
+    distil: Distil = distil
+    """How the Q steps are taken; another one where the model stands for many at a time."""
 
 
 @dataclass(frozen=True)

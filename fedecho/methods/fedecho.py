@@ -16,7 +16,7 @@ from torch import Tensor
 from fedecho.bank import Bank
 from fedecho.config import MethodConfig, require
 from fedecho.delays import SLOW
-from fedecho.distill import Distillation, Teacher, averaged_teacher, corrupted, distil, predict, teacher
+from fedecho.distill import Distillation, Teacher, averaged_teacher, corrupted, predict, teacher
 from fedecho.flat import Weights
 from fedecho.local import Update
 from fedecho.methods.base import Method, Server, around, build, register
@@ -125,7 +125,7 @@ def _distilled(state: Echo, x_hat: Weights, server: Server, settings: Distillati
         return x_hat, {}
     taught = _teacher(state, server, settings, weights)
     with server.clock("distillation"):
-        x, metrics = distil(server.model, x_hat, server.pool, taught, settings, (server.seed, state.round))
+        x, metrics = server.distil(server.model, x_hat, server.pool, taught, settings, (server.seed, state.round))
     return x, metrics | _bank_facts(state.bank, weights, state.round)
 
 

@@ -1,0 +1,142 @@
+"""What a theory run is: an objective, a law of arrivals, a method, a step-size rule, and the grid of T and M."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field, replace
+from math import sqrt
+from typing import Literal
+
+from fedecho.checked import Checked, require
+from fedecho.config import MethodConfig, to_dict
+from fedecho.methods import CA2FL, FADAS, FedAC, FedAsync, FedBuff, FedEcho
+from fedecho.theory.arrivals import Arrivals
+from fedecho.theory.play import Local
+
+VERSION = 1
+"""Bumped whenever the same run would give other numbers; records of an older version are not used."""
+
+ObjectiveName = Literal["quadratic", "logistic", "images", "bounded", "network"]
+_ASYNC_LR = 0.5
+"""FedAsync's eta_l: with a rate that shrinks in place of the share mixed in, stale models would hold it back."""
+PREDICTS = ("logistic", "images", "network")
+"""Objectives with predictions, which distillation needs."""
+
+
+@dataclass(frozen=True)
+class TheoryRun(Checked):
+    """A batch of walks at every T and M of a grid; `gamma` = eta eta_l K is the step of a round."""
+
+    objective: ObjectiveName = "quadratic"
+    heterogeneity: float = 0.5
+    """How far apart the clients' objectives are (shift of centres or features, in standard deviations)."""
+    disagreement: float = 0.0
+    """logistic, network: how far apart the rules are by which clients label (standard deviations of their weights)."""
+    curvature_spread: float = 0.0
+    """quadratic: how much the clients' curvatures differ, in [0, 1); with 0 local steps cause no drift."""
+    variance: float = 1.0
+    """sigma^2: total variance of the noise on every local gradient."""
+    start: Literal["far", "stationary"] = "far"
+    """x_0: the objective's own start, or its stationary point, from where only noise and drift lead away."""
+    method: MethodConfig = field(default_factory=FedBuff)
+    teacher: Literal["clients", "adversarial", "random"] = "clients"
+    """FedEcho: whose predictions teach; any but the clients' is a worst case (`echo.misled`)."""
+    arrivals: Arrivals = field(default_factory=Arrivals)
+    local_steps: int = 1
+    """K"""
+    local_lr: float | None = None
+    """eta_l where it does not shrink with gamma (long local training); none = gamma / (eta K)."""
+    step: Literal["joint", "without M", "constant"] = "joint"
+    """gamma = c sqrt(M / T), c / sqrt(T), or c."""
+    scale: float = 0.4
+    """c"""
+    distil_power: float = 0.0
+    """FedEcho: eta_d falls as T^-power from its value at the smallest T."""
+    rounds: tuple[int, ...] = (250, 500, 1000, 2000, 4000, 8000)
+    """T"""
+    buffers: tuple[int, ...] = (1, 2, 4, 8, 16)
+    """M"""
+    walks: int = 24
+    """Independent repetitions of every point."""
+    seed: int = 0
+
+    def validate(self) -> None:
+        """Check ranges, and that only what has predictions is distilled."""
+        require(self.heterogeneity >= 0, "heterogeneity", self.heterogeneity, "give a number >= 0")
+        require(0 <= self.curvature_spread < 1, "curvature_spread", self.curvature_spread, "give a number in [0, 1)")
+        require(self.disagreement >= 0, "disagreement", self.disagreement, "give a number >= 0")
+        require(self.local_lr is None or self.local_lr > 0, "local_lr", self.local_lr, "give a rate > 0, or none")
+        require(self.variance >= 0, "variance", self.variance, "give a variance >= 0")
+        require(self.local_steps >= 1, "local_steps", self.local_steps, "give at least 1 step")
+        require(self.scale > 0, "scale", self.scale, "give a step > 0")
+        require(self.distil_power >= 0, "distil_power", self.distil_power, "give a power >= 0")
+        require(self.walks >= 2, "walks", self.walks, "an interval needs at least 2 walks")
+        require(self.seed >= 0, "seed", self.seed, "give a whole number >= 0")
+        for name in ("rounds", "buffers"):
+            values = getattr(self, name)
+            rising = len(values) > 0 and values[0] >= 1 and list(values) == sorted(set(values))
+            require(rising, name, values, "give whole numbers >= 1 in rising order")
+        distilled = isinstance(self.method, FedEcho)
+        fits = not distilled or self.objective in PREDICTS
+        require(fits, "objective", self.objective, f"FedEcho needs predictions: choose one of {', '.join(PREDICTS)}")
+        require(distilled or self.teacher == "clients", "teacher", self.teacher, "only FedEcho has a teacher")
+
+
+@dataclass(frozen=True)
+class Point:
+    """One T and M of a run with everything that depends on them."""
+
+    rounds: int
+    """T"""
+    buffer: int
+    """M"""
+    gamma: float
+    method: MethodConfig
+    local: Local
+    played: tuple[int, int]
+    """Rounds and buffer that the method is played with: T and M, or T M steps of one arrival (FedAsync)."""
+
+
+def step_size(run: TheoryRun, rounds: int, buffer: int) -> float:
+    """Return gamma of the rule."""
+    if run.step == "constant":
+        return run.scale
+    return run.scale * sqrt((buffer if run.step == "joint" else 1) / rounds)
+
+
+def point(run: TheoryRun, rounds: int, buffer: int) -> Point:
+    """Divide gamma into eta and eta_l = gamma / (eta K); eta = sqrt(M), as theorems choose it, where it is free.
+
+    Adaptive methods divide their step by the size of the updates: their eta is gamma itself without M, since a mean of
+    M updates has noise of size 1/sqrt(M). FedAsync takes T M steps with gamma = c / sqrt(T M) = mixing * eta_l K.
+    """
+    gamma, method, eta, played = step_size(run, rounds, buffer), run.method, sqrt(buffer), (rounds, buffer)
+    if run.local_lr is not None:
+        eta = gamma / (run.local_lr * run.local_steps)
+    match method:
+        case FADAS() | FedAC():
+            eta = 1.0
+            method = replace(method, server_lr=run.scale / sqrt(rounds))
+        case FedAsync():
+            played, gamma = (rounds * buffer, 1), step_size(run, rounds * buffer, 1)
+            eta = min(1.0, gamma / (_ASYNC_LR * run.local_steps))
+            method = replace(method, mixing=eta)
+        case FedEcho(inner=FedBuff() as inner, distill=how):
+            lr = how.lr * (run.rounds[0] / rounds) ** run.distil_power
+            method = replace(method, inner=replace(inner, server_lr=eta), distill=replace(how, lr=lr))
+        case FedBuff() | CA2FL():
+            method = replace(method, server_lr=eta)
+    local = Local(gamma / (eta * run.local_steps), run.local_steps, run.variance)
+    return Point(rounds, buffer, gamma, method, local, played)
+
+
+def stability_limit(smoothness: float, tau_max: float) -> float:
+    """Return 1 / (L (tau_max + 1)): a larger gamma may let stale steps amplify each other."""
+    return 1 / (smoothness * (tau_max + 1))
+
+
+def run_hash(run: TheoryRun) -> str:
+    """Return the first 16 hex digits of the SHA-256 of the canonical JSON of `run` and `VERSION`."""
+    canonical = json.dumps([VERSION, to_dict(run)], sort_keys=True, allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]

@@ -1,0 +1,145 @@
+"""FedEcho on many walks at a time: the library's `echo`, bank, teacher, loss, alpha and clip; and teachers that lie.
+
+Each point of the pool stands in the bank once for each walk. Only the loop over the Q steps is written for a batch, so
+that alpha and the clip stay each walk's own; a test holds it to `distill.distil` walk by walk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from fedecho.config import Local
+from fedecho.distill import (
+    Distillation,
+    Teacher,
+    clip_factor,
+    distillation_loss,
+    mixing_weight,
+    normalised_entropy,
+    pool_batches,
+)
+from fedecho.flat import FlatModel, Weights
+from fedecho.methods import Method, Server
+from fedecho.methods.base import around
+from fedecho.rng import stream
+from fedecho.schedule import Schedule
+from fedecho.theory.objectives import Softmax, stationary
+
+Teaches = Literal["adversarial", "random"]
+
+
+class Walkers(FlatModel):
+    """Predictions of many walks: an input `[features + 1]` ends in the number of the walk that it belongs to."""
+
+    def __init__(self, objective: Softmax, x0: Tensor) -> None:
+        """Hold the walks `x0` `[walks, P]` as one vector."""
+        self.objective, self.walks = objective, len(x0)
+        self.module = torch.nn.Module()
+        self.params, self.buffers = x0.reshape(-1).clone(), x0.new_empty(0)
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Return the logits `[inputs, classes]` of `images` `[inputs, features + 1]`."""
+        own = self.params.view(self.walks, -1)[images[:, -1].long()]
+        return self.objective.logits(own, images[:, None, :-1])[:, 0]
+
+
+def server(objective: Softmax, pool: Tensor, x0: Tensor, seed: int) -> Server:
+    """Return what `echo` needs, for the walks `x0` `[walks, P]` and one pool `[U, features]` for all of them."""
+    walks = len(x0)
+    number = torch.arange(walks, dtype=torch.float64).repeat_interleave(len(pool))
+    tagged = torch.cat([pool.repeat(walks, 1), number[:, None]], 1)
+    plan = Schedule((), (), ())
+    return Server(Walkers(objective, x0), tagged, plan, Local(), seed, inference_batch=len(tagged), distil=distil_walks)
+
+
+def distil_walks(
+    model: FlatModel, x: Weights, pool: Tensor, taught: Teacher, settings: Distillation, rng_key: tuple[int, int]
+) -> tuple[Weights, dict[str, float]]:
+    """Take the Q steps of `distill.distil` in every walk; all walks see the same minibatches of U."""
+    assert isinstance(model, Walkers)
+    walks, objective = model.walks, model.objective
+    inputs = pool.view(walks, -1, pool.shape[-1])[..., :-1]
+    probs, labels, entropy = (part.view(walks, inputs.shape[1], *part.shape[1:]) for part in _parts(taught))
+    # Of a walk there is one mean entropy and one norm: for each walk alone is what the library calls for each number.
+    each = _of_single_numbers(settings)
+    params, clips, norms = x.params.view(walks, -1), [], []
+    for batch in pool_batches(inputs.shape[1], settings, rng_key):
+        level = entropy[:, batch] if settings.alpha_scope == "sample" else entropy[:, batch].mean(1, keepdim=True)
+        alpha = mixing_weight(level, each).expand(walks, len(batch)).flatten()
+        params = params.detach().requires_grad_()
+        student = objective.logits(params, inputs[:, batch])
+        soft, hard = probs[:, batch].flatten(0, 1), labels[:, batch].flatten()
+        loss = distillation_loss(student.flatten(0, 1), soft, hard, alpha, settings) * walks  # a sum of the walks' own
+        (gradient,) = torch.autograd.grad(loss, params)
+        norm = gradient.norm(dim=1, keepdim=True)
+        factor, _ = clip_factor(norm, each)
+        params = params.detach() - settings.lr * factor * gradient
+        clips.append((factor < 1).double().mean())
+        norms.append(norm.mean())
+    metrics = {"clipped": float(torch.stack(clips).mean()), "gradient_norm": float(torch.stack(norms).mean())}
+    return Weights(params.reshape(-1), x.buffers), metrics
+
+
+@cache
+def _of_single_numbers(settings: Distillation) -> Distillation:
+    return replace(settings, alpha_scope="sample", clip="value")
+
+
+def _parts(taught: Teacher) -> tuple[Tensor, Tensor, Tensor]:
+    # A bank keeps single precision; walks are played in double.
+    return taught.probs.double(), taught.labels, taught.entropy.double()
+
+
+@dataclass(frozen=True, eq=False)
+class Misled:
+    """The inner method's state, the number of closed rounds and the last one's metrics."""
+
+    inner: Any
+    round: int
+    metrics: dict[str, float]
+
+
+def misled(inner: Method[Any], server: Server, settings: Distillation, teaches: Teaches) -> Method[Misled]:
+    """Return `inner` followed by distillation from a teacher that has never seen a client.
+
+    adversarial: what the model with the signs of x* turned predicts, ten times as sure; the same in every round.
+    random: what a model drawn anew in each round predicts.
+    """
+    draw = _lie(server, teaches)
+
+    def close_round(state: Misled, x: Weights) -> tuple[Misled, Weights]:
+        inner_state, x_hat = inner.close_round(state.inner, x)
+        taught = _taught(server, draw(state.round))
+        x_new, metrics = server.distil(server.model, x_hat, server.pool, taught, settings, (server.seed, state.round))
+        return Misled(inner_state, state.round + 1, metrics), x_new
+
+    method = Method(
+        lambda x0, clients: Misled(inner.init(x0, clients), 0, {}),
+        lambda state, update: Misled(inner.receive(state.inner, update), state.round, state.metrics),
+        close_round,
+        metrics=lambda state: state.metrics,
+    )
+    return around(inner, method)
+
+
+def _lie(server: Server, teaches: Teaches) -> Callable[[int], Tensor]:
+    """Return round -> the parameters `[walks * P]` of the teacher."""
+    assert isinstance(server.model, Walkers)
+    objective, walks = server.model.objective, server.model.walks
+    wrong = -10 * stationary(objective).repeat(walks)
+    if teaches == "adversarial":
+        return lambda t: wrong
+    return lambda t: torch.from_numpy(3 * stream(server.seed, "theory-teacher", t).standard_normal(len(wrong)))
+
+
+@torch.no_grad()
+def _taught(server: Server, params: Tensor) -> Teacher:
+    server.model.load(Weights(params, params.new_empty(0)))
+    probs = server.model.logits(server.pool).softmax(-1)
+    return Teacher(probs, probs.argmax(-1), normalised_entropy(probs))

@@ -1,0 +1,141 @@
+"""The walk: a method of the library replayed over an order of arrivals, for many walks at a time.
+
+The walks of a batch lie one after the other in the flat vector `[walks * P]` that a method works on. A method whose
+step treats the numbers one by one does not notice; one that looks at whole vectors is played walk by walk (`ALONE`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fedecho.flat import Weights
+from fedecho.local import Update
+from fedecho.methods import FedAC, Method
+from fedecho.rng import stream
+from fedecho.theory.arrivals import Order
+from fedecho.theory.objectives import Objective, noise_scale
+
+ALONE = (FedAC,)
+"""Methods that look at a whole update at once (the cosine of two vectors): one walk each."""
+FINENESS = 1.03
+"""Rounds are measured at this ratio: all of the first ones, then one in the middle of each stretch it stands for."""
+_CHUNK = 64
+_NOTHING = torch.empty(0, dtype=torch.float64)
+
+
+@dataclass(frozen=True)
+class Local:
+    """A client's work: K steps x <- x - eta_l (grad F_i(x) + noise), its noise of total variance sigma^2."""
+
+    lr: float
+    steps: int = 1
+    variance: float = 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class Path:
+    """What was measured along the walks: `|grad f(x_t)|^2` `[rounds, walks]` at some rounds."""
+
+    squares: Tensor
+    at: Tensor
+    """The rounds t that were measured `[rounds]`."""
+    stands_for: Tensor
+    """How many of the T rounds each of them stands for `[rounds]`."""
+    metrics: dict[str, float]
+    """Means over the rounds of what the method reports."""
+
+    def mean(self) -> Tensor:
+        """(1/T) sum_t |grad f(x_t)|^2 `[walks]`: the quantity that the theorem bounds."""
+        return (self.stands_for[:, None] * self.squares).sum(0) / self.stands_for.sum()
+
+    def late(self) -> Tensor:
+        """The same over the second half of the rounds `[walks]`."""
+        weight = self.stands_for * (2 * self.at >= self.stands_for.sum())
+        return (weight[:, None] * self.squares).sum(0) / weight.sum()
+
+    def least(self) -> Tensor:
+        """The smallest that was measured `[walks]`: it falls faster than the mean and proves nothing."""
+        return self.squares.amin(0)
+
+
+def measured_rounds(rounds: int) -> tuple[Tensor, Tensor]:
+    """Return the rounds in 0..T-1 that are measured, and how many of the T each stands for."""
+    count = int(np.log(rounds) / np.log(FINENESS)) + 1
+    edges = np.unique(np.append(np.ceil(FINENESS ** np.arange(count)) - 1, rounds)).astype(np.int64)
+    edges = edges[edges <= rounds]
+    return torch.from_numpy((edges[:-1] + edges[1:] - 1) // 2), torch.from_numpy(np.diff(edges))
+
+
+def noise(local: Local, shape: tuple[int, ...], seed: int, identity: tuple[int, ...]) -> Iterator[Tensor]:
+    """Yield the noise of one local step of one round `[M, walks, P]` after the other; zeros where there is none."""
+    rng, scale = stream(seed, "theory-noise", *identity), noise_scale(local.variance, shape[-1])
+    while True:
+        if scale == 0:
+            yield torch.zeros(shape, dtype=torch.float64)
+            continue
+        yield from torch.from_numpy(scale * rng.standard_normal((_CHUNK, *shape)))
+
+
+def work(
+    objective: Objective, starts: Tensor, which: Tensor, local: Local, noises: Iterator[Tensor], extra: Tensor | float,
+    proximal: float,
+) -> Tensor:  # fmt: skip
+    """Return Delta_i `[M, walks, P]` of local work from `starts`; `extra` is added to every gradient."""
+    x = starts
+    for _ in range(local.steps):
+        gradient = objective.gradient(x, which) + next(noises) + extra
+        x = x - local.lr * (gradient + proximal * (x - starts) if proximal else gradient)
+    return x - starts
+
+
+def walk(
+    objective: Objective, method: Method[Any], order: Order, dealt: Tensor, local: Local, x0: Tensor, seed: int,
+    identity: tuple[int, ...] = (),
+) -> Path:  # fmt: skip
+    """Play `method` over `order` from `x0` `[walks, P]`; `dealt` `[walks, N]` names the objective of each place.
+
+    `seed` and `identity` name the stream of noise. A walk that leaves the finite numbers stays there, as not finite.
+    """
+    rounds, buffer = order.client.shape
+    walks, size = x0.shape
+    which = dealt.T[torch.from_numpy(order.client)]  # [T, M, walks]
+    noises = noise(local, (buffer, walks, size), seed, identity)
+    history = torch.empty(rounds + 1, walks, size, dtype=torch.float64)
+    history[0] = x0
+    state, sent, metrics = method.init(Weights(x0.reshape(-1), _NOTHING), len(order.speed)), [], []
+    for t in range(rounds):
+        sent.append(method.broadcast(state))
+        bases = order.base[t]
+        starts = history[torch.from_numpy(bases)]
+        terms = [method.correction(state, int(i), sent[s]) for i, s in zip(order.client[t], bases, strict=True)]
+        extra = 0.0 if terms[0] is None else torch.stack([c for c in terms if c is not None]).view_as(starts)
+        deltas = work(objective, starts, which[t], local, noises, extra, method.proximal).reshape(buffer, -1)
+        for j, (client, base) in enumerate(zip(order.client[t].tolist(), bases.tolist(), strict=True)):
+            start = Weights(starts[j].reshape(-1), _NOTHING)
+            upload = Update(client, base, t, float(j), start, deltas[j], _NOTHING, local.steps, terms[j])
+            state = method.receive(state, upload)
+        state, x = method.close_round(state, Weights(history[t].reshape(-1), _NOTHING))
+        history[t + 1] = x.params.view(walks, size)
+        metrics.append(method.metrics(state))
+    at, stands_for = measured_rounds(rounds)
+    return Path((objective.mean_gradient(history[at]) ** 2).sum(-1), at, stands_for, _means(metrics))
+
+
+def one_by_one(objective: Objective, method: Method[Any], order: Order, dealt: Tensor, local: Local, x0: Tensor,
+               seed: int, identity: tuple[int, ...] = ()) -> Path:  # fmt: skip
+    """Play each walk alone; otherwise like `walk`."""
+    paths = [
+        walk(objective, method, order, dealt[k : k + 1], local, x0[k : k + 1], seed, (*identity, k))
+        for k in range(len(x0))
+    ]
+    return replace(paths[0], squares=torch.cat([path.squares for path in paths], 1))
+
+
+def _means(metrics: list[dict[str, float]]) -> dict[str, float]:
+    return {name: float(np.mean([m[name] for m in metrics if name in m])) for name in metrics[-1]}
