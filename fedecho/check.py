@@ -14,6 +14,7 @@ from fedecho.config import require
 from fedecho.cost import writing
 from fedecho.notebooks import figures_dir, tables_dir
 from fedecho.studies import wanted
+from fedecho.theory import writing as theory
 
 
 def check(profile: str = "laptop") -> list[str]:
@@ -25,6 +26,8 @@ def check(profile: str = "laptop") -> list[str]:
         lacking = len(sweep.missing(wanted.configs(name, profile), wanted.folder(name, profile)))
         require(not lacking, name, f"{lacking} missing records", "run `fedecho tables` first")
     require(cost.stored(profile) is not None, "cost", "no measurement", "run `fedecho tables` first")
+    lacking_theory = theory.lacking(profile)
+    require(not lacking_theory, "theory", ", ".join(lacking_theory), "records are missing; run `fedecho tables` first")
     committed, home = (tables_dir(profile), figures_dir(profile)), paths.paper()
     with tempfile.TemporaryDirectory() as folder, _redirected(Path(folder)):
         rebuild(profile)
@@ -48,6 +51,8 @@ def rebuild(profile: str) -> None:
         studies.make(name, profile)
     studies.make_gaps(profile)
     writing.write(profile)
+    for name in theory.STUDIES:
+        theory.write(name, profile)
 
 
 @contextmanager

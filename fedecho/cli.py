@@ -27,7 +27,7 @@ from fedecho.schedule import Round
 Only = Annotated[
     str,
     tyro.conf.arg(
-        help="quickstart, algorithm, tuning, vision, unlabeled, ablations, cost, controls, a notebook, or all"
+        help="quickstart, algorithm, tuning, vision, unlabeled, ablations, cost, controls, theory, a notebook, or all"
     ),
 ]
 
@@ -164,12 +164,15 @@ def tables(
     from fedecho import notebooks, studies
     from fedecho.claims import ledger
     from fedecho.studies import wanted
+    from fedecho.theory import writing as theory
 
     use_data(data_root)
     stems = notebooks.select(only)
     require(jobs is None or jobs >= 1, "jobs", jobs, "give at least 1 process")
     names = [name for stem in stems for name in studies.sets_of(stem)]
     print(wanted.outlook(profile, names, fresh), file=sys.stderr)
+    if any(stem in notebooks.GROUPS["theory"] for stem in stems):
+        print(theory.outlook(profile, fresh), file=sys.stderr)
     wanted.train_all(names, profile, jobs, fresh)
     for path in notebooks.make(profile, only=only, fresh=fresh, jobs=jobs):
         print(path)

@@ -40,6 +40,7 @@ GROUPS = {
     ),
     "cost": ("25_server_cost",),
     "controls": ("26_controls", "27_sensitivity"),
+    "theory": ("30_theory_convex", "31_theory_nonconvex", "32_theory_arrivals", "33_theory_distillation"),
 }
 """What `ONLY=` understands besides the names of the notebooks themselves."""
 
@@ -137,7 +138,7 @@ def _is_json(value: object) -> bool:
 
 _ALONE = ("25_server_cost",)
 """Notebooks that measure time."""
-_TRAIN_THEMSELVES = ("00_quickstart", "01_algorithm_step_by_step", "25_server_cost")
+_TRAIN_THEMSELVES = ("00_quickstart", "01_algorithm_step_by_step", "25_server_cost", *GROUPS["theory"])
 
 
 def make(profile: str = "laptop", only: str = "all", fresh: bool = False, jobs: int | None = None) -> Iterator[Path]:

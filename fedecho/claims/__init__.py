@@ -20,8 +20,9 @@ from fedecho.config import RunConfig, from_dict
 from fedecho.errors import InputError
 from fedecho.presets import PROFILES, profile
 from fedecho.studies import ablations
+from fedecho.theory.findings import FINDINGS
 
-Kind = Literal["greater", "at_least", "gap", "shortfall", "below", "equal", "cost", "untested"]
+Kind = Literal["greater", "at_least", "gap", "shortfall", "below", "equal", "cost", "theory", "untested"]
 NEEDS: dict[str, tuple[str, ...]] = {
     "greater": ("study", "a", "b"),
     "at_least": ("study", "a", "b"),
@@ -30,6 +31,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "below": ("study", "a", "limit"),
     "equal": ("study", "a", "b"),
     "cost": ("study", "a"),
+    "theory": ("a",),
     "untested": (),
 }
 """Kind of test -> the fields that it takes, all of them needed."""
@@ -45,7 +47,8 @@ Runs = Mapping[tuple[str, str, str], dict[int, RunConfig]]
 
 @dataclass(frozen=True)
 class Comparison(Checked):
-    """What is compared: variants `a` and `b` of a study; an empty name is not part of the profile."""
+    """What is compared: variants `a` and `b` of a study; an empty name is not part of the profile. For kind `theory`,
+    `a` names a finding of `theory.findings`."""
 
     kind: Kind
     study: str | None = None
@@ -193,6 +196,8 @@ def _place(place: Any) -> dict[str, Any]:
 
 def _require_runs(claim: Claim, name: str) -> None:
     """Check that the study has every run that the test is made of."""
+    if claim.test.kind == "theory":
+        require(claim.test.a in FINDINGS, "a", claim.test.a, f"choose one of {_names(FINDINGS)}")
     if claim.test.study is None or claim.absent:
         return
     runs, study = runs_of(claim.test.study, name), claim.test.study

@@ -15,6 +15,7 @@ from fedecho.claims import Claim, Term, runs_of
 from fedecho.config import RunConfig, config_hash
 from fedecho.records import Record, find
 from fedecho.studies.tabulate import mean_of, server_seconds
+from fedecho.theory.findings import finding
 
 Verdict = Literal["supported", "not supported", "inconclusive", "not run"]
 VERDICTS: tuple[Verdict, ...] = ("supported", "not supported", "inconclusive", "not run")
@@ -29,7 +30,8 @@ nothing is said before all are there. Both p-values are corrected by Holm's meth
 (the paper's, or this package's), which is stricter than the tables, where a family is one block; a line that is not \
 run counts as p = 1, so that no support is lost when it is; lines that compare the same runs count once. Leads are \
 positive in the claimed direction; intervals are 95 %, of each line alone. Verdicts are about directions: sizes \
-stand side by side and are not compared, since the paper's are for other data and models."""
+stand side by side and are not compared, since the paper's are for other data and models. Lines of theory are judged \
+by the rules of the theory notebooks instead, which are fixed beforehand too, and have no p."""
 
 _COLUMNS: dict[str, Callable[[Record], float]] = {
     "score": lambda record: tables.percent(record.score),
@@ -94,6 +96,9 @@ def measure(claim: Claim, shelf: Shelf) -> Measured:
     """Return what the records on the shelf say of a claim."""
     if claim.test.kind == "untested":
         return Measured("not run", None, "")
+    if claim.test.kind == "theory":
+        found = finding(str(claim.test.a), shelf.name)
+        return Measured(found.verdict, found.value, found.note)
     if claim.absent:
         return Measured("not run", None, f"the profile {shelf.name} has no such runs")
     key, (there, needed, diverged) = _key(claim, shelf), _counts(claim, shelf)

@@ -26,6 +26,7 @@ _SENTENCES = {
     "below": "{what} of {a}, against {limit:g} %",
     "equal": "{what} of {a} and of {b}: equal to the last digit on every seed",
     "cost": "wall-clock seconds of server work per round of {a}; nothing to test",
+    "theory": "the rule of the theory notebooks: {a}",
     "untested": "no test yet",
 }
 """Kind of test -> what is looked at."""
@@ -89,7 +90,7 @@ def sentence(claim: Claim) -> str:
     words |= {name: _delays(delay or "") for name, delay in (("easier", claim.test.easier), ("delay", claim.delay))}
     words |= {"what": _COLUMNS[claim.test.column], "margin": claim.test.margin}
     text = _SENTENCES[claim.test.kind].format(**words)
-    how = {"below": "; t-test over the seeds", "equal": "", "cost": "", "untested": ""}
+    how = {"below": "; t-test over the seeds", "equal": "", "cost": "", "theory": "", "untested": ""}
     return text[0].upper() + text[1:] + how.get(claim.test.kind, "; paired t-test over the seeds") + "."
 
 

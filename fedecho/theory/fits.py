@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,7 +48,7 @@ class Fit:
         return float(np.exp(self.intercept + sum(self.slopes[k].value * np.log(v) for k, v in factors.items())))
 
 
-def fit(values: Array, factors: dict[str, Sequence[float]]) -> Fit:
+def fit(values: Array, factors: Mapping[str, Sequence[float]]) -> Fit:
     """Fit exponents to `values` `[points, walks]` at `factors`, name -> `[points]`.
 
     Raises `InputError` naming the first point that is not a finite number > 0: a diverged walk has no rate.

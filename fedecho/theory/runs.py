@@ -53,7 +53,7 @@ class Scale:
 
 _T = (250, 500, 1000, 2000, 4000, 8000)
 SCALES = {
-    "smoke": Scale((250, 500, 1000), (1, 2, 4), (50, 100), (1, 2), (50, 100), (1, 2, 4), 500, 200, 24, 2),
+    "smoke": Scale((100, 200, 400), (1, 2, 4), (50, 100), (1, 2), (50, 100), (1, 2, 4), 500, 200, 24, 2),
     "laptop": Scale(_T, (1, 2, 4, 8, 16), _T[:4], (1, 4, 16), _T[:5], (1, 2, 4, 8, 16, 32), 2000, 4000, 24, 6),
     "paper": Scale((*_T, 16000), (1, 2, 4, 8, 16), _T[:5], (1, 4, 16), _T, (1, 2, 4, 8, 16, 32), 4000, 8000, 64, 24),
 }
@@ -71,7 +71,12 @@ _FLOOR = {"quadratic": 0.05, "logistic": 0.05, "bounded": 0.02, "network": 0.03}
 DISTIL = Distillation(steps=1, lr=0.04, batch_size=32, clip_norm=0.25)
 """One step a round over the whole pool; nu = 1/4 is shorter than the gradients of a teacher that lies."""
 POWERS = {"constant": 0.0, "T^-1/2": 0.5, "T^-3/4": 0.75, "T^-1": 1.0}
-TEACHERS = {"adversarial": "adversarial", "random": "random", "honest": "clients"}
+SOFT = replace(DISTIL, alpha_min=1.0, alpha_max=1.0)
+"""Soft labels alone: hard ones pull towards being sure, wherever the optimum is."""
+TEACHERS: dict[str, tuple[Literal["clients", "adversarial", "random"], Distillation]] = {
+    "adversarial": ("adversarial", DISTIL), "random": ("random", DISTIL), "honest": ("clients", DISTIL),
+    "honest, soft labels": ("clients", SOFT),
+}  # fmt: skip
 METHODS: dict[str, MethodConfig] = {
     "FedBuff": FedBuff(), "CA2FL": CA2FL(), "FADAS": FADAS(), "FedAC-public": FedAC(),
     "FedAsync": FedAsync(staleness="constant", proximal=0.0), "FedEcho": FedEcho(distill=DISTIL),
@@ -278,8 +283,8 @@ def _methods(grids: Scale) -> list[Entry]:
 def _teachers(grids: Scale) -> list[Entry]:
     run = replace(base("logistic", grids), arrivals=ASSUMED, rounds=grids.teacher_rounds, buffers=(4,))
     out = [Entry("teacher", "none (FedBuff)", run, series="none")]
-    for label, teacher in TEACHERS.items():
+    for label, (teacher, how) in TEACHERS.items():
         for series, power in POWERS.items():
-            taught = replace(run, method=METHODS["FedEcho"], teacher=teacher, distil_power=power)  # type: ignore[arg-type]
+            taught = replace(run, method=FedEcho(distill=how), teacher=teacher, distil_power=power)
             out.append(Entry("teacher", label, taught, series=series))
     return out

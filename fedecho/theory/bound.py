@@ -1,0 +1,63 @@
+"""The right-hand side of the bound with explicit constants, for one local step (K = 1).
+
+Assume L-smooth F_i; noise of total variance sigma^2; clients drawn independently and uniformly, with (1/N) sum_i
+|grad F_i - grad f|^2 <= sigma_g^2; staleness at most tau_max and tau_avg on average. With G_t the mean of the M
+gradients of a round, Gbar_t its expectation given all that came before, and V = (sigma^2 + sigma_g^2) / M >= Var G_t:
+
+  f(x_{t+1}) <= f(x_t) - gamma <grad f(x_t), G_t> + L gamma^2 / 2 |G_t|^2               (smoothness)
+  -2 <grad f, Gbar> = -|grad f|^2 - |Gbar|^2 + |grad f - Gbar|^2
+  |grad f(x_t) - Gbar_t|^2 <= L^2 mean_j |x_t - x_{t - tau_j}|^2                         (smoothness)
+  E|x_t - x_{t - tau}|^2 <= 2 gamma^2 tau sum_{k = t - tau}^{t - 1} E|Gbar_k|^2 + 2 gamma^2 tau V   (martingale)
+
+Summed over t, and if L gamma + 2 (L gamma tau_max)^2 <= 1 so that no |Gbar|^2 is left over:
+
+  (1/T) sum_t E|grad f(x_t)|^2 <= 2 F_0 / (gamma T) + L gamma V + 2 L^2 gamma^2 tau_avg V.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fedecho.checked import require
+from fedecho.theory.records import Row, TheoryRecord
+
+
+@dataclass(frozen=True)
+class Bound:
+    """The three terms, each >= 0, and whether the step is small enough for them to hold."""
+
+    transient: float
+    """2 F_0 / (gamma T)"""
+    noise: float
+    """L gamma V"""
+    delay: float
+    """2 L^2 gamma^2 tau_avg V"""
+    holds: bool
+    """L gamma + 2 (L gamma tau_max)^2 <= 1."""
+
+    @property
+    def total(self) -> float:
+        """Return the right-hand side."""
+        return self.transient + self.noise + self.delay
+
+
+def bound(
+    gamma: float, rounds: int, buffer: int, *, smoothness: float, suboptimality: float, variance: float, spread: float,
+    tau_avg: float, tau_max: float,
+) -> Bound:  # fmt: skip
+    """Return the bound; `spread` is sigma_g^2, `variance` sigma^2, `suboptimality` F_0."""
+    step, v = smoothness * gamma, (variance + spread) / buffer
+    return Bound(
+        2 * suboptimality / (gamma * rounds), step * v, 2 * step**2 * tau_avg * v, step + 2 * (step * tau_max) ** 2 <= 1
+    )
+
+
+def of(record: TheoryRecord, row: Row) -> Bound:
+    """Return the bound at one T and M of a record; raises `InputError` for more than one local step."""
+    run, facts = record.run(), record.facts
+    require(run.local_steps == 1, "local_steps", run.local_steps, "the bound is written for 1")
+    return bound(
+        row["gamma"], row["rounds"], row["buffer"], smoothness=facts["smoothness"],
+        suboptimality=facts["suboptimality"], variance=run.variance, spread=facts["client_spread_end"],
+        tau_avg=row["tau_avg"], tau_max=row["tau_max"],
+    )  # fmt: skip

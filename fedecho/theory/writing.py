@@ -1,0 +1,194 @@
+"""Makes the tables and figures of the theory notebooks: plays what is missing, judges, writes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.figure import Figure
+from tqdm import tqdm
+
+from fedecho import output, render, tables
+from fedecho.checked import require
+from fedecho.notebooks import tables_dir
+from fedecho.theory import drawing, records, runs, tabulate
+from fedecho.theory.config import TheoryRun
+from fedecho.theory.fits import FLOOR_BAND, LEAST_R2, SLOPE_BAND
+from fedecho.theory.results import Result, collect, frame, points
+
+Shown = tuple[pd.DataFrame, list[bool]]
+_RULE = (
+    f"Rule: the 95 % intervals of both slopes within [{SLOPE_BAND[0]:g}, {SLOPE_BAND[1]:g}] and R² above {LEAST_R2:g}; "
+    f"speed-up: the slope of the noise floor in M within [{FLOOR_BAND[0]:g}, {FLOOR_BAND[1]:g}]."
+)
+_SLOPES = (
+    "Slopes: exponents of least squares on log Y = a + b_T log T + b_M log M, Y = (1/T) sum_t |grad f(x_t)|² with "
+    "exact gradients, mean over the walks; in brackets 95 % intervals by bootstrap over the walks."
+)
+_STEP = "gamma = eta eta_l K = c sqrt(M/T) where nothing else is said."
+_LATE = "|grad f|²: mean over the second half of the rounds, at the largest T."
+_BANDS = "Bands: 95 % intervals over the walks (Student t); both axes logarithmic."
+
+
+@dataclass(frozen=True)
+class Study:
+    """A table with its figures: its words, and what makes texts and pictures of the results."""
+
+    name: str
+    title: str
+    notebook: str
+    note: str
+    captions: dict[str, str]
+    """Figure -> caption."""
+    table: Callable[[Sequence[Result]], Shown]
+    draw: Callable[[Sequence[Result], pd.DataFrame, str], dict[str, Figure]]
+
+
+@dataclass(frozen=True, eq=False)
+class TheoryReport:
+    """What was made: the results and the files written."""
+
+    results: list[Result]
+    shown: pd.DataFrame
+    """The table as texts."""
+    tables: dict[str, Path]
+    """md, tex, csv -> file."""
+    figures: dict[str, Path]
+    """Figure -> the PNG; the PDF lies beside it."""
+
+    @property
+    def files(self) -> list[Path]:
+        """The table in its three forms and the figures."""
+        return [*self.tables.values(), *self.figures.values()]
+
+
+def _plain(table: Callable[[Sequence[Result]], pd.DataFrame]) -> Callable[[Sequence[Result]], Shown]:
+    def show(results: Sequence[Result]) -> Shown:
+        texts = table(results)
+        return texts, [False] * len(texts)
+
+    return show
+
+
+def _rate_figures(results: Sequence[Result], numbers: pd.DataFrame, profile: str) -> dict[str, Figure]:
+    return {
+        "rates": drawing.rates(results, numbers),
+        "controls": drawing.controls(results, numbers),
+        "speedup": drawing.speed_up(results, numbers),
+    }
+
+
+def _bound_figures(results: Sequence[Result], numbers: pd.DataFrame, profile: str) -> dict[str, Figure]:
+    found = {"terms": drawing.terms(results)}
+    rates = [r for r in collect("convex", profile) if r.entry.label in _BOUNDED and r.record is not None]
+    return found | ({"measured": drawing.against_bound(tabulate.against_bound(rates))} if rates else {})
+
+
+_BOUNDED = ("quadratic, K = 1", "quadratic, independent arrivals")
+_RATE_FIGURES = {
+    "rates": "The mean of |grad f(x_t)|² over the rounds against T, a line for each buffer size M, a panel for each "
+    f"objective and number K of local steps; dashed: slope −1/2. {_BANDS}",
+    "controls": "The same against T M, first for the rate itself, then for the controls: where the rate holds, all M "
+    f"fall on one line of slope −1/2 (dashed). {_BANDS}",
+    "speedup": f"The noise floor at a fixed step from the stationary point, against M; dashed: slope −1. {_BANDS}",
+}
+STUDIES = {
+    "convex": Study(
+        "theory_convex", "The rate on convex objectives", "30_theory_convex",
+        f"{_SLOPES} {_STEP} {_RULE} Bold: as expected. Unstable: points with gamma above 1/(L (tau_max + 1)).",
+        _RATE_FIGURES, tabulate.rates, _rate_figures,
+    ),
+    "bound": Study(
+        "theory_bound", "The bound term by term", "30_theory_convex",
+        "Quadratics, one factor at a time with all else fixed; predicted: the exponent that the bound has in the "
+        "factor; measured: by least squares, 95 % interval by bootstrap over the walks. Delays: of what they add to "
+        "the error without them, under the same noise.",
+        {
+            "terms": "Each term of the bound against one factor, all else fixed; dashed: the order that the bound has. "
+            "Both axes logarithmic.",
+            "measured": "The mean of |grad f(x_t)|² on the quadratic, and the bound with its true constants and its "
+            "three terms, against T, a panel for each M. Both axes logarithmic.",
+        },
+        _plain(tabulate.terms), _bound_figures,
+    ),
+    "nonconvex": Study(
+        "theory_nonconvex", "The rate on objectives that are not convex", "31_theory_nonconvex",
+        f"{_SLOPES} {_STEP} {_RULE} Bold: as expected. Unstable: points with gamma above 1/(L (tau_max + 1)).",
+        _RATE_FIGURES, tabulate.rates, _rate_figures,
+    ),
+    "arrivals": Study(
+        "theory_arrivals", "Arrivals that are not uniform", "32_theory_arrivals",
+        f"Logistic regression of 50 clients who disagree, 25 at work, M = 5. {_LATE} Slope in T: of that. Predicted "
+        "for FedBuff: |grad f|² where the objective is least that weights clients by their share of the arrivals. "
+        "Relative: geometric mean over paired walks with its 95 % interval. Long: K = 10 local steps at a rate that "
+        "does not shrink with T. FedEcho with eta_d falling as T^-3/4.",
+        {"late": "|grad f(x_t)|² over the second half of the rounds against T, a panel for each kind of arrivals; "
+         "dotted: where FedBuff is predicted to end, grey: the 10 to 90 % quantiles of that over the walks; hollow "
+         f"and dashed: long local training. {_BANDS}"},
+        _plain(tabulate.arrivals), lambda results, numbers, profile: {"late": drawing.arrivals(results, numbers)},
+    ),
+    "methods": Study(
+        "theory_methods", "Rates of all methods", "32_theory_arrivals",
+        f"{_SLOPES} {_RULE} Slopes under independent arrivals with staleness 0 to 10; biased arrivals: large delays "
+        f"where the slowest clients hold the objectives that stand out. {_LATE} Steps follow one rule for each kind of "
+        "method and are not tuned: exponents can be compared, levels cannot.",
+        {"slopes": "Exponents in T and M of every method with 95 % intervals, and what biased arrivals leave of "
+         "|grad f|²; grey: the band of the rule."},
+        _plain(tabulate.methods), lambda results, numbers, profile: {"slopes": drawing.methods(results)},
+    ),
+    "distillation": Study(
+        "theory_distillation", "How fast the distillation rate has to fall", "33_theory_distillation",
+        f"{_SLOPES} Logistic regression, M = 4. eta_d is the same at the smallest T and falls from there with T. "
+        "adversarial: the model with the signs of x* turned and ten times as sure teaches; random: a model drawn anew "
+        "in each round; honest: FedEcho's own average of all clients' predictions, as soft and hard labels (alpha in "
+        "[0.2, 0.8]) or as soft ones alone. Rule: that for the slope in T.",
+        {"schedules": "The mean of |grad f(x_t)|² over the rounds against T, a panel for each teacher, a line for each "
+         f"schedule of eta_d; dotted: without distillation; dashed: slope −1/2. {_BANDS}"},
+        _plain(tabulate.teachers),
+        lambda results, numbers, profile: {"schedules": drawing.teachers(results, numbers)},
+    ),
+}  # fmt: skip
+
+
+def make(name: str, profile: str = "laptop", fresh: bool = False) -> TheoryReport:
+    """Make a study's table and figures; what has no record is played (everything if `fresh`), with a bar."""
+    require(name in STUDIES, "study", name, f"choose one of {', '.join(STUDIES)}")
+
+    def progress(missing: Iterable[TheoryRun]) -> Iterable[TheoryRun]:
+        return tqdm(list(missing), desc=f"theory, {name}", unit="run", disable=None)
+
+    records.make([entry.run for entry in runs.entries(name, profile)], profile, fresh, progress)
+    return write(name, profile)
+
+
+def write(name: str, profile: str) -> TheoryReport:
+    """Write a study's table and figures from the records that are there."""
+    study, results = STUDIES[name], collect(name, profile)
+    stem, numbers = tables_dir(profile) / study.name, points(results)
+    made = frame(results)
+    caption = " ".join(filter(None, [
+        f"Profile {profile}, {runs.scale(profile).walks} walks a point.", study.note, tables.provenance_text(made),
+        tables.caveat(profile),
+    ]))  # fmt: skip
+    texts, bold = study.table(results)
+    render.write(texts, bold, numbers, stem, study.title, caption)
+    drawn = study.draw(results, numbers, profile)
+    pictures = output.finish(
+        made, tables.record_set_hash(made), drawn, study.captions, name=study.name, title=study.title, caption=caption,
+        profile=profile, notebook=study.notebook,
+    )  # fmt: skip
+    return TheoryReport(results, texts, output.table_files(stem), pictures)
+
+
+def lacking(profile: str) -> list[str]:
+    """Name the studies of which a record is missing."""
+    return [name for name in STUDIES if any(result.record is None for result in collect(name, profile))]
+
+
+def outlook(profile: str, fresh: bool) -> str:
+    """Say how many batches of walks the theory notebooks are going to play."""
+    wanted = dict.fromkeys(entry.run for name in STUDIES for entry in runs.entries(name, profile))
+    missing = [run for run in wanted if fresh or not records.path_of(run, profile).is_file()]
+    return f"theory: {len(missing)} of {len(wanted)} batches of walks to play"
