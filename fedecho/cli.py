@@ -183,6 +183,7 @@ def tables(
 def verify(
     sample: int = 3,
     profile: str = "laptop",
+    theory: bool = False,
     seed: int | None = None,
     jobs: int | None = None,
     data_root: Path | None = None,
@@ -191,15 +192,18 @@ def verify(
 
     Args:
         sample: how many.
+        theory: draw from the records of the theory notebooks in place of the training runs.
         profile: whose records.
         seed: makes the draw repeatable.
         jobs: processes (all cores if left out).
         data_root: folder of data sets (otherwise FEDECHO_DATA).
     """
     from fedecho.verify import verify as compare
+    from fedecho.verify import verify_theory
 
     use_data(data_root)
-    outcomes = compare(paper() / "records" / profile, sample, seed, jobs)
+    folder = paper() / "records" / profile
+    outcomes = verify_theory(folder / "theory", sample, seed) if theory else compare(folder, sample, seed, jobs)
     for outcome in outcomes:
         print(outcome)
     if not all(outcome.ok for outcome in outcomes):

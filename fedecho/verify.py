@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from fedecho import records
 from fedecho.config import require
 from fedecho.records import Record
 from fedecho.sweep import sweep
+from fedecho.theory import records as theory
+from fedecho.theory.records import TheoryRecord
 
 TOLERANCE = 0.02
 """Largest difference of scores that other hardware or versions are granted; accuracies in [0, 1]."""
@@ -26,18 +29,24 @@ class Outcome:
     identical: bool
     difference: float
     """Between the two scores; 0 where both diverged, infinite where one did or schedule, shards or data differ."""
+    tolerance: float = TOLERANCE
 
     @property
     def ok(self) -> bool:
         """Tell whether the record stands."""
-        return self.identical or self.difference <= TOLERANCE
+        return self.identical or self.difference <= self.tolerance
 
     def __str__(self) -> str:
         """Say it in a line."""
         if self.identical:
             return f"{self.name}: rows and facts are byte-equal"
         verdict = "within" if self.ok else "BEYOND"
-        return f"{self.name}: rows differ; scores differ by {self.difference:.4f}, {verdict} the tolerance {TOLERANCE}"
+        tolerance = f"the tolerance {self.tolerance}"
+        return f"{self.name}: rows differ; scores differ by {self.difference:.4f}, {verdict} {tolerance}"
+
+
+THEORY_TOLERANCE = 0.01
+"""Largest relative difference of a mean over the walks that other hardware or versions are granted."""
 
 
 def verify(folder: Path, sample: int, seed: int | None = None, jobs: int | None = None) -> list[Outcome]:
@@ -55,6 +64,28 @@ def verify(folder: Path, sample: int, seed: int | None = None, jobs: int | None 
 
 def _recomputed(record: Record, folder: Path) -> Record:
     return records.load(records.record_path(folder, record.run_config()))
+
+
+def verify_theory(folder: Path, sample: int, seed: int | None = None) -> list[Outcome]:
+    """Play again `sample` theory records of `folder`, drawn at random (repeatably with a `seed`), and compare."""
+    require(sample >= 1, "sample", sample, "give at least 1 record")
+    require(seed is None or seed >= 0, "seed", seed, "give a whole number >= 0")
+    found = sorted(folder.glob("*.json"))
+    require(len(found) >= sample, "sample", sample, f"{folder.name} has {len(found)} records")
+    drawn = np.random.default_rng(seed).choice(len(found), sample, replace=False)
+    return [compare_theory(record) for record in (theory.load(found[index]) for index in drawn)]
+
+
+def compare_theory(stored: TheoryRecord) -> Outcome:
+    """Play a theory record again and compare; the difference is relative, the largest over T and M."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", theory.StabilityWarning)  # it was given when the record was made
+        again = theory.execute(stored.run())
+    name = f"theory, {stored.run().objective}-{stored.hash}"
+    identical = json.dumps([stored.rows, stored.facts]) == json.dumps([again.rows, again.facts])
+    one, two = (theory.array(record).mean(1) for record in (stored, again))
+    gap = np.abs(two - one) / np.maximum(np.abs(one), np.finfo(float).tiny)
+    return Outcome(name, identical, float(np.nanmax(gap, initial=0.0)), THEORY_TOLERANCE)
 
 
 def compare(stored: Record, recomputed: Record) -> Outcome:

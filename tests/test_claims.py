@@ -18,6 +18,7 @@ from fedecho.errors import InputError
 from fedecho.presets import Cell
 from fedecho.records import new_record, record_path, save
 from fedecho.studies import ablations
+from fedecho.theory import findings
 
 SEEDS = (0, 1, 2)
 PLACE = ("Dir(0.1)", "large")
@@ -191,6 +192,18 @@ def test_a_column_that_no_run_has(toy: Path) -> None:
     put(toy, "FedBuff", [70, 70, 70])
     line = ask(toy, GREATER + ', column = "straggler"')
     assert (line.verdict, line.note) == ("inconclusive", "no run has this column.")
+
+
+def test_lines_of_theory_have_the_rule_of_their_notebooks(toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    test = 'kind = "theory", a = "speed-up, quadratic"'
+    assert ask(toy, test, "").verdict == "not run"
+    said = findings.Finding("not supported", "slope in M −0.8", "too flat")
+    monkeypatch.setitem(findings.FINDINGS, "speed-up, quadratic", lambda profile: said)
+    line = ask(toy, test, "")
+    assert (line.verdict, line.our_value, line.p, line.note) == ("not supported", "slope in M −0.8", None, "too flat.")
+    assert line.test == "The rule of the theory notebooks: speed-up, quadratic."
+    with pytest.raises(InputError, match="a = 'gravity'"):
+        ask(toy, 'kind = "theory", a = "gravity"', "")
 
 
 def test_untested_and_absent(toy: Path) -> None:

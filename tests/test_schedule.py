@@ -72,7 +72,7 @@ def jobs_of(plan: Schedule) -> list[tuple[int, float, float]]:
 @settings(deadline=None, max_examples=40)
 @given(
     st.integers(1, 12), st.data(), st.sampled_from(["constant", "mild", "large", "uniform", "exponential", "lognormal",
-                                                    "pareto", "bursty"]),
+                                                    "pareto", "bursty", "periodic"]),
     st.sampled_from(["on_flush", "on_arrival"]), st.integers(0, 99),
 )  # fmt: skip
 def test_invariants(clients: int, data: st.DataObject, model: str, dispatch: str, seed: int) -> None:
@@ -168,6 +168,15 @@ def test_bursts_bunch_the_arrivals() -> None:
         return float(gaps.std() / gaps.mean())
 
     assert variation("bursty") > 2 * variation("mild")
+
+
+def test_jobs_that_end_at_night_end_when_the_client_wakes() -> None:
+    by_day, by_night = (job_times(Delays(model), (0, 0), 0) for model in ("uniform", "periodic"))
+    for client, asleep in ((0, 30.0), (1, 0.0)):
+        for start in np.arange(0.0, 120.0, 0.7):
+            end, held = start + by_day(client, start), start + by_night(client, start)
+            woken = 60 * ((end - asleep) // 60) + asleep + 30
+            assert held == pytest.approx(woken if (end - asleep) % 60 < 30 else end)
 
 
 def test_fixed_speed_counts_are_kept() -> None:

@@ -10,7 +10,10 @@ import pytest
 from fedecho import records, sweep
 from fedecho.errors import InputError
 from fedecho.methods import FedBuff
-from fedecho.verify import compare, verify
+from fedecho.theory import records as theory
+from fedecho.theory.arrivals import Arrivals
+from fedecho.theory.config import TheoryRun
+from fedecho.verify import compare, verify, verify_theory
 from tests.test_experiment import tiny
 from tests.test_records import record
 
@@ -44,3 +47,17 @@ def test_more_records_than_there_are(tmp_path: Path) -> None:
     records.save(record([0.5]), tmp_path / "fedbuff-0.json")
     with pytest.raises(InputError, match="sample = 2"):
         verify(tmp_path, 2)
+
+
+def test_a_theory_record_verifies_and_a_forged_one_does_not(tmp_path: Path) -> None:
+    run = TheoryRun(scale=0.1, rounds=(4,), buffers=(2,), walks=2, arrivals=Arrivals("independent", clients=4))
+    made = theory.execute(run)
+    (tmp_path / "one.json").write_text(theory.dumps(made))
+    assert [outcome.identical for outcome in verify_theory(tmp_path, 1)] == [True]
+    (row,) = made.rows
+    forged = replace(made, rows=[{**row, "mean": [0.5 * value for value in row["mean"]]}])
+    (tmp_path / "one.json").write_text(theory.dumps(forged))
+    (outcome,) = verify_theory(tmp_path, 1)
+    assert not outcome.ok and outcome.difference == pytest.approx(1.0) and "BEYOND" in str(outcome)
+    with pytest.raises(InputError, match="sample = 2"):
+        verify_theory(tmp_path, 2)
