@@ -7,6 +7,7 @@ from the idle ones then start from the new version. Conservation: the mean stale
 
 from __future__ import annotations
 
+import bisect
 import heapq
 from collections import Counter
 from dataclasses import dataclass, field
@@ -91,18 +92,19 @@ class _Simulator:
 
     def dispatch(self, count: int, now: float) -> None:
         """Start `count` clients, drawn uniformly without replacement from the idle ones, from the current version."""
-        for position in self.rng.choice(len(self.idle), size=count, replace=False):
+        chosen = self.rng.choice(len(self.idle), size=count, replace=False)
+        for position in chosen:
             client = self.idle[position]
             job = Job(now + self.duration(client, now), client, self.version, now, self.dispatched)
             heapq.heappush(self.in_flight, job)
             self.dispatched += 1
-        busy = {job.client for job in self.in_flight}
-        self.idle = [client for client in self.idle if client not in busy]
+        for position in sorted(chosen, reverse=True):  # from behind, so that the other positions stay what they are
+            del self.idle[position]
 
     def arrive(self) -> Job:
         """Take the next arrival; its client is idle again (the list stays sorted, so draws do not depend on order)."""
         job = heapq.heappop(self.in_flight)
-        self.idle = sorted([*self.idle, job.client])
+        bisect.insort(self.idle, job.client)
         return job
 
     def play_round(self) -> Round:

@@ -83,7 +83,7 @@ class Order:
         return {"tau_avg": float(self.staleness.mean()), "tau_max": float(self.staleness.max()), **by_speed}
 
 
-@functools.lru_cache(maxsize=8)
+@functools.lru_cache(maxsize=32)
 def draw(law: Arrivals, rounds: int, buffer: int, seed: int) -> Order:
     """Draw T rounds of M arrivals; with more rounds the first ones stay what they were."""
     return (

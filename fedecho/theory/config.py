@@ -53,6 +53,8 @@ class TheoryRun(Checked):
     """c"""
     distil_power: float = 0.0
     """FedEcho: eta_d falls as T^-power from its value at the smallest T."""
+    distil_buffer_power: float = 0.0
+    """FedEcho: eta_d grows as M^power from its value at the smallest M."""
     rounds: tuple[int, ...] = (250, 500, 1000, 2000, 4000, 8000)
     """T"""
     buffers: tuple[int, ...] = (1, 2, 4, 8, 16)
@@ -70,7 +72,8 @@ class TheoryRun(Checked):
         require(self.variance >= 0, "variance", self.variance, "give a variance >= 0")
         require(self.local_steps >= 1, "local_steps", self.local_steps, "give at least 1 step")
         require(self.scale > 0, "scale", self.scale, "give a step > 0")
-        require(self.distil_power >= 0, "distil_power", self.distil_power, "give a power >= 0")
+        for name in ("distil_power", "distil_buffer_power"):
+            require(getattr(self, name) >= 0, name, getattr(self, name), "give a power >= 0")
         require(self.walks >= 2, "walks", self.walks, "an interval needs at least 2 walks")
         require(self.seed >= 0, "seed", self.seed, "give a whole number >= 0")
         for name in ("rounds", "buffers"):
@@ -124,6 +127,7 @@ def point(run: TheoryRun, rounds: int, buffer: int) -> Point:
             method = replace(method, mixing=eta)
         case FedEcho(inner=FedBuff() as inner, distill=how):
             lr = how.lr * (run.rounds[0] / rounds) ** run.distil_power
+            lr *= (buffer / run.buffers[0]) ** run.distil_buffer_power
             method = replace(method, inner=replace(inner, server_lr=eta), distill=replace(how, lr=lr))
         case FedBuff() | CA2FL():
             method = replace(method, server_lr=eta)

@@ -208,7 +208,7 @@ def arrivals(results: Sequence[Result], points: pd.DataFrame) -> Figure:
         _draw_plateau(axes, mine[0])
         for result in mine:
             name, long = result.entry.series.removesuffix(", long"), result.entry.series.endswith("long")
-            how = look(name, 0) | {"linestyle": "--" if long else "-", "label": result.entry.series}
+            how = look(name, 3) | {"linestyle": "--" if long else "-", "label": result.entry.series}
             block = points[(points["label"] == kind) & (points["series"] == result.entry.series)]
             if len(block):
                 _band(axes, block, "rounds", "late", **how, **({"markerfacecolor": "white"} if long else {}))

@@ -73,6 +73,8 @@ DISTIL = Distillation(steps=1, lr=0.04, batch_size=32, clip_norm=0.25)
 POWERS = {"constant": 0.0, "T^-1/2": 0.5, "T^-3/4": 0.75, "T^-1": 1.0}
 SOFT = replace(DISTIL, alpha_min=1.0, alpha_max=1.0)
 """Soft labels alone: hard ones pull towards being sure, wherever the optimum is."""
+DERIVED = "M^1/4 T^-3/4"
+"""What the derived condition asks of eta_d with Q, nu and K fixed: the rate survives any teacher."""
 TEACHERS: dict[str, tuple[Literal["clients", "adversarial", "random"], Distillation]] = {
     "adversarial": ("adversarial", DISTIL), "random": ("random", DISTIL), "honest": ("clients", DISTIL),
     "honest, soft labels": ("clients", SOFT),
@@ -98,7 +100,7 @@ KINDS: dict[str, Arrivals] = {
 KINDS["adversarial"] = replace(KINDS["skewed, large"], dealt="slow extreme")
 LONG: dict[str, Any] = {"local_steps": 10, "local_lr": 0.4}
 """Long local training: a client's model moves as far in a round however small gamma is (eta shrinks in its place)."""
-KINDS_LONG = ("uniform", "skewed, large", "Pareto 1.1", "periodic", "adversarial")
+KINDS_LONG = ("uniform", "skewed, large", "adversarial")
 BIASED = "adversarial"
 """The kind of arrivals at which all methods are compared."""
 _BUFFER = 5
@@ -169,10 +171,9 @@ def _floor(name: str, grids: Scale, expected: bool = True, **changes: Any) -> En
 
 def _fedecho(name: str, grids: Scale) -> list[Entry]:
     run = few(replace(base(name, grids), arrivals=ASSUMED, method=METHODS["FedEcho"]), grids)
-    return [
-        Entry("FedEcho", f"{name}, eta_d {label}", replace(run, distil_power=POWERS[label]))
-        for label in ("constant", "T^-3/4")
-    ]
+    falling = replace(run, distil_power=POWERS["T^-3/4"])
+    schedules = {"constant": run, "T^-3/4": falling, DERIVED: replace(falling, distil_buffer_power=0.25)}
+    return [Entry("FedEcho", f"{name}, eta_d {label}", scheduled) for label, scheduled in schedules.items()]
 
 
 def _controls(name: str, grids: Scale) -> list[Entry]:
@@ -252,11 +253,11 @@ def _delay(still: TheoryRun, quiet: TheoryRun) -> list[Entry]:
 def _arrivals(grids: Scale) -> list[Entry]:
     out = []
     for kind, law in KINDS.items():
-        for label in ("FedBuff", "CA2FL", "FedEcho"):
-            run = biased_run(label, law, grids)
-            out.append(Entry("arrivals", kind, run, series=label))
-            if kind in KINDS_LONG:
-                out.append(Entry("arrivals", kind, replace(run, **LONG), series=f"{label}, long"))
+        runs = {label: biased_run(label, law, grids) for label in ("FedBuff", "CA2FL", "FedEcho")}
+        if kind in KINDS_LONG:
+            runs["FedEcho, soft labels"] = replace(runs["FedEcho"], method=FedEcho(distill=SOFT))
+            runs |= {f"{label}, long": replace(run, **LONG) for label, run in runs.items()}
+        out += [Entry("arrivals", kind, run, series=label) for label, run in runs.items()]
     return out
 
 

@@ -64,6 +64,8 @@ def test_the_distillation_rate_falls_from_the_smallest_t() -> None:
     run = TheoryRun(objective="logistic", method=runs.METHODS["FedEcho"], distil_power=0.5, rounds=(100, 400))
     rates = [point(run, t, 1).method.distill.lr for t in run.rounds]  # type: ignore[attr-defined]
     assert rates == [pytest.approx(0.04), pytest.approx(0.02)]
+    grown = replace(run, distil_power=0.0, distil_buffer_power=0.25, buffers=(1, 16))
+    assert point(grown, 400, 16).method.distill.lr == pytest.approx(0.08)  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(
@@ -237,7 +239,7 @@ def toy_finding(monkeypatch: pytest.MonkeyPatch, values: list[list[float]], plat
 
 @pytest.mark.parametrize(
     ("fall", "verdict"),
-    [(-0.5, "supported"), (-0.1, "not supported"), (-0.9, "not supported"), (-0.4, "inconclusive")],
+    [(-0.5, "supported"), (-0.1, "not supported"), (-0.9, "inconclusive"), (-0.4, "inconclusive")],
 )
 def test_verdicts_of_rates(fall: float, verdict: str, monkeypatch: pytest.MonkeyPatch) -> None:
     noise = np.array([0.99, 1.0, 1.01])
