@@ -37,16 +37,18 @@ Teaches = Literal["adversarial", "random"]
 class Walkers(FlatModel):
     """Predictions of many walks: an input `[features + 1]` ends in the number of the walk that it belongs to."""
 
-    def __init__(self, objective: Softmax, x0: Tensor) -> None:
-        """Hold the walks `x0` `[walks, P]` as one vector."""
-        self.objective, self.walks = objective, len(x0)
+    def __init__(self, objective: Softmax, x0: Tensor, pool: int) -> None:
+        """Hold the walks `x0` `[walks, P]` as one vector; `pool` is |U|."""
+        self.objective, self.walks, self.pool = objective, len(x0), pool
         self.module = torch.nn.Module()
         self.params, self.buffers = x0.reshape(-1).clone(), x0.new_empty(0)
 
     def logits(self, images: Tensor) -> Tensor:
         """Return the logits `[inputs, classes]` of `images` `[inputs, features + 1]`."""
-        own = self.params.view(self.walks, -1)[images[:, -1].long()]
-        return self.objective.logits(own, images[:, None, :-1])[:, 0]
+        params = self.params.view(self.walks, -1)
+        if len(images) == self.walks * self.pool:  # the whole pool of every walk, in order
+            return self.objective.logits(params, images.view(self.walks, self.pool, -1)[..., :-1]).flatten(0, 1)
+        return self.objective.logits(params[images[:, -1].long()], images[:, None, :-1])[:, 0]
 
 
 def server(objective: Softmax, pool: Tensor, x0: Tensor, seed: int) -> Server:
@@ -55,7 +57,8 @@ def server(objective: Softmax, pool: Tensor, x0: Tensor, seed: int) -> Server:
     number = torch.arange(walks, dtype=torch.float64).repeat_interleave(len(pool))
     tagged = torch.cat([pool.repeat(walks, 1), number[:, None]], 1)
     plan = Schedule((), (), ())
-    return Server(Walkers(objective, x0), tagged, plan, Local(), seed, inference_batch=len(tagged), distil=distil_walks)
+    model = Walkers(objective, x0, len(pool))
+    return Server(model, tagged, plan, Local(), seed, inference_batch=len(tagged), distil=distil_walks)
 
 
 def distil_walks(
@@ -69,9 +72,9 @@ def distil_walks(
     # Of a walk there is one mean entropy and one norm: for each walk alone is what the library calls for each number.
     each = _of_single_numbers(settings)
     params, clips, norms = x.params.view(walks, -1), [], []
-    for batch in pool_batches(inputs.shape[1], settings, rng_key):
+    for batch in _batches(inputs.shape[1], settings, rng_key):
         level = entropy[:, batch] if settings.alpha_scope == "sample" else entropy[:, batch].mean(1, keepdim=True)
-        alpha = mixing_weight(level, each).expand(walks, len(batch)).flatten()
+        alpha = mixing_weight(level, each).expand_as(entropy[:, batch]).flatten()
         params = params.detach().requires_grad_()
         student = objective.logits(params, inputs[:, batch])
         soft, hard = probs[:, batch].flatten(0, 1), labels[:, batch].flatten()
@@ -84,6 +87,13 @@ def distil_walks(
         norms.append(norm.mean())
     metrics = {"clipped": float(torch.stack(clips).mean()), "gradient_norm": float(torch.stack(norms).mean())}
     return Weights(params.reshape(-1), x.buffers), metrics
+
+
+def _batches(count: int, settings: Distillation, rng_key: tuple[int, int]) -> list[Tensor] | list[slice]:
+    """Return the library's minibatches; in which order the whole pool is summed makes no difference."""
+    if settings.batch_size >= count:
+        return [slice(None)] * settings.steps
+    return pool_batches(count, settings, rng_key)
 
 
 @cache

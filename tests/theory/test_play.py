@@ -122,7 +122,7 @@ def task(walks: int) -> tuple[Softmax, Tensor, Tensor]:
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"alpha_scope": "sample"}, {"clip_norm": None}, {"alpha_direction": "falling"}]
+    "changes", [{}, {"batch_size": 50}, {"alpha_scope": "sample"}, {"clip_norm": None}, {"alpha_direction": "falling"}]
 )
 def test_distilling_a_batch_is_distilling_each_walk(changes: dict[str, Any]) -> None:
     objective, pool, x0 = task(3)
