@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -18,6 +18,9 @@ from fedecho.config import NUMERICS_VERSION, Evaluation, RunConfig, config_hash,
 from fedecho.errors import InputError
 from fedecho.paths import write_whole
 from fedecho.schedule import Round
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 Row = dict[str, Any]
 _DIGITS = 6
@@ -130,8 +133,8 @@ def save(record: Record, path: Path) -> None:
     write_whole(path, dumps(record))
 
 
-def dumps(record: Record) -> str:
-    """Return a record as JSON text."""
+def dumps(record: DataclassInstance) -> str:
+    """Return a record as JSON text, a line for each of its `rows`."""
     values = asdict(record)
     rows = ",\n  ".join(json.dumps(row, allow_nan=False) for row in values.pop("rows"))
     head = json.dumps(values, indent=1, allow_nan=False).removesuffix("\n}")

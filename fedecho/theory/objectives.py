@@ -51,15 +51,11 @@ class Objective(Protocol):
         """Gradient `[..., P]` of sum_i w_i F_i at x `[..., P]`; `weights` `[n]`, equal unless given."""
 
 
-@dataclass(frozen=True, eq=False)
-class Quadratic:
-    """F_i(x) = 1/2 (x - b_i)^T A_i (x - b_i) with diagonal A_i."""
+class _Centred:
+    """What objectives share whose clients differ in a centre."""
 
-    curvature: Tensor
-    """Diagonals of A_i `[n, P]`."""
     centres: Tensor
     """b_i `[n, P]`."""
-    convex = True
 
     @property
     def count(self) -> int:
@@ -70,6 +66,16 @@ class Quadratic:
     def size(self) -> int:
         """Return P."""
         return self.centres.shape[1]
+
+
+@dataclass(frozen=True, eq=False)
+class Quadratic(_Centred):
+    """F_i(x) = 1/2 (x - b_i)^T A_i (x - b_i) with diagonal A_i."""
+
+    curvature: Tensor
+    """Diagonals of A_i `[n, P]`."""
+    centres: Tensor
+    convex = True
 
     @property
     def smoothness(self) -> float:
@@ -101,23 +107,12 @@ class Quadratic:
 
 
 @dataclass(frozen=True, eq=False)
-class Bounded:
+class Bounded(_Centred):
     """F_i(x) = sum_j u_j^2 / (1 + u_j^2) with u = x - b_i: smooth, bounded, not convex where |u_j| > 1/sqrt(3)."""
 
     centres: Tensor
-    """b_i `[n, P]`."""
     convex = False
     smoothness = 2.0
-
-    @property
-    def count(self) -> int:
-        """Return n."""
-        return len(self.centres)
-
-    @property
-    def size(self) -> int:
-        """Return P."""
-        return self.centres.shape[1]
 
     @property
     def start(self) -> Tensor:

@@ -7,7 +7,7 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from fedecho.experiment import one_thread
 from fedecho.methods import FedAsync, FedEcho, Method
 from fedecho.notebooks import records_dir
 from fedecho.paths import write_whole
+from fedecho.records import dumps as dumps
 from fedecho.theory import arrivals, echo, play
 from fedecho.theory.config import VERSION, Point, TheoryRun, point, run_hash, stability_limit
 from fedecho.theory.objectives import Softmax, client_spread, stationary, suboptimality
@@ -86,14 +87,6 @@ def load(path: Path) -> TheoryRecord:
         return TheoryRecord(**json.loads(path.read_text()))
     except (OSError, ValueError, TypeError) as error:
         raise InputError("record", str(path), f"it cannot be read ({type(error).__name__}); delete it") from None
-
-
-def dumps(record: TheoryRecord) -> str:
-    """Return a record as JSON text, a row a line."""
-    values = asdict(record)
-    rows = ",\n  ".join(json.dumps(row, allow_nan=False) for row in values.pop("rows"))
-    head = json.dumps(values, indent=1, allow_nan=False).removesuffix("\n}")
-    return f'{head},\n "rows": [\n  {rows}\n ]\n}}\n'
 
 
 def make(

@@ -16,7 +16,7 @@ from fedecho.notebooks import tables_dir
 from fedecho.theory import drawing, records, runs, tabulate
 from fedecho.theory.config import TheoryRun
 from fedecho.theory.fits import FLOOR_BAND, LEAST_R2, SLOPE_BAND
-from fedecho.theory.results import Result, collect, frame, points
+from fedecho.theory.results import Result, collect, fit_of, frame, judge, points
 
 Shown = tuple[pd.DataFrame, list[bool]]
 _RULE = (
@@ -180,6 +180,15 @@ def write(name: str, profile: str) -> TheoryReport:
         profile=profile, notebook=study.notebook,
     )  # fmt: skip
     return TheoryReport(results, texts, output.table_files(stem), pictures)
+
+
+def doubt(run: TheoryRun) -> str:
+    """Play a run of one's own, keep nothing, and say how its error falls and what the rule says to that."""
+    found = Result(runs.Entry("rate", "a run of one's own", run), records.execute(run))
+    fitted, verdict = fit_of(found), judge(found)
+    slopes = {} if fitted is None else fitted.slopes
+    parts = [f"slope in {name} {tabulate.slope_text(slope)}" for name, slope in slopes.items()]
+    return f"{', '.join(parts) or 'no slopes'}: the rule {verdict}"
 
 
 def lacking(profile: str) -> list[str]:

@@ -272,6 +272,12 @@ def test_everything_is_written_before_anything_is_played(paper: Path) -> None:
     assert writing.outlook("smoke", False).startswith("theory: ")
 
 
+def test_anybody_can_doubt() -> None:
+    run = replace(runs.base("quadratic", runs.scale("smoke")), walks=8)
+    assert writing.doubt(run).endswith("the rule passes")
+    assert "slope in M −0.1" in writing.doubt(replace(run, step="without M"))
+
+
 def test_a_study_is_played_and_written(paper: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     entries = [
         Entry("teacher", "none (FedBuff)", replace(TINY, objective="logistic"), series="none"),
