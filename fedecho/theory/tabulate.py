@@ -9,7 +9,7 @@ import pandas as pd
 
 from fedecho import tables
 from fedecho.theory import bound
-from fedecho.theory.fits import Slope
+from fedecho.theory.fits import LEAST_R2, SLOPE_BAND, Slope
 from fedecho.theory.results import NOT_RUN, Result, fit_of, judge, log_ratio, series_of, term_fit
 
 _PARTS = {
@@ -49,6 +49,15 @@ def power_text(value: float) -> str:
 def interval_text(values: tuple[float, float, float]) -> str:
     """Write a ratio with its interval."""
     return "{:.3g} [{:.3g}, {:.3g}]".format(*values)
+
+
+def rule_word(result: Result) -> str:
+    """Say in a word or two what the rule says, and on which side of its band the slopes are."""
+    verdict, found = judge(result), fit_of(result)
+    if verdict.passed or found is None:
+        return "passes" if verdict.passed else tables.NOT_RUN if result.record is None else "no fit"
+    steep = all(slope.high < SLOPE_BAND[1] for slope in found.slopes.values())
+    return "falls faster" if steep and found.r2 > LEAST_R2 else "fails"
 
 
 def rates(results: Sequence[Result]) -> tuple[pd.DataFrame, list[bool]]:
@@ -131,7 +140,7 @@ def methods(results: Sequence[Result]) -> pd.DataFrame:
             "slope in T": slope_text(found.slopes.get("T") if found else None),
             "slope in M": slope_text(found.slopes.get("M") if found else None),
             "R²": f"{found.r2:.4f}".replace("-", "−") if found else tables.NOTHING,
-            "rule": "passes" if judge(result).passed else "fails" if result.record else tables.NOT_RUN,
+            "rule": rule_word(result),
             "|grad f|², biased arrivals": power_text(float(other.largest().mean()) if left else np.nan),
             "predicted for FedBuff": power_text(np.nan if plateau is None else float(plateau.mean())),
             "walks": str(result.entry.run.walks),
@@ -149,7 +158,7 @@ def teachers(results: Sequence[Result]) -> pd.DataFrame:
             "teacher": result.entry.label, "eta_d": result.entry.series,
             "slope in T": slope_text(found.slopes["T"] if found else None),
             "R²": f"{found.r2:.4f}".replace("-", "−") if found else tables.NOTHING,
-            "rule": "passes" if judge(result).passed else "fails" if there else tables.NOT_RUN,
+            "rule": rule_word(result),
             "at the largest T": power_text(float(result.largest("mean").mean()) if there else np.nan),
             "relative to FedBuff": interval_text(log_ratio(result.largest("mean"), reference.largest("mean")))
             if compared else tables.NOTHING,
