@@ -40,9 +40,11 @@ class Arrivals(Checked):
     tau_avg: float | None = None
     """independent: staleness is tau_max with probability tau_avg / tau_max and 0 otherwise."""
     bias: float = 1.0
-    """independent: how many times as often the first half of the places arrive as the second."""
-    dealt: Literal["random", "slow extreme"] = "random"
-    """Objectives are dealt to the places at random, or so that the slowest get those that stand out (adversarial)."""
+    """independent: how many times as often the first half of the places arrive as the second. With many more places
+    than objectives every objective has both kinds, and nothing is biased."""
+    dealt: Literal["random", "slow high", "slow low"] = "random"
+    """Objectives are dealt to the places at random, or so that the slowest get those that stand out at one end of the
+    widest direction (adversarial)."""
 
     def validate(self) -> None:
         """Check ranges."""
@@ -71,9 +73,9 @@ class Order:
         """tau `[T, M]`, in rounds."""
         return np.arange(len(self.base))[:, None] - self.base
 
-    def shares(self) -> NDArray[np.float64]:
-        """Return each place's share of the arrivals `[N]`."""
-        counts = np.bincount(self.client.ravel(), minlength=len(self.speed))
+    def shares(self, since: int = 0) -> NDArray[np.float64]:
+        """Return each place's share of the arrivals `[N]` from a round on."""
+        counts = np.bincount(self.client[since:].ravel(), minlength=len(self.speed))
         return np.asarray(counts / counts.sum(), dtype=np.float64)
 
     def statistics(self) -> dict[str, float]:
@@ -118,7 +120,8 @@ def deal(law: Arrivals, order: Order, objective: Objective, walks: int, seed: in
     hands = np.arange(len(order.speed)) % objective.count
     if law.dealt == "random":
         return torch.from_numpy(np.stack([rng.permutation(hands) for _ in range(walks)]))
-    outstanding = np.argsort(extremity(objective).numpy(), kind="stable")
+    ends = extremity(objective).numpy() * (1 if law.dealt == "slow high" else -1)
+    outstanding = np.argsort(ends, kind="stable")
     # Equally slow places are put in another order in each walk.
     orders = [np.lexsort((rng.random(len(hands)), np.array(order.speed))) for _ in range(walks)]
     dealt = np.empty((walks, len(hands)), dtype=np.int64)

@@ -1,7 +1,8 @@
 """The right-hand side of the bound with explicit constants, for one local step (K = 1).
 
 Assume L-smooth F_i; noise of total variance sigma^2; clients drawn independently and uniformly, with (1/N) sum_i
-|grad F_i - grad f|^2 <= sigma_g^2; staleness at most tau_max and tau_avg on average. With G_t the mean of the M
+|grad F_i - grad f|^2 <= sigma_g^2; staleness independent of both, at most tau_max and tau_avg on average; x_t = x_0
+for t < 0. With G_t the mean of the M
 gradients of a round, Gbar_t its expectation given all that came before, and V = (sigma^2 + sigma_g^2) / M >= Var G_t:
 
   f(x_{t+1}) <= f(x_t) - gamma <grad f(x_t), G_t> + L gamma^2 / 2 |G_t|^2               (smoothness)
@@ -11,7 +12,7 @@ gradients of a round, Gbar_t its expectation given all that came before, and V =
 
 Summed over t, and if L gamma + 2 (L gamma tau_max)^2 <= 1 so that no |Gbar|^2 is left over:
 
-  (1/T) sum_t E|grad f(x_t)|^2 <= 2 F_0 / (gamma T) + L gamma V + 2 L^2 gamma^2 tau_avg V.
+  (1/T) sum_t E|grad f(x_t)|^2 <= 2 F_0 / (gamma T) + L gamma V + 2 L^2 gamma^2 tau_avg V,   F_0 = f(x_0) - min f.
 """
 
 from __future__ import annotations
@@ -53,11 +54,14 @@ def bound(
 
 
 def of(record: TheoryRecord, row: Row) -> Bound:
-    """Return the bound at one T and M of a record; raises `InputError` for more than one local step."""
+    """Return the bound at one T and M of a record; raises `InputError` for more than one local step, and unless the
+    clients are quadratics of one curvature: then sigma_g^2 is the same everywhere."""
     run, facts = record.run(), record.facts
+    same = run.objective == "quadratic" and run.curvature_spread == 0
+    require(same, "objective", run.objective, "its sigma_g^2 has no bound; choose quadratics of one curvature")
     require(run.local_steps == 1, "local_steps", run.local_steps, "the bound is written for 1")
     return bound(
         row["gamma"], row["rounds"], row["buffer"], smoothness=facts["smoothness"],
-        suboptimality=facts["suboptimality"], variance=run.variance, spread=facts["client_spread_end"],
+        suboptimality=facts["suboptimality"], variance=run.variance, spread=facts["client_spread"],
         tau_avg=row["tau_avg"], tau_max=row["tau_max"],
     )  # fmt: skip

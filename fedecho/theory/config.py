@@ -10,7 +10,8 @@ from typing import Literal
 
 from fedecho.checked import Checked, require
 from fedecho.config import MethodConfig, to_dict
-from fedecho.methods import CA2FL, FADAS, FedAC, FedAsync, FedBuff, FedEcho
+from fedecho.errors import InputError
+from fedecho.methods import CA2FL, FADAS, FedAC, FedAsync, FedAvg, FedBuff, FedEcho
 from fedecho.theory.arrivals import Arrivals
 from fedecho.theory.play import Local
 
@@ -83,6 +84,8 @@ class TheoryRun(Checked):
         distilled = isinstance(self.method, FedEcho)
         fits = not distilled or self.objective in PREDICTS
         require(fits, "objective", self.objective, f"FedEcho needs predictions: choose one of {', '.join(PREDICTS)}")
+        by_norm = not isinstance(self.method, FedEcho) or self.method.distill.clip == "norm"
+        require(by_norm, "clip", "value", "walks are clipped by the norm of each alone; set distill.clip to norm")
         require(distilled or self.teacher == "clients", "teacher", self.teacher, "only FedEcho has a teacher")
 
 
@@ -109,30 +112,37 @@ def step_size(run: TheoryRun, rounds: int, buffer: int) -> float:
 
 
 def point(run: TheoryRun, rounds: int, buffer: int) -> Point:
-    """Divide gamma into eta and eta_l = gamma / (eta K); eta = sqrt(M), as theorems choose it, where it is free.
+    """Divide gamma into eta and eta_l = gamma / (eta K), with eta = sqrt(M), of the order that theorems choose.
 
-    Adaptive methods divide their step by the size of the updates: their eta is gamma itself without M, since a mean of
-    M updates has noise of size 1/sqrt(M). FedAsync takes T M steps with gamma = c / sqrt(T M) = mixing * eta_l K.
+    Adaptive methods divide their step by the size of the updates: their eta is c / sqrt(T), since a mean of M updates
+    has noise of size 1/sqrt(M). FedAsync takes T M steps with gamma = c / sqrt(T M) = mixing * eta_l K.
     """
-    gamma, method, eta, played = step_size(run, rounds, buffer), run.method, sqrt(buffer), (rounds, buffer)
+    gamma, eta, played = step_size(run, rounds, buffer), sqrt(buffer), (rounds, buffer)
     if run.local_lr is not None:
         eta = gamma / (run.local_lr * run.local_steps)
+    method = run.method
     match method:
         case FADAS() | FedAC():
-            eta = 1.0
-            method = replace(method, server_lr=run.scale / sqrt(rounds))
+            eta, method = 1.0, replace(method, server_lr=run.scale / sqrt(rounds))
         case FedAsync():
             played, gamma = (rounds * buffer, 1), step_size(run, rounds * buffer, 1)
             eta = min(1.0, gamma / (_ASYNC_LR * run.local_steps))
             method = replace(method, mixing=eta)
-        case FedEcho(inner=FedBuff() as inner, distill=how):
+        case FedEcho(inner=inner, distill=how):
             lr = how.lr * (run.rounds[0] / rounds) ** run.distil_power
             lr *= (buffer / run.buffers[0]) ** run.distil_buffer_power
-            method = replace(method, inner=replace(inner, server_lr=eta), distill=replace(how, lr=lr))
-        case FedBuff() | CA2FL():
-            method = replace(method, server_lr=eta)
+            method = replace(method, inner=_with_server_lr(inner, eta), distill=replace(how, lr=lr))
+        case _:
+            method = _with_server_lr(method, eta)
     local = Local(gamma / (eta * run.local_steps), run.local_steps, run.variance)
     return Point(rounds, buffer, gamma, method, local, played)
+
+
+def _with_server_lr(method: MethodConfig, eta: float) -> MethodConfig:
+    """Set eta of a method whose step is linear in the updates."""
+    if isinstance(method, FedBuff | CA2FL | FedAvg):
+        return replace(method, server_lr=eta)
+    raise InputError("method", method.name, "there is no rule for its step; choose one of the methods that have one")
 
 
 def stability_limit(smoothness: float, tau_max: float) -> float:
@@ -144,3 +154,21 @@ def run_hash(run: TheoryRun) -> str:
     """Return the first 16 hex digits of the SHA-256 of the canonical JSON of `run` and `VERSION`."""
     canonical = json.dumps([VERSION, to_dict(run)], sort_keys=True, allow_nan=False)
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+Group = Literal["rate", "control", "speed-up", "FedEcho", "term", "arrivals", "method", "teacher"]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A run with its place in a study."""
+
+    group: Group
+    label: str
+    run: TheoryRun
+    expected: bool | None = None
+    """Whether the rule is expected to pass (a control: to fail); none where there is no expectation."""
+    series: str = ""
+    """term: which factor is varied; arrivals and methods: the method; teacher: how eta_d falls."""
+    at: float = 0.0
+    """term: the value of the factor."""

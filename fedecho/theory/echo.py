@@ -35,30 +35,26 @@ Teaches = Literal["adversarial", "random"]
 
 
 class Walkers(FlatModel):
-    """Predictions of many walks: an input `[features + 1]` ends in the number of the walk that it belongs to."""
+    """Predictions of many walks: inputs `[walks * points, features]` stand walk by walk."""
 
-    def __init__(self, objective: Softmax, x0: Tensor, pool: int) -> None:
-        """Hold the walks `x0` `[walks, P]` as one vector; `pool` is |U|."""
-        self.objective, self.walks, self.pool = objective, len(x0), pool
+    def __init__(self, objective: Softmax, x0: Tensor) -> None:
+        """Hold the walks `x0` `[walks, P]` as one vector."""
+        self.objective, self.walks = objective, len(x0)
         self.module = torch.nn.Module()
         self.params, self.buffers = x0.reshape(-1).clone(), x0.new_empty(0)
 
     def logits(self, images: Tensor) -> Tensor:
-        """Return the logits `[inputs, classes]` of `images` `[inputs, features + 1]`."""
-        params = self.params.view(self.walks, -1)
-        if len(images) == self.walks * self.pool:  # the whole pool of every walk, in order
-            return self.objective.logits(params, images.view(self.walks, self.pool, -1)[..., :-1]).flatten(0, 1)
-        return self.objective.logits(params[images[:, -1].long()], images[:, None, :-1])[:, 0]
+        """Return the logits `[walks * points, classes]`; those of a single input are the first walk's."""
+        walks = self.walks if len(images) > 1 else 1
+        params, inputs = self.params.view(self.walks, -1)[:walks], images.view(walks, -1, images.shape[-1])
+        return self.objective.logits(params, inputs).flatten(0, 1)
 
 
 def server(objective: Softmax, pool: Tensor, x0: Tensor, seed: int) -> Server:
     """Return what `echo` needs, for the walks `x0` `[walks, P]` and one pool `[U, features]` for all of them."""
-    walks = len(x0)
-    number = torch.arange(walks, dtype=torch.float64).repeat_interleave(len(pool))
-    tagged = torch.cat([pool.repeat(walks, 1), number[:, None]], 1)
+    model, inputs = Walkers(objective, x0), pool.repeat(len(x0), 1)
     plan = Schedule((), (), ())
-    model = Walkers(objective, x0, len(pool))
-    return Server(model, tagged, plan, Local(), seed, inference_batch=len(tagged), distil=distil_walks)
+    return Server(model, inputs, plan, Local(), seed, inference_batch=len(inputs), distil=distil_walks)
 
 
 def distil_walks(
@@ -67,7 +63,7 @@ def distil_walks(
     """Take the Q steps of `distill.distil` in every walk; all walks see the same minibatches of U."""
     assert isinstance(model, Walkers)
     walks, objective = model.walks, model.objective
-    inputs = pool.view(walks, -1, pool.shape[-1])[..., :-1]
+    inputs = pool.view(walks, -1, pool.shape[-1])
     probs, labels, entropy = (part.view(walks, inputs.shape[1], *part.shape[1:]) for part in _parts(taught))
     # Of a walk there is one mean entropy and one norm: for each walk alone is what the library calls for each number.
     each = _of_single_numbers(settings)

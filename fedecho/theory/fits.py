@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -43,10 +44,6 @@ class Fit:
     r2: float
     """Share of the variance of log Y that the fit explains, in [0, 1]."""
 
-    def predict(self, **factors: float) -> float:
-        """Return the fitted Y."""
-        return float(np.exp(self.intercept + sum(self.slopes[k].value * np.log(v) for k, v in factors.items())))
-
 
 def fit(values: Array, factors: Mapping[str, Sequence[float]]) -> Fit:
     """Fit exponents to `values` `[points, walks]` at `factors`, name -> `[points]`.
@@ -71,14 +68,18 @@ def _interval(values: Array, weights: Array, estimate: float) -> Slope:
     walks = np.arange(values.shape[1])
 
     def statistic(drawn: NDArray[np.int64], axis: int = -1) -> Array:
-        return np.asarray(np.log(values[:, drawn].mean(axis)).T @ weights)
+        with np.errstate(invalid="ignore", divide="ignore"):  # looked at below
+            return np.asarray(np.log(values[:, drawn].mean(axis)).T @ weights)
 
     if np.ptp(values, axis=1).max() == 0:  # nothing varies without noise
         return Slope(float(estimate), float(estimate), float(estimate))
-    found = stats.bootstrap(
-        (walks,), statistic, n_resamples=RESAMPLES, vectorized=True, method="percentile",
-        confidence_level=expanded_level(len(walks)), rng=np.random.default_rng(_SEED),
-    ).confidence_interval  # fmt: skip
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", stats.DegenerateDataWarning)  # refused below, with a name
+        found = stats.bootstrap(
+            (walks,), statistic, n_resamples=RESAMPLES, vectorized=True, method="percentile",
+            confidence_level=expanded_level(len(walks)), rng=np.random.default_rng(_SEED),
+        ).confidence_interval  # fmt: skip
+    require(bool(np.isfinite([found.low, found.high]).all()), "walks", "a resampled mean <= 0", "no rate can be fitted")
     return Slope(float(estimate), float(found.low), float(found.high))
 
 
@@ -115,7 +116,9 @@ def judge_rate(found: Fit) -> Verdict:
 
 
 def judge_floor(found: Fit) -> Verdict:
-    """Apply the rule of linear speed-up: the noise floor at a fixed step falls as M^(-1 +- 0.05)."""
-    slope = found.slopes["M"].value
-    inside = FLOOR_BAND[0] <= slope <= FLOOR_BAND[1]
-    return Verdict(inside, () if inside else (f"noise floor falls as M^{slope:.3f}, not M^-1".replace("-", "−"),))
+    """Apply the rule of linear speed-up: the noise floor at a fixed step falls as M^(-1 +- 0.05), with its interval,
+    and R^2 above 0.97."""
+    slope = found.slopes["M"]
+    inside = slope.inside(FLOOR_BAND) and found.r2 > LEAST_R2
+    numbers = f"M^{slope.value:.3f} [{slope.low:.3f}, {slope.high:.3f}], R² {found.r2:.3f}".replace("-", "−")
+    return Verdict(inside, () if inside else (f"the noise floor falls as {numbers}",))

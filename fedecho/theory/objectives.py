@@ -5,7 +5,6 @@ Every function takes any number of walks at once: `x` is `[..., P]`, `which` `[.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -283,11 +282,15 @@ def client_spread(objective: Objective, x: Tensor) -> float:
 
 
 def extremity(objective: Objective) -> Tensor:
-    """Return how far each F_i stands out `[n]`: its gradient where f is stationary, along the widest direction."""
+    """Return how far each F_i stands out `[n]`: its gradient where f is stationary, along the widest direction.
+
+    The direction points to where the largest of its components is positive.
+    """
     x = stationary(objective)
     each = objective.gradient(x.expand(objective.count, -1), torch.arange(objective.count))
     centred = each - each.mean(0)
-    out: Tensor = centred @ torch.linalg.svd(centred, full_matrices=False).Vh[0]
+    direction = torch.linalg.svd(centred, full_matrices=False).Vh[0]
+    out: Tensor = centred @ direction * direction[direction.abs().argmax()].sign()
     return out
 
 
@@ -296,8 +299,3 @@ def suboptimality(objective: Objective, x: Tensor) -> float:
     each = torch.arange(objective.count)
     values = [objective.value(point.expand(objective.count, -1), each).mean() for point in (x, stationary(objective))]
     return max(0.0, float(values[0] - values[1]))
-
-
-def noise_scale(variance: float, size: int) -> float:
-    """Return the standard deviation of each of P numbers whose noise has the total variance sigma^2."""
-    return math.sqrt(variance / size)

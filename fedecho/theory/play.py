@@ -6,6 +6,7 @@ step treats the numbers one by one does not notice; one that looks at whole vect
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,13 +20,15 @@ from fedecho.local import Update
 from fedecho.methods import FedAC, Method
 from fedecho.rng import stream
 from fedecho.theory.arrivals import Order
-from fedecho.theory.objectives import Objective, noise_scale
+from fedecho.theory.objectives import Objective
 
 ALONE = (FedAC,)
 """Methods that look at a whole update at once (the cosine of two vectors): one walk each."""
 FINENESS = 1.03
-"""Rounds are measured at this ratio: all of the first ones, then one in the middle of each stretch it stands for."""
-_CHUNK = 64
+"""In the first half rounds are measured at this ratio: all of the first, then one in the middle of each stretch."""
+LATE = 48
+"""So many rounds are measured in the second half, at most: one in the middle of each of as many equal stretches."""
+_CHUNK, _LOOK = 64, 100
 _NOTHING = torch.empty(0, dtype=torch.float64)
 
 
@@ -56,7 +59,7 @@ class Path:
 
     def late(self) -> Tensor:
         """The same over the second half of the rounds `[walks]`."""
-        weight = self.stands_for * (2 * self.at >= self.stands_for.sum())
+        weight = self.stands_for * (self.at >= int(self.stands_for.sum()) // 2)
         return (weight[:, None] * self.squares).sum(0) / weight.sum()
 
     def least(self) -> Tensor:
@@ -66,10 +69,18 @@ class Path:
 
 def measured_rounds(rounds: int) -> tuple[Tensor, Tensor]:
     """Return the rounds in 0..T-1 that are measured, and how many of the T each stands for."""
-    count = int(np.log(rounds) / np.log(FINENESS)) + 1
-    edges = np.unique(np.append(np.ceil(FINENESS ** np.arange(count)) - 1, rounds)).astype(np.int64)
-    edges = edges[edges <= rounds]
+    half = rounds // 2
+    first = np.ceil(FINENESS ** np.arange(1 + np.log(max(half, 1)) / np.log(FINENESS))) - 1
+    edges = np.unique(np.concatenate([first[first < half], np.linspace(half, rounds, LATE + 1).round()])).astype(
+        np.int64
+    )
+    edges[0] = 0
     return torch.from_numpy((edges[:-1] + edges[1:] - 1) // 2), torch.from_numpy(np.diff(edges))
+
+
+def noise_scale(variance: float, size: int) -> float:
+    """Return the standard deviation of each of P numbers whose noise has the total variance sigma^2."""
+    return math.sqrt(variance / size)
 
 
 def noise(local: Local, shape: tuple[int, ...], seed: int, identity: tuple[int, ...]) -> Iterator[Tensor]:
@@ -100,7 +111,8 @@ def walk(
 ) -> Path:  # fmt: skip
     """Play `method` over `order` from `x0` `[walks, P]`; `dealt` `[walks, N]` names the objective of each place.
 
-    `seed` and `identity` name the stream of noise. A walk that leaves the finite numbers stays there, as not finite.
+    `seed` and `identity` name the stream of noise. A walk that leaves the finite numbers stays there, as not finite;
+    once all have left them the run is over.
     """
     rounds, buffer = order.client.shape
     walks, size = x0.shape
@@ -110,6 +122,9 @@ def walk(
     history[0] = x0
     state, sent, metrics = method.init(Weights(x0.reshape(-1), _NOTHING), len(order.speed)), [], []
     for t in range(rounds):
+        if t % _LOOK == 0 and not torch.isfinite(history[t]).all(-1).any():
+            history[t:] = torch.nan
+            break
         sent.append(method.broadcast(state))
         bases = order.base[t]
         starts = history[torch.from_numpy(bases)]
@@ -138,4 +153,5 @@ def one_by_one(objective: Objective, method: Method[Any], order: Order, dealt: T
 
 
 def _means(metrics: list[dict[str, float]]) -> dict[str, float]:
-    return {name: float(np.mean([m[name] for m in metrics if name in m])) for name in metrics[-1]}
+    names = metrics[-1] if metrics else ()
+    return {name: float(np.mean([m[name] for m in metrics if name in m])) for name in names}

@@ -22,12 +22,12 @@ from fedecho.config import Local as ClientWork
 from fedecho.config import from_dict, to_dict
 from fedecho.errors import InputError
 from fedecho.experiment import one_thread
-from fedecho.methods import FedAsync, FedEcho, Method
+from fedecho.methods import FADAS, FedAC, FedAsync, FedEcho, Method
 from fedecho.notebooks import records_dir
 from fedecho.paths import write_whole
 from fedecho.records import dumps as dumps
 from fedecho.theory import arrivals, echo, play
-from fedecho.theory.config import VERSION, Point, TheoryRun, point, run_hash, stability_limit
+from fedecho.theory.config import Point, TheoryRun, point, run_hash, stability_limit
 from fedecho.theory.objectives import Softmax, client_spread, stationary, suboptimality
 from fedecho.theory.tasks import Built, build
 
@@ -46,14 +46,14 @@ class TheoryRecord:
     config: dict[str, Any]
     hash: str
     rows: list[Row]
-    """One per T and M: rounds, buffer, gamma, limit (of stability), status (done, unstable, diverged), tau_avg and
-    tau_max in rounds, and for each walk the mean, late (second half) and least of |grad f(x_t)|^2."""
+    """One per T and M: rounds, buffer, gamma, limit (of stability; none = it has none), status (done, unstable,
+    diverged), tau_avg and tau_max (rounds); for each walk mean, late (second half) and least of |grad f(x_t)|^2."""
     facts: dict[str, Any]
-    """L, sigma_g^2 at x_0, F_0 = f(x_0) - f*, |x_0 - x*|, and where arrivals are biased the predicted plateau."""
+    """L (of a network: measured at its start and end), sigma_g^2 at x*, F_0 = f(x_0) - f*, statistics of the arrivals,
+    and where those are biased and f is convex the plateau that is predicted for FedBuff in each walk."""
     seconds: float
     """Of processor time."""
     provenance: dict[str, Any]
-    version: int = VERSION
 
     def run(self) -> TheoryRun:
         """Rebuild the run."""
@@ -71,14 +71,14 @@ def path_of(run: TheoryRun, profile: str) -> Path:
 
 
 def find(run: TheoryRun, profile: str) -> TheoryRecord | None:
-    """Return the record of a run if it is there and of the present numerics; `InputError` for one that is no record."""
+    """Return the record of a run if it is there; raises `InputError` for a file that is not one."""
     path = path_of(run, profile)
     if not path.is_file():
         return None
     record = load(path)
     own = record.hash == run_hash(record.run()) == run_hash(run)
     require(own, "record", str(path), "it belongs to another run; delete it to run again")
-    return record if record.version == VERSION else None
+    return record
 
 
 def load(path: Path) -> TheoryRecord:
@@ -108,7 +108,7 @@ def execute(run: TheoryRun) -> TheoryRecord:
     """Play every T and M of a run; warns with the number where a step exceeds the limit of stability."""
     begin, built = time.process_time(), build(run)
     rows = [_row(run, built, point(run, t, m)) for m in run.buffers for t in run.rounds]
-    above = [row for row in rows if row["gamma"] > row["limit"]]
+    above = [row for row in rows if row["limit"] is not None and row["gamma"] > row["limit"]]
     if above:
         worst = max(above, key=lambda row: row["gamma"] / row["limit"])
         warnings.warn(
@@ -143,7 +143,9 @@ def _row(run: TheoryRun, built: Built, at: Point) -> Row:
     played = play.one_by_one if isinstance(at.method, play.ALONE) else play.walk
     path = played(built.objective, method, order, dealt, at.local, x0, run.seed, at.played)
     taus = order.staleness
-    limit = stability_limit(built.objective.smoothness, float(taus.max()))
+    # The step of an adaptive method is not gamma: it has no such limit.
+    adaptive = isinstance(at.method, FADAS | FedAC)
+    limit = math.inf if adaptive else stability_limit(built.objective.smoothness, float(taus.max()))
     finite = bool(torch.isfinite(path.squares).all())
     return {
         "rounds": at.rounds, "buffer": at.buffer, "gamma": _number(at.gamma), "limit": _number(limit),
@@ -172,14 +174,12 @@ def _method(run: TheoryRun, built: Built, at: Point, x0: Tensor) -> Method[Any]:
 
 
 def _facts(run: TheoryRun, built: Built) -> dict[str, Any]:
-    objective, end = built.objective, stationary(built.objective)
-    law = run.arrivals
+    objective, law = built.objective, run.arrivals
     biased = law.bias != 1 or (law.kind == "event loop" and law.delays.model not in ("constant", "uniform"))
     return {
-        "smoothness": _number(objective.smoothness), "client_spread": _number(client_spread(objective, built.x0)),
-        "client_spread_end": _number(client_spread(objective, end)),
+        "smoothness": _number(objective.smoothness),
+        "client_spread": _number(client_spread(objective, stationary(objective))),
         "suboptimality": _number(suboptimality(objective, built.x0)),
-        "distance": _number(float((built.x0 - end).norm())),
         **({"plateau": _numbers(plateau(run, built))} if biased and objective.convex else {}),
         "arrivals": {name: _number(v) for name, v in _last_order(run).statistics().items()},
     }  # fmt: skip
@@ -192,12 +192,12 @@ def _last_order(run: TheoryRun) -> arrivals.Order:
 def plateau(run: TheoryRun, built: Built) -> Tensor:
     """Return |grad f|^2 `[walks]` where the arrival-weighted sum_i p_i F_i is least: there FedBuff is predicted to end.
 
-    p_i are the shares of all arrivals at the largest T and M.
+    p_i are the shares of the arrivals over the second half of the rounds, at the largest T and M.
     """
     order, objective = _last_order(run), built.objective
     dealt = arrivals.deal(run.arrivals, order, objective, run.walks, run.seed)
     weights = torch.zeros(run.walks, objective.count, dtype=torch.float64)
-    weights.scatter_add_(1, dealt, torch.from_numpy(order.shares()).expand(run.walks, -1))
+    weights.scatter_add_(1, dealt, torch.from_numpy(order.shares(len(order.base) // 2)).expand(run.walks, -1))
     ends = torch.stack([stationary(objective, w) for w in weights])
     return (objective.mean_gradient(ends) ** 2).sum(-1)
 

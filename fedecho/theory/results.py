@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from fedecho import stats, tables
 from fedecho.theory import fits, records, runs
+from fedecho.theory.config import Entry
 from fedecho.theory.fits import Fit, Verdict
 from fedecho.theory.records import Row, TheoryRecord
-from fedecho.theory.runs import Entry
 
 _POINT = (
     "group", "label", "series", "at", "rounds", "buffer", "gamma", "limit", "status", "tau_avg", "tau_max",

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from math import sqrt
 from typing import Any, Literal
 
 from fedecho import presets
@@ -13,24 +11,8 @@ from fedecho.config import Delays, MethodConfig
 from fedecho.distill import Distillation
 from fedecho.methods import CA2FL, FADAS, FedAC, FedAsync, FedBuff, FedEcho
 from fedecho.theory.arrivals import Arrivals
-from fedecho.theory.config import TheoryRun
-
-Group = Literal["rate", "control", "speed-up", "FedEcho", "term", "arrivals", "method", "teacher"]
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A run with its place in a study."""
-
-    group: Group
-    label: str
-    run: TheoryRun
-    expected: bool | None = None
-    """Whether the rule is expected to pass (a control: to fail); none where there is no expectation."""
-    series: str = ""
-    """term: which factor is varied; arrivals and methods: the method; teacher: how eta_d falls."""
-    at: float = 0.0
-    """term: the value of the factor."""
+from fedecho.theory.config import Entry, TheoryRun
+from fedecho.theory.terms import ASSUMED, terms
 
 
 @dataclass(frozen=True)
@@ -53,12 +35,10 @@ class Scale:
 
 _T = (250, 500, 1000, 2000, 4000, 8000)
 SCALES = {
-    "smoke": Scale((100, 200, 400), (1, 2, 4), (50, 100), (1, 2), (50, 100), (1, 2, 4), 500, 200, 24, 2),
+    "smoke": Scale((100, 200, 400), (1, 2, 4), (50, 100), (1, 2), (50, 100), (1, 4, 16), 1000, 200, 24, 2),
     "laptop": Scale(_T, (1, 2, 4, 8, 16), _T[:4], (1, 4, 16), _T[:4], (1, 2, 4, 8, 16, 32), 2000, 4000, 24, 6),
     "paper": Scale((*_T, 16000), (1, 2, 4, 8, 16), _T[:5], (1, 4, 16), _T, (1, 2, 4, 8, 16, 32), 4000, 8000, 64, 24),
 }
-ASSUMED = Arrivals("independent", clients=50)
-"""The theorem's own assumption: every arrival uniform on the clients, staleness 0 to 10 rounds."""
 CONSTANTS: dict[str, dict[str, Any]] = {
     "quadratic": {"scale": 0.4, "variance": 4.0},
     "logistic": {"scale": 0.5, "variance": 4.0},
@@ -66,7 +46,8 @@ CONSTANTS: dict[str, dict[str, Any]] = {
     "bounded": {"scale": 0.2, "variance": 16.0},
     "network": {"scale": 0.5, "variance": 4.0},
 }
-"""c and sigma^2: chosen so that transient and noise are of like size and every step is below the stability limit."""
+"""c and sigma^2: chosen so that transient and noise are of like size and nearly every step is below the limit of
+stability; with a larger c the smallest T with the largest M are unstable, and the rule fails."""
 _FLOOR = {"quadratic": 0.05, "logistic": 0.05, "bounded": 0.02, "network": 0.03}
 DISTIL = Distillation(steps=1, lr=0.04, batch_size=32, clip_norm=0.25)
 """One step a round over the whole pool; nu = 1/4 is shorter than the gradients of a teacher that lies."""
@@ -83,25 +64,27 @@ METHODS: dict[str, MethodConfig] = {
     "FedBuff": FedBuff(), "CA2FL": CA2FL(), "FADAS": FADAS(), "FedAC-public": FedAC(),
     "FedAsync": FedAsync(staleness="constant", proximal=0.0), "FedEcho": FedEcho(distill=DISTIL),
 }  # fmt: skip
-_COUNTS = (25, 16, 9)
+_COUNTS, _ALIKE = (25, 16, 9), (50, 0, 0)
 KINDS: dict[str, Arrivals] = {
     name: Arrivals(clients=50, per_buffer=5, delays=delays)
     for name, delays in {
         "uniform": Delays("uniform"),
         "skewed, mild": Delays("mild", speed_counts=_COUNTS),
         "skewed, large": Delays("large", speed_counts=_COUNTS),
-        "bursty": Delays("bursty", speed_counts=_COUNTS),
-        "Pareto 2.5": Delays("pareto", shape=2.5, speed_counts=_COUNTS),
-        "Pareto 1.5": Delays("pareto", shape=1.5, speed_counts=_COUNTS),
-        "Pareto 1.1": Delays("pareto", shape=1.1, speed_counts=_COUNTS),
+        "bursty": Delays("bursty", speed_counts=_ALIKE),
+        "Pareto 2.5": Delays("pareto", shape=2.5, speed_counts=_ALIKE),
+        "Pareto 1.5": Delays("pareto", shape=1.5, speed_counts=_ALIKE),
+        "Pareto 1.1": Delays("pareto", shape=1.1, speed_counts=_ALIKE),
         "periodic": Delays("periodic"),
     }.items()
 }
-KINDS["adversarial"] = replace(KINDS["skewed, large"], dealt="slow extreme")
+"""50 clients of which 25 are at work, M = 5; only in the skewed ones some clients are slower than others."""
+KINDS["adversarial, one end"] = replace(KINDS["skewed, large"], dealt="slow high")
+KINDS["adversarial, other end"] = replace(KINDS["skewed, large"], dealt="slow low")
 LONG: dict[str, Any] = {"local_steps": 10, "local_lr": 0.4}
 """Long local training: a client's model moves as far in a round however small gamma is (eta shrinks in its place)."""
-KINDS_LONG = ("uniform", "skewed, large", "adversarial")
-BIASED = "adversarial"
+KINDS_LONG = ("uniform", "skewed, large", "adversarial, one end", "adversarial, other end")
+BIASED = "adversarial, one end"
 """The kind of arrivals at which all methods are compared."""
 _BUFFER = 5
 STUDIES = ("convex", "bound", "nonconvex", "arrivals", "methods", "distillation")
@@ -122,7 +105,7 @@ def entries(study: str, profile: str) -> list[Entry]:
         case "nonconvex":
             return _rates(("bounded", "network"), grids) + _controls("bounded", grids)
         case "bound":
-            return _terms(grids)
+            return terms(grids.term_rounds, grids.walks)
         case "arrivals":
             return _arrivals(grids)
         case "methods":
@@ -166,85 +149,36 @@ def _floor(name: str, grids: Scale, expected: bool = True, **changes: Any) -> En
         base(name, grids), start="stationary", step="constant", scale=_FLOOR[name], rounds=(grids.floor_rounds,),
         buffers=grids.floor_buffers, arrivals=ASSUMED, **changes,
     )  # fmt: skip
-    return Entry("speed-up", name + (", no noise" if changes else ""), run, expected)
+    return Entry("speed-up", name + (", no noise, equal clients" if changes else ""), run, expected)
 
 
 def _fedecho(name: str, grids: Scale) -> list[Entry]:
     run = few(replace(base(name, grids), arrivals=ASSUMED, method=METHODS["FedEcho"]), grids)
     falling = replace(run, distil_power=POWERS["T^-3/4"])
-    schedules = {"constant": run, "T^-3/4": falling, DERIVED: replace(falling, distil_buffer_power=0.25)}
-    return [Entry("FedEcho", f"{name}, eta_d {label}", scheduled) for label, scheduled in schedules.items()]
+    derived = replace(falling, distil_buffer_power=0.25)
+    out = [
+        Entry("FedEcho", f"{name}, eta_d constant", run),
+        Entry("FedEcho", f"{name}, eta_d T^-3/4", falling),
+        Entry("FedEcho", f"{name}, eta_d {DERIVED}", derived, True),
+    ]
+    if name == "logistic":
+        for label, scheduled, expected in (("T^-3/4", falling, None), (DERIVED, derived, True)):
+            worst = replace(scheduled, teacher="adversarial")
+            out.append(Entry("FedEcho", f"{name}, adversarial teacher, eta_d {label}", worst, expected))
+    return out
 
 
 def _controls(name: str, grids: Scale) -> list[Entry]:
     run = replace(base(name, grids), rounds=grids.rounds[:4])
-    biased = replace(ASSUMED, bias=9.0)
+    biased = replace(ASSUMED, bias=9.0, dealt="slow high")
     return [
         Entry("control", "no M in the step", replace(run, step="without M"), False),
-        Entry("control", "biased arrivals", replace(run, arrivals=biased, heterogeneity=1.0), False),
+        Entry("control", "biased arrivals", replace(run, arrivals=biased), False),
         Entry("control", "tau up to 200", replace(run, arrivals=replace(ASSUMED, tau_max=200)), False),
         Entry("control", "constant step", replace(run, step="constant", scale=_FLOOR[name]), False),
-        Entry("control", "no noise at all", replace(run, variance=0.0, heterogeneity=0.0), True),
+        Entry("control", "no noise, equal clients", replace(run, variance=0.0, heterogeneity=0.0), True),
         _floor(name, grids, False, variance=0.0, heterogeneity=0.0),
     ]
-
-
-# The terms of the bound, one factor at a time; all on quadratics
-
-
-def _terms(grids: Scale) -> list[Entry]:
-    still = TheoryRun(
-        start="stationary", step="constant", scale=0.02, heterogeneity=0.0, rounds=(grids.term_rounds,), buffers=(4,),
-        walks=grids.walks, arrivals=replace(ASSUMED, tau_max=0),
-    )  # fmt: skip
-    quiet, spread = replace(still, variance=0.0), {"heterogeneity": 1.0}
-    far = replace(quiet, start="far", scale=0.05)
-    out = _series("transient: T", far, {t: {"rounds": (t,)} for t in _doubled(grids.term_rounds, 4)})
-    out += _series("noise: M", still, {m: {"buffers": (m,)} for m in (1, 2, 4, 8, 16)})
-    out += _series("noise: gamma", still, {g: {"scale": g} for g in (0.01, 0.02, 0.04, 0.08)})
-    out += _series("noise: sigma^2", still, {v: {"variance": v} for v in (0.25, 1.0, 4.0, 16.0)})
-    out += _series("sampling: M", quiet, {m: {"buffers": (m,), **spread} for m in (1, 2, 4, 8, 16)})
-    out += _series("sampling: sigma_g^2", quiet, {h * h: {"heterogeneity": h} for h in (0.25, 0.5, 1.0, 2.0)})
-    return out + _drift(quiet) + _delay(still, quiet)
-
-
-def _doubled(last: int, count: int) -> list[int]:
-    return [last // 2**k for k in reversed(range(count))]
-
-
-def _series(name: str, run: TheoryRun, changes: Mapping[Any, Mapping[str, Any]]) -> list[Entry]:
-    return [
-        Entry("term", f"{name} = {at:g}", replace(run, **change), series=name, at=float(at))
-        for at, change in changes.items()
-    ]
-
-
-def _drift(quiet: TheoryRun) -> list[Entry]:
-    """All clients take part at once and differ in curvature: what is left is the drift of their local steps."""
-    everyone = Arrivals(clients=50, per_buffer=1, delays=Delays("constant"))
-    run = replace(quiet, arrivals=everyone, buffers=(50,), curvature_spread=0.9, heterogeneity=1.0, walks=2)
-    run = replace(run, rounds=(run.rounds[0] // 2,))
-    eta, lr = sqrt(50), 0.001
-
-    def steps(k: int, rate: float, spread: float = 1.0) -> dict[str, Any]:
-        return {"local_steps": k, "scale": eta * rate * k, "heterogeneity": spread}
-
-    out = _series("drift: K", run, {k: steps(k, lr) for k in (8, 16, 32, 64)})
-    out += _series("drift: eta_l", run, {rate: steps(16, rate) for rate in (0.001, 0.002, 0.004, 0.008)})
-    return out + _series("drift: sigma_g^2", run, {h * h: steps(16, lr, h) for h in (0.25, 0.5, 1.0, 2.0)})
-
-
-def _delay(still: TheoryRun, quiet: TheoryRun) -> list[Entry]:
-    """What delays add to the error without them, which stands at 0 in each series (the same noise in both)."""
-    out = []
-    for name, run in (("noise", still), ("clients", replace(quiet, heterogeneity=1.0))):
-        late = {tau: {"arrivals": replace(ASSUMED, tau_max=tau)} for tau in (0, 8, 16, 32)}
-        out += _series(f"delay x {name}: tau_avg", run, {tau / 2: change for tau, change in late.items()})
-        rare: dict[int, dict[str, Any]] = {
-            tau: {"arrivals": replace(ASSUMED, tau_max=tau, tau_avg=2.0)} for tau in (4, 8, 16, 32)
-        }
-        out += _series(f"delay x {name}: tau_max", run, {0: {}, **rare})
-    return out
 
 
 # Arrivals, methods, teachers

@@ -14,7 +14,7 @@ from fedecho import output, render, tables
 from fedecho.checked import require
 from fedecho.notebooks import tables_dir
 from fedecho.theory import drawing, records, runs, tabulate
-from fedecho.theory.config import TheoryRun
+from fedecho.theory.config import Entry, TheoryRun
 from fedecho.theory.fits import FLOOR_BAND, LEAST_R2, SLOPE_BAND
 from fedecho.theory.results import Result, collect, fit_of, frame, judge, points
 
@@ -184,7 +184,7 @@ def write(name: str, profile: str) -> TheoryReport:
 
 def doubt(run: TheoryRun) -> str:
     """Play a run of one's own, keep nothing, and say how its error falls and what the rule says to that."""
-    found = Result(runs.Entry("rate", "a run of one's own", run), records.execute(run))
+    found = Result(Entry("rate", "a run of one's own", run), records.execute(run))
     fitted, verdict = fit_of(found), judge(found)
     slopes = {} if fitted is None else fitted.slopes
     parts = [f"slope in {name} {tabulate.slope_text(slope)}" for name, slope in slopes.items()]

@@ -48,7 +48,7 @@ def test_two_rounds_by_hand() -> None:
     assert path.at.tolist() == [0, 1, 2] and path.stands_for.tolist() == [1, 1, 1]
     assert path.squares.flatten().tolist() == pytest.approx([0.25, 0.45**2, 0.35**2])
     assert float(path.mean()) == pytest.approx((0.25 + 0.2025 + 0.1225) / 3)
-    assert float(path.late()) == pytest.approx(0.1225) and float(path.least()) == pytest.approx(0.1225)
+    assert float(path.late()) == pytest.approx((0.2025 + 0.1225) / 2) and float(path.least()) == pytest.approx(0.1225)
 
 
 def test_local_steps_by_hand() -> None:
@@ -75,6 +75,7 @@ def test_measured_rounds_stand_for_all_of_them() -> None:
         ends = stands_for.cumsum(0)
         assert bool(((ends - stands_for <= at) & (at < ends)).all())
     at, stands_for = play.measured_rounds(8000)
+    assert int((at >= 4000).sum()) == play.LATE
     decay = torch.exp(-0.05 * at.double())
     assert float((stands_for * decay).sum()) == pytest.approx(1 / (1 - np.exp(-0.05)), rel=0.01)
 
@@ -83,6 +84,7 @@ def test_noise_has_its_variance_and_a_stream_of_its_own() -> None:
     def drawn(variance: float, seed: int, *identity: int) -> Tensor:
         return next(play.noise(play.Local(1.0, variance=variance), (50, 40, 20), seed, identity))
 
+    assert play.noise_scale(4.0, 16) == 0.5
     assert float((drawn(4.0, 0, 7) ** 2).sum(-1).mean()) == pytest.approx(4.0, rel=0.05)
     assert torch.equal(drawn(1.0, 0, 7), drawn(1.0, 0, 7)) and not torch.equal(drawn(1.0, 0, 7), drawn(1.0, 0, 8))
     assert not drawn(0.0, 0, 7).any()
@@ -219,8 +221,10 @@ def test_objectives_are_dealt_evenly_or_against_the_slow() -> None:
     plan = arrivals.draw(law, 10, 2, 0)
     dealt = arrivals.deal(law, plan, objective, 3, 0)
     assert all((torch.bincount(row) == 2).all() for row in dealt) and not torch.equal(dealt[0], dealt[1])
-    against = arrivals.deal(replace(law, dealt="slow extreme"), plan, objective, 3, 0)
+    against = arrivals.deal(replace(law, dealt="slow high"), plan, objective, 3, 0)
     outstanding = arrivals.extremity(objective)
     slow = torch.tensor(plan.speed) == 2
     assert all((torch.bincount(row) == 2).all() for row in against)
     assert all(outstanding[row[slow]].min() >= outstanding[row[~slow]].max() for row in against)
+    other = arrivals.deal(replace(law, dealt="slow low"), plan, objective, 3, 0)
+    assert all(outstanding[row[slow]].max() <= outstanding[row[~slow]].min() for row in other)
