@@ -201,7 +201,9 @@ def test_lines_of_theory_have_the_rule_of_their_notebooks(toy: Path, monkeypatch
     monkeypatch.setitem(findings.FINDINGS, "speed-up, quadratic", lambda profile: said)
     line = ask(toy, test, "")
     assert (line.verdict, line.our_value, line.p, line.note) == ("not supported", "slope in M −0.8", None, "too flat.")
-    assert line.test == "The rule of the theory notebooks: speed-up, quadratic."
+    assert (
+        line.test == "The noise floor at a fixed step falls as M^(−1 ± 0.05), interval included: speed-up, quadratic."
+    )
     with pytest.raises(InputError, match="a = 'gravity'"):
         ask(toy, 'kind = "theory", a = "gravity"', "")
 

@@ -55,9 +55,17 @@ def test_a_theory_record_verifies_and_a_forged_one_does_not(tmp_path: Path) -> N
     (tmp_path / "one.json").write_text(theory.dumps(made))
     assert [outcome.identical for outcome in verify_theory(tmp_path, 1)] == [True]
     (row,) = made.rows
-    forged = replace(made, rows=[{**row, "mean": [0.5 * value for value in row["mean"]]}])
-    (tmp_path / "one.json").write_text(theory.dumps(forged))
-    (outcome,) = verify_theory(tmp_path, 1)
-    assert not outcome.ok and outcome.difference == pytest.approx(1.0) and "BEYOND" in str(outcome)
+    half = [0.5 * value for value in row["mean"]]
+    forgeries = [
+        ({"rows": [{**row, "mean": half}]}, 0.5),
+        ({"rows": [{**row, "late": [0.5 * value for value in row["late"]]}]}, 0.5),
+        ({"rows": [{**row, "status": "diverged", "mean": [None, None]}]}, float("inf")),
+        ({"facts": {**made.facts, "smoothness": 2 * made.facts["smoothness"]}}, 0.5),
+        ({"facts": {}}, float("inf")),
+    ]
+    for changes, difference in forgeries:
+        (tmp_path / "one.json").write_text(theory.dumps(replace(made, **changes)))  # type: ignore[arg-type]
+        (outcome,) = verify_theory(tmp_path, 1)
+        assert not outcome.ok and outcome.difference == pytest.approx(difference) and "BEYOND" in str(outcome)
     with pytest.raises(InputError, match="sample = 2"):
         verify_theory(tmp_path, 2)

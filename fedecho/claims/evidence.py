@@ -31,7 +31,7 @@ nothing is said before all are there. Both p-values are corrected by Holm's meth
 run counts as p = 1, so that no support is lost when it is; lines that compare the same runs count once. Leads are \
 positive in the claimed direction; intervals are 95 %, of each line alone. Verdicts are about directions: sizes \
 stand side by side and are not compared, since the paper's are for other data and models. Lines of theory are judged \
-by the rules of the theory notebooks instead, which are fixed beforehand too, and have no p."""
+by the rules of the theory notebooks instead: intervals of 95 % each, not corrected for their number, and no p."""
 
 _COLUMNS: dict[str, Callable[[Record], float]] = {
     "score": lambda record: tables.percent(record.score),

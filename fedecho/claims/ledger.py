@@ -11,6 +11,7 @@ from pathlib import Path
 from fedecho import claims, notebooks, paths, render, tables
 from fedecho.claims import Claim
 from fedecho.claims.evidence import LEVEL, RULE, VERDICTS, Shelf, Verdict, corrected, measure
+from fedecho.theory import findings
 
 _SOURCES = {"paper": "Claims of the paper", "package": "Claims of this package"}
 _COLUMNS = {
@@ -26,7 +27,7 @@ _SENTENCES = {
     "below": "{what} of {a}, against {limit:g} %",
     "equal": "{what} of {a} and of {b}: equal to the last digit on every seed",
     "cost": "wall-clock seconds of server work per round of {a}; nothing to test",
-    "theory": "the rule of the theory notebooks: {a}",
+    "theory": "{theory}",
     "untested": "no test yet",
 }
 """Kind of test -> what is looked at."""
@@ -88,6 +89,7 @@ def sentence(claim: Claim) -> str:
     """Say what is compared and how."""
     words = {name: value or "a variant of other profiles" for name, value in asdict(claim.test).items()}
     words |= {name: _delays(delay or "") for name, delay in (("easier", claim.test.easier), ("delay", claim.delay))}
+    words |= {"theory": findings.sentence(str(claim.test.a)) if claim.test.kind == "theory" else ""}
     words |= {"what": _COLUMNS[claim.test.column], "margin": claim.test.margin}
     text = _SENTENCES[claim.test.kind].format(**words)
     how = {"below": "; t-test over the seeds", "equal": "", "cost": "", "theory": "", "untested": ""}

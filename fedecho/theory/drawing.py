@@ -11,10 +11,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
 
+from fedecho import stats
 from fedecho.figures import finished, say_not_run, style
 from fedecho.studies.drawing import look
-from fedecho.theory.results import Result, fit_of, judge, series_of, term_fit
-from fedecho.theory.tabulate import PREDICTED
+from fedecho.theory.results import NOTHING_LEFT, Result, fit_of, series_of, term_fit, term_values
+from fedecho.theory.tabulate import rule_word
+from fedecho.theory.terms import PREDICTED
 
 _COLOURS = ("#000000", "#0072B2", "#009E73", "#E69F00", "#D55E00", "#CC79A7")
 _MARKERS = ("o", "s", "^", "D", "v", "X")
@@ -91,8 +93,7 @@ def _panels(shown: Sequence[Result], points: pd.DataFrame, x: str, label: str) -
     for place, (axes, result) in enumerate(zip(panels, shown, strict=True)):
         entry = result.entry
         block = points[(points["group"] == entry.group) & (points["label"] == entry.label)]
-        verdict = "" if block.empty else ": passes" if judge(result).passed else ": fails"
-        axes.set_title(f"{entry.label}{verdict}", loc="left")
+        axes.set_title(entry.label if block.empty else f"{entry.label}: {rule_word(result)}", loc="left", fontsize=6.5)
         if block.empty:
             say_not_run(axes)
             continue
@@ -117,7 +118,7 @@ def speed_up(results: Sequence[Result], points: pd.DataFrame) -> Figure:
         axes.set_title(result.entry.label, loc="left")
         if block.empty:
             say_not_run(axes)
-        elif block["mean"].max() < 1e-20:
+        elif block["mean"].max() < NOTHING_LEFT:
             axes.set_axis_off()
             axes.text(0.5, 0.5, "no floor: |∇f|² is 0", transform=axes.transAxes, ha="center", color=_GREY)
         else:
@@ -144,13 +145,21 @@ def terms(results: Sequence[Result]) -> Figure:
         if found is None:
             say_not_run(axes)
             continue
-        at, mean = _term_values(members)
+        at, values = term_values(members)
+        mean, half = stats.band(values.T)
         axes.plot(at, mean, color=_COLOURS[4], marker="o", label="measured")
-        _reference(axes, at, mean[0], PREDICTED[name][0], "order in the bound")
-        axes.text(0.03, 0.04, f"{found.slopes['x'].value:.2f} against {PREDICTED[name][0]:g}".replace("-", "−"),
+        axes.fill_between(
+            at, np.maximum(mean - half, 0.05 * mean), mean + half, color=_COLOURS[4], alpha=0.2, linewidth=0
+        )
+        predicted = PREDICTED[name]
+        _reference(axes, at, mean[0], predicted.exponent, "order in the bound")
+        if predicted.joint is not None:
+            x = np.array([at[0], at[-1]])
+            axes.plot(x, mean[0] * (x / x[0]) ** predicted.joint, color=_GREY, linestyle=":", linewidth=1.0, marker="")
+        axes.text(0.03, 0.04, f"{found.slopes['x'].value:.2f} against {predicted.exponent:g}".replace("-", "−"),
                   transform=axes.transAxes, fontsize=6)  # fmt: skip
         _scale(axes, at)
-        _at_least_a_decade(axes, mean)
+        _at_least_a_decade(axes, mean.tolist())
     figure.supylabel("|∇f|² (delays: what they add)", fontsize=7)
     _legend(figure, panels[0], 2)
     return finished(figure)
@@ -161,12 +170,6 @@ def _at_least_a_decade(axes: Axes, values: Sequence[float]) -> None:
     low, high = np.log10(min(values)), np.log10(max(values))
     room = max(0.25 * (high - low), (1.0 - (high - low)) / 2)
     axes.set_ylim(10 ** (low - room), 10 ** (high + room))
-
-
-def _term_values(members: Sequence[Result]) -> tuple[list[float], list[float]]:
-    measure = "mean" if members[0].entry.series.startswith("transient") else "late"
-    at, mean = [m.entry.at for m in members], [float(m.largest(measure).mean()) for m in members]
-    return (at, mean) if at[0] else (at[1:], [value - mean[0] for value in mean[1:]])
 
 
 @style()
@@ -189,10 +192,13 @@ def against_bound(table: pd.DataFrame) -> Figure:
                 colour = _COLOURS[0] if part == "bound" else _GREY
                 axes.plot(block["rounds"], block[part], color=colour, linestyle=dash, linewidth=width, marker="",
                           label=f"{part}" if part == "bound" else f"its term: {part}")  # fmt: skip
+            beyond = block[~block["holds"].astype(bool)]
+            axes.plot(beyond["rounds"], beyond["bound"], linestyle="none", marker="x", color=_COLOURS[0],
+                      label="step too large for the bound")  # fmt: skip
             _scale(axes)
             axes.set_xticks([250, 2000], ["250", "2000"])
     figure.supxlabel("T, server rounds", fontsize=7)
-    _legend(figure, grid[0][0], 5)
+    _legend(figure, grid[0][0], 6)
     return finished(figure)
 
 
@@ -260,7 +266,8 @@ def _draw_left(axes: Axes, names: Sequence[str], biased: Mapping[str, Result]) -
     axes.set_xlabel("|∇f|² left by biased arrivals")
     for y, name in enumerate(names):
         if biased[name].record is not None:
-            axes.plot(float(biased[name].largest().mean()), y, **look(name, y))
+            mean, half, _ = stats.mean_ci(list(biased[name].largest()))
+            axes.errorbar(mean, y, xerr=[[min(half, 0.95 * mean)], [half]], capsize=1.5, **look(name, y))
     plateau = biased[names[0]].plateau()
     if plateau is not None:
         axes.axvline(float(plateau.mean()), color=_GREY, linestyle=(0, (1, 1)), label="predicted for FedBuff")

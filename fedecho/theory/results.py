@@ -20,6 +20,8 @@ _POINT = (
     "group", "label", "series", "at", "rounds", "buffer", "gamma", "limit", "status", "tau_avg", "tau_max",
     "mean", "late", "mean_half", "late_half", "least",
 )  # fmt: skip
+NOTHING_LEFT = 1e-20
+"""Below this |grad f|^2 is what rounding leaves."""
 NOT_RUN = Verdict(False, (tables.NOT_RUN,))
 
 
@@ -72,7 +74,7 @@ def fit_of(result: Result, measure: str = "mean") -> Fit | None:
     """Return the exponents of a result in T and M; none without a record, or where a walk diverged or nothing is left
     to measure."""
     values = result.values(measure)
-    if not result.rows or result.diverged() or not result.factors() or not (values.mean(1) > 0).all():
+    if not result.rows or result.diverged() or not result.factors() or values.mean(1).min() < NOTHING_LEFT:
         return None
     return fits.fit(values, result.factors())
 
@@ -97,19 +99,32 @@ def series_of(results: Sequence[Result]) -> dict[str, list[Result]]:
     return out
 
 
-def term_fit(members: Sequence[Result]) -> Fit | None:
-    """Return the exponent of one term of the bound in its factor; none before all are run.
+def term_values(members: Sequence[Result]) -> tuple[list[float], NDArray[np.float64]]:
+    """Return the values of a series' factor and what was measured there `[values, walks]`.
 
     A transient is judged by the mean over all rounds, what stays by that over the second half. What stands at 0 of the
     factor is what the others are measured above.
     """
+    measure = "mean" if members[0].entry.series.startswith("transient") else "late"
+    at, values = [member.entry.at for member in members], np.array([member.largest(measure) for member in members])
+    return (at, values) if at[0] else (at[1:], values[1:] - values[0])
+
+
+def term_fit(members: Sequence[Result]) -> Fit | None:
+    """Return the exponent of one term of the bound in its factor; none before all are run."""
     if any(member.record is None for member in members):
         return None
-    measure = "mean" if members[0].entry.series.startswith("transient") else "late"
-    values, at = np.array([member.largest(measure) for member in members]), [member.entry.at for member in members]
-    if at[0] == 0:
-        values, at = values[1:] - values[0], at[1:]
-    return fits.fit(values, {"x": at}) if (values.mean(1) > 0).all() else None
+    at, values = term_values(members)
+    return fits.fit(values, {"x": at}) if values.mean(1).min() > 0 else None
+
+
+def without_bias(result: Result, uniform: Result) -> NDArray[np.float64] | None:
+    """Return what FedBuff is predicted to leave `[walks]` at the largest T: what it leaves under uniform arrivals, and
+    where arrivals are biased the plateau on top."""
+    predicted = result.plateau()
+    if result.record is None or uniform.record is None or predicted is None:
+        return None
+    return uniform.largest() + predicted
 
 
 def log_ratio(one: NDArray[np.float64], two: NDArray[np.float64]) -> tuple[float, float, float]:

@@ -6,32 +6,18 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from fedecho import tables
 from fedecho.theory import bound
-from fedecho.theory.fits import LEAST_R2, SLOPE_BAND, Slope
-from fedecho.theory.results import NOT_RUN, Result, fit_of, judge, log_ratio, series_of, term_fit
+from fedecho.theory.fits import LEAST_R2, SLOPE_BAND, Fit, Slope
+from fedecho.theory.results import Result, fit_of, judge, log_ratio, series_of, term_fit, without_bias
+from fedecho.theory.terms import PREDICTED
 
 _PARTS = {
-    "rate": "FedBuff", "FedEcho": "FedEcho", "control": "controls (the rule must see through them)",
+    "rate": "FedBuff", "FedEcho": "FedEcho", "control": "controls",
     "speed-up": "linear speed-up: noise floor at a fixed step",
 }  # fmt: skip
-PREDICTED: dict[str, tuple[float, str]] = {
-    "transient: T": (-1, "F_0 / (gamma T)"),
-    "noise: M": (-1, "L gamma sigma^2 / M"),
-    "noise: gamma": (1, "L gamma sigma^2 / M"),
-    "noise: sigma^2": (1, "L gamma sigma^2 / M"),
-    "sampling: M": (-1, "L gamma sigma_g^2 / M"),
-    "sampling: sigma_g^2": (1, "L gamma sigma_g^2 / M"),
-    "drift: K": (2, "(L eta_l K)^2 sigma_g^2"),
-    "drift: eta_l": (2, "(L eta_l K)^2 sigma_g^2"),
-    "drift: sigma_g^2": (1, "(L eta_l K)^2 sigma_g^2"),
-    "delay x noise: tau_avg": (1, "(L gamma)^2 tau_avg sigma^2 / M"),
-    "delay x noise: tau_max": (0, "(L gamma)^2 tau_avg sigma^2 / M"),
-    "delay x clients: tau_avg": (2, "(L gamma)^2 tau_max tau_avg sigma_g^2 / M"),
-    "delay x clients: tau_max": (1, "(L gamma)^2 tau_max tau_avg sigma_g^2 / M"),
-}
-"""Series -> the exponent that the bound has in its factor, and the term."""
 
 
 def slope_text(slope: Slope | None) -> str:
@@ -54,28 +40,33 @@ def interval_text(values: tuple[float, float, float]) -> str:
 def rule_word(result: Result) -> str:
     """Say in a word or two what the rule says, and on which side of its band the slopes are."""
     verdict, found = judge(result), fit_of(result)
-    if verdict.passed or found is None:
-        return "passes" if verdict.passed else tables.NOT_RUN if result.record is None else "no fit"
+    if verdict.passed or result.record is None:
+        return "passes" if verdict.passed else tables.NOT_RUN
+    if found is None:
+        return "diverged" if result.diverged() else "fails: nothing to fit"
     steep = all(slope.high < SLOPE_BAND[1] for slope in found.slopes.values())
-    return "falls faster" if steep and found.r2 > LEAST_R2 else "fails"
+    return "falls faster" if steep and found.r2 > LEAST_R2 and result.entry.group != "speed-up" else "fails"
+
+
+def r2_text(found: Fit | None) -> str:
+    """Write R^2 to four decimals."""
+    return tables.NOTHING if found is None else f"{found.r2:.4f}".replace("-", "−")
 
 
 def rates(results: Sequence[Result]) -> tuple[pd.DataFrame, list[bool]]:
-    """Return one row per run with slopes, fit and verdict, and which rows are as they ought to be."""
+    """Return one row per run with verdict, slopes and fit, and which rows are as they ought to be."""
     rows, right = [], []
     for group, part in _PARTS.items():
         for result in (r for r in results if r.entry.group == group):
-            found, verdict, expected = fit_of(result), judge(result), result.entry.expected
+            found, expected = fit_of(result), result.entry.expected
             slopes = found.slopes if found else {}
             rows.append({
-                "part": part, "run": result.entry.label, "slope in T": slope_text(slopes.get("T")),
-                "slope in M": slope_text(slopes.get("M")),
-                "R²": tables.NOTHING if found is None else f"{found.r2:.4f}".replace("-", "−"),
-                "rule": str(verdict) if verdict is not NOT_RUN else tables.NOT_RUN,
+                "part": part, "run": result.entry.label, "rule": rule_word(result),
                 "expected": {None: tables.NOTHING, True: "passes", False: "fails"}[expected],
-                "unstable": f"{result.unstable()} of {len(result.rows)}",
+                "slope in T": slope_text(slopes.get("T")), "slope in M": slope_text(slopes.get("M")),
+                "R²": r2_text(found), "unstable": f"{result.unstable()} of {len(result.rows)}",
             })  # fmt: skip
-            right.append(expected is not None and verdict.passed == expected)
+            right.append(expected is not None and result.record is not None and judge(result).passed == expected)
     return pd.DataFrame(rows).set_index(["part", "run"]), right
 
 
@@ -83,15 +74,19 @@ def terms(results: Sequence[Result]) -> pd.DataFrame:
     """Return one row per term and factor of the bound: the exponent it has there and the one that is measured."""
     rows = []
     for name, members in series_of(results).items():
-        found, (expected, term) = term_fit(members), PREDICTED[name]
+        found, predicted = term_fit(members), PREDICTED[name]
         part, factor = name.split(": ")
         rows.append({
-            "term": part, "factor": factor, "in the bound": term, "predicted": f"{expected:g}".replace("-", "−"),
-            "measured": slope_text(found.slopes["x"]) if found else tables.NOTHING,
-            "R²": f"{found.r2:.4f}".replace("-", "−") if found else tables.NOTHING,
+            "term": part, "factor": factor, "in the bound": predicted.term,
+            "predicted": _exponent(predicted.exponent), "measured": slope_text(found.slopes["x"] if found else None),
+            "with a joint term": _exponent(predicted.joint), "R²": r2_text(found),
             "values": f"{members[0].entry.at:g} to {members[-1].entry.at:g}",
         })  # fmt: skip
     return pd.DataFrame(rows).set_index(["term", "factor"])
+
+
+def _exponent(value: float | None) -> str:
+    return tables.NOTHING if value is None else f"{value:g}".replace("-", "−")
 
 
 def against_bound(results: Sequence[Result]) -> pd.DataFrame:
@@ -110,22 +105,31 @@ def against_bound(results: Sequence[Result]) -> pd.DataFrame:
 
 
 def arrivals(results: Sequence[Result]) -> pd.DataFrame:
-    """Return one row per kind of arrivals and method: what is left of |grad f|^2, and beside what was predicted."""
-    rows, reference = [], {r.entry.label: r for r in results if r.entry.series == "FedBuff"}
+    """Return one row per kind of arrivals and method: what is left of |grad f|^2, and beside it what was predicted."""
+    placed = {(r.entry.label, r.entry.series): r for r in results}
+    rows = []
     for result in results:
-        entry, there = result.entry, result.record is not None
-        end, plateau = (float(result.largest().mean()) if there else np.nan), result.plateau()
-        found, fedbuff = fit_of(result, "late"), reference[entry.label]
-        compared = there and fedbuff.record is not None and entry.series != "FedBuff"
+        kind, method = result.entry.label, result.entry.series
+        there, found = result.record is not None, fit_of(result, "late")
+        rival = placed[kind, "FedBuff, long" if method.endswith("long") else "FedBuff"]
+        compared = there and rival.record is not None and rival is not result
+        predicted = without_bias(result, placed["uniform", "FedBuff"]) if method == "FedBuff" else None
         rows.append({
-            "arrivals": entry.label, "method": entry.series, "|grad f|², second half": power_text(end),
-            "slope in T": slope_text(found.slopes["T"]) if found else tables.NOTHING,
-            "predicted for FedBuff": power_text(np.nan if plateau is None else float(plateau.mean())),
-            "relative to FedBuff": interval_text(log_ratio(result.largest(), fedbuff.largest())) if compared
+            "arrivals": kind, "method": method,
+            "|grad f|², second half": power_text(float(result.largest().mean()) if there else np.nan),
+            "slope in T": slope_text(found.slopes.get("T") if found else None),
+            "relative to FedBuff": interval_text(log_ratio(result.largest(), rival.largest())) if compared
             else tables.NOTHING,
-            "tau_max": f"{max((row['tau_max'] for row in result.rows), default=0)}",
+            "plateau": power_text(np.nan if predicted is None else float(np.mean(_known(result.plateau())))),
+            "relative to prediction": tables.NOTHING if predicted is None
+            else interval_text(log_ratio(result.largest(), predicted)),
+            "tau_max": f"{max((row['tau_max'] for row in result.rows), default=0)}" if there else tables.NOTHING,
         })  # fmt: skip
     return pd.DataFrame(rows).set_index(["arrivals", "method"])
+
+
+def _known(values: NDArray[np.float64] | None) -> NDArray[np.float64]:
+    return np.array([np.nan]) if values is None else values
 
 
 def methods(results: Sequence[Result]) -> pd.DataFrame:
@@ -139,10 +143,10 @@ def methods(results: Sequence[Result]) -> pd.DataFrame:
             "part": "logistic regression", "method": result.entry.label,
             "slope in T": slope_text(found.slopes.get("T") if found else None),
             "slope in M": slope_text(found.slopes.get("M") if found else None),
-            "R²": f"{found.r2:.4f}".replace("-", "−") if found else tables.NOTHING,
+            "R²": r2_text(found),
             "rule": rule_word(result),
             "|grad f|², biased arrivals": power_text(float(other.largest().mean()) if left else np.nan),
-            "predicted for FedBuff": power_text(np.nan if plateau is None else float(plateau.mean())),
+            "predicted for FedBuff": power_text(float(_known(plateau).mean())),
             "walks": str(result.entry.run.walks),
         })  # fmt: skip
     return pd.DataFrame(rows).set_index(["part", "method"])
@@ -157,7 +161,7 @@ def teachers(results: Sequence[Result]) -> pd.DataFrame:
         rows.append({
             "teacher": result.entry.label, "eta_d": result.entry.series,
             "slope in T": slope_text(found.slopes["T"] if found else None),
-            "R²": f"{found.r2:.4f}".replace("-", "−") if found else tables.NOTHING,
+            "R²": r2_text(found),
             "rule": rule_word(result),
             "at the largest T": power_text(float(result.largest("mean").mean()) if there else np.nan),
             "relative to FedBuff": interval_text(log_ratio(result.largest("mean"), reference.largest("mean")))

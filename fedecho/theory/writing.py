@@ -20,16 +20,44 @@ from fedecho.theory.results import Result, collect, fit_of, frame, judge, points
 
 Shown = tuple[pd.DataFrame, list[bool]]
 _RULE = (
-    f"Rule: the 95 % intervals of both slopes within [{SLOPE_BAND[0]:g}, {SLOPE_BAND[1]:g}] and R² above {LEAST_R2:g}; "
-    f"speed-up: the slope of the noise floor in M within [{FLOOR_BAND[0]:g}, {FLOOR_BAND[1]:g}]."
+    f"Rule: the 95 % intervals of both slopes within [{SLOPE_BAND[0]:g}, {SLOPE_BAND[1]:g}] and R² above {LEAST_R2:g} "
+    "(“falls faster”: an interval lies below the band, none above); speed-up: the interval of the slope of the noise "
+    f"floor in M within [{FLOOR_BAND[0]:g}, {FLOOR_BAND[1]:g}] and the same R². Intervals are not corrected for their "
+    "number."
 )
 _SLOPES = (
     "Slopes: exponents of least squares on log Y = a + b_T log T + b_M log M, Y = (1/T) sum_t |grad f(x_t)|² with "
-    "exact gradients, mean over the walks; in brackets 95 % intervals by bootstrap over the walks."
+    "exact gradients, from 100 to 250 rounds that stand for the stretch around them, mean over the walks; in brackets "
+    "95 % intervals by bootstrap over the walks."
 )
-_STEP = "gamma = eta eta_l K = c sqrt(M/T) where nothing else is said."
+_WALKS = (
+    "Walks of a point differ in noise and in which client holds which objective; they share one schedule, so that "
+    "intervals do not contain what another schedule would change."
+)
 _LATE = "|grad f|²: mean over the second half of the rounds, at the largest T."
 _BANDS = "Bands: 95 % intervals over the walks (Student t); both axes logarithmic."
+
+
+def _constants(*names: str) -> str:
+    """Say the constants of the step and the noise."""
+    parts = [
+        f"{name} c = {runs.CONSTANTS[name]['scale']:g}, sigma² = {runs.CONSTANTS[name]['variance']:g}" for name in names
+    ]
+    law = runs.base(names[0], runs.scale("laptop")).arrivals
+    return (
+        "gamma = eta eta_l K = c sqrt(M/T) where nothing else is said, noise of total variance sigma² "
+        f"({'; '.join(parts)}); chosen so that transient and noise are of like size, not to fit a slope. Event loop: "
+        f"N = {law.clients:,} equally fast clients with 50 objectives, M_c = {law.per_buffer} M at work; independent "
+        "arrivals: uniform on 50 clients, staleness 0 to 10. Unstable: points with gamma above 1/(L (tau_max + 1)), L "
+        "of the network measured at two points."
+    )
+
+
+_ECHO = (
+    f"FedEcho: Q = {runs.DISTIL.steps} step a round over a pool of 32, nu = {runs.DISTIL.clip_norm:g}, alpha from "
+    f"{runs.DISTIL.alpha_min:g} to {runs.DISTIL.alpha_max:g}, eta_d = {runs.DISTIL.lr:g} at the smallest T (and M), "
+    "not tuned."
+)
 
 
 @dataclass(frozen=True)
@@ -97,53 +125,63 @@ _RATE_FIGURES = {
 STUDIES = {
     "convex": Study(
         "theory_convex", "The rate on convex objectives", "30_theory_convex",
-        f"{_SLOPES} {_STEP} {_RULE} Bold: as expected. Unstable: points with gamma above 1/(L (tau_max + 1)).",
+        f"{_SLOPES} {_RULE} Bold: as expected. {_constants('quadratic', 'logistic', 'images')} {_ECHO} {_WALKS}",
         _RATE_FIGURES, tabulate.rates, _rate_figures,
     ),
     "bound": Study(
         "theory_bound", "The bound term by term", "30_theory_convex",
         "Quadratics, one factor at a time with all else fixed; predicted: the exponent that the bound has in the "
         "factor; measured: by least squares, 95 % interval by bootstrap over the walks. Delays: of what they add to "
-        "the error without them, under the same noise.",
+        "the error without them, under the same noise. With a joint term: the exponent that tau_max tau_avg sigma_g² "
+        "would have, which bounds of asynchronous methods are said to contain. h: how far the clients' centres are "
+        "apart, sigma_g² is proportional to h². Where tau_avg is varied staleness is uniform on 0 to 2 tau_avg; where "
+        "tau_max is varied tau_avg is held at 2.",
         {
-            "terms": "Each term of the bound against one factor, all else fixed; dashed: the order that the bound has. "
-            "Both axes logarithmic.",
+            "terms": "Each term of the bound against one factor, all else fixed; dashed: the order that the bound has, "
+            f"dotted: that of a joint term. {_BANDS}",
             "measured": "The mean of |grad f(x_t)|² on the quadratic, and the bound with its true constants and its "
-            "three terms, against T, a panel for each M. Both axes logarithmic.",
+            "three terms, against T, a panel for each M. It is proven for independent arrivals and steps with L gamma "
+            "+ 2 (L gamma tau_max)² ≤ 1; points beyond that are crossed. Both axes logarithmic.",
         },
         _plain(tabulate.terms), _bound_figures,
     ),
     "nonconvex": Study(
         "theory_nonconvex", "The rate on objectives that are not convex", "31_theory_nonconvex",
-        f"{_SLOPES} {_STEP} {_RULE} Bold: as expected. Unstable: points with gamma above 1/(L (tau_max + 1)).",
+        f"{_SLOPES} {_RULE} Bold: as expected. {_constants('bounded', 'network')} {_ECHO} {_WALKS}",
         _RATE_FIGURES, tabulate.rates, _rate_figures,
     ),
     "arrivals": Study(
         "theory_arrivals", "Arrivals that are not uniform", "32_theory_arrivals",
-        f"Logistic regression of 50 clients who disagree, 25 at work, M = 5. {_LATE} Slope in T: of that. Predicted "
-        "for FedBuff: |grad f|² where the objective is least that weights clients by their share of the arrivals. "
-        "Relative: geometric mean over paired walks with its 95 % interval. Long: K = 10 local steps at a rate that "
-        "does not shrink with T. FedEcho with eta_d falling as T^-3/4.",
+        "Logistic regression of 50 clients who disagree, 25 at work, M = 5, "
+        f"c = {runs.CONSTANTS['logistic']['scale']:g}, sigma² = 0.25. Skewed: 25 fast, 16 medium, 9 slow clients; "
+        "adversarial: the same with large delays, where the "
+        "slowest hold the objectives that stand out at one end of the direction in which clients differ most; all "
+        f"others: equally fast clients. {_LATE} Slope in T: of that. Relative to FedBuff: geometric mean of ratios, "
+        "paired over the walks, with its 95 % interval, long training against long. Plateau: |grad f|² where the "
+        "objective is least that weights clients by their share of the arrivals in the second half; relative to "
+        "prediction: to that plus what FedBuff leaves under uniform arrivals. Long: K = 10 local steps at a rate that "
+        f"does not shrink with T. eta_d falls as T^-3/4. {_ECHO} {_WALKS}",
         {"late": "|grad f(x_t)|² over the second half of the rounds against T, a panel for each kind of arrivals; "
-         "dotted: where FedBuff is predicted to end, grey: the 10 to 90 % quantiles of that over the walks; hollow "
-         f"and dashed: long local training. {_BANDS}"},
+         "dotted: the plateau that is predicted for FedBuff, grey: the 10 to 90 % quantiles of that over the walks; "
+         f"hollow and dashed: long local training. {_BANDS}"},
         _plain(tabulate.arrivals), lambda results, numbers, profile: {"late": drawing.arrivals(results, numbers)},
     ),
     "methods": Study(
         "theory_methods", "Rates of all methods", "32_theory_arrivals",
-        f"{_SLOPES} {_RULE} Slopes under independent arrivals with staleness 0 to 10; biased arrivals: large delays "
-        f"where the slowest clients hold the objectives that stand out. {_LATE} Steps follow one rule for each kind of "
-        "method and are not tuned: exponents can be compared, levels cannot.",
+        f"{_SLOPES} {_RULE} Slopes under independent arrivals; biased arrivals: {runs.BIASED}. {_LATE} Steps: linear "
+        "methods gamma = c sqrt(M/T); FADAS and FedAC a server rate c / sqrt(T); FedAsync T M steps with "
+        "c / sqrt(T M). "
+        f"None is tuned: exponents can be compared, levels cannot. eta_d falls as T^-3/4. {_ECHO} {_WALKS}",
         {"slopes": "Exponents in T and M of every method with 95 % intervals, and what biased arrivals leave of "
          "|grad f|²; grey: the band of the rule."},
         _plain(tabulate.methods), lambda results, numbers, profile: {"slopes": drawing.methods(results)},
     ),
     "distillation": Study(
         "theory_distillation", "How fast the distillation rate has to fall", "33_theory_distillation",
-        f"{_SLOPES} Logistic regression, M = 4. eta_d is the same at the smallest T and falls from there with T. "
+        f"{_SLOPES} {_ECHO} Logistic regression, M = 4, K = 1. eta_d falls with T from there. "
         "adversarial: the model with the signs of x* turned and ten times as sure teaches; random: a model drawn anew "
         "in each round; honest: FedEcho's own average of all clients' predictions, as soft and hard labels (alpha in "
-        "[0.2, 0.8]) or as soft ones alone. Rule: that for the slope in T.",
+        "[0.2, 0.8]) or as soft ones alone. Rule: that for the slope in T. " + _WALKS,
         {"schedules": "The mean of |grad f(x_t)|² over the rounds against T, a panel for each teacher, a line for each "
          f"schedule of eta_d; dotted: without distillation; dashed: slope −1/2. {_BANDS}"},
         _plain(tabulate.teachers),
@@ -169,7 +207,7 @@ def write(name: str, profile: str) -> TheoryReport:
     stem, numbers = tables_dir(profile) / study.name, points(results)
     made = frame(results)
     caption = " ".join(filter(None, [
-        f"Profile {profile}, {runs.scale(profile).walks} walks a point.", study.note, tables.provenance_text(made),
+        f"Profile {profile}, {_walks_text(results)} a point.", study.note, tables.provenance_text(made),
         tables.caveat(profile),
     ]))  # fmt: skip
     texts, bold = study.table(results)
@@ -180,6 +218,11 @@ def write(name: str, profile: str) -> TheoryReport:
         profile=profile, notebook=study.notebook,
     )  # fmt: skip
     return TheoryReport(results, texts, output.table_files(stem), pictures)
+
+
+def _walks_text(results: Sequence[Result]) -> str:
+    counts = sorted({result.entry.run.walks for result in results}, reverse=True)
+    return f"{counts[0]} walks" + (f" ({' or '.join(map(str, counts[1:]))} where few suffice)" if counts[1:] else "")
 
 
 def doubt(run: TheoryRun) -> str:

@@ -224,13 +224,18 @@ def test_findings_name_runs_that_exist(paper: Path) -> None:
 
 
 def toy_finding(monkeypatch: pytest.MonkeyPatch, values: list[list[float]], plateau: list[float] | None = None) -> None:
-    rows = [
-        {"rounds": t, "buffer": 1, "status": "done", "mean": row, "late": row}
-        for t, row in zip((1, 4), values, strict=True)
-    ]
-    facts = {} if plateau is None else {"plateau": plateau}
-    record = records.TheoryRecord({}, "0", rows, facts, 0.0, {})
-    monkeypatch.setattr(findings, "result", lambda *names, **more: Result(Entry("rate", "toy", TINY), record))
+    """Let every question be about one toy result; under uniform arrivals next to nothing is left."""
+    same = {"buffer": 1, "status": "done"}
+
+    def made(rows: list[list[float]]) -> Result:
+        facts = {} if plateau is None else {"plateau": plateau}
+        found = [{"rounds": t, "mean": row, "late": row, **same} for t, row in zip((1, 4), rows, strict=True)]
+        return Result(Entry("rate", "toy", TINY), records.TheoryRecord({}, "0", found, facts, 0.0, {}))
+
+    def result(study: str, label: str, *names: str, **more: str) -> Result:
+        return made([[1e-9] * len(values[0])] * 2 if label == "uniform" else values)
+
+    monkeypatch.setattr(findings, "result", result)
 
 
 @pytest.mark.parametrize(
@@ -251,6 +256,27 @@ def test_verdicts_of_plateaus(ratio: float, verdict: str, monkeypatch: pytest.Mo
     ends = [ratio * value for value in (0.98, 1.0, 1.02)]
     toy_finding(monkeypatch, [ends, ends], plateau=[1.0, 1.0, 1.0])
     assert findings.plateau("toy", "smoke").verdict == verdict
+
+
+@pytest.mark.parametrize(("ratio", "verdict"), [(0.5, "supported"), (1.0, "inconclusive"), (2.0, "not supported")])
+def test_verdicts_of_repairs(ratio: float, verdict: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    toy_finding(monkeypatch, [[1.0] * 3] * 2)
+    fedbuff = findings.result("toy", "toy")
+    ends = [ratio * value for value in (0.98, 1.0, 1.02)]
+    toy_finding(monkeypatch, [ends, ends])
+    monkeypatch.setattr(findings, "_pair", lambda *names: (findings.result("toy", "toy"), fedbuff))
+    found = findings.repairs("FedEcho", "toy", "smoke")
+    assert found.verdict == verdict and "times its own level under uniform arrivals" in str(found.value)
+
+
+def test_said_plainly(monkeypatch: pytest.MonkeyPatch) -> None:
+    toy_finding(monkeypatch, [[0.99, 1.0, 1.01], [4.0, 4.1, 4.2]])
+    assert findings.honest_teacher("smoke")[0].startswith(
+        "With a constant eta_d and the teacher “adversarial” the error grows"
+    )
+    assert findings.said("smoke", "slower, honest:") == [
+        f"slower, honest: eta_d constant: **supported**. {findings.slower('honest', 'constant', 'smoke').value}"
+    ]
 
 
 def test_log_ratio_by_hand() -> None:
