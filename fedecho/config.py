@@ -26,6 +26,7 @@ PoolSource = Literal[
     "held-out",
     "cifar10",
     "cifar100",
+    "cifar100-20k",
     "stl10",
     "tiny-imagenet-32",
     "generated",
