@@ -55,7 +55,7 @@ def shrink(images: Pixels, factor: int) -> Pixels:
 
 
 def _cifar100_part(root: Path) -> Pixels:
-    """Return CIFAR-100's first 20,000 training images, in its own order: from torchvision's files or a copy of the part.
+    """Return CIFAR-100's first 20,000 training images in its own order, from torchvision's files or a copy of the part.
 
     A name of its own, and one digest wherever it comes from: a run must not change with how much of a set lies here.
     """
