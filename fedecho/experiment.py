@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from fedecho import methods
+from fedecho import memory, methods
 from fedecho.clock import Clock
 from fedecho.config import Protocol, RunConfig, require
 from fedecho.local import Update, sgd
@@ -35,6 +35,7 @@ def one_thread() -> Iterator[None]:
 
 
 @one_thread()
+@memory.explained
 def run(
     config: RunConfig,
     *,

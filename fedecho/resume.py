@@ -74,6 +74,8 @@ class Keeper:
     deadline: float | None = None
     """On the clock `now`."""
     now: Callable[[], float] = time.time
+    begun: int = 0
+    """Rounds that were done when this call took over."""
     _run: _Run | None = None
     _earlier: list[dict[str, Any]] = field(default_factory=list)
     _saved: float = 0.0
@@ -92,6 +94,7 @@ class Keeper:
         require(same, "checkpoint", str(self.path), f"its data or schedule differ from those here; {_OVER}")
         self._earlier = [made for made in text["made"] if made != _json(provenance.collect(device))]
         clock.seconds.update(text["seconds"])
+        self.begun = kept["round"]
         checkpoints = fresh.checkpoints.restored(task.plan.rounds[: kept["round"]], kept["versions"])
         journal = Journal(text["taus"], text["accepted"], defaultdict(list, text["metrics"]))
         return Progress(kept["round"], Weights(*kept["x"]), kept["state"], checkpoints, journal, text["rows"])

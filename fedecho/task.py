@@ -27,7 +27,6 @@ _MOMENTS = {
     "cifar10": ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),
     "cifar100": ((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)),
 }
-_INFERENCE_BATCH = 200
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +70,7 @@ def prepare(config: RunConfig, device: torch.device, root: Path | None = None) -
         clients=tuple(ClientData(images[shard], targets[shard], padding.flatten()) for shard in shards.clients),
         pool=stem(normalise(_pool_images(splits, config, root))),
         held_out=ClientData(*held_out, padding.flatten()),
-        model=FlatModel(module),
+        model=FlatModel(module, config.execution),
         plan=plan,
         facts={
             **plan.statistics(),
@@ -137,7 +136,7 @@ def _shard_facts(shards: partition.Shards) -> dict[str, Any]:
 def evaluate(task: Task, weights: Weights) -> dict[str, Any]:
     """Return accuracy in [0, 1], loss in nats and per-class accuracies of one version on the held-out images."""
     labels = task.held_out.labels
-    logits = predict(task.model, weights, task.held_out.images, _INFERENCE_BATCH)
+    logits = predict(task.model, weights, task.held_out.images, task.model.execution.inference_batch)
     correct = (logits.argmax(-1) == labels).double()
     count = torch.bincount(labels, minlength=logits.shape[-1])
     per_class = torch.bincount(labels, weights=correct, minlength=logits.shape[-1]) / count

@@ -29,7 +29,6 @@ class Server:
     plan: Schedule
     local: Local
     seed: int
-    inference_batch: int = 200
     clock: Clock = field(default_factory=Clock)
 
 

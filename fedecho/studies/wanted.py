@@ -15,9 +15,14 @@ SETS = ("tuning", *ablations.STUDIES)
 """Every set of runs, in the order in which tables are made: a run that several share belongs to the first of them."""
 
 
+def sets(profile: str) -> tuple[str, ...]:
+    """Return the sets of a profile: a block has its main table and the tuning behind it."""
+    return SETS if profile in presets.BLOCKS else ("tuning", "vision")
+
+
 def configs(name: str, profile: str) -> list[RunConfig]:
     """Return the runs of a set at a profile's scale; raises `InputError` naming the known sets."""
-    require(name in SETS, "only", name, f"choose one of all, {', '.join(SETS)}")
+    require(name in sets(profile), "only", name, f"choose one of all, {', '.join(sets(profile))}")
     if name == "tuning":
         return [trial.config for trial in presets.tuning(profile)]
     return [cell.config for cell in ablations.cells(name, profile)]
@@ -46,13 +51,20 @@ def train(name: str, profile: str = "laptop", jobs: int | None = None, fresh: bo
 
 
 def train_all(
-    names: Iterable[str], profile: str, jobs: int | None = None, fresh: bool = False, cluster: bool = False
+    names: Iterable[str],
+    profile: str,
+    jobs: int | None = None,
+    fresh: bool = False,
+    cluster: bool = False,
+    device: str = "cpu",
 ) -> int:
     """Run what the sets `names` lack (everything if `fresh`), shared runs once; return how many runs that was."""
     together: dict[Path, list[RunConfig]] = {}
     for name in names:
         together.setdefault(folder(name, profile), []).extend(configs(name, profile))
-    return sum(sweep(runs, place, jobs=jobs, fresh=fresh, cluster=cluster) for place, runs in together.items())
+    return sum(
+        sweep(runs, place, jobs=jobs, fresh=fresh, cluster=cluster, device=device) for place, runs in together.items()
+    )
 
 
 def outlook(profile: str, names: Iterable[str], fresh: bool) -> str:
