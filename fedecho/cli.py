@@ -25,7 +25,7 @@ from fedecho.publish.commands import cite, claims, latex, site
 Only = Annotated[
     str,
     tyro.conf.arg(
-        help="quickstart, algorithm, tuning, vision, unlabeled, ablations, cost, controls, a notebook, or all"
+        help="quickstart, algorithm, tuning, vision, unlabeled, cifar, ablations, cost, controls, a notebook, or all"
     ),
 ]
 
@@ -45,15 +45,20 @@ def tables(
         jobs: processes for training (all cores if left out).
         data_root: folder of data sets (otherwise FEDECHO_DATA).
     """
-    from fedecho import notebooks, studies
+    from fedecho import notebooks, presets, studies
     from fedecho.claims import ledger
     from fedecho.studies import wanted
 
     use_data(data_root)
     stems = notebooks.select(only)
+    profile = presets.whole(profile).name
     require(jobs is None or jobs >= 1, "jobs", jobs, "give at least 1 process")
     names = [name for stem in stems for name in studies.sets_of(stem)]
-    print(wanted.outlook(profile, names, fresh), file=sys.stderr)
+    obstacles = {name: why for name in names if (why := wanted.obstacle(name, profile, fresh)) is not None}
+    names = [name for name in names if name not in obstacles]
+    left_out = [why for stem in stems if (why := notebooks.left_out(stem, profile)) is not None]
+    reasons = [*left_out, *(f"{name}: {why}" for name, why in obstacles.items())]
+    print(*reasons, wanted.outlook(profile, names, fresh), sep="\n", file=sys.stderr)
     wanted.train_all(names, profile, jobs, fresh)
     for path in notebooks.make(profile, only=only, fresh=fresh, jobs=jobs):
         print(path)
@@ -96,7 +101,7 @@ def check(profile: str = "laptop") -> None:
     from fedecho import presets
     from fedecho.check import check as compare
 
-    differences = compare(presets.profile(profile).name)
+    differences = compare(presets.whole(profile).name)
     print("\n".join(differences) or f"{profile}: every table, figure and claim is what the records give")
     if differences:
         sys.exit(1)
@@ -138,11 +143,21 @@ def _presence(name: str, root: Path | None) -> str:
     return "present"
 
 
-def bench() -> None:
-    """Measure what the library adds to bare loops doing the same work, as ratios of CPU time."""
-    from fedecho.bench import report as ratios
+def bench(scale: Literal["laptop", "paper"] = "laptop", device: str = "cpu", processes: int | None = None) -> None:
+    """Measure what the library adds to bare loops doing the same work, and what faster ways gain, as ratios of time.
 
-    print(ratios())
+    Args:
+        scale: laptop, or paper: ResNet-18, on random images.
+        device: cpu or cuda (at the scale paper).
+        processes: runs at a time that are compared with one (left out: all cores, or 4 on a GPU).
+    """
+    from fedecho import bench, bench_paper
+    from fedecho.experiment import require_device
+
+    require(device == "cpu" or scale == "paper", "device", device, "the laptop's ratios are of CPU time; use cpu")
+    require(processes is None or processes >= 1, "processes", processes, "give at least 1")
+    require_device(device)
+    print(bench.report() if scale == "laptop" else bench_paper.report(device, processes))
 
 
 COMMANDS = (run, sweep, tables, verify, claims, check, data, bench, cite, site, latex)

@@ -18,7 +18,7 @@ from fedecho import paths
 from fedecho.checked import Checked, require
 from fedecho.config import RunConfig, from_dict
 from fedecho.errors import InputError
-from fedecho.presets import PROFILES, profile
+from fedecho.presets import BLOCKS, whole
 from fedecho.studies import ablations
 
 Kind = Literal["greater", "at_least", "gap", "shortfall", "below", "equal", "cost", "untested"]
@@ -128,7 +128,7 @@ def read(name: str, path: Path | None = None) -> list[Claim]:
 
     Raises `InputError` naming the entry, the field and what is allowed.
     """
-    profile(name)
+    whole(name)
     content = _content(path or paths.REPOSITORY / "paper" / "claims.toml")
     found: dict[str, Claim] = {}
     for position, entry in enumerate(content["claim"], start=1):
@@ -181,7 +181,7 @@ def _at_profile(field: str, value: Any, name: str) -> Any:
     if field not in ("a", "b") or not isinstance(value, dict):
         return value
     for known in value:
-        require(known in PROFILES, f"{field}.{known}", value[known], f"choose one of {_names(PROFILES)}")
+        require(known in BLOCKS, f"{field}.{known}", value[known], f"choose one of {_names(BLOCKS)}")
     return value.get(name, "")
 
 

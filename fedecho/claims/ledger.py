@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from fedecho import claims, notebooks, paths, render, tables
+from fedecho import claims, notebooks, paths, presets, render, tables
 from fedecho.claims import Claim
 from fedecho.claims.evidence import LEVEL, RULE, VERDICTS, Shelf, Verdict, corrected, measure
 
@@ -59,7 +59,7 @@ def evaluate(profile: str, path: Path | None = None) -> list[Line]:
     Raises `InputError` for an entry that cannot be used, before any record is read.
     """
     found = claims.read(profile, path)
-    shelf = Shelf(profile, notebooks.records_dir(profile))
+    shelf = Shelf(profile, *(notebooks.records_dir(name) for name in (profile, presets.BLOCKS[profile])))
     out: dict[str, Line] = {}
     for source in _SOURCES:
         family = [claim for claim in found if claim.source == source]

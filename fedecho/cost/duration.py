@@ -5,7 +5,7 @@ from __future__ import annotations
 from fedecho import cost
 from fedecho.config import RunConfig
 
-PRIOR = {"cpu": 3e10, "cuda": 1e13}
+PRIOR = {"cpu": 6e10, "cuda": 1e13}
 """FLOP/s assumed of one process before anything is measured: one core of a server, a large GPU in float32."""
 START = {"cpu": 5.0, "cuda": 15.0}
 """Seconds assumed for a process to start and to load its data."""
