@@ -7,14 +7,17 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
 from fedecho.config import RunConfig, override_all, require
 from fedecho.paths import paper
-from fedecho.records import Record, Row, find, record_path, require_usable, save
+from fedecho.records import Record, Row, find, progress_path, record_path, require_usable, save
 from fedecho.schedule import Round
+
+if TYPE_CHECKING:
+    from fedecho.resume import Keeper
 
 
 def literal(text: str) -> Any:
@@ -68,8 +71,11 @@ def run(
         device: cpu or cuda.
     """
     from fedecho import presets
+    from fedecho.experiment import require_device
+    from fedecho.resume import Keeper
 
     use_data(data_root)
+    require_device(device)
     config = changed(presets.single(method, profile, seed), set)
     folder = paper() / "records" / profile
     path = record_path(folder, config)  # a run of a table has its record there already
@@ -78,19 +84,33 @@ def run(
     record = None if fresh else find(path.parent, config)
     if record is None:
         path = record_path(folder / "runs", config)
-        record = _train(config, device)
+        keeper = Keeper(progress_path(folder / "runs", config))
+        if fresh:
+            keeper.forget()
+        record = _train(config, device, keeper)
         save(record, path)
+        keeper.forget()
     score = "diverged" if record.score is None else f"score {100 * record.score:.2f} % (mean of the last 5 evaluations)"
     print(f"{method}, {profile}, seed {seed}: {score}\nrecord: {path}")
 
 
-def _train(config: RunConfig, device: str) -> Record:
+def announcement(config: RunConfig, device: str) -> str:
+    """Say what a run is going to cost: seconds, by the rate assumed of the device, and bytes at its peak."""
+    from fedecho.cost import duration, memory
+
+    rates = duration.Rates(device)
+    about = f"about {duration.text(rates.seconds(config))} on {device} if it does {rates.prior:.0e} FLOP/s"
+    return f"{about}; {memory.text(config)}"
+
+
+def _train(config: RunConfig, device: str, keeper: Keeper) -> Record:
     from fedecho.experiment import run as run_experiment
 
     bar: tqdm[Round] | None = None
 
     def progress(rounds: Iterable[Round]) -> Iterable[Round]:
         nonlocal bar
+        print(announcement(config, device), file=sys.stderr)  # now that all input has been found usable
         bar = tqdm(rounds, unit="round")
         return bar
 
@@ -98,7 +118,7 @@ def _train(config: RunConfig, device: str) -> Record:
         if bar is not None:
             bar.set_postfix(accuracy=f"{100 * row['accuracy']:.1f} %")
 
-    return run_experiment(config, on_row=on_row, progress=progress, device=device)
+    return run_experiment(config, on_row=on_row, progress=progress, device=device, keeper=keeper)
 
 
 def sweep(
@@ -137,7 +157,7 @@ def sweep(
     if budget is not None:
         _sweep_within(budget, scale, names, jobs, fresh, cluster, device)
         return
-    print(wanted.outlook(scale, names, fresh), file=sys.stderr)
+    print(wanted.outlook(scale, names, fresh, device), file=sys.stderr)
     trained = wanted.train_all(names, scale, jobs, fresh, cluster, device)
     print(f"{only}, {profile}: {trained} runs trained, the others had records")
 
@@ -146,6 +166,7 @@ def _sweep_within(
     budget: str, scale: str, names: Sequence[str], jobs: int | None, fresh: bool, cluster: bool, device: str
 ) -> None:
     from fedecho import budget as budgets
+    from fedecho.cost import memory
     from fedecho.studies import priority
     from fedecho.sweep import cores
 
@@ -157,5 +178,8 @@ def _sweep_within(
         budgets.require_enough(plan, seconds, device)
     print(*plan.left_out, plan.outlook(f"{scale}: "), sep="\n", file=sys.stderr)
     if plan.todo:
+        print(
+            f"each of {jobs or cores()} at a time, the first one: {memory.text(plan.todo[0].config)}", file=sys.stderr
+        )
         plan = budgets.work_off(plan, seconds, jobs=jobs or cores(), device=device)
         print(f"{len(plan.finished)} runs finished; {plan.outlook()}")

@@ -113,6 +113,13 @@ class Keeper:
             raise Paused(progress.round)
         self._round_began = self.now()
 
+    def forget(self) -> None:
+        """Remove the file, once the record is written."""
+        if self.path is not None and self.path.is_file():
+            self.path.unlink()
+            if not any(self.path.parent.iterdir()):
+                self.path.parent.rmdir()
+
     def provenance(self, device: str) -> dict[str, Any]:
         """Return what the record says of its making; `earlier` names what made the first parts, if it was not this."""
         return provenance.collect(device) | ({"earlier": self._earlier} if self._earlier else {})

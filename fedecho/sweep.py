@@ -162,15 +162,11 @@ def run_and_save(
     from fedecho.experiment import run
     from fedecho.resume import Keeper, Paused
 
-    began, progress = time.monotonic(), progress_path(folder, config)
-    keeper = Keeper(progress, deadline=deadline)
+    began, keeper = time.monotonic(), Keeper(progress_path(folder, config), deadline=deadline)
     try:
         record = run(config, data_root=data_root, device=device, keeper=keeper)
     except Paused as pause:
         return Done(pause.round, pause.round - keeper.begun, time.monotonic() - began)
     save(record, record_path(folder, config))
-    if progress.is_file():
-        progress.unlink()
-        if not any(progress.parent.iterdir()):
-            progress.parent.rmdir()
+    keeper.forget()
     return Done(None, config.protocol.rounds - keeper.begun, time.monotonic() - began)

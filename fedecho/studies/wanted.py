@@ -8,6 +8,7 @@ from pathlib import Path
 
 from fedecho import presets, records, sweep
 from fedecho.config import RunConfig, config_hash, require
+from fedecho.cost import memory
 from fedecho.cost.duration import Rates
 from fedecho.cost.duration import text as duration_text
 from fedecho.notebooks import records_dir, tuning_dir
@@ -109,4 +110,5 @@ def outlook(profile: str, names: Iterable[str], fresh: bool, device: str = "cpu"
         return said
     rates = Rates(device)
     seconds = sum(map(rates.seconds, todo.values()))
-    return f"{said}, about {duration_text(seconds)} at {rates.prior:.0e} FLOP/s, beside a few short examples"
+    about = f"about {duration_text(seconds)} one after the other at {rates.prior:.0e} FLOP/s"
+    return f"{said}, {about}, beside a few short examples; {memory.text(next(iter(todo.values())))}"
