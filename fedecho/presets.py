@@ -132,10 +132,20 @@ _LAPTOP_TUNED: dict[str, dict[str, float]] = {
     "FADAS-da": {"local.lr": 0.0903, "method.server_lr": 0.0225},
     "FedEcho": {"local.lr": 0.147, "method.distill.lr": 0.0225},
 }
-TUNED: dict[str, dict[str, dict[str, float]]] = {"laptop": _LAPTOP_TUNED, "smoke": _LAPTOP_TUNED}
-"""Profile -> contender -> the values that `02_tuning` chose, from the records in paper/records/tuning.
+_CIFAR_TUNED: dict[str, dict[str, float]] = {
+    "FedBuff": {"local.lr": 0.0208},
+    "FedBuff + EMA": {"local.lr": 0.034},
+    "CA2FL": {"local.lr": 0.0554},
+    "FADAS": {"local.lr": 0.147, "method.server_lr": 0.00225},
+    "FedEcho": {"local.lr": 0.0554, "method.distill.lr": 0.004},
+}
+TUNED: dict[str, dict[str, dict[str, float]]] = {
+    "laptop": _LAPTOP_TUNED, "smoke": _LAPTOP_TUNED, "cifar-small": _CIFAR_TUNED, "cifar-smoke": _CIFAR_TUNED,
+}  # fmt: skip
+"""Profile -> contender -> the values that the tuning chose, from the records in paper/records/tuning and
+tuning-cifar-small.
 
-The smoke profile borrows them; the paper profile runs at the protocol's own values until it is tuned.
+The smoke profiles borrow them; the paper profile runs at the protocol's own values until it is tuned.
 """
 
 

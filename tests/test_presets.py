@@ -10,7 +10,7 @@ from fedecho import presets, tables
 from fedecho.config import config_hash
 from fedecho.errors import InputError
 from fedecho.methods.base import REGISTRY
-from fedecho.paths import paper
+from fedecho.notebooks import tuning_dir
 
 
 @pytest.mark.parametrize("name", presets.PROFILES)
@@ -59,9 +59,9 @@ def test_trials_are_distinct_repeatable_and_inside_the_box() -> None:
             assert len(set(values)) == 8 and low <= min(values) < max(values) <= high
 
 
-def test_tuned_values_are_those_of_the_records() -> None:
-    folder = paper() / "records" / "tuning"
-    assert tables.best_values(presets.tuning("laptop"), folder) == presets.TUNED["laptop"]
+@pytest.mark.parametrize("name", ["laptop", "cifar-small"])
+def test_tuned_values_are_those_of_the_records(name: str) -> None:
+    assert tables.best_values(presets.tuning(name), tuning_dir(name)) == presets.TUNED[name]
 
 
 def test_tuned_values_enter_the_table() -> None:
