@@ -79,7 +79,8 @@ class Claim(Checked):
 
     id: str
     text: str
-    source: Literal["paper", "package"]
+    source: Literal["paper", "package", "package on CIFAR-10"]
+    """Whose claim it is; also the family of tests over which p-values are corrected."""
     notebook: str
     test: Comparison
     setting: str = ""
