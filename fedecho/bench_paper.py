@@ -7,24 +7,25 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache, partial
-from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from fedecho import models, presets, sweep
 from fedecho.augment import crop_and_flip
 from fedecho.bench import Ratio, cpu_ratio
+from fedecho.config import Local
 from fedecho.distill import predict
 from fedecho.execution import Execution
 from fedecho.experiment import one_thread
 from fedecho.flat import FlatModel
-from fedecho.local import ClientData, batches, normalise, sgd
+from fedecho.local import ClientData, batches, sgd
 from fedecho.rng import stream
 
-MODEL, SHAPE, CLASSES = "resnet18", (3, 32, 32), 10
+MODEL, CONTROL = "resnet18", "resnet18-groupnorm"
+SHAPE, CLASSES = (3, 32, 32), 10
 _KEY = (0, 0, 0)
 _STEPS = {"cpu": 2, "cuda": 40}
 """Local steps of one call."""
@@ -44,35 +45,33 @@ def _client(device: str, steps: int) -> ClientData:
     return ClientData(pixels, torch.arange(count, device=device) % CLASSES, pixels.new_zeros(3), moments)
 
 
-def _local() -> Any:
+def _local() -> Local:
     return replace(presets.profile("paper").local, epochs=1)
 
 
-def _model(device: str, execution: Execution = Execution(), model: str = MODEL) -> FlatModel:  # noqa: B008
-    return FlatModel(models.build(model, SHAPE, CLASSES, 0).to(device), execution)
+def _model(device: str, execution: Execution | None = None, model: str | None = None) -> FlatModel:
+    return FlatModel(models.build(model or MODEL, SHAPE, CLASSES, 0).to(device), execution or Execution())
 
 
 def _steps(flat: FlatModel, data: ClientData) -> Callable[[], object]:
     return partial(sgd, flat, flat.weights(), data, _local(), _KEY)
 
 
+def bare_epoch(module: nn.Module, images: Tensor, labels: Tensor, padding: Tensor, local: Local) -> None:
+    """Train as anybody would write it: an eager loop with torch.optim.SGD on images normalised beforehand."""
+    optimizer = torch.optim.SGD(module.parameters(), lr=local.lr, weight_decay=local.weight_decay)
+    rng = stream(_KEY[0], "augmentation", *_KEY[1:])
+    for batch in batches(len(labels), local, _KEY):
+        optimizer.zero_grad()
+        logits = module(crop_and_flip(images[batch], padding, rng))
+        F.cross_entropy(logits, labels[batch]).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+
+
 def _bare(device: str, data: ClientData) -> Callable[[], object]:
-    """Return the eager loop that anybody would write: torch.optim.SGD on images normalised beforehand."""
-    module, local = _model(device).module, _local()
-    module = copy.deepcopy(module).train()
-    assert data.moments is not None
-    images, padding = normalise(data.images, *data.moments), data.padding.float()
-
-    def bare() -> None:
-        optimizer = torch.optim.SGD(module.parameters(), lr=local.lr, weight_decay=local.weight_decay)
-        rng = stream(0, "augmentation", 0, 0)
-        for batch in batches(len(data.labels), local, _KEY):
-            optimizer.zero_grad()
-            logits = module(crop_and_flip(images[batch], padding, rng))
-            F.cross_entropy(logits, data.labels[batch]).backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-
-    return bare
+    module = copy.deepcopy(_model(device).module).train()
+    black = data.normalised(data.padding.view(1, -1, 1, 1)).flatten()
+    return partial(bare_epoch, module, data.normalised(data.images), data.labels, black, _local())
 
 
 def seconds_on(device: str) -> Callable[[], float]:
@@ -129,7 +128,7 @@ def ratios(device: str) -> list[Ratio]:
         compare("local steps / bare eager loop", _steps(plain, data), _bare(device, data), 1.05),
         *(compare(f"local steps, {name} / plain", _steps(_model(device, way), data), _steps(plain, data), 1.0)
           for name, way in ways.items()),
-        compare("local steps, GroupNorm / BatchNorm", _steps(_model(device, model="resnet18-groupnorm"), data),
+        compare("local steps, GroupNorm / BatchNorm", _steps(_model(device, model=CONTROL), data),
                 _steps(plain, data), None),
         compare(f"inference in batches of {large} / of 200",
                 lambda: predict(plain, plain.weights(), pool, large),

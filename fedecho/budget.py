@@ -106,7 +106,9 @@ def work_off(
     except BaseException:
         sweep.abandon(executor, [run.folder for run in plan.todo])
         raise
-    _close(executor, running, plan)
+    for run in running.values():
+        say(f"{run.config.method.name}, seed {run.config.seed}: stopped in the middle of a long round")
+    _close(executor, running)
     return plan
 
 
@@ -126,7 +128,7 @@ def _note(plan: Plan, run: Wanted, done: sweep.Done, say: Callable[[str], None])
         say(f"{about}: {done.rounds} of {run.config.protocol.rounds} rounds are done and kept")
 
 
-def _close(executor: ProcessPoolExecutor, running: dict[Future[sweep.Done], Wanted], plan: Plan) -> None:
+def _close(executor: ProcessPoolExecutor, running: dict[Future[sweep.Done], Wanted]) -> None:
     if running:
         sweep.abandon(executor, [run.folder for run in running.values()])
     executor.shutdown()

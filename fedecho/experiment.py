@@ -25,13 +25,17 @@ from fedecho.versions import Version as Version
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Run with one torch thread: sums split over threads would differ from machine to machine."""
-    before = torch.get_num_threads()
+    """Run with one torch thread, and on a GPU with convolutions that sum in a fixed order: sums split over threads
+    would differ from machine to machine, and those of other algorithms from call to call."""
+    before, cudnn = torch.get_num_threads(), torch.backends.cudnn
+    chosen = cudnn.deterministic, cudnn.benchmark
     torch.set_num_threads(1)
+    cudnn.deterministic, cudnn.benchmark = True, False
     try:
         yield
     finally:
         torch.set_num_threads(before)
+        cudnn.deterministic, cudnn.benchmark = chosen
 
 
 @one_thread()

@@ -276,3 +276,19 @@ def test_all_profiles_have_a_first_run() -> None:
 
 def test_reserve_is_a_small_part() -> None:
     assert 0 < budget._RESERVE[0] < 0.1
+
+
+def test_a_round_without_end_is_stopped_at_the_deadline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    time, stopped = {"now": 0.0}, []
+
+    class Stuck(Here):
+        def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+            time["now"] = 100.0
+            return Future()
+
+    monkeypatch.setattr(sweep, "workers", lambda count: Stuck())
+    monkeypatch.setattr(sweep, "abandon", lambda executor, folders: stopped.extend(folders))
+    said: list[str] = []
+    made = work_off(plan(runs(tmp_path, 2), "cpu"), 100, say=said.append, now=lambda: time["now"])
+    assert len(made.todo) == 2 and stopped == [tmp_path]
+    assert said == ["fedbuff, seed 0: stopped in the middle of a long round"]
