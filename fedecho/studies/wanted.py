@@ -73,7 +73,8 @@ def obstacle(name: str, profile: str, fresh: bool = False) -> str | None:
     if not todo:
         return None
     if scale(name, profile) == "paper":
-        return f"{len(todo)} runs are not trained by a table: `fedecho sweep --profile paper --budget 25m` trains them"
+        asked = "`fedecho sweep --profile paper --budget 25m` trains them"
+        return f"{len(todo)} runs, {_about(todo)} on a CPU, are not trained by a table: {asked}"
     return next((f"{len(todo)} runs are not trained, {error}" for error in sweep.absent_data(todo).values()), None)
 
 
@@ -108,7 +109,10 @@ def outlook(profile: str, names: Iterable[str], fresh: bool, device: str = "cpu"
     said = f"profile {profile}: {len(todo)} runs to train"
     if not todo:
         return said
-    rates = Rates(device)
-    seconds = sum(map(rates.seconds, todo.values()))
-    about = f"about {duration_text(seconds)} one after the other at {rates.prior:.0e} FLOP/s"
+    about = _about(todo.values(), device)
     return f"{said}, {about}, beside a few short examples; {memory.text(next(iter(todo.values())))}"
+
+
+def _about(todo: Iterable[RunConfig], device: str = "cpu") -> str:
+    rates = Rates(device)
+    return f"about {duration_text(sum(map(rates.seconds, todo)))} one after the other at {rates.prior:.0e} FLOP/s"
