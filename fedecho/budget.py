@@ -17,8 +17,8 @@ from fedecho.cost.duration import Rates
 from fedecho.studies.priority import Wanted
 
 _UNITS = {"s": 1, "m": 60, "h": 3600}
-_RESERVE = (0.05, 30.0)
-"""Share of the budget, and at most so many seconds, that runs leave for their files to be written."""
+_SHARE, _LEAST, _MOST = 0.05, 5.0, 30.0
+"""Share of a budget that is left for files to be written and processes to end, and its limits in seconds."""
 
 
 def seconds_of(budget: str) -> float:
@@ -68,7 +68,8 @@ def require_enough(plan: Plan, budget: float, device: str) -> None:
     """Raise `InputError` unless the first run can start and reach an evaluation."""
     first = plan.todo[0].config
     start, interval = duration.START[duration.kind(device)], plan.rates.seconds(first, first.evaluation.every)
-    least = math.ceil((start + interval) / (1 - _RESERVE[0]))
+    need = start + interval
+    least = math.ceil(min(max(need + _LEAST, need / (1 - _SHARE)), need + _MOST))
     allowed = (
         f"the next run, {first.method.name} with {first.model}, is reckoned to need {start:.0f} s to start and "
         f"{duration.text(interval)} to its first evaluation; give {least}s or more"
@@ -88,7 +89,7 @@ def work_off(
 ) -> Plan:
     """Do what fits into `budget` seconds, `jobs` runs at a time, and return the plan with what remains."""
     end = now() + budget
-    deadline = end - min(_RESERVE[0] * budget, _RESERVE[1])
+    deadline = end - min(max(_SHARE * budget, _LEAST), _MOST)
     queue, running = list(plan.todo), dict[Future[sweep.Done], Wanted]()
     executor = sweep.workers(min(jobs, len(queue)))
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import os
 import sys
+import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -143,6 +144,7 @@ def sweep(
         data_root: folder of data sets (otherwise FEDECHO_DATA).
         device: cpu or cuda.
     """
+    began = time.time()  # before anything heavy is imported: a budget counts from here
     from fedecho import presets
     from fedecho.experiment import require_device
     from fedecho.studies import wanted
@@ -155,7 +157,7 @@ def sweep(
     only = only or ("vision" if budget is None else "all")
     names = wanted.sets(scale) if only == "all" else (only,)
     if budget is not None:
-        _sweep_within(budget, scale, names, jobs, fresh, cluster, device)
+        _sweep_within(budget, began, scale, names, jobs, fresh, cluster, device)
         return
     print(wanted.outlook(scale, names, fresh, device), file=sys.stderr)
     trained = wanted.train_all(names, scale, jobs, fresh, cluster, device)
@@ -163,7 +165,14 @@ def sweep(
 
 
 def _sweep_within(
-    budget: str, scale: str, names: Sequence[str], jobs: int | None, fresh: bool, cluster: bool, device: str
+    budget: str,
+    began: float,
+    scale: str,
+    names: Sequence[str],
+    jobs: int | None,
+    fresh: bool,
+    cluster: bool,
+    device: str,
 ) -> None:
     from fedecho import budget as budgets
     from fedecho.cost import memory
@@ -181,5 +190,5 @@ def _sweep_within(
         print(
             f"each of {jobs or cores()} at a time, the first one: {memory.text(plan.todo[0].config)}", file=sys.stderr
         )
-        plan = budgets.work_off(plan, seconds, jobs=jobs or cores(), device=device)
+        plan = budgets.work_off(plan, seconds - (time.time() - began), jobs=jobs or cores(), device=device)
         print(f"{len(plan.finished)} runs finished; {plan.outlook()}")

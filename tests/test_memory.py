@@ -17,7 +17,7 @@ from tests.test_experiment import tiny
 
 def measured_peak(work: Callable[[], object]) -> int:
     """The most bytes of tensors that were allocated at once."""
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as seen:
         work()
     events = [e for e in seen.profiler.kineto_results.events() if e.name() == "[memory]"]  # type: ignore[union-attr]
     held = peak = 0
