@@ -92,24 +92,25 @@ def work_off(
     deadline = end - min(max(_SHARE * budget, _LEAST), _MOST)
     queue, running = list(plan.todo), dict[Future[sweep.Done], Wanted]()
     executor = sweep.workers(min(jobs, len(queue)))
+
+    def fill() -> bool:
+        """Start what there is room and time for; tell whether anything runs."""
+        while queue and len(running) < jobs and _worth_starting(plan, queue[0], deadline - now(), device):
+            run = queue.pop(0)
+            running[executor.submit(sweep.run_and_save, *run[::-1], data_root, device, deadline)] = run
+        return bool(running)
+
     try:
-        while queue or running:
-            while queue and len(running) < jobs and _worth_starting(plan, queue[0], deadline - now(), device):
-                run = queue.pop(0)
-                running[executor.submit(sweep.run_and_save, *run[::-1], data_root, device, deadline)] = run
-            if not running:
+        while fill():
+            ended = wait(running, timeout=max(0.0, end - now()), return_when=FIRST_COMPLETED).done
+            if not ended:  # a round takes longer than any before it
                 break
-            ended, _ = wait(running, timeout=max(0.0, end - now()), return_when=FIRST_COMPLETED)
             for future in ended:
                 _note(plan, running.pop(future), future.result(), say)
-            if not ended:  # a round took longer than any before it
-                break
     except BaseException:
         sweep.abandon(executor, [run.folder for run in plan.todo])
         raise
-    for run in running.values():
-        say(f"{run.config.method.name}, seed {run.config.seed}: stopped in the middle of a long round")
-    _close(executor, running)
+    _close(executor, running, say)
     return plan
 
 
@@ -129,7 +130,11 @@ def _note(plan: Plan, run: Wanted, done: sweep.Done, say: Callable[[str], None])
         say(f"{about}: {done.rounds} of {run.config.protocol.rounds} rounds are done and kept")
 
 
-def _close(executor: ProcessPoolExecutor, running: dict[Future[sweep.Done], Wanted]) -> None:
+def _close(
+    executor: ProcessPoolExecutor, running: dict[Future[sweep.Done], Wanted], say: Callable[[str], None]
+) -> None:
+    for run in running.values():
+        say(f"{run.config.method.name}, seed {run.config.seed}: stopped in the middle of a long round")
     if running:
         sweep.abandon(executor, [run.folder for run in running.values()])
     executor.shutdown()

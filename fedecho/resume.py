@@ -134,6 +134,7 @@ def write(path: Path, run: _Run, progress: Progress, made: list[dict[str, Any]])
     }  # fmt: skip
     content = {
         "hash": config_hash(run.config), "numerics": NUMERICS_VERSION, "round": progress.round,
+        "device": run.device.split(":")[0],
         "x": tuple(progress.x), "state": progress.state, "versions": progress.checkpoints.content(),
         "text": json.dumps(text),
     }  # fmt: skip
@@ -153,8 +154,8 @@ def read(path: Path, config: RunConfig, device: str = "cpu") -> dict[str, Any]:
     """
     try:
         with torch.serialization.safe_globals(list(STATES)):
-            kept: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
-        numerics, name = kept["numerics"], kept["hash"]
+            kept: dict[str, Any] = torch.load(path, map_location=_place(device), weights_only=True)
+        numerics, name, begun_on = kept["numerics"], kept["hash"], kept["device"]
         kept["text"] = json.loads(kept["text"])
     except (OSError, RuntimeError, ValueError, KeyError, TypeError, EOFError, pickle.UnpicklingError) as error:
         raise InputError("checkpoint", str(path), f"it cannot be read ({type(error).__name__}); {_OVER}") from None
@@ -162,7 +163,22 @@ def read(path: Path, config: RunConfig, device: str = "cpu") -> dict[str, Any]:
     require(numerics == NUMERICS_VERSION, "checkpoint", str(path), version)
     own = config_hash(config)
     require(name == own, "checkpoint", str(path), f"it belongs to run {name}, not to {own}; {_OVER}")
+    here = device.split(":")[0]
+    require(
+        begun_on == here, "checkpoint", str(path), f"it was begun on {begun_on}, not {here}: go on there, or {_OVER}"
+    )
     return kept
+
+
+def _place(device: str) -> Callable[[Any, str], Any]:
+    """Return where a tensor goes: what lay on a GPU to `device`, and what methods keep in the machine's memory there."""
+
+    def place(storage: Any, location: str) -> Any:
+        if location == "cpu":
+            return storage
+        return torch.serialization.default_restore_location(storage, device)  # type: ignore[no-untyped-call]
+
+    return place
 
 
 def _json(value: Any) -> Any:

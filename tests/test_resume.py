@@ -153,6 +153,19 @@ def test_a_file_of_other_numerics_is_refused(tmp_path: Path, monkeypatch: pytest
         resume.read(path, config)
 
 
+def test_a_run_goes_on_where_its_arithmetic_is_the_same(tmp_path: Path) -> None:
+    config, path = config_of("ca2fl"), tmp_path / "run.pt"
+    pause_after(2, path, config)
+    with pytest.raises(InputError, match="it was begun on cpu, not cuda: go on there, or delete it"):
+        resume.read(path, config, "cuda:0")
+
+
+def test_only_what_lay_on_a_gpu_is_moved_to_one() -> None:
+    storage = torch.zeros(3).untyped_storage()
+    assert resume._place("cuda")(storage, "cpu") is storage  # upload rounds of the bank stay in the machine's memory
+    assert resume._place("cpu")(storage, "cuda:0") is storage  # that is: wherever `device` says
+
+
 def test_other_data_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config, path = config_of("ca2fl"), tmp_path / "run.pt"
     pause_after(2, path, config)
