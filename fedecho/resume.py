@@ -171,7 +171,7 @@ def read(path: Path, config: RunConfig, device: str = "cpu") -> dict[str, Any]:
 
 
 def _place(device: str) -> Callable[[Any, str], Any]:
-    """Return where a tensor goes: what lay on a GPU to `device`, and what methods keep in the machine's memory there."""
+    """Return where a tensor goes: from a GPU to `device`; what methods keep in the machine's memory stays there."""
 
     def place(storage: Any, location: str) -> Any:
         if location == "cpu":
