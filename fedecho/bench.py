@@ -31,25 +31,36 @@ class Ratio:
     median: float
     low: float
     high: float
-    target: float
+    target: float | None
+    """What it should not exceed; none = it is for information."""
 
     def __str__(self) -> str:
         """Say it in a line."""
-        return f"{self.name:46} {self.median:5.3f}  [{self.low:5.3f}, {self.high:5.3f}]  target <= {self.target}"
+        wanted = "" if self.target is None else f"  target <= {self.target}"
+        return f"{self.name:54} {self.median:5.3f}  [{self.low:5.3f}, {self.high:5.3f}]{wanted}"
 
 
 def cpu_ratio(
-    name: str, ours: Callable[[], object], theirs: Callable[[], object], target: float, turns: int = 40
+    name: str,
+    ours: Callable[[], object],
+    theirs: Callable[[], object],
+    target: float | None,
+    turns: int = 40,
+    now: Callable[[], float] | None = None,
 ) -> Ratio:
-    """Time `ours` and `theirs` in turns, the order alternating, after one call of each as a warm-up."""
+    """Time `ours` and `theirs` in turns, the order alternating, after one call of each as a warm-up.
+
+    `now` tells the time in seconds, by default the processor's.
+    """
+    now = now or time.process_time
     ours(), theirs()
     ratios = []
     for turn in range(turns):
         seconds = {}
         for function in (ours, theirs) if turn % 2 else (theirs, ours):
-            begin = time.process_time()
+            begin = now()
             function()
-            seconds[function] = time.process_time() - begin
+            seconds[function] = now() - begin
         ratios.append(seconds[ours] / seconds[theirs])
     low, median, high = np.quantile(ratios, [0.25, 0.5, 0.75])
     return Ratio(name, float(median), float(low), float(high), target)

@@ -47,6 +47,7 @@ def rebuild(profile: str) -> None:
     """Write every table and figure of a profile from its records."""
     report.vision(profile)
     report.tuning(profile)
+    report.tuning(profile, name="cifar_tuning")
     for name in studies.NAMES:
         studies.make(name, profile)
     studies.make_gaps(profile)

@@ -2,148 +2,33 @@
 
 from __future__ import annotations
 
-import ast
 import contextlib
 import functools
 import io
-import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
-from tqdm import tqdm
 
-from fedecho.config import RunConfig, override_all, require
+from fedecho.commands import changed as changed
+from fedecho.commands import literal as literal
+from fedecho.commands import run, sweep, use_data
+from fedecho.config import require
 from fedecho.errors import InputError
 from fedecho.paths import paper
 from fedecho.publish.commands import cite, claims, latex, site
-from fedecho.records import Record, Row, find, record_path, require_usable, save
-from fedecho.schedule import Round
 
 Only = Annotated[
     str,
     tyro.conf.arg(
-        help="quickstart, algorithm, tuning, vision, unlabeled, ablations, cost, controls, theory, a notebook, or all"
+        help="quickstart, algorithm, tuning, vision, unlabeled, cifar, ablations, cost, controls, theory, a notebook, "
+        "or all"
     ),
 ]
-
-
-def literal(text: str) -> Any:
-    """Return the value of a word on the command line: a number, true, false, none, or the word itself."""
-    named = {"none": None, "null": None, "true": True, "false": False}
-    if text.lower() in named:
-        return named[text.lower()]
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text
-
-
-def changed(config: RunConfig, assignments: Sequence[str]) -> RunConfig:
-    """Return `config` with `field=value` assignments, e.g. `method.distill.lr=0.1`, made all at once."""
-    from fedecho.delays import pin_trace
-
-    values = {}
-    for assignment in assignments:
-        path, equals, text = assignment.partition("=")
-        require(bool(equals), "set", assignment, "write field=value, e.g. method.distill.lr=0.1")
-        values[path] = literal(text)
-    config = override_all(config, values)
-    return override_all(config, {"delays": pin_trace(config.delays)})
-
-
-def use_data(root: Path | None) -> None:
-    """Let this process and those it starts look for data sets in `root`."""
-    if root is not None:
-        os.environ["FEDECHO_DATA"] = str(root.resolve())
-
-
-def run(
-    method: str = "fedecho",
-    profile: str = "laptop",
-    seed: int = 0,
-    set: tuple[str, ...] = (),
-    fresh: bool = False,
-    data_root: Path | None = None,
-    device: str = "cpu",
-) -> None:
-    """Train one model, with a progress bar, and keep its record in `runs/`, apart from those of the tables.
-
-    Args:
-        method: fedavg, fedasync, fedbuff, ca2fl, fadas, fedac or fedecho.
-        profile: smoke, laptop or paper.
-        seed: whole number >= 0.
-        set: changes to the run's config, as field=value, e.g. local.lr=0.05 method.distill.clip_norm=none.
-        fresh: train even if there is a record.
-        data_root: folder of data sets (otherwise FEDECHO_DATA).
-        device: cpu or cuda.
-    """
-    from fedecho import presets
-
-    use_data(data_root)
-    config = changed(presets.single(method, profile, seed), set)
-    folder = paper() / "records" / profile
-    path = record_path(folder, config)  # a run of a table has its record there already
-    path = path if path.is_file() else record_path(folder / "runs", config)
-    require_usable(path.parent)
-    record = None if fresh else find(path.parent, config)
-    if record is None:
-        path = record_path(folder / "runs", config)
-        record = _train(config, device)
-        save(record, path)
-    score = "diverged" if record.score is None else f"score {100 * record.score:.2f} % (mean of the last 5 evaluations)"
-    print(f"{method}, {profile}, seed {seed}: {score}\nrecord: {path}")
-
-
-def _train(config: RunConfig, device: str) -> Record:
-    from fedecho.experiment import run as run_experiment
-
-    bar: tqdm[Round] | None = None
-
-    def progress(rounds: Iterable[Round]) -> Iterable[Round]:
-        nonlocal bar
-        bar = tqdm(rounds, unit="round")
-        return bar
-
-    def on_row(row: Row) -> None:
-        if bar is not None:
-            bar.set_postfix(accuracy=f"{100 * row['accuracy']:.1f} %")
-
-    return run_experiment(config, on_row=on_row, progress=progress, device=device)
-
-
-def sweep(
-    profile: str = "laptop",
-    only: str = "vision",
-    jobs: int | None = None,
-    fresh: bool = False,
-    cluster: bool = False,
-    data_root: Path | None = None,
-) -> None:
-    """Train whatever a table still lacks, in parallel processes; Ctrl-C loses only the runs in progress.
-
-    Args:
-        profile: smoke, laptop or paper.
-        only: which runs: vision, tuning, a study such as controls, or all.
-        jobs: processes (all cores if left out).
-        fresh: train everything again.
-        cluster: use the Ray cluster that this machine belongs to; its nodes must share the records' folder.
-        data_root: folder of data sets (otherwise FEDECHO_DATA).
-    """
-    from fedecho import presets
-    from fedecho.studies import wanted
-
-    use_data(data_root)
-    scale = presets.profile(profile).name
-    require(jobs is None or jobs >= 1, "jobs", jobs, "give at least 1 process")
-    names = wanted.SETS if only == "all" else (only,)
-    print(wanted.outlook(scale, names, fresh), file=sys.stderr)
-    trained = wanted.train_all(names, scale, jobs, fresh, cluster)
-    print(f"{only}, {profile}: {trained} runs trained, the others had records")
 
 
 def tables(
@@ -161,16 +46,21 @@ def tables(
         jobs: processes for training (all cores if left out).
         data_root: folder of data sets (otherwise FEDECHO_DATA).
     """
-    from fedecho import notebooks, studies
+    from fedecho import notebooks, presets, studies
     from fedecho.claims import ledger
     from fedecho.studies import wanted
     from fedecho.theory import writing as theory
 
     use_data(data_root)
     stems = notebooks.select(only)
+    profile = presets.whole(profile).name
     require(jobs is None or jobs >= 1, "jobs", jobs, "give at least 1 process")
     names = [name for stem in stems for name in studies.sets_of(stem)]
-    print(wanted.outlook(profile, names, fresh), file=sys.stderr)
+    obstacles = {name: why for name in names if (why := wanted.obstacle(name, profile, fresh)) is not None}
+    names = [name for name in names if name not in obstacles]
+    left_out = [why for stem in stems if (why := notebooks.left_out(stem, profile)) is not None]
+    reasons = [*left_out, *(f"{name}: {why}" for name, why in obstacles.items())]
+    print(*reasons, wanted.outlook(profile, names, fresh), sep="\n", file=sys.stderr)
     if any(stem in notebooks.GROUPS["theory"] for stem in stems):
         print(theory.outlook(profile, fresh), file=sys.stderr)
     wanted.train_all(names, profile, jobs, fresh)
@@ -219,7 +109,7 @@ def check(profile: str = "laptop") -> None:
     from fedecho import presets
     from fedecho.check import check as compare
 
-    differences = compare(presets.profile(profile).name)
+    differences = compare(presets.whole(profile).name)
     print("\n".join(differences) or f"{profile}: every table, figure and claim is what the records give")
     if differences:
         sys.exit(1)
@@ -261,11 +151,21 @@ def _presence(name: str, root: Path | None) -> str:
     return "present"
 
 
-def bench() -> None:
-    """Measure what the library adds to bare loops doing the same work, as ratios of CPU time."""
-    from fedecho.bench import report as ratios
+def bench(scale: Literal["laptop", "paper"] = "laptop", device: str = "cpu", processes: int | None = None) -> None:
+    """Measure what the library adds to bare loops doing the same work, and what faster ways gain, as ratios of time.
 
-    print(ratios())
+    Args:
+        scale: laptop, or paper: ResNet-18, on random images.
+        device: cpu or cuda (at the scale paper).
+        processes: runs at a time that are compared with one (left out: all cores, or 4 on a GPU).
+    """
+    from fedecho import bench, bench_paper
+    from fedecho.experiment import require_device
+
+    require(device == "cpu" or scale == "paper", "device", device, "the laptop's ratios are of CPU time; use cpu")
+    require(processes is None or processes >= 1, "processes", processes, "give at least 1")
+    require_device(device)
+    print(bench.report() if scale == "laptop" else bench_paper.report(device, processes))
 
 
 COMMANDS = (run, sweep, tables, verify, claims, check, data, bench, cite, site, latex)

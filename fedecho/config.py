@@ -17,6 +17,7 @@ from typing import Any, ClassVar, Literal, TypeVar, get_args
 from fedecho.checked import Checked as Checked
 from fedecho.checked import field_hints
 from fedecho.checked import require as require
+from fedecho.execution import Execution
 
 NUMERICS_VERSION = 1
 """Bumped whenever the same config would give other numbers; records of an older version are not used."""
@@ -28,6 +29,7 @@ PoolSource = Literal[
     "held-out",
     "cifar10",
     "cifar100",
+    "cifar100-20k",
     "stl10",
     "tiny-imagenet-32",
     "generated",
@@ -229,6 +231,7 @@ class RunConfig(Checked):
     model: str = "cnn"
     local: Local = field(default_factory=Local)
     evaluation: Evaluation = field(default_factory=Evaluation)
+    execution: Execution = field(default_factory=Execution)
 
     def validate(self) -> None:
         """Check what needs two parts at once."""

@@ -3,49 +3,43 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-from torch import Tensor
 
-from fedecho import methods, provenance
+from fedecho import memory, methods
 from fedecho.clock import Clock
 from fedecho.config import Protocol, RunConfig, require
-from fedecho.flat import Weights
 from fedecho.local import Update, sgd
 from fedecho.methods import Method, Server
 from fedecho.records import Journal, Record, Row, new_record
-from fedecho.schedule import Job, Round, Schedule
+from fedecho.resume import Keeper, Progress
+from fedecho.schedule import Job, Round
 from fedecho.task import Task, evaluate, prepare
-
-
-class Version(NamedTuple):
-    """A model version as it was sent out."""
-
-    model: Weights
-    """x_s"""
-    extra: Tensor | None
-    """What the method broadcast with it."""
-    before: Weights | None = None
-    """x_{s-1}, kept only where the protocol has clients start from it (`Protocol.delta`)."""
+from fedecho.versions import Checkpoints as Checkpoints
+from fedecho.versions import Version as Version
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Run with one torch thread: sums split over threads would differ from machine to machine."""
-    before = torch.get_num_threads()
+    """Run with one torch thread, and on a GPU with convolutions that sum in a fixed order: sums split over threads
+    would differ from machine to machine, and those of other algorithms from call to call."""
+    before, cudnn = torch.get_num_threads(), torch.backends.cudnn
+    chosen = cudnn.deterministic, cudnn.benchmark
     torch.set_num_threads(1)
+    cudnn.deterministic, cudnn.benchmark = True, False
     try:
         yield
     finally:
         torch.set_num_threads(before)
+        cudnn.deterministic, cudnn.benchmark = chosen
 
 
 @one_thread()
+@memory.explained
 def run(
     config: RunConfig,
     *,
@@ -53,21 +47,24 @@ def run(
     progress: Callable[[Iterable[Round]], Iterable[Round]] = iter,
     device: str = "cpu",
     data_root: Path | None = None,
+    keeper: Keeper | None = None,
 ) -> Record:
     """Train one model as `config` says and return its record: on one machine's CPU, a pure function of `config`.
 
-    `on_row` sees every evaluation as it is made; `progress` may wrap the rounds in a bar. Raises `InputError` before
-    any training. A run ends early as `diverged` once the model or its loss is not finite, or when every upload between
-    two evaluations had to be rejected.
+    `on_row` sees every evaluation as it is made; `progress` may wrap the rounds in a bar; `keeper` keeps what is done
+    in a file and goes on from there. Raises `InputError` before any training. A run ends early as `diverged` once the
+    model or its loss is not finite, or when every upload between two evaluations had to be rejected.
     """
     require_device(device)
     task, clock = prepare(config, torch.device(device), data_root), Clock()
     method = methods.build(config.method, server_of(task, config, clock))
 
     x = task.model.weights()  # x_0
-    state = method.init(x, config.protocol.clients)
-    checkpoints, journal, rows = Checkpoints.of(task.plan, config.protocol), Journal(), []
-    for rnd in progress(task.plan.rounds):
+    state, checkpoints = method.init(x, config.protocol.clients), Checkpoints.of(task.plan, config.protocol)
+    keeper = keeper or Keeper()
+    now = keeper.begin(Progress(0, x, state, checkpoints, Journal(), []), config, task, clock, device)
+    done, x, state, checkpoints, journal, rows = now  # as it was left, where the keeper has a file of this run
+    for rnd in progress(task.plan.rounds[done:]):
         checkpoints.keep(rnd.index, Version(x, method.broadcast(state)))
         accepted = 0
         for job in rnd.arrivals:
@@ -89,8 +86,9 @@ def run(
                 break
             rows.append(journal.row(rnd, config.protocol.buffer_size, scores))
             on_row(rows[-1])
-    done = bool(rows) and rows[-1]["round"] == config.protocol.rounds
-    return new_record(config, "done" if done else "diverged", rows, task.facts, clock, provenance.collect(device))
+        keeper.after(Progress(rnd.index + 1, x, state, checkpoints, journal, rows))
+    whole = bool(rows) and rows[-1]["round"] == config.protocol.rounds
+    return new_record(config, "done" if whole else "diverged", rows, task.facts, clock, keeper.provenance(device))
 
 
 def require_device(device: str) -> None:
@@ -126,34 +124,3 @@ def starts_behind(job: Job, protocol: Protocol) -> bool:
 def is_due(rnd: Round, config: RunConfig) -> bool:
     """Tell whether the model is evaluated after this round."""
     return (rnd.index + 1) % config.evaluation.every == 0 or rnd.index + 1 == config.protocol.rounds
-
-
-class Checkpoints:
-    """The versions that jobs in flight started from, and no others."""
-
-    def __init__(self, uses: Counter[int], with_before: bool = False) -> None:
-        """Take the number of arrivals that will start from each version, and whether x_{s-1} is wanted beside x_s."""
-        self._uses = Counter(uses)
-        self._versions: dict[int, Version] = {}
-        self._with_before = with_before
-        self._last: Weights | None = None
-
-    @staticmethod
-    def of(plan: Schedule, protocol: Protocol) -> Checkpoints:
-        """Return an empty store for a run."""
-        return Checkpoints(plan.uses_of_version(), protocol.delta == "fadas_code")
-
-    def __len__(self) -> int:
-        """Return how many versions are held."""
-        return len(self._versions)
-
-    def keep(self, number: int, version: Version) -> None:
-        """Hold a version if any job will arrive from it."""
-        if self._uses[number]:
-            self._versions[number] = version._replace(before=self._last) if self._with_before else version
-        self._last = version.model if self._with_before else None
-
-    def take(self, number: int) -> Version:
-        """Return a version for one arrival, and let go of it after the last."""
-        self._uses[number] -= 1
-        return self._versions[number] if self._uses[number] else self._versions.pop(number)

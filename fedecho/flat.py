@@ -7,7 +7,10 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parameters_to_vector
+
+from fedecho.execution import Execution
+
+_PLAIN = Execution()
 
 
 class Weights(NamedTuple):
@@ -29,15 +32,19 @@ class FlatModel:
     (BatchNorm's batch counter) stay where they are: with a fixed momentum nothing depends on them.
     """
 
-    def __init__(self, module: nn.Module) -> None:
-        """Take over `module`: its tensors move into `params` `[P]` and `buffers` `[B]`."""
+    def __init__(self, module: nn.Module, execution: Execution = _PLAIN) -> None:
+        """Take over `module`: its tensors move into `params` `[P]` and `buffers` `[B]`.
+
+        With `channels_last` the kernels of convolutions lie in `params` as [out, height, width, in].
+        """
         self.module = module
+        self.execution = execution
         self.parameters = [p for p in module.parameters() if p.requires_grad]
         float_buffers = [b for b in module.buffers() if b.is_floating_point()]
-        self.params = parameters_to_vector(self.parameters).detach().clone()
+        self.params = torch.cat([self._flat(p.detach()) for p in self.parameters])
         self.buffers = torch.cat([b.reshape(-1) for b in float_buffers]) if float_buffers else self.params.new_empty(0)
-        _alias(self.parameters, self.params)
-        _alias(float_buffers, self.buffers)
+        self._alias(self.parameters, self.params)
+        self._alias(float_buffers, self.buffers)
 
     @property
     def device(self) -> torch.device:
@@ -56,20 +63,36 @@ class FlatModel:
 
     def logits(self, images: Tensor) -> Tensor:
         """Return the logits `[batch, classes]` of `images` `[batch, channels, height, width]`."""
-        out: Tensor = self.module(images)
-        return out
+        if self.execution.channels_last and images.dim() == 4:
+            images = images.contiguous(memory_format=torch.channels_last)
+        if self.execution.autocast == "none":
+            out: Tensor = self.module(images)
+            return out
+        with torch.autocast(images.device.type, torch.bfloat16):
+            out = self.module(images)
+        return out.float()
 
     def gradient(self, loss: Tensor) -> Tensor:
         """Return the gradient of `loss` as one vector `[P]`."""
-        return torch.cat([g.reshape(-1) for g in torch.autograd.grad(loss, self.parameters)])
+        return torch.cat([self._flat(g) for g in torch.autograd.grad(loss, self.parameters)])
 
     def to(self, device: torch.device) -> FlatModel:
         """Return a copy on `device`."""
-        return FlatModel(copy.deepcopy(self.module).to(device))
+        return FlatModel(copy.deepcopy(self.module).to(device), self.execution)
 
+    def _flat(self, tensor: Tensor) -> Tensor:
+        """Return a parameter or its gradient as a vector, in the order of `params`."""
+        kernel = self.execution.channels_last and tensor.dim() == 4
+        return (tensor.permute(0, 2, 3, 1) if kernel else tensor).reshape(-1)
 
-def _alias(tensors: list[nn.Parameter] | list[Tensor], flat: Tensor) -> None:
-    start = 0
-    for tensor in tensors:
-        tensor.data = flat[start : start + tensor.numel()].view_as(tensor)
-        start += tensor.numel()
+    def _alias(self, tensors: list[nn.Parameter] | list[Tensor], flat: Tensor) -> None:
+        """Make `tensors` views into `flat`."""
+        start = 0
+        for tensor in tensors:
+            part = flat[start : start + tensor.numel()]
+            if self.execution.channels_last and tensor.dim() == 4:
+                out, inner, height, width = tensor.shape
+                tensor.data = part.view(out, height, width, inner).permute(0, 3, 1, 2)
+            else:
+                tensor.data = part.view_as(tensor)
+            start += tensor.numel()

@@ -54,11 +54,25 @@ class Update:
 
 @dataclass(frozen=True, eq=False)
 class ClientData:
-    """One client's images `[n, channels, height, width]`, labels `[n]`, and the value that pads a crop `[channels]`."""
+    """One client's images `[n, channels, height, width]`, labels `[n]`, and the value that pads a crop `[channels]`.
+
+    The images are normalised, or bytes (a quarter of the memory) beside the `moments` that normalise a batch: mean and
+    standard deviation `[1, channels, 1, 1]` of values in [0, 1]. Both give the same numbers to the last bit.
+    """
 
     images: Tensor
     labels: Tensor
     padding: Tensor
+    moments: tuple[Tensor, Tensor] | None = None
+
+    def normalised(self, images: Tensor) -> Tensor:
+        """Return a batch of these images, cropped or not, as the model takes them."""
+        return images if self.moments is None else normalise(images, *self.moments)
+
+
+def normalise(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """Return bytes `[batch, channels, height, width]` as (x / 255 - mean) / std."""
+    return (images.float() / 255 - mean) / std
 
 
 def batches(count: int, local: Local, rng_key: tuple[int, int, int]) -> Iterator[Tensor]:
@@ -93,7 +107,7 @@ def sgd(
         images, labels = data.images[batch], data.labels[batch]
         if augmentation is not None:
             images = crop_and_flip(images, data.padding, augmentation)
-        step(model, F.cross_entropy(model.logits(images), labels), local, start, correction, proximal)
+        step(model, F.cross_entropy(model.logits(data.normalised(images)), labels), local, start, correction, proximal)
         steps += 1
     return model.weights(), steps
 

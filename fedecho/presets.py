@@ -42,8 +42,16 @@ class Profile:
     speed_counts: tuple[int, int, int]
     """Fast, medium and slow clients where stragglers own classes, so that seeds differ in data and not in kind."""
     min_size: int = 10
+    methods: tuple[str, ...] = ()
+    """Contenders of the main table; none given = all."""
+    settings: tuple[str, ...] = ()
+    """Its partitions; none given = all."""
 
 
+_BLOCK: Any = {
+    "methods": ("FedBuff", "FedBuff + EMA", "CA2FL", "FADAS", "FedEcho"),
+    "settings": ("Dir(0.1)", "Dir(0.1), stragglers own 2 classes, pure"),
+}
 PROFILES = {
     "smoke": Profile(
         "smoke", Data(train_size=2000, pool_size=200), "cnn", Protocol(20, 10, 2, 20), Local(epochs=1),
@@ -54,16 +62,34 @@ PROFILES = {
         (0, 1, 2, 3, 4), (25, 16, 9),
     ),
     "paper": Profile(
-        "paper", Data("cifar10", pool="cifar100", pool_size=5000), "resnet18", Protocol(50, 25, 5, 500),
+        "paper", Data("cifar10", pool="cifar100-20k", pool_size=5000), "resnet18", Protocol(50, 25, 5, 500),
         Local(augment=True), Distillation(steps=20, batch_size=128), (0, 1, 2), (25, 16, 9),
     ),
+    "cifar-small": Profile(
+        "cifar-small", Data("cifar10", 10_000, "cifar100-20k", 1000, validation_size=5000), "cnn",
+        Protocol(50, 25, 5, 200), Local(), Distillation(steps=10, batch_size=100), (0, 1, 2), (25, 16, 9), **_BLOCK,
+    ),
+    "cifar-smoke": Profile(
+        "cifar-smoke", Data("cifar10", 2000, "cifar100-20k", 200, validation_size=1000), "cnn", Protocol(20, 10, 2, 10),
+        Local(epochs=1), Distillation(steps=3, batch_size=50), (0, 1), (10, 6, 4), min_size=5, **_BLOCK,
+    ),
 }  # fmt: skip
+BLOCKS = {"smoke": "cifar-smoke", "laptop": "cifar-small", "paper": "cifar-small"}
+"""Profile of whole tables -> profile of the CIFAR block beside them: fewer methods and settings, a table of its own."""
 
 
 def profile(name: str) -> Profile:
     """Return a profile by name; raise `InputError` naming the known ones otherwise."""
     require(name in PROFILES, "profile", name, f"choose one of {', '.join(PROFILES)}")
     return PROFILES[name]
+
+
+def whole(name: str) -> Profile:
+    """Return a profile at which every table can be made; raise `InputError` otherwise."""
+    scale = profile(name)
+    allowed = f"choose one of {', '.join(BLOCKS)}; the table of {name} is `fedecho tables --only cifar`"
+    require(name in BLOCKS, "profile", name, allowed)
+    return scale
 
 
 @dataclass(frozen=True)
@@ -106,10 +132,20 @@ _LAPTOP_TUNED: dict[str, dict[str, float]] = {
     "FADAS-da": {"local.lr": 0.0903, "method.server_lr": 0.0225},
     "FedEcho": {"local.lr": 0.147, "method.distill.lr": 0.0225},
 }
-TUNED: dict[str, dict[str, dict[str, float]]] = {"laptop": _LAPTOP_TUNED, "smoke": _LAPTOP_TUNED}
-"""Profile -> contender -> the values that `02_tuning` chose, from the records in paper/records/tuning.
+_CIFAR_TUNED: dict[str, dict[str, float]] = {
+    "FedBuff": {"local.lr": 0.0208},
+    "FedBuff + EMA": {"local.lr": 0.034},
+    "CA2FL": {"local.lr": 0.0554},
+    "FADAS": {"local.lr": 0.147, "method.server_lr": 0.00225},
+    "FedEcho": {"local.lr": 0.0554, "method.distill.lr": 0.004},
+}
+TUNED: dict[str, dict[str, dict[str, float]]] = {
+    "laptop": _LAPTOP_TUNED, "smoke": _LAPTOP_TUNED, "cifar-small": _CIFAR_TUNED, "cifar-smoke": _CIFAR_TUNED,
+}  # fmt: skip
+"""Profile -> contender -> the values that the tuning chose, from the records in paper/records/tuning and
+tuning-cifar-small.
 
-The smoke profile borrows them; the paper profile runs at the protocol's own values until it is tuned.
+The smoke profiles borrow them; the paper profile runs at the protocol's own values until it is tuned.
 """
 
 
@@ -187,21 +223,28 @@ def placed(config: RunConfig, scale: Profile, setting: str, delay: str) -> RunCo
     )
 
 
+def contenders(name: str) -> dict[str, Contender]:
+    """Return the contenders of a profile's main table, by label."""
+    return {label: CONTENDERS[label] for label in profile(name).methods or CONTENDERS}
+
+
 def vision_table(name: str) -> list[Cell]:
-    """Return the runs of the main table: ten methods x four partitions x two delays x the profile's seeds."""
+    """Return the runs of the main table: the profile's methods x its partitions x two delays x its seeds."""
     scale = profile(name)
     return [
         Cell(label, setting, delay, placed(tuned(base(name, contender, seed), label, name), scale, setting, delay))
         for seed in scale.seeds
-        for setting in SETTINGS
+        for setting in scale.settings or SETTINGS
         for delay in DELAYS
-        for label, contender in CONTENDERS.items()
+        for label, contender in contenders(name).items()
     ]
 
 
-TUNING_SEEDS = {"smoke": (1000,), "laptop": (1000, 1001), "paper": (1000,)}
+TUNING_SEEDS = {
+    "smoke": (1000,), "laptop": (1000, 1001), "paper": (1000,), "cifar-small": (1000, 1001), "cifar-smoke": (1000,),
+}  # fmt: skip
 """Seeds that no table reports."""
-TUNING_TRIALS = {"smoke": 2, "laptop": 8, "paper": 8}
+TUNING_TRIALS = {"smoke": 2, "laptop": 8, "paper": 8, "cifar-small": 8, "cifar-smoke": 2}
 """Trials per method: the same for all, whatever the number of its hyper-parameters."""
 TUNING_SETTING = ("Dir(0.1)", "large")
 
@@ -230,9 +273,10 @@ def tuning(name: str) -> list[Trial]:
     """Return every trial: each contender's box, on the validation split, in one setting, on seeds not reported."""
     scale, out = profile(name), []
     # The bundled data has a validation split of its own; elsewhere the clients' last images are set aside.
-    held_out: dict[str, object] = {} if scale.data.pool == "held-out" else {"data.validation_size": 5000}
+    own = scale.data.pool == "held-out" or scale.data.validation_size > 0
+    held_out: dict[str, object] = {} if own else {"data.validation_size": 5000}
     for seed in TUNING_SEEDS[name]:
-        for label, contender in CONTENDERS.items():
+        for label, contender in contenders(name).items():
             for values in trials(contender, TUNING_TRIALS[name]):
                 config = placed(base(name, contender, seed), scale, *TUNING_SETTING)
                 config = override_all(config, {"evaluation.split": "validation"} | held_out | values)

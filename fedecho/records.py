@@ -128,6 +128,11 @@ def record_path(folder: Path, config: RunConfig) -> Path:
     return folder / f"{config.method.name}-{config_hash(config)}.json"
 
 
+def progress_path(folder: Path, config: RunConfig) -> Path:
+    """Return the file of a run in progress, apart from the records in `folder`."""
+    return folder / "unfinished" / f"{record_path(folder, config).stem}.pt"
+
+
 def save(record: Record, path: Path) -> None:
     """Write a record so that a reader sees all of it or nothing; one row a line, no NaN or infinity."""
     write_whole(path, dumps(record))

@@ -97,30 +97,37 @@ def vision(profile: str = "laptop", jobs: int | None = None, fresh: bool = False
     return VisionReport(cells, folder, frame, summary, output.table_files(stem), pictures)
 
 
-def tuning(profile: str = "laptop", jobs: int | None = None, fresh: bool = False) -> TuningReport:
-    """Make the table of the tuning: every trial, and what each method does best with."""
-    wanted.train("tuning", profile, jobs, fresh)
-    trials, folder = presets.tuning(profile), tuning_dir(profile)
+_TUNING_TITLES = {
+    "tuning": ("Tuning on the validation split", "02_tuning"),
+    "cifar_tuning": ("Tuning of the reduced CIFAR-10 block", "14_table_cifar"),
+}
+
+
+def tuning(profile: str = "laptop", jobs: int | None = None, fresh: bool = False, name: str = "tuning") -> TuningReport:
+    """Make a table of the tuning, `tuning` or `cifar_tuning`: every trial, and what each method does best with."""
+    wanted.train(name, profile, jobs, fresh)
+    scale = wanted.scale(name, profile)
+    trials, folder = presets.tuning(scale), tuning_dir(scale)
     summary, frame = tables.tuning_summary(trials, folder), tables.collect_trials(trials, folder)
-    stem = tables_dir(profile) / "tuning"
-    title, caption = "Tuning on the validation split", tables.tuning_caption(frame, profile)
+    stem, (title, notebook) = tables_dir(profile) / name, _TUNING_TITLES[name]
+    caption = tables.tuning_caption(frame, scale)
     tables.write_tuning(summary, stem, title, caption)
     drawn = {"trials": figures.tuning_figure(trials, folder)}
     pictures = output.finish(
-        frame, tables.record_set_hash(frame), drawn, _TUNING_FIGURES, name="tuning", title=title, caption=caption,
-        profile=profile, notebook="02_tuning",
+        frame, tables.record_set_hash(frame), drawn, _TUNING_FIGURES, name=name, title=title, caption=caption,
+        profile=profile, notebook=notebook,
     )  # fmt: skip
     chosen = tables.best_values(trials, folder)
     return TuningReport(trials, folder, summary, chosen, output.table_files(stem), pictures)
 
 
 def tuned_verdict(report: TuningReport, profile: str) -> str:
-    """Say whether the values that the tables use are those that this tuning chose."""
-    if profile == "smoke":
-        return "The smoke profile borrows the laptop's values from `presets.TUNED`; what it chose here is not used."
+    """Say whether the values that the tables use are those that this tuning chose; `profile`: of the trials."""
+    if profile in ("smoke", "cifar-smoke"):
+        return "This profile borrows the values of a larger one from `presets.TUNED`; what it chose here is not used."
     used = presets.TUNED.get(profile, {})
     wrong = [label for label, values in report.chosen.items() if used.get(label) != values]
-    missing = [label for label in presets.CONTENDERS if label not in report.chosen]
+    missing = [label for label in presets.contenders(profile) if label not in report.chosen]
     if missing:
         return f"The tuning is not complete: nothing is chosen yet for {', '.join(missing)}."
     return f"`presets.TUNED` differs for {', '.join(wrong)}." if wrong else "`presets.TUNED` equals the chosen values."

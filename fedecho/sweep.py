@@ -5,19 +5,36 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 from tqdm import tqdm
 
+from fedecho import data as datasets
 from fedecho.config import RunConfig, require
-from fedecho.errors import InputError
-from fedecho.records import Record, find, record_path, require_usable, save
+from fedecho.errors import InputError, MissingDataError
+from fedecho.records import find, progress_path, record_path, require_usable, save
 
 T = TypeVar("T")
+Source = tuple[str, str]
+"""A data set and the source of U."""
+
+
+@dataclass(frozen=True)
+class Done:
+    """What one call made of a run."""
+
+    rounds: int | None
+    """Rounds that are done and kept; none = all of them, and the record is written."""
+    rounds_made: int
+    """Rounds that this call did."""
+    seconds: float
+    """Wall-clock seconds of this call."""
 
 
 def missing(configs: Iterable[RunConfig], folder: Path) -> list[RunConfig]:
@@ -31,6 +48,19 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def absent_data(configs: Iterable[RunConfig], root: Path | None = None) -> dict[Source, MissingDataError]:
+    """Return the data that runs need and that are not here, with how to get them; raises `InputError` for bad ones."""
+    out = {}
+    for name, pool in dict.fromkeys((config.data.name, config.data.pool) for config in configs):
+        try:
+            datasets.load(name, root)
+            if pool != "held-out":
+                datasets.load_unlabeled(pool, root, count=1)
+        except MissingDataError as error:
+            out[name, str(pool)] = error
+    return out
+
+
 def sweep(
     configs: Sequence[RunConfig],
     folder: Path,
@@ -40,6 +70,7 @@ def sweep(
     cluster: bool = False,
     progress: bool = True,
     data_root: Path | None = None,
+    device: str = "cpu",
 ) -> int:
     """Run what is missing in `folder` (everything if `fresh`) and return how many runs that was.
 
@@ -49,22 +80,32 @@ def sweep(
     require(jobs is None or jobs >= 1, "jobs", jobs, "give at least 1 process")
     require_usable(folder)
     todo = list({record_path(folder, c): c for c in configs}.values()) if fresh else missing(configs, folder)
+    for error in absent_data(todo, data_root).values():
+        raise error
+    for config in todo if fresh else ():
+        progress_path(folder, config).unlink(missing_ok=True)
     if todo and cluster:
-        _on_ray(todo, folder, progress, data_root)
+        _on_ray(todo, folder, progress, data_root, device)
     elif todo:
-        _in_processes(todo, folder, min(jobs or cores(), len(todo)), progress, data_root)
+        _in_processes(todo, folder, min(jobs or cores(), len(todo)), progress, data_root, device)
     return len(todo)
 
 
-def _in_processes(todo: list[RunConfig], folder: Path, workers: int, progress: bool, data_root: Path | None) -> None:
-    context = multiprocessing.get_context("spawn")
-    executor = ProcessPoolExecutor(workers, context, initializer=_single_threaded)
+def workers(count: int) -> ProcessPoolExecutor:
+    """Return processes that each run on one torch thread."""
+    return ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), initializer=_single_threaded)
+
+
+def _in_processes(
+    todo: list[RunConfig], folder: Path, count: int, progress: bool, data_root: Path | None, device: str
+) -> None:
+    executor = workers(count)
     try:
-        futures = [executor.submit(run_and_save, config, folder, data_root) for config in todo]
+        futures = [executor.submit(run_and_save, config, folder, data_root, device) for config in todo]
         for future in _bar(as_completed(futures), len(futures), progress):
             future.result()
     except BaseException:
-        _abandon(executor, folder)
+        abandon(executor, [folder])
         raise
     executor.shutdown()
 
@@ -73,26 +114,27 @@ def _bar(runs: Iterable[T], total: int, progress: bool) -> Iterable[T]:
     return tqdm(runs, total=total, unit="run", disable=not progress, smoothing=0.05)
 
 
-def _abandon(executor: ProcessPoolExecutor, folder: Path) -> None:
-    """Stop the workers now and sweep up what they were writing; whole records were renamed into place and stay."""
-    workers = list((executor._processes or {}).values())
-    for process in workers:
+def abandon(executor: ProcessPoolExecutor, folders: Iterable[Path]) -> None:
+    """Stop the workers now and sweep up what they were writing; whole files were renamed into place and stay."""
+    processes = list((executor._processes or {}).values())
+    for process in processes:
         process.terminate()
     executor.shutdown(wait=False, cancel_futures=True)
-    for process in workers:
+    for process in processes:
         process.join()
-        for partial in folder.glob(f"*.{process.pid}.partial"):
-            partial.unlink()
+        for folder in set(folders):
+            for partial in folder.rglob(f"*.{process.pid}.partial"):
+                partial.unlink()
 
 
-def _on_ray(todo: list[RunConfig], folder: Path, progress: bool, data_root: Path | None) -> None:
+def _on_ray(todo: list[RunConfig], folder: Path, progress: bool, data_root: Path | None, device: str) -> None:
     try:
         import ray
     except ModuleNotFoundError:
         raise InputError("cluster", True, "Ray is not installed; pip install -c constraints.txt ray") from None
     ray.init(address="auto", ignore_reinit_error=True)
     remote = ray.remote(num_cpus=1)(run_and_save)
-    pending = [remote.remote(config, folder, data_root) for config in todo]
+    pending = [remote.remote(config, folder, data_root, device) for config in todo]
 
     def finished() -> Iterator[Any]:
         nonlocal pending
@@ -110,10 +152,21 @@ def _single_threaded() -> None:
     torch.set_num_threads(1)
 
 
-def run_and_save(config: RunConfig, folder: Path, data_root: Path | None = None) -> Record:
-    """Run one config and write its record."""
-    from fedecho.experiment import run
+def run_and_save(
+    config: RunConfig, folder: Path, data_root: Path | None = None, device: str = "cpu", deadline: float | None = None
+) -> Done:
+    """Run one config and write its record, from where it was left if it was begun before.
 
-    record = run(config, data_root=data_root)
+    Before `deadline` (seconds since the epoch) its progress is written instead; a later call goes on from there.
+    """
+    from fedecho.experiment import run
+    from fedecho.resume import Keeper, Paused
+
+    began, keeper = time.monotonic(), Keeper(progress_path(folder, config), deadline=deadline)
+    try:
+        record = run(config, data_root=data_root, device=device, keeper=keeper)
+    except Paused as pause:
+        return Done(pause.round, pause.round - keeper.begun, time.monotonic() - began)
     save(record, record_path(folder, config))
-    return record
+    keeper.forget()
+    return Done(None, config.protocol.rounds - keeper.begun, time.monotonic() - began)

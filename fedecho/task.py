@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from fedecho.config import RunConfig, require
 from fedecho.data.pools import mixed
 from fedecho.distill import predict
 from fedecho.flat import FlatModel, Weights
-from fedecho.local import ClientData
+from fedecho.local import ClientData, normalise
 from fedecho.schedule import Schedule
 
 _MOMENTS = {
@@ -27,7 +26,6 @@ _MOMENTS = {
     "cifar10": ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),
     "cifar100": ((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)),
 }
-_INFERENCE_BATCH = 200
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,21 +55,24 @@ def prepare(config: RunConfig, device: torch.device, root: Path | None = None) -
     assert train.labels is not None and scored.labels is not None
     labels = train.labels[:count]
     shards = partition.divide(labels, config.partition, plan.speed_class, config.seed)
-    normalise = _normaliser(config.data.name, device)
-    images, padding = normalise(train.images[:count]), normalise(np.zeros((1, 1, 1, train.images.shape[-1]), np.uint8))
-    targets = torch.from_numpy(labels.copy()).to(device)
+    images, targets = _planes(train.images[:count], device), torch.from_numpy(labels.copy()).to(device)
+    mean, std = (torch.tensor(m).view(1, -1, 1, 1).to(device) for m in _MOMENTS[config.data.name])
     shape = (images.shape[1], images.shape[2], images.shape[3])
     module = models.build(config.model, shape, len(splits.classes), config.seed).to(device)
     stem: nn.Module = nn.Identity()
     if not config.local.augment:  # crops must come before the stem
         stem, module = models.split_stem(module)
-    images = stem(images)
-    held_out = stem(normalise(scored.images)), torch.from_numpy(scored.labels.copy()).to(device)
+        images = stem(normalise(images, mean, std))
+    padding, moments = images.new_zeros(shape[0]), (mean, std) if config.local.augment else None
+    held_out, pool = (
+        stem(normalise(_planes(part, device), mean, std))
+        for part in (scored.images, _pool_images(splits, config, root))
+    )
     return Task(
-        clients=tuple(ClientData(images[shard], targets[shard], padding.flatten()) for shard in shards.clients),
-        pool=stem(normalise(_pool_images(splits, config, root))),
-        held_out=ClientData(*held_out, padding.flatten()),
-        model=FlatModel(module),
+        clients=tuple(ClientData(images[shard], targets[shard], padding, moments) for shard in shards.clients),
+        pool=pool,
+        held_out=ClientData(held_out, torch.from_numpy(scored.labels.copy()).to(device), padding),
+        model=FlatModel(module, config.execution),
         plan=plan,
         facts={
             **plan.statistics(),
@@ -113,14 +114,9 @@ def _pool_images(splits: datasets.Splits, config: RunConfig, root: Path | None) 
     return mixed(source.images[:size], config.data.pool_mix)
 
 
-def _normaliser(name: str, device: torch.device) -> Callable[[NDArray[np.uint8]], Tensor]:
-    mean, std = (torch.tensor(moments).view(1, -1, 1, 1) for moments in _MOMENTS[name])
-
-    def normalise(images: NDArray[np.uint8]) -> Tensor:
-        scaled = torch.from_numpy(images.copy()).permute(0, 3, 1, 2).float() / 255
-        return ((scaled - mean) / std).contiguous().to(device)
-
-    return normalise
+def _planes(images: NDArray[np.uint8], device: torch.device) -> Tensor:
+    """Return bytes `[images, height, width, channels]` as `[images, channels, height, width]` on the device."""
+    return torch.from_numpy(images.copy()).permute(0, 3, 1, 2).contiguous().to(device)
 
 
 def _shard_facts(shards: partition.Shards) -> dict[str, Any]:
@@ -137,7 +133,7 @@ def _shard_facts(shards: partition.Shards) -> dict[str, Any]:
 def evaluate(task: Task, weights: Weights) -> dict[str, Any]:
     """Return accuracy in [0, 1], loss in nats and per-class accuracies of one version on the held-out images."""
     labels = task.held_out.labels
-    logits = predict(task.model, weights, task.held_out.images, _INFERENCE_BATCH)
+    logits = predict(task.model, weights, task.held_out.images, task.model.execution.inference_batch)
     correct = (logits.argmax(-1) == labels).double()
     count = torch.bincount(labels, minlength=logits.shape[-1])
     per_class = torch.bincount(labels, weights=correct, minlength=logits.shape[-1]) / count

@@ -4,6 +4,7 @@ import numpy as np
 import torch
 
 from fedecho.augment import crop_and_flip
+from fedecho.local import ClientData, normalise
 
 
 def test_every_output_is_a_shifted_perhaps_mirrored_copy() -> None:
@@ -15,6 +16,16 @@ def test_every_output_is_a_shifted_perhaps_mirrored_copy() -> None:
         canvas[4:10, 4:10] = image
         windows = [canvas[r : r + 6, c : c + 6] for r in range(9) for c in range(9)]
         assert any(torch.equal(cropped, w) or torch.equal(cropped, w.flip(1)) for w in windows)
+
+
+def test_bytes_cropped_and_then_normalised_equal_normalised_and_then_cropped() -> None:
+    images = torch.from_numpy(np.random.default_rng(1).integers(0, 256, (40, 3, 32, 32), dtype=np.uint8))
+    mean, std = torch.tensor([0.4914, 0.4822, 0.4465]).view(1, 3, 1, 1), torch.tensor([0.2, 0.3, 0.4]).view(1, 3, 1, 1)
+    data = ClientData(images, torch.zeros(40), images.new_zeros(3), (mean, std))
+    late = data.normalised(crop_and_flip(images, data.padding, np.random.default_rng(2)))
+    black = normalise(images.new_zeros(1, 3, 1, 1), mean, std).flatten()
+    early = crop_and_flip(normalise(images, mean, std), black, np.random.default_rng(2))
+    assert late.dtype == torch.float32 and torch.equal(late, early)
 
 
 def test_shifts_and_flips_all_occur() -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
+import copy
 
-from fedecho import bench
+import pytest
+import torch
+from torch import nn
+
+from fedecho import bench, bench_paper
 
 
 def test_ratio_is_ours_over_theirs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -20,3 +24,31 @@ def test_ratio_is_ours_over_theirs(monkeypatch: pytest.MonkeyPatch) -> None:
     ratio = bench.cpu_ratio("x", work(3.0), work(2.0), 1.6, turns=4)  # type: ignore[arg-type]
     assert (ratio.low, ratio.median, ratio.high) == (1.5, 1.5, 1.5)
     assert "1.500" in str(ratio) and "1.6" in str(ratio)
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model that takes milliseconds in the place of ResNet-18, and one turn."""
+    monkeypatch.setattr(bench_paper, "MODEL", "cnn-batchnorm")
+    monkeypatch.setattr(bench_paper, "CONTROL", "cnn")
+    monkeypatch.setattr(bench_paper, "_TURNS", {"cpu": 1})
+    monkeypatch.setattr(bench_paper, "together", lambda device, count: f"{count} runs at a time")
+
+
+def test_the_library_trains_what_the_bare_loop_trains(small: None) -> None:
+    data = bench_paper._client("cpu", 2)
+    flat = bench_paper._model("cpu")
+    module = copy.deepcopy(flat.module).train()
+    black = data.normalised(data.padding.view(1, -1, 1, 1)).flatten()
+    bench_paper.bare_epoch(module, data.normalised(data.images), data.labels, black, bench_paper._local())
+    trained, steps = bench_paper._steps(flat, data)()  # type: ignore[misc]
+    assert steps == 2
+    torch.testing.assert_close(trained.params, nn.utils.parameters_to_vector(module.parameters()))
+
+
+def test_the_paper_scale_is_told_by_device_and_line(small: None) -> None:
+    lines = bench_paper.report("cpu", processes=3).splitlines()
+    assert lines[0].startswith("device: cpu, one thread") and "torch" in lines[0]
+    assert "augmentation" in lines[1] and "backward" in lines[1] and lines[-1] == "3 runs at a time"
+    for words in ("bare eager loop", "channels_last", "bfloat16", "GroupNorm", "inference in batches of 400"):
+        assert any(words in line for line in lines)

@@ -68,17 +68,30 @@ def test_stl10_through_torchvision_uses_the_unlabeled_split(tmp_path: Path, monk
     np.testing.assert_array_equal(unlabeled.read_unlabeled("stl10", tmp_path).images, small[canonical_order(small)])
 
 
-def test_the_known_part_of_cifar100_is_accepted_for_u_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_part_of_cifar100_goes_by_its_own_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     images = random_images(4, 32)
     np.savez(tmp_path / "cifar100_first20000.npz", images=images, labels=np.zeros(4, dtype=np.int64))
     with pytest.raises(InputError, match="digest"):
-        unlabeled.read_unlabeled("cifar100", tmp_path)
+        unlabeled.read_unlabeled("cifar100-20k", tmp_path)
     ordered = images[canonical_order(images)]
     monkeypatch.setattr(unlabeled, "CIFAR100_PART_DIGEST", digest(ordered))
-    np.testing.assert_array_equal(unlabeled.read_unlabeled("cifar100", tmp_path).images, ordered)
+    np.testing.assert_array_equal(unlabeled.read_unlabeled("cifar100-20k", tmp_path).images, ordered)
+    with pytest.raises(MissingDataError):
+        unlabeled.read_unlabeled("cifar100", tmp_path)  # a part is never taken for the whole
 
 
-@pytest.mark.parametrize("name", ["cifar10", "cifar100", "stl10", "tiny-imagenet-32"])
+def test_the_part_of_a_whole_cifar100_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = random_images(6, 32)
+    (tmp_path / ARCHIVES["cifar100"].folder).mkdir()
+    fake = SimpleNamespace(datasets=SimpleNamespace(CIFAR100=lambda *_, **__: SimpleNamespace(data=images)))
+    monkeypatch.setattr(sources, "torchvision", lambda: fake)
+    monkeypatch.setattr(unlabeled, "CIFAR100_PART_SIZE", 4)
+    ordered = images[:4][canonical_order(images[:4])]
+    monkeypatch.setattr(unlabeled, "CIFAR100_PART_DIGEST", digest(ordered))
+    np.testing.assert_array_equal(unlabeled.read_unlabeled("cifar100-20k", tmp_path).images, ordered)
+
+
+@pytest.mark.parametrize("name", ["cifar10", "cifar100", "cifar100-20k", "stl10", "tiny-imagenet-32"])
 def test_absent_data_is_one_line(tmp_path: Path, name: str) -> None:
     with pytest.raises(MissingDataError) as caught:
         unlabeled.read_unlabeled(name, tmp_path)

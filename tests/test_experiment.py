@@ -101,6 +101,13 @@ def test_run_is_a_pure_function_of_its_config(method: MethodConfig) -> None:
     assert run(replace(tiny(method), seed=1)).rows != one.rows
 
 
+def test_a_gpu_would_sum_in_a_fixed_order() -> None:
+    cudnn = torch.backends.cudnn
+    before, seen = (cudnn.deterministic, cudnn.benchmark), []
+    run(tiny(FedBuff()), on_row=lambda row: seen.append((cudnn.deterministic, cudnn.benchmark)))
+    assert set(seen) == {(True, False)} and (cudnn.deterministic, cudnn.benchmark) == before
+
+
 def test_methods_of_a_comparison_are_paired() -> None:
     one, two = run(tiny(FedBuff())), run(tiny(CA2FL()))
     assert one.facts == two.facts

@@ -315,3 +315,9 @@ def test_choices_at_the_edge_are_named() -> None:
     lowest, highest = (f(grid, key=lambda values: values["local.lr"]) for f in (min, max))
     assert report.at_edge(a_tuning({"FedBuff": lowest}), "laptop")[0].endswith("(smallest tried)")
     assert report.at_edge(a_tuning({"FedBuff": highest}), "laptop")[0].endswith("(largest tried)")
+
+
+def test_limits_are_none_that_the_system_cannot_wait_for() -> None:
+    assert (
+        max(notebooks._LIMITS.values()) + notebooks._START_LIMIT < 2**31 / 1000
+    )  # poll counts milliseconds in 32 bits

@@ -10,16 +10,16 @@ from fedecho import presets, tables
 from fedecho.config import config_hash
 from fedecho.errors import InputError
 from fedecho.methods.base import REGISTRY
-from fedecho.paths import paper
+from fedecho.notebooks import tuning_dir
 
 
 @pytest.mark.parametrize("name", presets.PROFILES)
 def test_vision_table_is_complete_and_without_repetition(name: str) -> None:
     cells = presets.vision_table(name)
     seeds = len(presets.PROFILES[name].seeds)
-    assert len(cells) == 10 * 4 * 2 * seeds
+    assert len(cells) == (10 * 4 if name in presets.BLOCKS else 5 * 2) * 2 * seeds
     # Until a profile is tuned, FedBuff with tuned eta is FedBuff.
-    untuned = 0 if name in presets.TUNED else 4 * 2 * seeds
+    untuned = 0 if name in presets.TUNED or name not in presets.BLOCKS else 4 * 2 * seeds
     assert len({config_hash(cell.config) for cell in cells}) == len(cells) - untuned
     assert set(Counter((c.method, c.setting, c.delay) for c in cells).values()) == {seeds}
 
@@ -44,7 +44,7 @@ def test_every_method_has_a_contender() -> None:
 def test_tuning_is_equal_for_all_and_apart_from_what_is_reported(name: str) -> None:
     trials = presets.tuning(name)
     per_method = Counter(trial.method for trial in trials)
-    assert set(per_method) == set(presets.CONTENDERS)
+    assert set(per_method) == set(presets.contenders(name))
     assert set(per_method.values()) == {presets.TUNING_TRIALS[name] * len(presets.TUNING_SEEDS[name])}
     assert {trial.config.evaluation.split for trial in trials} == {"validation"}
     assert not {trial.config.seed for trial in trials} & set(presets.PROFILES[name].seeds)
@@ -59,9 +59,9 @@ def test_trials_are_distinct_repeatable_and_inside_the_box() -> None:
             assert len(set(values)) == 8 and low <= min(values) < max(values) <= high
 
 
-def test_tuned_values_are_those_of_the_records() -> None:
-    folder = paper() / "records" / "tuning"
-    assert tables.best_values(presets.tuning("laptop"), folder) == presets.TUNED["laptop"]
+@pytest.mark.parametrize("name", ["laptop", "cifar-small"])
+def test_tuned_values_are_those_of_the_records(name: str) -> None:
+    assert tables.best_values(presets.tuning(name), tuning_dir(name)) == presets.TUNED[name]
 
 
 def test_tuned_values_enter_the_table() -> None:
@@ -83,7 +83,22 @@ def test_values_at_the_edge_of_the_box_are_named() -> None:
 @pytest.mark.parametrize("name", presets.PROFILES)
 def test_tuning_has_a_validation_split(name: str) -> None:
     config = presets.tuning(name)[0].config
-    assert config.data.name == "fashion-mnist" or config.data.validation_size == 5000
+    assert config.data.name == "fashion-mnist" or config.data.validation_size >= 1000
+
+
+@pytest.mark.parametrize("name", sorted(set(presets.BLOCKS.values())))
+def test_a_block_trains_on_the_same_images_while_tuning(name: str) -> None:
+    (tuned,), (shown,) = (
+        {t.config.data for t in presets.tuning(name)},
+        {c.config.data for c in presets.vision_table(name)},
+    )
+    assert tuned == shown and tuned.name == "cifar10" and tuned.pool == "cifar100-20k"
+
+
+def test_a_block_is_no_scale_of_whole_tables() -> None:
+    assert presets.whole("paper").model == "resnet18"
+    with pytest.raises(InputError, match="profile = 'cifar-small' .* smoke, laptop, paper; .* --only cifar"):
+        presets.whole("cifar-small")
 
 
 def test_stragglers_own_classes_at_fixed_speeds() -> None:

@@ -19,7 +19,8 @@ from tests.test_records import record
 
 
 def test_a_record_verifies_and_a_forged_one_does_not(tmp_path: Path) -> None:
-    stored = sweep.run_and_save(tiny(FedBuff()), tmp_path)
+    sweep.run_and_save(tiny(FedBuff()), tmp_path)
+    (stored,) = records.all_in(tmp_path)
     assert [outcome.identical for outcome in verify(tmp_path, 1, jobs=1)] == [True]
     better = [{**row, "accuracy": row["accuracy"] + 0.1} for row in stored.rows]
     records.save(replace(stored, rows=better), records.record_path(tmp_path, tiny(FedBuff())))
@@ -28,7 +29,8 @@ def test_a_record_verifies_and_a_forged_one_does_not(tmp_path: Path) -> None:
 
 
 def test_forged_facts_do_not_pass(tmp_path: Path) -> None:
-    stored = sweep.run_and_save(tiny(FedBuff()), tmp_path)
+    sweep.run_and_save(tiny(FedBuff()), tmp_path)
+    (stored,) = records.all_in(tmp_path)
     forged = replace(stored, facts={**stored.facts, "straggler_classes": [0, 1]})
     assert not compare(forged, stored).ok
 

@@ -18,7 +18,7 @@ from fedecho import paths
 from fedecho.checked import Checked, require
 from fedecho.config import RunConfig, from_dict
 from fedecho.errors import InputError
-from fedecho.presets import PROFILES, profile
+from fedecho.presets import BLOCKS, whole
 from fedecho.studies import ablations
 from fedecho.theory.findings import FINDINGS
 
@@ -82,7 +82,8 @@ class Claim(Checked):
 
     id: str
     text: str
-    source: Literal["paper", "package"]
+    source: Literal["paper", "package", "package on CIFAR-10"]
+    """Whose claim it is; also the family of tests over which p-values are corrected."""
     notebook: str
     test: Comparison
     setting: str = ""
@@ -131,7 +132,7 @@ def read(name: str, path: Path | None = None) -> list[Claim]:
 
     Raises `InputError` naming the entry, the field and what is allowed.
     """
-    profile(name)
+    whole(name)
     content = _content(path or paths.REPOSITORY / "paper" / "claims.toml")
     found: dict[str, Claim] = {}
     for position, entry in enumerate(content["claim"], start=1):
@@ -184,7 +185,7 @@ def _at_profile(field: str, value: Any, name: str) -> Any:
     if field not in ("a", "b") or not isinstance(value, dict):
         return value
     for known in value:
-        require(known in PROFILES, f"{field}.{known}", value[known], f"choose one of {_names(PROFILES)}")
+        require(known in BLOCKS, f"{field}.{known}", value[known], f"choose one of {_names(BLOCKS)}")
     return value.get(name, "")
 
 

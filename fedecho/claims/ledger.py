@@ -8,12 +8,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from fedecho import claims, notebooks, paths, render, tables
+from fedecho import claims, notebooks, paths, presets, render, tables
 from fedecho.claims import Claim
 from fedecho.claims.evidence import LEVEL, RULE, VERDICTS, Shelf, Verdict, corrected, measure
 from fedecho.theory import findings
 
-_SOURCES = {"paper": "Claims of the paper", "package": "Claims of this package"}
+_SOURCES = {"paper": "Claims of the paper", "package": "Claims of this package",
+            "package on CIFAR-10": "Claims of this package on CIFAR-10, at a reduced scale"}  # fmt: skip
 _COLUMNS = {
     "score": "test accuracy",
     "straggler": "test accuracy on the classes that only stragglers own",
@@ -61,7 +62,7 @@ def evaluate(profile: str, path: Path | None = None) -> list[Line]:
     Raises `InputError` for an entry that cannot be used, before any record is read.
     """
     found = claims.read(profile, path)
-    shelf = Shelf(profile, notebooks.records_dir(profile))
+    shelf = Shelf(profile, *(notebooks.records_dir(name) for name in (profile, presets.BLOCKS[profile])))
     out: dict[str, Line] = {}
     for source in _SOURCES:
         family = [claim for claim in found if claim.source == source]
@@ -129,17 +130,16 @@ def _tally(lines: Iterable[Line], source: str) -> str:
 def markdown(lines: Sequence[Line], beside: Sequence[Line] = ()) -> str:
     """Return the ledger as Markdown; `beside` are the lines of another profile, of which only the verdict is shown."""
     profile = lines[0].profile
+    told = {source: title for source, title in _SOURCES.items() if any(line.source == source for line in lines)}
     profiles = [(profile, lines), *([(beside[0].profile, beside)] if beside else [])]
     parts = [
         "# Claims",
         "What the paper, as a summary reports it, and this package claim, tested on the records of the profile "
         f"`{profile}`. Made by `fedecho claims` from `claims.toml`. {tables.caveat(profile)}".strip(),
-        _rows(
-            [("lines", "profile", *VERDICTS), *(_counts(source, found) for source in _SOURCES for found in profiles)]
-        ),
+        _rows([("lines", "profile", *VERDICTS), *(_counts(source, found) for source in told for found in profiles)]),
         f"{RULE} The level is {100 * LEVEL:g} %.",
     ]
-    for source, title in _SOURCES.items():
+    for source, title in told.items():
         parts += [f"## {title}", _table(source, lines, beside), "What is compared:", _tests(source, lines)]
     return "\n\n".join(parts) + "\n"
 

@@ -63,7 +63,7 @@ class Point:
 
 def points(profile: str) -> list[Point]:
     """Return every point of the study; the profile's own scale is part of each factor."""
-    varied = VALUES[presets.profile(profile).name]
+    varied = VALUES[presets.whole(profile).name]
     factors = {REFERENCE: varied} | {label: {f: varied[f] for f in _BASELINE_FACTORS if f in varied}
                                      for label in BASELINES}  # fmt: skip
     return [

@@ -51,7 +51,9 @@ class Play:
         generator = torch.Generator().manual_seed(config.seed)
         pool = stem(torch.randn(config.data.pool_size, *shape, generator=generator)).to(device)
         plan = schedule.draw(config.protocol, config.delays, config.seed)
-        server = Server(FlatModel(module.to(device)), pool, plan, config.local, config.seed, clock=clock)
+        server = Server(
+            FlatModel(module.to(device), config.execution), pool, plan, config.local, config.seed, clock=clock
+        )
         method, x = methods.build(config.method, server), server.model.weights()
         return Play(server, method, x, method.init(x, config.protocol.clients), peak_versions(plan), generator)
 

@@ -20,7 +20,7 @@ from fedecho.data.unlabeled import read_unlabeled
 from fedecho.errors import InputError
 
 DATASETS = ("fashion-mnist", "cifar10", "cifar100")
-UNLABELED_DATASETS = ("cifar10", "cifar100", "stl10", "tiny-imagenet-32")
+UNLABELED_DATASETS = ("cifar10", "cifar100", "cifar100-20k", "stl10", "tiny-imagenet-32")
 POOLS = (*UNLABELED_DATASETS, "generated", "diffusion", "digits", *MAKERS)
 """Sources of U besides `held-out`."""
 

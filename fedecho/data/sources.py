@@ -86,6 +86,12 @@ def _from_torchvision(cifar: Cifar, root: Path, *, train: bool) -> Images:
     return _in_order(np.asarray(dataset.data, dtype=np.uint8), np.asarray(dataset.targets, dtype=np.int64))
 
 
+def original_order(cifar: Cifar, root: Path) -> Pixels:
+    """Return the training images `[images, 32, 32, 3]` as torchvision's files have them, which must be there."""
+    dataset = open_torchvision(cifar.dataset_class, root, ARCHIVES[cifar.name].folder, train=True)
+    return np.asarray(dataset.data, dtype=np.uint8)
+
+
 def _from_npz(cifar: Cifar, path: Path) -> Splits:
     train_images, train_labels, test_images, test_labels = npz.read(path, NPZ_KEYS)
     classes = len(cifar.classes)

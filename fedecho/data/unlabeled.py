@@ -11,11 +11,12 @@ from fedecho.data import npz
 from fedecho.data.archives import ARCHIVES, ensure_unpacked
 from fedecho.data.canonical import Pixels, canonical_order, digest
 from fedecho.data.folders import missing
-from fedecho.data.sources import CIFARS, load_cifar, open_torchvision
+from fedecho.data.sources import CIFARS, load_cifar, open_torchvision, original_order
 from fedecho.data.splits import Images
 from fedecho.errors import InputError, MissingDataError
 
 CIFAR100_PART = "cifar100_first20000.npz"
+CIFAR100_PART_SIZE = 20_000
 CIFAR100_PART_DIGEST = "c5693939f766d5a429faffdce33eca0f4c75413edfda1e8051f7332de1247708"
 TINY_IMAGENET = "tiny_imagenet32_10k.npz"
 ROWS_AT_ONCE = 2_000
@@ -27,13 +28,17 @@ def read_unlabeled(name: str, root: Path) -> Images:
     MissingDataError: not in the folder `root`. InputError: what is there is bad, or an unknown name.
     """
     if name in CIFARS:
-        images = _cifar(name, root)
+        images = load_cifar(CIFARS[name], root).train.images
+    elif name == "cifar100-20k":
+        images = _cifar100_part(root)
     elif name == "stl10":
         images = _stl10(root)
     elif name == "tiny-imagenet-32":
         images = _tiny_imagenet(root)
     else:
-        raise InputError("data", name, f"choose one of {', '.join((*CIFARS, 'stl10', 'tiny-imagenet-32'))}")
+        raise InputError(
+            "data", name, f"choose one of {', '.join((*CIFARS, 'cifar100-20k', 'stl10', 'tiny-imagenet-32'))}"
+        )
     return Images(images[canonical_order(images)])
 
 
@@ -49,20 +54,23 @@ def shrink(images: Pixels, factor: int) -> Pixels:
     return ((sums * 2 + area) // (2 * area)).astype(np.uint8)
 
 
-def _cifar(name: str, root: Path) -> Pixels:
-    """Return the training images: of the whole set where it is there, else of the known part of CIFAR-100."""
-    try:
-        return load_cifar(CIFARS[name], root).train.images
-    except MissingDataError:
-        part = root / CIFAR100_PART
-        if name != "cifar100" or not part.is_file():
-            raise
-    (array,) = npz.read(part, ("images",))
-    images = npz.as_pixels(array, (32,), part)
+def _cifar100_part(root: Path) -> Pixels:
+    """Return CIFAR-100's first 20,000 training images in its own order, from torchvision's files or a copy of the part.
+
+    A name of its own, and one digest wherever it comes from: a run must not change with how much of a set lies here.
+    """
+    part, archive = root / CIFAR100_PART, ARCHIVES["cifar100"]
+    if ensure_unpacked(archive, root):
+        images, place = original_order(CIFARS["cifar100"], root)[:CIFAR100_PART_SIZE], root / archive.folder
+    elif part.is_file():
+        images, place = npz.as_pixels(npz.read(part, ("images",))[0], (32,), part), part
+    else:
+        lacking = missing("cifar100", root, f"{archive.file} (or its folder {archive.folder})", part.name)
+        raise MissingDataError("data", "cifar100-20k", lacking.allowed)
     found = digest(images[canonical_order(images)])
     if found != CIFAR100_PART_DIGEST:
         wanted = f"{CIFAR100_PART_DIGEST[:16]}..., not {found[:16]}..."
-        raise InputError("data", str(part), f"the digest of its images must be {wanted}")
+        raise InputError("data", str(place), f"the digest of its images must be {wanted}")
     return images
 
 

@@ -34,7 +34,6 @@ class Server:
     plan: Schedule
     local: Local
     seed: int
-    inference_batch: int = 200
     clock: Clock = field(default_factory=Clock)
     distil: Distil = distil
     """How the Q steps are taken; another one where the model stands for many at a time."""

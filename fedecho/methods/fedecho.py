@@ -104,8 +104,12 @@ def _empty_bank(clients: int, classes: int, server: Server, settings: Distillati
 def _client_row(update: Update, server: Server, settings: Distillation) -> Tensor:
     """Rebuild the client's model x_s + Delta_i, take its predictions on U `[pool, classes]`, and drop it."""
     model = update.model if settings.client_buffers == "own" else Weights(update.model.params, update.start.buffers)
-    logits = predict(server.model, model, server.pool, server.inference_batch)
+    logits = _predictions(server, model)
     return logits if settings.average == "logits" else (logits / settings.temperature).softmax(-1)
+
+
+def _predictions(server: Server, model: Weights) -> Tensor:
+    return predict(server.model, model, server.pool, server.model.execution.inference_batch)
 
 
 def _store(state: Echo, server: Server) -> None:
@@ -133,7 +137,7 @@ def _teacher(state: Echo, server: Server, settings: Distillation, weights: Tenso
     """Return what the settings let teach in this round: the bank, or the average of the server's models."""
     if state.average is not None:
         with server.clock("inference"):
-            logits = predict(server.model, state.average, server.pool, server.inference_batch)
+            logits = _predictions(server, state.average)
         taught = averaged_teacher(logits, settings)
     else:
         with server.clock("bank"):

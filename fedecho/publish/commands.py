@@ -19,7 +19,7 @@ def claims(profile: str = "laptop") -> None:
     from fedecho import presets
     from fedecho.claims import ledger
 
-    lines = ledger.write(presets.profile(profile).name)
+    lines = ledger.write(presets.whole(profile).name)
     print(ledger.text(lines))
     print(*(path for path in ledger.files(profile)), sep="\n")
 
@@ -34,7 +34,7 @@ def cite(name: tyro.conf.Positional[str | None] = None, profile: str = "laptop")
     from fedecho import presets
     from fedecho.publish import citation
 
-    scale = presets.profile(profile).name
+    scale = presets.whole(profile).name
     print(citation.bibtex() if name is None else citation.cite(name, scale))
 
 
@@ -47,7 +47,7 @@ def site(profile: str = "laptop") -> None:
     from fedecho import presets
     from fedecho.publish.site import build
 
-    print(build(presets.profile(profile).name))
+    print(build(presets.whole(profile).name))
 
 
 def latex(profile: str = "laptop", output: Path | None = None) -> None:
@@ -60,7 +60,7 @@ def latex(profile: str = "laptop", output: Path | None = None) -> None:
     from fedecho import presets
     from fedecho.publish.latex import body
 
-    text = body(presets.profile(profile).name)
+    text = body(presets.whole(profile).name)
     if output is None:
         print(text)
     else:

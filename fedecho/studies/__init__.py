@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 
 from fedecho import cost, figures, output, presets, render, tables, verdicts
 from fedecho.config import require
-from fedecho.notebooks import records_dir, tables_dir
+from fedecho.notebooks import tables_dir
 from fedecho.paths import REPOSITORY
 from fedecho.presets import Cell
 from fedecho.studies import ablations, drawing, tabulate, wanted
@@ -174,6 +174,10 @@ def _steps_map(found: Results) -> Figure:
     return drawing.landscape(values, "eta_d", "Q", "test accuracy, %")
 
 
+def _curves(found: Results) -> Figure:
+    return figures.vision_curves(found.cells, found.folder, "round")
+
+
 _SERVER = Column("server, s", server_seconds)
 _ALPHAS = (Column("mean alpha", mean_of("alpha")), Column("mean entropy", mean_of("entropy")))
 _CLIPPING = (
@@ -212,6 +216,7 @@ _DRAWN: dict[str, dict[str, Draw]] = {
     "correlation": {"map": _correlation_map},
     "sensitivity": {"map": _steps_map},
     "readings": {"bars": _bars},
+    "cifar_small": {"bars": _bars, "curves_rounds": _curves},
 }
 _OVER_TABLE = ("alpha_landscape", "correlation", "sensitivity")
 
@@ -242,15 +247,14 @@ NAMES = tuple(_DRAWN)
 
 def sets_of(stem: str) -> list[str]:
     """Return the sets of runs (`wanted.SETS`) behind a notebook."""
-    return {"02_tuning": ["tuning"], "10_table_vision": ["vision"]}.get(stem, []) + [
-        name for name in NAMES if STUDIES[name].notebook == stem
-    ]
+    alone = {"02_tuning": ["tuning"], "10_table_vision": ["vision"], "14_table_cifar": ["cifar_tuning"]}
+    return alone.get(stem, []) + [name for name in NAMES if STUDIES[name].notebook == stem]
 
 
 def results(name: str, profile: str) -> Results:
     """Return what the records say of a study; nothing is run. Raises `InputError` for an unknown study."""
     require(name in NAMES, "study", name, f"choose one of {', '.join(NAMES)}")
-    study, cells, folder = STUDIES[name], ablations.cells(name, profile), records_dir(profile)
+    study, cells, folder = STUDIES[name], ablations.cells(name, profile), wanted.folder(name, profile)
     frame = tabulate.collect(cells, folder, study.columns)
     summary = tabulate.summarise(frame, study.reference, study.columns, study.family)
     return Results(study, profile, cells, folder, frame, summary)
@@ -259,7 +263,7 @@ def results(name: str, profile: str) -> Results:
 def make(name: str, profile: str = "laptop", jobs: int | None = None, fresh: bool = False) -> StudyReport:
     """Make a study's table and figures; `jobs` processes run what is missing (if `fresh`, all that is its own)."""
     require(name in NAMES, "study", name, f"choose one of {', '.join(NAMES)}")
-    wanted.train(name, presets.profile(profile).name, jobs, fresh)
+    wanted.train(name, presets.whole(profile).name, jobs, fresh)
     found = results(name, profile)
     shown = tabulate.display(found.summary, found.study.reference, found.study.columns)
     return _written(found, shown, tables.best_of_block(found.summary))
@@ -275,10 +279,15 @@ def make_gaps(profile: str = "laptop") -> StudyReport:
     return _written(replace(found, study=study, summary=summary), shown, [False] * len(shown))
 
 
+def _words(found: Results) -> str:
+    scale = wanted.scale(found.study.name, found.profile)
+    return tabulate.caption(found.frame, scale, found.study)
+
+
 def _written(found: Results, shown: pd.DataFrame, bold: Sequence[bool]) -> StudyReport:
     """Write a study's table (`bold` marks rows), figures and manifest."""
     study, record_set = found.study, tables.record_set_hash(found.frame)
-    stem, text = tables_dir(found.profile) / study.name, tabulate.caption(found.frame, found.profile, study)
+    stem, text = tables_dir(found.profile) / study.name, _words(found)
     render.write(shown, list(bold), found.summary, stem, study.title, text)
     drawn = {name: draw(found) for name, draw in study.draw.items()}
     pictures = output.finish(

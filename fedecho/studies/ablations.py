@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fedecho.config import override_all, require
-from fedecho.presets import CONTENDERS, REFERENCE, Cell, base, placed, profile, tuned, vision_table
+from fedecho.presets import BLOCKS, CONTENDERS, REFERENCE, Cell, base, placed, profile, tuned, vision_table
 
 Changes = Mapping[str, Any]
 """Dotted field of `RunConfig` -> value."""
@@ -313,6 +313,11 @@ def readings(name: str) -> list[Cell]:
     return grid(name, [*variants, *plain(("FedBuff", "FADAS"))], [HERE], FEW)
 
 
+def cifar_small(name: str) -> list[Cell]:
+    """Return 14_table_cifar: the main table of the CIFAR block that goes with a profile."""
+    return vision_table(BLOCKS[name])
+
+
 STUDIES: dict[str, Callable[[str], list[Cell]]] = {
     "vision": vision_table,
     "unlabeled": unlabeled,
@@ -328,6 +333,7 @@ STUDIES: dict[str, Callable[[str], list[Cell]]] = {
     "correlation": correlation,
     "sensitivity": sensitivity,
     "readings": readings,
+    "cifar_small": cifar_small,
 }
 """Every set of runs that a table is made of."""
 

@@ -24,6 +24,7 @@ from fedecho.distill import (
     normalised_entropy,
     pool_batches,
 )
+from fedecho.execution import Execution
 from fedecho.flat import FlatModel, Weights
 from fedecho.methods import Method, Server
 from fedecho.methods.base import around
@@ -37,9 +38,10 @@ Teaches = Literal["adversarial", "random"]
 class Walkers(FlatModel):
     """Predictions of many walks: inputs `[walks * points, features]` stand walk by walk."""
 
-    def __init__(self, objective: Softmax, x0: Tensor) -> None:
-        """Hold the walks `x0` `[walks, P]` as one vector."""
+    def __init__(self, objective: Softmax, x0: Tensor, pool: int) -> None:
+        """Hold the walks `x0` `[walks, P]` as one vector; `pool` is |U|, taken in one batch."""
         self.objective, self.walks = objective, len(x0)
+        self.execution = Execution(inference_batch=len(x0) * pool)
         self.module = torch.nn.Module()
         self.params, self.buffers = x0.reshape(-1).clone(), x0.new_empty(0)
 
@@ -52,9 +54,9 @@ class Walkers(FlatModel):
 
 def server(objective: Softmax, pool: Tensor, x0: Tensor, seed: int) -> Server:
     """Return what `echo` needs, for the walks `x0` `[walks, P]` and one pool `[U, features]` for all of them."""
-    model, inputs = Walkers(objective, x0), pool.repeat(len(x0), 1)
+    model, inputs = Walkers(objective, x0, len(pool)), pool.repeat(len(x0), 1)
     plan = Schedule((), (), ())
-    return Server(model, inputs, plan, Local(), seed, inference_batch=len(inputs), distil=distil_walks)
+    return Server(model, inputs, plan, Local(), seed, distil=distil_walks)
 
 
 def distil_walks(

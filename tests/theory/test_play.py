@@ -14,6 +14,7 @@ from fedecho import methods
 from fedecho.bank import Bank
 from fedecho.config import Delays, Local, MethodConfig
 from fedecho.distill import Distillation, distil, teacher
+from fedecho.execution import Execution
 from fedecho.flat import FlatModel, Weights
 from fedecho.methods import CA2FL, FADAS, FedAsync, FedBuff, FedEcho, Method, Server
 from fedecho.schedule import Schedule
@@ -107,7 +108,7 @@ class One(FlatModel):
     """One walk's model as the library knows models."""
 
     def __init__(self, objective: Softmax, params: Tensor) -> None:
-        self.objective, self.module = objective, torch.nn.Module()
+        self.objective, self.module, self.execution = objective, torch.nn.Module(), Execution()
         self.params = params.clone().requires_grad_()
         self.parameters = [self.params]  # type: ignore[list-item]
         self.buffers = NONE.double()

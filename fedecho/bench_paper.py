@@ -1,0 +1,183 @@
+"""Where the time goes at the paper's scale, ResNet-18 at batch 50, and what each faster way gains: ratios, in turns."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache, partial
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fedecho import models, presets, sweep
+from fedecho.augment import crop_and_flip
+from fedecho.bench import Ratio, cpu_ratio
+from fedecho.config import Local
+from fedecho.distill import predict
+from fedecho.execution import Execution
+from fedecho.experiment import one_thread
+from fedecho.flat import FlatModel
+from fedecho.local import ClientData, batches, sgd
+from fedecho.rng import stream
+
+MODEL, CONTROL = "resnet18", "resnet18-groupnorm"
+SHAPE, CLASSES = (3, 32, 32), 10
+_KEY = (0, 0, 0)
+_STEPS = {"cpu": 2, "cuda": 40}
+"""Local steps of one call."""
+_TURNS = {"cpu": 5, "cuda": 20}
+_POOL = {"cpu": 400, "cuda": 5000}
+_LARGE = {"cpu": 400, "cuda": 2500}
+"""Images of a large inference batch."""
+_FEW_SECONDS = 20.0
+
+
+@cache
+def _client(device: str, steps: int) -> ClientData:
+    """Random bytes for so many batches, and their moments."""
+    count = steps * presets.profile("paper").local.batch_size
+    pixels = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (count, *SHAPE), dtype=np.uint8)).to(device)
+    moments = (torch.full((1, 3, 1, 1), 0.48, device=device), torch.full((1, 3, 1, 1), 0.2, device=device))
+    return ClientData(pixels, torch.arange(count, device=device) % CLASSES, pixels.new_zeros(3), moments)
+
+
+def _local() -> Local:
+    return replace(presets.profile("paper").local, epochs=1)
+
+
+def _model(device: str, execution: Execution | None = None, model: str | None = None) -> FlatModel:
+    return FlatModel(models.build(model or MODEL, SHAPE, CLASSES, 0).to(device), execution or Execution())
+
+
+def _steps(flat: FlatModel, data: ClientData) -> Callable[[], object]:
+    return partial(sgd, flat, flat.weights(), data, _local(), _KEY)
+
+
+def bare_epoch(module: nn.Module, images: Tensor, labels: Tensor, padding: Tensor, local: Local) -> None:
+    """Train as anybody would write it: an eager loop with torch.optim.SGD on images normalised beforehand."""
+    optimizer = torch.optim.SGD(module.parameters(), lr=local.lr, weight_decay=local.weight_decay)
+    rng = stream(_KEY[0], "augmentation", *_KEY[1:])
+    for batch in batches(len(labels), local, _KEY):
+        optimizer.zero_grad()
+        logits = module(crop_and_flip(images[batch], padding, rng))
+        F.cross_entropy(logits, labels[batch]).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+
+
+def _bare(device: str, data: ClientData) -> Callable[[], object]:
+    module = copy.deepcopy(_model(device).module).train()
+    black = data.normalised(data.padding.view(1, -1, 1, 1)).flatten()
+    return partial(bare_epoch, module, data.normalised(data.images), data.labels, black, _local())
+
+
+def seconds_on(device: str) -> Callable[[], float]:
+    """Return a clock: processor time, or the wall's after all work queued on a GPU is done."""
+    if device == "cpu":
+        return time.process_time
+
+    def after_queue() -> float:
+        torch.cuda.synchronize()
+        return time.perf_counter()
+
+    return after_queue
+
+
+def shares(device: str) -> str:
+    """Say what parts of a local step take: augmentation, forward, backward, gathering the gradient and the update."""
+    data, flat, now = _client(device, 2), _model(device), seconds_on(device)
+    flat.module.train()
+    spent: dict[str, float] = dict.fromkeys(("augmentation", "forward", "backward", "update"), 0.0)
+    for turn in range(3):
+        marks = [now()]
+        images = data.normalised(crop_and_flip(data.images[:50], data.padding, np.random.default_rng(0)))
+        marks.append(now())
+        loss = F.cross_entropy(flat.logits(images), data.labels[:50])
+        marks.append(now())
+        parts = torch.autograd.grad(loss, flat.parameters)
+        marks.append(now())
+        with torch.no_grad():
+            flat.params.mul_(1 - 1e-5).sub_(_joined(parts), alpha=0.1)
+        marks.append(now())
+        for name, begin, end in zip(spent, marks, marks[1:], strict=False):
+            spent[name] += (end - begin) * (turn > 0)
+    total = sum(spent.values())
+    text = ", ".join(f"{name} {100 * seconds / total:.1f} %" for name, seconds in spent.items())
+    return f"a local step of {MODEL} at batch 50: {1000 * total / 2:.0f} ms; {text}"
+
+
+def _joined(parts: tuple[Tensor, ...]) -> Tensor:
+    return torch.cat([part.reshape(-1) for part in parts])
+
+
+def ratios(device: str) -> list[Ratio]:
+    """Measure all ratios of time on one device."""
+    data, now = _client(device, _STEPS[_kind(device)]), seconds_on(device)
+    compare = partial(cpu_ratio, turns=_TURNS[_kind(device)], now=now)
+    plain, large = _model(device), _LARGE[_kind(device)]
+    pool = torch.randn(_POOL[_kind(device)], *SHAPE, device=device)
+    ways = {
+        "channels_last": Execution(channels_last=True),
+        "bfloat16 autocast": Execution(autocast="bfloat16"),
+        "channels_last + bfloat16 autocast": Execution(channels_last=True, autocast="bfloat16"),
+    }
+    return [
+        compare("local steps / bare eager loop", _steps(plain, data), _bare(device, data), 1.05),
+        *(compare(f"local steps, {name} / plain", _steps(_model(device, way), data), _steps(plain, data), 1.0)
+          for name, way in ways.items()),
+        compare("local steps, GroupNorm / BatchNorm", _steps(_model(device, model=CONTROL), data),
+                _steps(plain, data), None),
+        compare(f"inference in batches of {large} / of 200",
+                lambda: predict(plain, plain.weights(), pool, large),
+                lambda: predict(plain, plain.weights(), pool, 200), 1.0),
+    ]  # fmt: skip
+
+
+def together(device: str, processes: int, seconds: float = _FEW_SECONDS) -> str:
+    """Say how many local steps several processes on one device make, against one alone; by the wall clock."""
+    one = _throughput(device, 1, seconds)
+    many = _throughput(device, processes, seconds)
+    return f"{processes} runs at a time / one: {many / one:.2f} times the local steps"
+
+
+def _throughput(device: str, processes: int, seconds: float) -> float:
+    """Return steps a second of all processes together."""
+    executor = sweep.workers(processes)
+    try:
+        return sum(executor.map(_work_for, [device] * processes, [seconds] * processes))
+    finally:
+        executor.shutdown()
+
+
+def _work_for(device: str, seconds: float) -> float:
+    """Return steps a second of this process, after one call to warm up."""
+    data, now = _client(device, 1), time.perf_counter
+    work = _steps(_model(device), data)
+    work()
+    begin, steps = now(), 0
+    while now() - begin < seconds:
+        work()
+        if device != "cpu":
+            torch.cuda.synchronize()
+        steps += 1
+    return steps / (now() - begin)
+
+
+def _kind(device: str) -> str:
+    return device.split(":")[0]
+
+
+@one_thread()
+def report(device: str = "cpu", processes: int | None = None) -> str:
+    """Measure everything and return it, a line each, under the device's name."""
+    name = (
+        torch.cuda.get_device_name()
+        if device != "cpu"
+        else f"cpu, one thread ({torch.backends.cpu.get_cpu_capability()})"
+    )
+    count = processes or (sweep.cores() if device == "cpu" else 4)
+    lines = [f"device: {name}, torch {torch.__version__}", shares(device), *map(str, ratios(device))]
+    return "\n".join([*lines, together(device, count)])

@@ -1,0 +1,132 @@
+"""The bytes of tensors that a run holds at its peak, predicted by formula before it starts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fedecho import cost, models, schedule
+from fedecho.config import RunConfig
+from fedecho.cost.stand_in import SHAPES, peak_versions
+from fedecho.methods import CA2FL, FADAS, FedAC, FedBuff, FedEcho
+
+IMAGES = {"fashion-mnist": (10_000, 2_000, 5_000), "cifar10": (50_000, 0, 10_000), "cifar100": (50_000, 0, 10_000)}
+"""Data set -> client images, validation images of its own, test images."""
+
+
+def predicted_peak(config: RunConfig) -> dict[str, int]:
+    """Return the bytes by holding at the peak: data, model, checkpoints, uploads, state (bank, caches, moments) and
+    temporary (activations and gradients, or the copies that an aggregation makes)."""
+    parameters, buffers, _ = cost.model_size(config.model, config.data.name)
+    known, data = cost.predicted_bytes(config), data_bytes(config)
+    version = known["checkpoints"] // (config.protocol.concurrency - config.protocol.buffer_size + 1)
+    plan = schedule.draw(config.protocol, config.delays, config.seed)
+    averaged = isinstance(config.method, FedBuff) and config.method.ema is not None
+    running = {
+        "data": sum(data.values()),
+        "model": 2 * 4 * (parameters + buffers),
+        "checkpoints": peak_versions(plan) * version,
+        "uploads": known["uploads"],
+        "state": known["state"] + averaged * 4 * (parameters + buffers),
+        "temporary": max(_local(config), _distillation(config), _aggregation(config, 4 * parameters)),
+    }
+    loading = _loading(config, data)
+    return running if sum(running.values()) >= loading else dict.fromkeys(running, 0) | {"data": loading}
+
+
+def text(config: RunConfig) -> str:
+    """Say the predicted peak in a line."""
+    parts = {name: size for name, size in predicted_peak(config).items() if size}
+    listed = ", ".join(f"{name} {megabytes(size)}" for name, size in parts.items())
+    return f"predicted peak of tensors: {megabytes(sum(parts.values()))} MB ({listed})"
+
+
+def megabytes(size: float) -> str:
+    """Write bytes as MB = 10^6 bytes."""
+    return f"{size / 1e6:,.0f}" if size >= 1e7 else f"{size / 1e6:.1f}"
+
+
+def data_bytes(config: RunConfig) -> dict[str, int]:
+    """Return the bytes of the clients' images, the held-out ones and U; client images stay bytes where crops are
+    taken of them, and so do labels at 8 bytes each."""
+    clients, validation, test = IMAGES[config.data.name]
+    pixels, count = (
+        math.prod(SHAPES[config.data.name][0]),
+        config.data.train_size or clients - config.data.validation_size,
+    )
+    held_out = test if config.evaluation.split == "test" else validation or config.data.validation_size
+    return {
+        "clients": count * (pixels * (1 if config.local.augment else 4) + 8),
+        "held out": held_out * (4 * pixels + 8),
+        "U": config.data.pool_size * 4 * pixels,
+    }
+
+
+def _loading(config: RunConfig, data: dict[str, int]) -> int:
+    """Return the peak while the data are made ready: each array beside a copy of itself."""
+    colour = SHAPES[config.data.name][0][0] > 1  # planes of one channel need no copy
+    peak = sum(data.values()) + data["clients"]
+    before = 0
+    for size in data.values():
+        peak = max(peak, before + 2 * size + colour * size // 4)
+        before += size
+    return peak if not config.local.augment else max(peak, before + data["clients"])
+
+
+def _local(config: RunConfig) -> int:
+    return step_bytes(config, config.local.batch_size)
+
+
+def _distillation(config: RunConfig) -> int:
+    if not isinstance(config.method, FedEcho):
+        return 0
+    classes, pool = SHAPES[config.data.name][1], config.data.pool_size
+    taught = pool * (8 * classes + 16)  # the averaged rows, their softmax, labels and entropies
+    return taught + step_bytes(config, min(config.method.distill.batch_size, pool))
+
+
+def _aggregation(config: RunConfig, vector: int) -> int:
+    """Return the bytes of the vectors that a server step makes: the stacked updates, and what each method adds."""
+    buffered = config.protocol.buffer_size
+    method = config.method.inner if isinstance(config.method, FedEcho) else config.method
+    extra = {CA2FL: buffered + 4, FADAS: 7, FedAC: 2 * buffered + 6}.get(type(method), 3)
+    return (buffered + extra) * vector
+
+
+def step_bytes(config: RunConfig, batch: int) -> int:
+    """Return the bytes of one training step: saved activations and the gradients under way, or all gradients twice."""
+    saved, largest = activations(config.model, config.data.name)
+    half = 2 if config.execution.autocast == "bfloat16" else 1
+    parameters = cost.model_size(config.model, config.data.name)[0]
+    under_way = batch * (saved + 2 * largest) // half
+    images = batch * 4 * math.prod(SHAPES[config.data.name][0])
+    return max(under_way, 2 * 4 * parameters) + images
+
+
+@cache
+def activations(model: str, data: str) -> tuple[int, int]:
+    """Return the bytes an image that a forward pass saves for the backward one, in all and by the largest tensor."""
+    shape, classes = SHAPES[data]
+    module, batch, seen = models.build(model, shape, classes, 0).to("meta").train(), 8, dict[int, int]()
+    own = {t.untyped_storage()._cdata for t in [*module.parameters(), *module.buffers()]}
+    with torch.autograd.graph.saved_tensors_hooks(_noting(seen, own), lambda tensor: tensor):
+        out = module(torch.empty(batch, *shape, device="meta"))
+        F.cross_entropy(out, torch.zeros(batch, dtype=torch.long, device="meta"))
+    return sum(seen.values()) // batch, max(seen.values()) // batch
+
+
+def _noting(seen: dict[int, int], own: set[int]) -> Callable[[Tensor], Tensor]:
+    """Return a hook that notes the bytes of each saved tensor's storage once, without the model's own."""
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage._cdata not in own:
+            seen[storage._cdata] = storage.nbytes()
+        return tensor
+
+    return pack

@@ -1,0 +1,93 @@
+"""Every other way of carrying out the arithmetic agrees with the plain one, up to the rounding that it names."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from fedecho import experiment, models
+from fedecho.config import Local, override
+from fedecho.errors import InputError
+from fedecho.execution import Execution
+from fedecho.flat import FlatModel
+from fedecho.local import ClientData, sgd
+from fedecho.methods import FedEcho
+from tests.test_experiment import tiny
+
+SHAPE = (3, 32, 32)
+WAYS = {
+    "channels_last": (Execution(channels_last=True), 1e-5),
+    "autocast": (Execution(autocast="bfloat16"), 3e-2),
+    "both": (Execution(channels_last=True, autocast="bfloat16"), 3e-2),
+}
+every_way = pytest.mark.parametrize(("execution", "close"), WAYS.values(), ids=WAYS)
+
+
+def model(execution: Execution = Execution(), name: str = "cnn-batchnorm") -> FlatModel:  # noqa: B008
+    return FlatModel(models.build(name, SHAPE, 10, 0), execution)
+
+
+def client(count: int = 40) -> ClientData:
+    generator = torch.Generator().manual_seed(3)
+    return ClientData(torch.randn(count, *SHAPE, generator=generator), torch.arange(count) % 10, torch.zeros(3))
+
+
+def named(flat: FlatModel) -> dict[str, torch.Tensor]:
+    return {name: value.detach().clone() for name, value in flat.module.state_dict().items()}
+
+
+@every_way
+def test_initial_weights_are_the_same_numbers(execution: Execution, close: float) -> None:
+    for (name, one), two in zip(named(model()).items(), named(model(execution)).values(), strict=True):
+        assert torch.equal(one, two), name
+
+
+@every_way
+def test_local_steps_agree_with_the_plain_loop(execution: Execution, close: float) -> None:
+    local, data, out = Local(lr=0.05, epochs=1, batch_size=20), client(), []
+    for flat in (model(), model(execution)):
+        start = flat.weights()
+        trained, _ = sgd(flat, start, data, local, (0, 1, 2))
+        flat.load(trained)  # through the vector and back
+        out.append((named(flat), flat.logits(data.images)))
+    for (name, one), two in zip(out[0][0].items(), out[1][0].values(), strict=True):
+        torch.testing.assert_close(one, two, rtol=close, atol=close, msg=name)
+    assert out[1][1].dtype == torch.float32 and out[1][0]["1.weight"].dtype == torch.float32
+
+
+def test_gradients_lie_in_the_order_of_the_weights() -> None:
+    flat, data = model(Execution(channels_last=True)), client()
+    gradient = flat.gradient(F.cross_entropy(flat.logits(data.images), data.labels))
+    before = named(flat)["1.weight"]
+    with torch.no_grad():
+        flat.params.sub_(gradient)
+    moved = before - named(flat)["1.weight"]
+    plain = model()
+    wanted = torch.autograd.grad(F.cross_entropy(plain.logits(data.images), data.labels), plain.parameters[0])[0]
+    torch.testing.assert_close(moved, wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_kernels_really_lie_channels_last() -> None:
+    kernel = model(Execution(channels_last=True)).parameters[0]
+    assert kernel.is_contiguous(memory_format=torch.channels_last) and not kernel.is_contiguous()
+    assert model().parameters[0].is_contiguous()
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "close"),
+    [("inference_batch", 64, 0.005), ("channels_last", True, 0.01), ("autocast", "bfloat16", 0.05)],
+)
+def test_whole_runs_agree_in_accuracy(field: str, value: object, close: float) -> None:
+    config = tiny(FedEcho())
+    plain, other = experiment.run(config), experiment.run(override(config, f"execution.{field}", value))
+    gaps = [abs(one["accuracy"] - two["accuracy"]) for one, two in zip(plain.rows, other.rows, strict=True)]
+    assert max(gaps) <= close
+    assert other.config["execution"] == {field: value} and "execution" not in plain.config
+
+
+def test_bad_input() -> None:
+    with pytest.raises(InputError, match="inference_batch = 0 .* at least 1"):
+        Execution(inference_batch=0)
+    with pytest.raises(InputError, match="autocast = 'float16' .* none, bfloat16"):
+        Execution(autocast="float16")  # type: ignore[arg-type]

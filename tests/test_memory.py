@@ -1,0 +1,72 @@
+"""What a run is predicted to hold at its peak is what torch's allocator saw, within a fifth; and by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from torch.profiler import ProfilerActivity, profile
+
+from fedecho import cost, experiment, presets
+from fedecho.config import MethodConfig, RunConfig, override_all
+from fedecho.cost import memory
+from fedecho.methods import CA2FL, FADAS, FedAC, FedBuff, FedEcho
+from tests.test_experiment import tiny
+
+
+def measured_peak(work: Callable[[], object]) -> int:
+    """The most bytes of tensors that were allocated at once."""
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as seen:
+        work()
+    events = [e for e in seen.profiler.kineto_results.events() if e.name() == "[memory]"]  # type: ignore[union-attr]
+    held = peak = 0
+    for event in sorted(events, key=lambda e: e.start_ns()):
+        held += event.nbytes()
+        peak = max(peak, held)
+    return peak
+
+
+def scaled(method: MethodConfig, model: str = "cnn-w8", **changes: Any) -> RunConfig:
+    fields = {"model": model, "protocol.rounds": 3, "protocol.clients": 30, "partition.kind": "iid", **changes}
+    return override_all(tiny(method), fields)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        scaled(FedEcho(), **{"data.pool_size": 2000, "method.distill.batch_size": 500, "method.distill.steps": 2}),
+        scaled(CA2FL()),
+        scaled(FedAC()),
+        scaled(FADAS()),
+        scaled(FedBuff(ema=0.9)),
+        scaled(FedBuff(), "cnn-batchnorm"),
+        scaled(FedBuff(), **{"local.augment": True, "local.batch_size": 300, "data.train_size": 10_000}),
+    ],
+    ids=["fedecho", "ca2fl", "fedac", "fadas", "ema", "data", "bytes"],
+)  # fmt: skip
+def test_prediction_is_within_a_fifth_of_what_is_measured(config: RunConfig) -> None:
+    predicted = sum(memory.predicted_peak(config).values())
+    assert predicted == pytest.approx(measured_peak(lambda: experiment.run(config)), rel=0.2)
+
+
+def test_activations_of_a_known_model() -> None:
+    # Per image in float32: the unshuffled input 4x14x14, both convolutions' outputs after their ReLU, 16x7x7 and
+    # 32x4x4, and the log-probabilities; beside them the label, 8 bytes.
+    saved, largest = memory.activations("cnn", "fashion-mnist")
+    assert saved == 4 * (4 * 14 * 14 + 16 * 7 * 7 + 32 * 4 * 4 + 10) + 8 and largest == 4 * 16 * 7 * 7
+
+
+def test_a_bank_and_caches_enter_with_their_own_bytes() -> None:
+    echo, cached = (memory.predicted_peak(scaled(m)) for m in (FedEcho(), CA2FL()))
+    assert cached["state"] == 31 * 4 * cost.model_size("cnn-w8", "fashion-mnist")[0]
+    assert echo["state"] == 30 * 200 * 10 * 4 + 8 * (200 * 10 + 30)
+
+
+def test_the_paper_scale_is_predicted_without_being_run() -> None:
+    peak = memory.predicted_peak(presets.base("paper", presets.CONTENDERS["CA2FL"], 0))
+    assert peak["state"] == 51 * 4 * 11_173_962
+    assert peak["data"] == 50_000 * (3072 + 8) + 10_000 * (4 * 3072 + 8) + 5_000 * 4 * 3072
+    assert memory.text(presets.base("smoke", presets.CONTENDERS["FedBuff"], 0)).startswith(
+        "predicted peak of tensors: "
+    )

@@ -1,0 +1,242 @@
+"""A run that is stopped at any round and continued gives the same bytes; a file of another run is refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from fedecho import experiment, provenance, resume
+from fedecho.clock import Clock
+from fedecho.config import Evaluation, MethodConfig, Protocol, RunConfig
+from fedecho.distill import Distillation
+from fedecho.errors import InputError
+from fedecho.methods import CA2FL, FADAS, FedAC, FedAsync, FedBuff, FedEcho
+from fedecho.records import dumps
+from fedecho.resume import Keeper, Paused
+from tests.test_experiment import tiny
+
+ROUNDS = 8
+METHODS: dict[str, MethodConfig] = {
+    "fedecho": FedEcho(),
+    "fedecho-ca2fl-average": FedEcho(inner=CA2FL(), distill=Distillation(steps=3, source="average")),
+    "fedecho-averaged": FedEcho(distill=Distillation(steps=3, broadcast="averaged", bank_dtype="float16")),
+    "ca2fl": CA2FL(),
+    "fadas": FADAS(delay_adaptive=True),
+    "fedac": FedAC(),
+    "fedbuff-ema": FedBuff(ema=0.9),
+    "fedasync": FedAsync(),
+}
+KILLS = [
+    (name, int(k)) for k, name in zip(np.random.default_rng(7).integers(1, ROUNDS, 16), 2 * list(METHODS), strict=True)
+]
+"""A round of each method, drawn at random, twice."""
+
+
+def config_of(name: str, **changes: Any) -> RunConfig:
+    protocol = Protocol(10, 6, 1 if name == "fedasync" else 2, ROUNDS)
+    return tiny(METHODS[name], protocol=protocol, evaluation=Evaluation(every=3), **changes)
+
+
+@pytest.fixture(autouse=True)
+def counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seconds that count calls, so that even they have to be equal."""
+
+    class Counting(Clock):
+        def __init__(self) -> None:
+            self.ticks = 0
+            super().__init__(self.tick)
+
+        def tick(self) -> float:
+            self.ticks += 1
+            return float(self.ticks)
+
+    monkeypatch.setattr(experiment, "Clock", Counting)
+
+
+def pause_after(rounds: int, path: Path, config: RunConfig) -> Paused:
+    """Run a config until `rounds` rounds are done."""
+    ticks = iter(range(10_000))
+    # The keeper looks at its clock once at the start and then at the end and the beginning of each round.
+    keeper = Keeper(path, every=1e9, deadline=2 * rounds, now=lambda: float(next(ticks)))
+    with pytest.raises(Paused) as pause:
+        experiment.run(config, keeper=keeper)
+    return pause.value
+
+
+@pytest.mark.parametrize(("name", "rounds"), KILLS)
+def test_continued_run_is_the_uninterrupted_one_byte_for_byte(name: str, rounds: int, tmp_path: Path) -> None:
+    config, path = config_of(name), tmp_path / "run.pt"
+    assert pause_after(rounds, path, config).round == rounds
+    torch.manual_seed(99)
+    continued = experiment.run(config, keeper=Keeper(path))
+    assert dumps(continued) == dumps(experiment.run(config))
+    assert "earlier" not in continued.provenance
+
+
+def test_a_run_may_be_stopped_again_and_again(tmp_path: Path) -> None:
+    config, path = config_of("fedecho"), tmp_path / "run.pt"
+    assert [pause_after(1, path, config).round for _ in range(3)] == [1, 2, 3]
+    assert dumps(experiment.run(config, keeper=Keeper(path))) == dumps(experiment.run(config))
+
+
+def test_the_official_loops_versions_are_kept_too(tmp_path: Path) -> None:
+    protocol = replace(config_of("ca2fl").protocol, delta="fadas_code")
+    config, path = replace(config_of("ca2fl"), protocol=protocol), tmp_path / "run.pt"
+    pause_after(4, path, config)
+    assert dumps(experiment.run(config, keeper=Keeper(path))) == dumps(experiment.run(config))
+
+
+def test_a_pause_comes_before_the_deadline_and_leaves_one_file(tmp_path: Path) -> None:
+    # Rounds of 1 second: after 3 of them a fourth, taken half as long again, no longer fits into 4.4 s.
+    seconds = iter([0.0, *(t for k in range(1, 99) for t in (k, k))])
+    with pytest.raises(Paused) as pause:
+        experiment.run(
+            config_of("fedbuff-ema"), keeper=Keeper(tmp_path / "run.pt", 1e9, 4.4, lambda: float(next(seconds)))
+        )
+    assert pause.value.round == 3
+    assert [path.name for path in tmp_path.iterdir()] == ["run.pt"]
+
+
+def test_progress_is_saved_every_so_often(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    saved: list[int] = []
+    monkeypatch.setattr(resume, "write", lambda path, run, progress, made: saved.append(progress.round))
+    ticks = iter(range(10_000))
+    experiment.run(
+        config_of("fedbuff-ema"), keeper=Keeper(tmp_path / "x.pt", every=4.0, now=lambda: float(next(ticks)))
+    )
+    assert saved == [3, 5, 7]  # begun at 0; after round 3 it is 5, saved at 6, and after round 5 it is 10
+
+
+def test_a_failed_write_leaves_the_file_before_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config, path = config_of("ca2fl"), tmp_path / "run.pt"
+    pause_after(2, path, config)
+    before = path.read_bytes()
+
+    def full(content: object, target: Path) -> None:
+        target.write_bytes(b"half")
+        raise OSError("no space left")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(OSError, match="no space"):
+        experiment.run(config, keeper=Keeper(path, every=0.0))
+    assert path.read_bytes() == before and len(list(tmp_path.iterdir())) == 1
+
+
+# Files that cannot be used
+
+
+def test_a_file_of_another_run_is_refused_before_any_work(tmp_path: Path) -> None:
+    path = tmp_path / "run.pt"
+    pause_after(2, path, config_of("ca2fl"))
+    other = replace(config_of("ca2fl"), seed=1)
+    with pytest.raises(InputError, match=r"checkpoint = .*run.pt.* belongs to run \w{16}, not to \w{16}; delete it"):
+        experiment.run(other, keeper=Keeper(path))
+
+
+def test_a_file_of_other_numerics_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config, path = config_of("ca2fl"), tmp_path / "run.pt"
+    monkeypatch.setattr(resume, "NUMERICS_VERSION", 0)
+    pause_after(2, path, config)
+    monkeypatch.undo()
+    with pytest.raises(InputError, match="it is of NUMERICS_VERSION 0, this is 1; delete it"):
+        resume.read(path, config)
+
+
+def test_a_run_goes_on_where_its_arithmetic_is_the_same(tmp_path: Path) -> None:
+    config, path = config_of("ca2fl"), tmp_path / "run.pt"
+    pause_after(2, path, config)
+    with pytest.raises(InputError, match="it was begun on cpu, not cuda: go on there, or delete it"):
+        resume.read(path, config, "cuda:0")
+
+
+def test_only_what_lay_on_a_gpu_is_moved_to_one() -> None:
+    storage = torch.zeros(3).untyped_storage()
+    assert resume._place("cuda")(storage, "cpu") is storage  # upload rounds of the bank stay in the machine's memory
+    assert resume._place("cpu")(storage, "cuda:0") is storage  # that is: wherever `device` says
+
+
+def test_other_data_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config, path = config_of("ca2fl"), tmp_path / "run.pt"
+    pause_after(2, path, config)
+    prepare = experiment.prepare
+
+    def other(*arguments: Any) -> Any:
+        task = prepare(*arguments)
+        task.facts["data_digest"] = "0"
+        return task
+
+    monkeypatch.setattr(experiment, "prepare", other)
+    with pytest.raises(InputError, match="data or schedule differ"):
+        experiment.run(config, keeper=Keeper(path))
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint"])
+def test_an_unreadable_file_is_refused(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "run.pt").write_bytes(content)
+    with pytest.raises(InputError, match="cannot be read .*; delete it to start the run over"):
+        resume.read(tmp_path / "run.pt", config_of("ca2fl"))
+
+
+def test_a_cut_off_file_is_refused(tmp_path: Path) -> None:
+    config, path = config_of("ca2fl"), tmp_path / "run.pt"
+    pause_after(2, path, config)
+    path.write_bytes(path.read_bytes()[:-2000])
+    with pytest.raises(InputError, match="cannot be read"):
+        resume.read(path, config)
+
+
+def test_a_file_cannot_carry_code(tmp_path: Path) -> None:
+    class Bomb:
+        def __reduce__(self) -> tuple[Any, tuple[str]]:
+            return (os.mkdir, (str(tmp_path / "exploded"),))
+
+    torch.save({"hash": Bomb()}, tmp_path / "run.pt")
+    with pytest.raises(InputError, match="cannot be read .UnpicklingError"):
+        resume.read(tmp_path / "run.pt", config_of("ca2fl"))
+    assert not (tmp_path / "exploded").exists()
+
+
+def test_the_record_names_who_made_the_earlier_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config, path = config_of("fedbuff-ema"), tmp_path / "run.pt"
+    here = provenance.collect("cpu")
+    monkeypatch.setattr(resume.provenance, "collect", lambda device: {**here, "commit": "abc"})
+    pause_after(2, path, config)
+    monkeypatch.undo()
+    made = experiment.run(config, keeper=Keeper(path)).provenance
+    assert [part["commit"] for part in made["earlier"]] == ["abc"] and made["commit"] == here["commit"]
+    assert json.loads(json.dumps(made)) == made
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from fedecho.experiment import run
+from fedecho.resume import Keeper
+from tests.test_resume import config_of
+run(config_of("fedecho"), keeper=Keeper(Path(sys.argv[1]), every=0.0))
+"""
+
+
+def test_a_killed_process_is_continued_by_another(tmp_path: Path) -> None:
+    path, root = tmp_path / "run.pt", Path(__file__).resolve().parents[1]
+    environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen([sys.executable, "-c", SCRIPT, path], env=environment, stderr=subprocess.DEVNULL)
+    while not path.is_file() and process.poll() is None:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait(timeout=60) in (-signal.SIGKILL, 0)  # 0: it was faster than we are
+    config = config_of("fedecho")
+    continued, whole = experiment.run(config, keeper=Keeper(path)), experiment.run(config)
+    assert (continued.rows, continued.facts, continued.status) == (whole.rows, whole.facts, whole.status)
+    assert continued.seconds != {}
