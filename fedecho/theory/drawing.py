@@ -235,7 +235,9 @@ def _draw_plateau(axes: Axes, result: Result) -> None:
         return
     low, high = np.quantile(found, [0.1, 0.9])
     axes.axhspan(low, high, color="#d0d0d0", zorder=0)
-    axes.axhline(float(found.mean()), color=_GREY, linestyle=(0, (1, 1)), linewidth=1.0, label="predicted for FedBuff")
+    axes.axhline(
+        float(found.mean()), color=_GREY, linestyle=(0, (1, 1)), linewidth=1.0, label="plateau predicted for FedBuff"
+    )
 
 
 @style()
@@ -270,8 +272,8 @@ def _draw_left(axes: Axes, names: Sequence[str], biased: Mapping[str, Result]) -
             axes.errorbar(mean, y, xerr=[[min(half, 0.95 * mean)], [half]], capsize=1.5, **look(name, y))
     plateau = biased[names[0]].plateau()
     if plateau is not None:
-        axes.axvline(float(plateau.mean()), color=_GREY, linestyle=(0, (1, 1)), label="predicted for FedBuff")
-        axes.legend(loc="lower right", handlelength=1.5)
+        axes.axvline(float(plateau.mean()), color=_GREY, linestyle=(0, (1, 1)), label="plateau predicted for FedBuff")
+        axes.legend(loc="upper left", handlelength=1.5)
 
 
 @style()

@@ -133,7 +133,8 @@ def repairs(method: str, kind: str, profile: str) -> Finding:
     text = (
         f"{interval_text((mean, low, high))} times FedBuff's {ends}{level}{'under uniform arrivals' if level else ''}"
     )
-    return Finding(outcome, text)
+    small = " (less by under a fifth)" if outcome == "supported" and low > 1 / MARGIN else ""
+    return Finding(outcome, text + small)
 
 
 def _pair(method: str, rival: str, kind: str, profile: str) -> tuple[Result, Result]:

@@ -146,7 +146,7 @@ def methods(results: Sequence[Result]) -> pd.DataFrame:
             "R²": r2_text(found),
             "rule": rule_word(result),
             "|grad f|², biased arrivals": power_text(float(other.largest().mean()) if left else np.nan),
-            "predicted for FedBuff": power_text(float(_known(plateau).mean())),
+            "plateau": power_text(float(_known(plateau).mean())),
             "walks": str(result.entry.run.walks),
         })  # fmt: skip
     return pd.DataFrame(rows).set_index(["part", "method"])
