@@ -185,7 +185,7 @@ FINDINGS: dict[str, Callable[[str], Finding]] = {
     **{
         f"repair, {kind}: {method}": partial(repairs, method, kind)
         for kind in runs.KINDS
-        for method in ("CA2FL", "FedEcho", *(("FedEcho, soft labels",) if kind in runs.KINDS_LONG else ()))
+        for method in ("CA2FL", "FedEcho")
     },
     **{
         f"repair, {kind}: {method}, long": partial(repairs, f"{method}, long", kind)

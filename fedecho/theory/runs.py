@@ -23,8 +23,11 @@ class Scale:
     buffers: tuple[int, ...]
     few_rounds: tuple[int, ...]
     few_buffers: tuple[int, ...]
-    """Of what costs more, or is a control."""
-    teacher_rounds: tuple[int, ...]
+    """Of what costs more."""
+    control_rounds: tuple[int, ...]
+    control_buffers: tuple[int, ...]
+    echo_buffers: tuple[int, ...]
+    """Of FedEcho, which costs most."""
     floor_buffers: tuple[int, ...]
     floor_rounds: int
     term_rounds: int
@@ -33,12 +36,22 @@ class Scale:
     """Of methods that are played walk by walk."""
 
 
-_T = (250, 500, 1000, 2000, 4000, 8000)
+_T, _M = (250, 500, 1000, 2000, 4000, 8000), (1, 2, 4, 8, 16)
 SCALES = {
-    "smoke": Scale((100, 200, 400), (1, 2, 4), (50, 100), (1, 2), (50, 100), (1, 4, 16), 1000, 200, 24, 2),
-    "laptop": Scale(_T, (1, 2, 4, 8, 16), _T[:4], (1, 4, 16), _T[:4], (1, 2, 4, 8, 16, 32), 2000, 4000, 24, 6),
-    "paper": Scale((*_T, 16000), (1, 2, 4, 8, 16), _T[:5], (1, 4, 16), _T, (1, 2, 4, 8, 16, 32), 4000, 8000, 64, 24),
-}
+    "smoke": Scale(
+        (100, 200, 400), (1, 2, 4), few_rounds=(50, 100), few_buffers=(1, 2), control_rounds=(100, 200, 400),
+        control_buffers=(1, 2, 4), echo_buffers=(1, 2), floor_buffers=(1, 4, 16), floor_rounds=1000, term_rounds=200,
+        walks=24, lone_walks=2,
+    ),
+    "laptop": Scale(
+        _T, _M, few_rounds=_T[:4], few_buffers=(1, 4, 16), control_rounds=_T[:4], control_buffers=(1, 4, 16),
+        echo_buffers=(1, 4), floor_buffers=(*_M, 32), floor_rounds=2000, term_rounds=3000, walks=24, lone_walks=4,
+    ),
+    "paper": Scale(
+        (*_T, 16000), _M, few_rounds=_T[:5], few_buffers=(1, 4, 16), control_rounds=_T[:5], control_buffers=_M,
+        echo_buffers=(1, 4, 16), floor_buffers=(*_M, 32), floor_rounds=4000, term_rounds=8000, walks=64, lone_walks=24,
+    ),
+}  # fmt: skip
 CONSTANTS: dict[str, dict[str, Any]] = {
     "quadratic": {"scale": 0.4, "variance": 4.0},
     "logistic": {"scale": 0.5, "variance": 4.0},
@@ -83,7 +96,7 @@ KINDS["adversarial, one end"] = replace(KINDS["skewed, large"], dealt="slow high
 KINDS["adversarial, other end"] = replace(KINDS["skewed, large"], dealt="slow low")
 LONG: dict[str, Any] = {"local_steps": 10, "local_lr": 0.4}
 """Long local training: a client's model moves as far in a round however small gamma is (eta shrinks in its place)."""
-KINDS_LONG = ("uniform", "skewed, large", "adversarial, one end", "adversarial, other end")
+KINDS_LONG = ("uniform", "adversarial, one end", "adversarial, other end")
 BIASED = "adversarial, one end"
 """The kind of arrivals at which all methods are compared."""
 _BUFFER = 5
@@ -129,8 +142,8 @@ def _rates(objectives: tuple[str, ...], grids: Scale) -> list[Entry]:
     for name in objectives:
         run, costly = base(name, grids), name in ("logistic", "network")
         out.append(Entry("rate", f"{name}, K = 1", run, True))
-        many = replace(run, local_steps=4)
-        out.append(Entry("rate", f"{name}, K = 4", replace(many, rounds=grids.few_rounds) if costly else many, True))
+        many = replace(run, local_steps=4, rounds=grids.few_rounds)
+        out.append(Entry("rate", f"{name}, K = 4", few(many, grids) if costly else many, True))
         assumed = few(replace(run, arrivals=ASSUMED), grids)
         out.append(Entry("rate", f"{name}, independent arrivals", assumed, True))
         out.append(_floor(name, grids))
@@ -140,7 +153,7 @@ def _rates(objectives: tuple[str, ...], grids: Scale) -> list[Entry]:
 
 
 def _images(grids: Scale) -> Entry:
-    run = replace(base("images", grids), rounds=grids.few_rounds[-3:], buffers=grids.buffers[:4])
+    run = replace(base("images", grids), rounds=grids.few_rounds[-3:], buffers=grids.buffers[:3])
     return Entry("rate", "images, K = 1", run, True)
 
 
@@ -154,6 +167,7 @@ def _floor(name: str, grids: Scale, expected: bool = True, **changes: Any) -> En
 
 def _fedecho(name: str, grids: Scale) -> list[Entry]:
     run = few(replace(base(name, grids), arrivals=ASSUMED, method=METHODS["FedEcho"]), grids)
+    run = replace(run, buffers=grids.echo_buffers)
     falling = replace(run, distil_power=POWERS["T^-3/4"])
     derived = replace(falling, distil_buffer_power=0.25)
     out = [
@@ -169,7 +183,7 @@ def _fedecho(name: str, grids: Scale) -> list[Entry]:
 
 
 def _controls(name: str, grids: Scale) -> list[Entry]:
-    run = replace(base(name, grids), rounds=grids.rounds[:4])
+    run = replace(base(name, grids), rounds=grids.control_rounds, buffers=grids.control_buffers)
     biased = replace(ASSUMED, bias=9.0, dealt="slow high")
     return [
         Entry("control", "no M in the step", replace(run, step="without M"), False),
@@ -189,8 +203,8 @@ def _arrivals(grids: Scale) -> list[Entry]:
     for kind, law in KINDS.items():
         runs = {label: biased_run(label, law, grids) for label in ("FedBuff", "CA2FL", "FedEcho")}
         if kind in KINDS_LONG:
-            runs["FedEcho, soft labels"] = replace(runs["FedEcho"], method=FedEcho(distill=SOFT))
-            runs |= {f"{label}, long": replace(run, **LONG) for label, run in runs.items()}
+            soft = {"FedEcho, soft labels": replace(runs["FedEcho"], method=FedEcho(distill=SOFT))}
+            runs |= {f"{label}, long": replace(run, **LONG) for label, run in (runs | soft).items()}
         out += [Entry("arrivals", kind, run, series=label) for label, run in runs.items()]
     return out
 
@@ -210,13 +224,14 @@ def _methods(grids: Scale) -> list[Entry]:
         power = POWERS["T^-3/4"] if label == "FedEcho" else 0.0
         run = few(replace(base("logistic", grids), arrivals=ASSUMED, method=method, distil_power=power), grids)
         run = replace(run, walks=grids.lone_walks) if isinstance(method, FedAC) else run
+        run = replace(run, buffers=grids.echo_buffers) if label == "FedEcho" else run
         out.append(Entry("method", label, run, series="rate"))
         out.append(Entry("method", label, biased_run(label, KINDS[BIASED], grids), series="biased"))
     return out
 
 
 def _teachers(grids: Scale) -> list[Entry]:
-    run = replace(base("logistic", grids), arrivals=ASSUMED, rounds=grids.teacher_rounds, buffers=(4,))
+    run = replace(base("logistic", grids), arrivals=ASSUMED, rounds=grids.few_rounds, buffers=(4,))
     out = [Entry("teacher", "none (FedBuff)", run, series="none")]
     for label, (teacher, how) in TEACHERS.items():
         for series, power in POWERS.items():
