@@ -88,12 +88,13 @@ def controls(results: Sequence[Result], points: pd.DataFrame) -> Figure:
 
 
 def _panels(shown: Sequence[Result], points: pd.DataFrame, x: str, label: str) -> Figure:
-    figure, panels = _grid(len(shown), 3, 1.75)
+    figure, panels = _grid(len(shown), 3, 1.8)
     fullest = 0
     for place, (axes, result) in enumerate(zip(panels, shown, strict=True)):
         entry = result.entry
         block = points[(points["group"] == entry.group) & (points["label"] == entry.label)]
-        axes.set_title(entry.label if block.empty else f"{entry.label}: {rule_word(result)}", loc="left", fontsize=6.5)
+        verdict = "" if block.empty else f"rule: {rule_word(result)}"
+        axes.set_title(f"{entry.label}\n{verdict}", loc="left", fontsize=6.5)
         if block.empty:
             say_not_run(axes)
             continue

@@ -168,7 +168,7 @@ FINDINGS: dict[str, Callable[[str], Finding]] = {
     },
     **{
         f"rate of FedEcho, adversarial teacher, eta_d {label}":
-        partial(rate, "convex", f"logistic, adversarial teacher, eta_d {label}")
+        partial(rate, "convex", f"logistic, adversarial, eta_d {label}")
         for label in ("T^-3/4", runs.DERIVED)
     },
     **{

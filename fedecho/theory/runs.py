@@ -178,7 +178,7 @@ def _fedecho(name: str, grids: Scale) -> list[Entry]:
     if name == "logistic":
         for label, scheduled, expected in (("T^-3/4", falling, None), (DERIVED, derived, True)):
             worst = replace(scheduled, teacher="adversarial")
-            out.append(Entry("FedEcho", f"{name}, adversarial teacher, eta_d {label}", worst, expected))
+            out.append(Entry("FedEcho", f"{name}, adversarial, eta_d {label}", worst, expected))
     return out
 
 

@@ -125,7 +125,8 @@ _RATE_FIGURES = {
 STUDIES = {
     "convex": Study(
         "theory_convex", "The rate on convex objectives", "30_theory_convex",
-        f"{_SLOPES} {_RULE} Bold: as expected. {_constants('quadratic', 'logistic', 'images')} {_ECHO} {_WALKS}",
+        f"{_SLOPES} {_RULE} Bold: as expected; adversarial: the teacher. "
+        f"{_constants('quadratic', 'logistic', 'images')} {_ECHO} {_WALKS}",
         _RATE_FIGURES, tabulate.rates, _rate_figures,
     ),
     "bound": Study(
