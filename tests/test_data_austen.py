@@ -20,8 +20,14 @@ def lines(text: str, novel: str = "Emma") -> list[tuple[str, str]]:
 
 
 def test_prose_is_kept_by_paragraph_and_chapter() -> None:
-    rows = lines("EMMA\n\nby me\n\nVOLUME I\n\nCHAPTER I\n\nOne  _two_\nthree.\n\n* * *\n\nFour.\n\nCHAPTER II\n\nFive.")
-    assert list(build_austen.chapters(rows)) == [("Emma", 1, "One two three."), ("Emma", 1, "Four."), ("Emma", 2, "Five.")]
+    rows = lines(
+        "EMMA\n\nby me\n\nVOLUME I\n\nCHAPTER I\n\nOne  _two_\nthree.\n\n* * *\n\nFour.\n\nCHAPTER II\n\nFive."
+    )
+    assert list(build_austen.chapters(rows)) == [
+        ("Emma", 1, "One two three."),
+        ("Emma", 1, "Four."),
+        ("Emma", 2, "Five."),
+    ]
 
 
 def test_chapters_go_on_through_volumes_and_begin_anew_with_a_novel() -> None:

@@ -59,7 +59,7 @@ def load_austen(mask: bool = True, folder: Path | None = None) -> TextSplits:
 
 
 def deal(chapters: list[Chapter], label: int) -> dict[str, list[str]]:
-    """Divide the chapters of novel `label`, shuffled by a fixed stream, among the splits and return each one's passages."""
+    """Divide the chapters of novel `label`, shuffled by a fixed stream, among the splits; return their passages."""
     shuffled = (chapters[place] for place in permutation(f"austen-chapters-{label}", len(chapters)))
     out: dict[str, list[str]] = {}
     for split, count in COUNTS.items():

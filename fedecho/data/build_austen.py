@@ -40,7 +40,9 @@ def build(source: Path, target: Path) -> str:
     table = "".join(f"{novel}\t{chapter}\t{text}\n" for novel, chapter, text in paragraphs).encode()
     # No time of day in the header, so that two builds give the same file.
     (target / austen.NOVELS).write_bytes(gzip.compress(table, compresslevel=9, mtime=0))
-    (target / austen.NAMES).write_text("".join(f"{name}\n" for name in names((novel, text) for novel, _, text in paragraphs)))
+    (target / austen.NAMES).write_text(
+        "".join(f"{name}\n" for name in names((novel, text) for novel, _, text in paragraphs))
+    )
     return hashlib.sha256(table).hexdigest()
 
 
@@ -71,7 +73,7 @@ def names(paragraphs: Iterable[tuple[str, str]]) -> list[str]:
 
     A word is a name if, where no sentence or speech begins, more than half of its occurrences have a capital; or if it
     is found at such beginnings alone and never without a capital. Words all in capitals say nothing. Of few novels:
-    with a capital, it is found in at most `FEW` of them, so that Mr, Captain and London are left and Darcy and Lyme not.
+    with a capital, it is found in at most `FEW` of them, so that Mr, Captain and London stay and Darcy and Lyme go.
     """
     inside, lower = Counter[str](), Counter[str]()
     novels: dict[str, set[str]] = {}

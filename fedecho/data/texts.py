@@ -78,7 +78,7 @@ class TextSplits:
 
 
 def canonical_texts(texts: Sequence[str], labels: Sequence[int] | None = None) -> Texts:
-    """Return the texts sorted by (label, SHA-256), or by the hash alone without labels, then permuted by a fixed stream."""
+    """Return the texts sorted by (label, SHA-256), or by the hash alone, then permuted in a fixed way."""
     hashes = [hashlib.sha256(text.encode()).digest() for text in texts]
     ranked = sorted(range(len(texts)), key=lambda at: (0 if labels is None else labels[at], hashes[at]))
     order = [ranked[place] for place in permutation("canonical-order", len(ranked))]

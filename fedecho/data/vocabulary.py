@@ -46,7 +46,9 @@ class Vocabulary:
         rows = [[self.ids.get(word, UNKNOWN) for word in text.split(" ")] for text in texts]
         for place, row in enumerate(rows):
             if len(row) > context:
-                raise InputError("text", f"{texts[place][:30]}...", f"it has {len(row)} words, the context is {context}")
+                raise InputError(
+                    "text", f"{texts[place][:30]}...", f"it has {len(row)} words, the context is {context}"
+                )
         out = np.full((len(rows), max(map(len, rows), default=0)), PADDING, dtype=np.int64)
         for place, row in enumerate(rows):
             out[place, : len(row)] = row
