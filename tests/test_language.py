@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,8 @@ import pytest
 import torch
 
 from fedecho import cost, data, presets
-from fedecho.config import Data, Evaluation, Partition, Protocol, RunConfig, config_hash, override_all
+from fedecho.cli import main
+from fedecho.config import NUMERICS_VERSION, Data, Evaluation, Partition, Protocol, RunConfig, config_hash, override_all
 from fedecho.cost import duration, memory
 from fedecho.data.vocabulary import Vocabulary
 from fedecho.distill import Distillation
@@ -132,3 +135,20 @@ def test_costs_are_predicted_for_texts() -> None:
     config = tiny("FedEcho")
     assert duration.operations(config) > 0 and memory.predicted_peak(config)["data"] > 0
     assert memory.data_bytes(config)["U"] == 30 * 64 * 8
+
+
+def test_the_list_of_data_sets_has_the_texts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["data", "list", "--data-root", str(tmp_path)])
+    lines = {line.split(" ")[0]: line for line in capsys.readouterr().out.splitlines()}
+    assert lines["austen"].endswith("present")
+    assert all(str(tmp_path / "text" / name) in lines[name] for name in ("sst2", "agnews", "trec"))
+
+
+def test_golden_run() -> None:
+    """If this fails without a bug, the numerics have changed: raise NUMERICS_VERSION and remake the records."""
+    assert NUMERICS_VERSION == 1
+    record = run(tiny("FedEcho", **{"data.train_size": 1000, "local.batch_size": 10, "protocol.rounds": 6}))
+    facts = {name: record.facts[name] for name in ("data_digest", "vocabulary_digest", "client_images_max")}
+    assert hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16] == "d2184352f441e1bc"
+    # Other CPUs sum in another order.
+    assert record.rows[-1]["loss"] == pytest.approx(2.0713, abs=0.003)

@@ -2,7 +2,16 @@
 
 Texts are in lower case, words and marks apart. A text that occurs twice is kept where it is found first, in the order
 train, validation, test, so that none is in two splits (of AG News this drops the test texts that are also in train). U,
-and validation where the source has none, are the last training texts in canonical order, labels withheld from U.
+and validation where the source has none, are the last training texts in canonical order, labels withheld from U:
+
+| | train | pool | validation | test |
+|---|---|---|---|---|
+| sst2 | 55,321 | 5,000 | 6,657 | 872 |
+| agnews | 6,986 | 2,000 | 1,000 | 7,583 |
+| trec | 3,880 | 1,000 | 500 | 489 |
+
+SST-2's training and validation texts are phrases, many of one sentence, so that its test sentences are the harder ones.
+AG News is what the source has of it: its own training set is larger.
 """
 
 from __future__ import annotations
@@ -46,14 +55,14 @@ SENTENCES = {
         name="sst2", classes=("negative", "positive"), marks=("0", "1"), header=True, pool=5_000,
         digest="27d4eebf1dfc0675f8be41ad4d707448b1602876a541978c346edf46d77accfa",
         files=(("train.tsv", "train"), ("dev.tsv", "validation"), ("test.tsv", "test")),
-        source="data/sst-2 of github.com/forest-snow/alps, commit 3c7ef2c",
+        source="github.com/forest-snow/alps (data/SST-2, commit 3c7ef2c)",
     ),
     "agnews": Sentences(
         name="agnews", classes=("World", "Sports", "Business", "Sci/Tech"), pool=2_000, validation=1_000,
         marks=("World", "Sports", "Business", "Sci/Tech"),
         digest="e703ce0fd95f6d77201b8c7a8dca5e6636d17ac2b10aab12730cdb92c23829b2",
         files=(("dev.tsv", "train"), ("test.tsv", "test")),
-        source="data/agnews of github.com/forest-snow/alps, commit 3c7ef2c",
+        source="github.com/forest-snow/alps (data/agnews, commit 3c7ef2c)",
     ),
     "trec": Sentences(
         name="trec", pool=1_000, validation=500, label_first=True,
@@ -61,7 +70,7 @@ SENTENCES = {
         classes=("abbreviation", "description", "entity", "human", "location", "number"),
         marks=("ABBR", "DESC", "ENTY", "HUM", "LOC", "NUM"),
         files=(("TREC.train", "train"), ("TREC.test", "test")),
-        source="data of github.com/harvardnlp/sent-conv-torch, commit d61ded0",
+        source="github.com/harvardnlp/sent-conv-torch (data, commit d61ded0)",
     ),
 }  # fmt: skip
 
@@ -101,7 +110,7 @@ def _divided(known: Sentences, parts: dict[str, Texts]) -> TextSplits:
 
 def _rows(path: Path, known: Sentences) -> list[tuple[str, int]]:
     if not path.is_file():
-        way = f"put {', '.join(file for file, _ in known.files)} of {known.source} into {path.parent}"
+        way = f"put {', '.join(file for file, _ in known.files)} from {known.source} into {path.parent}"
         raise MissingDataError(
             "data", known.name, f"it is not in the data folder; {way} (another folder: FEDECHO_DATA)"
         )
