@@ -134,7 +134,7 @@ def data(
         print(datasets.fetch(str(name), data_root))
         return
     print(f"data folder: {datasets.data_root(data_root)}")
-    for known in dict.fromkeys((*datasets.DATASETS, *datasets.POOLS)):
+    for known in dict.fromkeys((*datasets.DATASETS, *datasets.TEXTS, *datasets.POOLS)):
         print(f"{known:18} {_presence(known, data_root)}")
 
 
@@ -144,6 +144,8 @@ def _presence(name: str, root: Path | None) -> str:
     try:
         if name in datasets.DATASETS:
             datasets.load(name, root)
+        elif name in datasets.TEXTS:
+            datasets.load_texts(name, root)
         else:
             datasets.load_unlabeled(name, root, count=1)
     except InputError as error:

@@ -37,6 +37,10 @@ PoolSource = Literal[
     "digits",
     "dead-leaves",
     "noise",
+    "austen",
+    "sst2",
+    "agnews",
+    "trec",
 ]
 T = TypeVar("T")
 
@@ -56,9 +60,12 @@ class Data(Checked):
     """Share of each image of U that comes from another one: (1 - pool_mix) u_i + pool_mix u_pi(i), pi fixed."""
     validation_size: int = 0
     """Images taken from the end of the client data where the data set has no validation split of its own."""
+    mask: bool = True
+    """Whether `<name>` stands for every name that would give a novel of `austen` away."""
 
     def validate(self) -> None:
         """Check sizes."""
+        require(self.mask or self.name == "austen", "mask", self.mask, "only austen has a mask; leave it out")
         require(self.train_size is None or self.train_size > 0, "train_size", self.train_size, "give at least 1 image")
         require(self.pool_size > 0, "pool_size", self.pool_size, "give at least 1 image")
         require(0 <= self.pool_mix <= 0.5, "pool_mix", self.pool_mix, "give a share in [0, 0.5]")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 from torch import nn
 
 from fedecho.config import require
 from fedecho.rng import torch_seed
+from fedecho.text_models import TEXT_MODELS
 
 
 def cnn(shape: tuple[int, int, int], classes: int, width: int = 1) -> nn.Module:
@@ -83,12 +85,15 @@ MODELS: dict[str, Callable[[tuple[int, int, int], int], nn.Module]] = {
 }
 
 
-def build(name: str, shape: tuple[int, int, int], classes: int, seed: int) -> nn.Module:
-    """Return the model `name` for images `[channels, height, width]`, initialised from the stream of `seed`.
+def build(name: str, shape: tuple[int, ...], classes: int, seed: int) -> nn.Module:
+    """Return the model `name` for images `[channels, height, width]` or for texts (vocabulary, context).
 
-    The global generator of torch is left as it was. Raises `InputError` for an unknown name.
+    It is initialised from the stream of `seed`, and the global generator of torch is left as it was. Raises
+    `InputError` for a name that is unknown or reads something else.
     """
-    require(name in MODELS, "model", name, f"choose one of {', '.join(MODELS)}")
+    known: dict[str, Any] = TEXT_MODELS if len(shape) == 2 else MODELS
+    require(name in known, "model", name, f"choose one of {', '.join(known)}")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(torch_seed(seed, "initial-weights"))
-        return MODELS[name](shape, classes)
+        module: nn.Module = known[name](shape, classes)
+        return module

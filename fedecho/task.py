@@ -1,4 +1,4 @@
-"""What a run works on: each client's images on the device, the pool U, the held-out images, the model, the schedule."""
+"""What a run works on: each client's data on the device, the pool U, the held-out data, the model, the schedule."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from fedecho.config import RunConfig, require
 from fedecho.data.pools import mixed
 from fedecho.distill import predict
 from fedecho.flat import FlatModel, Weights
+from fedecho.inputs import Inputs, read_texts
 from fedecho.local import ClientData, normalise
 from fedecho.schedule import Schedule
 
@@ -34,9 +35,9 @@ class Task:
 
     clients: tuple[ClientData, ...]
     pool: Tensor
-    """U `[pool, channels, height, width]`."""
+    """U: images `[pool, channels, height, width]`, or token ids `[pool, length]`."""
     held_out: ClientData
-    """The images that the server's model is scored on."""
+    """What the server's model is scored on."""
     model: FlatModel
     plan: Schedule
     facts: dict[str, Any]
@@ -45,17 +46,33 @@ class Task:
 
 def prepare(config: RunConfig, device: torch.device, root: Path | None = None) -> Task:
     """Load the data, divide it, draw the schedule and initialise the model; raises `InputError` before any training."""
+    inputs = (read_texts if config.data.name in datasets.TEXTS else _read_images)(config, device, root)
+    plan = schedule.draw(config.protocol, config.delays, config.seed)
+    shards = partition.divide(inputs.labels, config.partition, plan.speed_class, config.seed)
+    targets, scored = (torch.from_numpy(y.copy()).to(device) for y in (inputs.labels, inputs.held_out_labels))
+    return Task(
+        clients=tuple(
+            ClientData(inputs.train[shard], targets[shard], inputs.padding, inputs.moments) for shard in shards.clients
+        ),
+        pool=inputs.pool,
+        held_out=ClientData(inputs.held_out, scored, inputs.padding),
+        model=FlatModel(inputs.module, config.execution),
+        plan=plan,
+        facts={**plan.statistics(), **_shard_facts(shards), **inputs.facts},
+    )
+
+
+def _read_images(config: RunConfig, device: torch.device, root: Path | None) -> Inputs:
+    """Return the images of a data set and its pool, normalised and past the model's stem unless crops come first."""
     splits = datasets.load(config.data.name, root)
     if config.data.validation_size and splits.validation is None:
         splits = datasets.carve(splits, validation=config.data.validation_size, pool=0)
     train, scored = splits.train, _scored_split(splits, config)
     count = config.data.train_size or len(train.images)
     require(count <= len(train.images), "train_size", count, f"{splits.name} has {len(train.images)} client images")
-    plan = schedule.draw(config.protocol, config.delays, config.seed)
     assert train.labels is not None and scored.labels is not None
     labels = train.labels[:count]
-    shards = partition.divide(labels, config.partition, plan.speed_class, config.seed)
-    images, targets = _planes(train.images[:count], device), torch.from_numpy(labels.copy()).to(device)
+    images = _planes(train.images[:count], device)
     mean, std = (torch.tensor(m).view(1, -1, 1, 1).to(device) for m in _MOMENTS[config.data.name])
     shape = (images.shape[1], images.shape[2], images.shape[3])
     module = models.build(config.model, shape, len(splits.classes), config.seed).to(device)
@@ -68,19 +85,8 @@ def prepare(config: RunConfig, device: torch.device, root: Path | None = None) -
         stem(normalise(_planes(part, device), mean, std))
         for part in (scored.images, _pool_images(splits, config, root))
     )
-    return Task(
-        clients=tuple(ClientData(images[shard], targets[shard], padding, moments) for shard in shards.clients),
-        pool=pool,
-        held_out=ClientData(held_out, torch.from_numpy(scored.labels.copy()).to(device), padding),
-        model=FlatModel(module, config.execution),
-        plan=plan,
-        facts={
-            **plan.statistics(),
-            **_shard_facts(shards),
-            "data_digest": splits.digest,
-            "classes": list(splits.classes),
-        },
-    )
+    facts = {"data_digest": splits.digest, "classes": list(splits.classes)}
+    return Inputs(images, labels, held_out, scored.labels, pool, module, padding, moments, facts)
 
 
 def _scored_split(splits: datasets.Splits, config: RunConfig) -> datasets.Images:

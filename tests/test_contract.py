@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,11 @@ import torch
 
 from fedecho.config import MethodConfig
 from fedecho.distill import Distillation
-from fedecho.flat import Weights
+from fedecho.flat import FlatModel, Weights
 from fedecho.local import Update
 from fedecho.methods import CA2FL, FADAS, FedAC, FedAsync, FedAvg, FedBuff, FedEcho, Method, Server, build
 from fedecho.methods.base import REGISTRY, load_state, save_state
+from fedecho.text_models import TextEncoder
 
 METHODS: list[MethodConfig] = [
     FedAvg(), FedAsync(), FedAsync(staleness="hinge"), FedBuff(), FedBuff(staleness_exponent=0.5), FedBuff(ema=0.9),
@@ -24,6 +26,16 @@ METHODS: list[MethodConfig] = [
     FedEcho(distill=Distillation(bank_dtype="float16")), FedEcho(distill=Distillation(bank_top_k=1)),
 ]  # fmt: skip
 Make = Callable[..., list[Update]]
+
+
+@pytest.fixture(params=["features", "texts"])
+def server(request: pytest.FixtureRequest, server: Server) -> Server:
+    """The linear model on a pool of points, or a tiny encoder on a pool of texts of different lengths."""
+    if request.param == "features":
+        return server
+    torch.manual_seed(0)
+    pool = torch.randint(2, 9, (8, 5)) * (torch.arange(5) <= torch.arange(8)[:, None])
+    return replace(server, model=FlatModel(TextEncoder(9, 5, 3, width=4)), pool=pool)
 
 
 @pytest.fixture(params=METHODS, ids=repr)

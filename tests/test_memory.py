@@ -41,9 +41,10 @@ def scaled(method: MethodConfig, model: str = "cnn-w8", **changes: Any) -> RunCo
         scaled(FADAS()),
         scaled(FedBuff(ema=0.9)),
         scaled(FedBuff(), "cnn-batchnorm"),
+        scaled(FedBuff(), "text-encoder", **{"data.name": "austen"}),
         scaled(FedBuff(), **{"local.augment": True, "local.batch_size": 300, "data.train_size": 10_000}),
     ],
-    ids=["fedecho", "ca2fl", "fedac", "fadas", "ema", "data", "bytes"],
+    ids=["fedecho", "ca2fl", "fedac", "fadas", "ema", "data", "texts", "bytes"],
 )  # fmt: skip
 def test_prediction_is_within_a_fifth_of_what_is_measured(config: RunConfig) -> None:
     predicted = sum(memory.predicted_peak(config).values())

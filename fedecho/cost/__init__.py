@@ -27,6 +27,7 @@ from fedecho.methods import FedAC, FedEcho
 from fedecho.notebooks import records_dir
 from fedecho.paths import write_whole
 from fedecho.presets import CONTENDERS, REFERENCE
+from fedecho.text_models import example
 
 FACTORS = {
     "N": "protocol.clients",
@@ -137,7 +138,7 @@ def model_size(model: str, data: str) -> tuple[int, int, int]:
     shape, classes = SHAPES[data]
     module = models.build(model, shape, classes, 0).to("meta").eval()
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        module(torch.empty(1, *shape, device="meta"))
+        module(example(shape, 1, "meta"))
     buffers = sum(b.numel() for b in module.buffers() if b.is_floating_point())
     return sum(p.numel() for p in module.parameters()), buffers, counter.get_total_flops()
 

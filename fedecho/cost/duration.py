@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from fedecho import cost
 from fedecho.config import RunConfig
+from fedecho.cost.stand_in import TEXTS
 
 PRIOR = {"cpu": 6e10, "cuda": 1e13}
 """FLOP/s assumed of one process before anything is measured: one core of a server, a large GPU in float32."""
 START = {"cpu": 5.0, "cuda": 15.0}
 """Seconds assumed for a process to start and to load its data."""
 _CLIENT_IMAGES = {"fashion-mnist": 10_000, "cifar10": 50_000, "cifar100": 50_000}
+_CLIENT_IMAGES |= {name: clients for name, (clients, _, _) in TEXTS.items()}
 _HELD_OUT = {"fashion-mnist": 5_000, "cifar10": 10_000, "cifar100": 10_000}
+_HELD_OUT |= {name: test for name, (_, _, test) in TEXTS.items()}
 
 
 def operations(config: RunConfig) -> float:

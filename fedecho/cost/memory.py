@@ -12,10 +12,13 @@ from torch import Tensor
 
 from fedecho import cost, models, schedule
 from fedecho.config import RunConfig
-from fedecho.cost.stand_in import SHAPES, peak_versions
+from fedecho.cost.stand_in import SHAPES, TEXTS, peak_versions
 from fedecho.methods import CA2FL, FADAS, FedAC, FedBuff, FedEcho
+from fedecho.text_models import example
 
-IMAGES = {"fashion-mnist": (10_000, 2_000, 5_000), "cifar10": (50_000, 0, 10_000), "cifar100": (50_000, 0, 10_000)}
+IMAGES = {
+    "fashion-mnist": (10_000, 2_000, 5_000), "cifar10": (50_000, 0, 10_000), "cifar100": (50_000, 0, 10_000), **TEXTS,
+}  # fmt: skip
 """Data set -> client images, validation images of its own, test images."""
 
 
@@ -56,7 +59,7 @@ def data_bytes(config: RunConfig) -> dict[str, int]:
     taken of them, and so do labels at 8 bytes each."""
     clients, validation, test = IMAGES[config.data.name]
     pixels, count = (
-        math.prod(SHAPES[config.data.name][0]),
+        _numbers(config.data.name),
         config.data.train_size or clients - config.data.validation_size,
     )
     held_out = test if config.evaluation.split == "test" else validation or config.data.validation_size
@@ -65,6 +68,12 @@ def data_bytes(config: RunConfig) -> dict[str, int]:
         "held out": held_out * (4 * pixels + 8),
         "U": config.data.pool_size * 4 * pixels,
     }
+
+
+def _numbers(data: str) -> int:
+    """Return the numbers of 4 bytes in an image, or in a text as long as the context, whose ids take 8 bytes each."""
+    shape = SHAPES[data][0]
+    return 2 * shape[1] if data in TEXTS else math.prod(shape)
 
 
 def _loading(config: RunConfig, data: dict[str, int]) -> int:
@@ -104,7 +113,7 @@ def step_bytes(config: RunConfig, batch: int) -> int:
     half = 2 if config.execution.autocast == "bfloat16" else 1
     parameters = cost.model_size(config.model, config.data.name)[0]
     under_way = batch * (saved + 2 * largest) // half
-    images = batch * 4 * math.prod(SHAPES[config.data.name][0])
+    images = batch * 4 * _numbers(config.data.name)
     return max(under_way, 2 * 4 * parameters) + images
 
 
@@ -115,7 +124,7 @@ def activations(model: str, data: str) -> tuple[int, int]:
     module, batch, seen = models.build(model, shape, classes, 0).to("meta").train(), 8, dict[int, int]()
     own = {t.untyped_storage()._cdata for t in [*module.parameters(), *module.buffers()]}
     with torch.autograd.graph.saved_tensors_hooks(_noting(seen, own), lambda tensor: tensor):
-        out = module(torch.empty(batch, *shape, device="meta"))
+        out = module(example(shape, batch, "meta"))
         F.cross_entropy(out, torch.zeros(batch, dtype=torch.long, device="meta"))
     return sum(seen.values()) // batch, max(seen.values()) // batch
 

@@ -15,17 +15,28 @@ from torch import Tensor
 from fedecho import methods, models, schedule
 from fedecho.clock import Clock
 from fedecho.config import RunConfig
+from fedecho.data import TEXT_SHAPE
 from fedecho.experiment import Checkpoints, Version, one_thread
 from fedecho.flat import FlatModel, Weights
 from fedecho.local import Update
 from fedecho.methods import Method, Server
 from fedecho.schedule import Job, Round, Schedule
+from fedecho.text_models import example
 
 PHASES = ("inference", "bank", "aggregation", "distillation")
 HOLDINGS = ("checkpoints", "uploads", "state")
 """Versions in flight; what the uploads of one round leave until it closes; what a method keeps between rounds."""
-SHAPES = {"fashion-mnist": ((1, 28, 28), 10), "cifar10": ((3, 32, 32), 10), "cifar100": ((3, 32, 32), 100)}
-"""Data set -> shape of an image, number of classes."""
+TEXTS = {
+    "austen": (3_600, 720, 1_440), "sst2": (55_321, 6_657, 872), "agnews": (6_986, 1_000, 7_583),
+    "trec": (3_880, 500, 489),
+}  # fmt: skip
+"""Text data set -> client, validation and test texts."""
+_CLASSES = {"austen": 6, "sst2": 2, "agnews": 4, "trec": 6}
+SHAPES: dict[str, tuple[tuple[int, ...], int]] = {
+    "fashion-mnist": ((1, 28, 28), 10), "cifar10": ((3, 32, 32), 10), "cifar100": ((3, 32, 32), 100),
+    **{name: (TEXT_SHAPE, classes) for name, classes in _CLASSES.items()},
+}  # fmt: skip
+"""Data set -> shape of an image, or vocabulary and context of texts; number of classes."""
 _WARM_UP = 2
 _ENOUGH = 0.8
 """Seconds after which no further round is played."""
@@ -49,7 +60,10 @@ class Play:
         shape, classes = SHAPES[config.data.name]
         stem, module = models.split_stem(models.build(config.model, shape, classes, config.seed))
         generator = torch.Generator().manual_seed(config.seed)
-        pool = stem(torch.randn(config.data.pool_size, *shape, generator=generator)).to(device)
+        size = config.data.pool_size
+        texts = config.data.name in TEXTS
+        pool = example(shape, size, "cpu") if texts else torch.randn(size, *shape, generator=generator)
+        pool = stem(pool).to(device)
         plan = schedule.draw(config.protocol, config.delays, config.seed)
         server = Server(
             FlatModel(module.to(device), config.execution), pool, plan, config.local, config.seed, clock=clock

@@ -9,27 +9,38 @@ import functools
 from pathlib import Path
 
 from fedecho.data import pools
+from fedecho.data.austen import load_austen
 from fedecho.data.canonical import canonical, canonical_order, digest
 from fedecho.data.download import fetch
 from fedecho.data.fashion_mnist import load_bundled
 from fedecho.data.folders import data_root
 from fedecho.data.procedural import MAKERS, Shape
+from fedecho.data.sentences import SENTENCES, load_sentences
 from fedecho.data.sources import CIFARS, load_cifar
 from fedecho.data.splits import Images, Splits, carve
+from fedecho.data.texts import Texts, TextSplits
 from fedecho.data.unlabeled import read_unlabeled
 from fedecho.errors import InputError
 
 DATASETS = ("fashion-mnist", "cifar10", "cifar100")
 UNLABELED_DATASETS = ("cifar10", "cifar100", "cifar100-20k", "stl10", "tiny-imagenet-32")
 POOLS = (*UNLABELED_DATASETS, "generated", "diffusion", "digits", *MAKERS)
-"""Sources of U besides `held-out`."""
+"""Sources of U besides `held-out`, for images."""
+TEXTS = ("austen", *SENTENCES)
+"""Data sets of texts; each is also a source of U for the others."""
+TEXT_SHAPE = (4_000, 64)
+"""Ids of a vocabulary, of which two are padding and any other word; words of the longest text that a model reads."""
 
 __all__ = [
     "DATASETS",
     "POOLS",
+    "TEXTS",
+    "TEXT_SHAPE",
     "UNLABELED_DATASETS",
     "Images",
     "Splits",
+    "TextSplits",
+    "Texts",
     "canonical",
     "canonical_order",
     "carve",
@@ -37,6 +48,7 @@ __all__ = [
     "digest",
     "fetch",
     "load",
+    "load_texts",
     "load_unlabeled",
 ]
 
@@ -48,8 +60,18 @@ def load(name: str, root: Path | None = None) -> Splits:
     `root`: see `data_root`. InputError: an unknown name or bad data. MissingDataError: not in the data folder.
     """
     if name not in DATASETS:
-        raise InputError("data", name, f"choose one of {', '.join(DATASETS)}")
+        raise InputError("data", name, f"choose one of {', '.join((*DATASETS, *TEXTS))}")
     return _load(name, None if name == "fashion-mnist" else data_root(root))
+
+
+def load_texts(name: str, root: Path | None = None, *, mask: bool = True) -> TextSplits:
+    """Return the texts of data set `name`, one of `TEXTS`; read once per process and folder; `mask`: see `load_austen`.
+
+    `root`: see `data_root`. InputError: an unknown name or bad data. MissingDataError: not in the data folder.
+    """
+    if name not in TEXTS:
+        raise InputError("data", name, f"choose one of {', '.join(TEXTS)}")
+    return _load_texts(name, None if name == "austen" else data_root(root), mask)
 
 
 def load_unlabeled(name: str, root: Path | None = None, *, count: int = 5_000, shape: Shape = (28, 28, 1)) -> Images:
@@ -67,6 +89,11 @@ def load_unlabeled(name: str, root: Path | None = None, *, count: int = 5_000, s
 @functools.lru_cache(maxsize=4)
 def _load(name: str, root: Path | None) -> Splits:
     return load_bundled() if root is None else load_cifar(CIFARS[name], root)
+
+
+@functools.lru_cache(maxsize=4)
+def _load_texts(name: str, root: Path | None, mask: bool) -> TextSplits:
+    return load_austen(mask) if root is None else load_sentences(SENTENCES[name], root)
 
 
 @functools.lru_cache(maxsize=2)

@@ -1,0 +1,97 @@
+"""The six novels of Jane Austen, bundled: passages of 60 words, of which the task is to tell the novel.
+
+A passage is 60 words in a row, in lower case and without punctuation, in which editions differ more than novels do. No
+passage crosses a chapter, no chapter lies in two splits, and every split holds as many passages of each novel.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import re
+import zlib
+from collections.abc import Iterator
+from itertools import groupby
+from pathlib import Path
+
+from fedecho.data.canonical import permutation
+from fedecho.data.fashion_mnist import bundled_path as bundled_path
+from fedecho.data.texts import TextSplits, canonical_texts
+from fedecho.errors import InputError
+
+CLASSES = (
+    "Sense & Sensibility", "Pride & Prejudice", "Mansfield Park", "Emma", "Northanger Abbey", "Persuasion",
+)  # fmt: skip
+WORDS = 60
+COUNTS = {"test": 240, "validation": 120, "pool": 180, "train": 600}
+"""Passages of each novel; whole chapters go to the splits in this order until each is full, the rest of its last
+chapter is left out. The shortest novel has 1,274 passages in all."""
+NOVELS = "austen.tsv.gz"
+"""One paragraph a line: novel, chapter, text."""
+NAMES = "austen_names.txt"
+"""The words that are masked, one a line (see `build_austen.names`)."""
+SHA256 = {
+    NOVELS: "498dfad0bf3e4dccf7534f41aa52766a423ab0758a551bd6f14b98174e6436ba",
+    NAMES: "ddfc6a784fc0524e58ab6e666b6367c73c052208fe94e2b2afc7d4539c6854a2",
+}
+"""Of the novels' text, decompressed, and of the list of names."""
+MASK = "<name>"
+WORD = re.compile(r"[A-Za-z]+(?:'[A-Za-z]+)?")
+
+Chapter = list[str]
+"""The passages of one chapter."""
+
+
+def load_austen(mask: bool = True, folder: Path | None = None) -> TextSplits:
+    """Return the passages in four splits of disjoint chapters; with `mask`, `<name>` stands for every name.
+
+    InputError: a file of the bundle (or of `folder`) has another content than belongs to this version.
+    """
+    masked = frozenset(_read(NAMES, folder).split()) if mask else frozenset[str]()
+    parts: dict[str, tuple[list[str], list[int]]] = {split: ([], []) for split in COUNTS}
+    for novel, chapters in _novels(_read(NOVELS, folder), masked):
+        label = CLASSES.index(novel)
+        for split, passages in deal(chapters, label).items():
+            parts[split][0].extend(passages)
+            parts[split][1].extend([label] * len(passages))
+    made = {split: canonical_texts(*part) for split, part in parts.items()}
+    return TextSplits("austen", CLASSES, made["train"], made["validation"], made["test"], made["pool"].unlabeled())
+
+
+def deal(chapters: list[Chapter], label: int) -> dict[str, list[str]]:
+    """Divide the chapters of novel `label`, shuffled by a fixed stream, among the splits; return their passages."""
+    shuffled = (chapters[place] for place in permutation(f"austen-chapters-{label}", len(chapters)))
+    out: dict[str, list[str]] = {}
+    for split, count in COUNTS.items():
+        out[split] = []
+        while len(out[split]) < count:
+            out[split] += next(shuffled)
+        del out[split][count:]
+    return out
+
+
+def passages(text: str, masked: frozenset[str]) -> Chapter:
+    """Cut a chapter into passages of `WORDS` words; what is left at its end is dropped."""
+    words = [MASK if word.split("'")[0] in masked else word for word in WORD.findall(text.lower())]
+    return [" ".join(words[start : start + WORDS]) for start in range(0, len(words) - WORDS + 1, WORDS)]
+
+
+def _novels(table: str, masked: frozenset[str]) -> Iterator[tuple[str, list[Chapter]]]:
+    rows = (line.split("\t") for line in table.splitlines())
+    for novel, lines in groupby(rows, key=lambda row: row[0]):
+        by_chapter = groupby(lines, key=lambda row: row[1])
+        yield novel, [passages(" ".join(row[2] for row in chapter), masked) for _, chapter in by_chapter]
+
+
+def _read(name: str, folder: Path | None) -> str:
+    path = bundled_path(name) if folder is None else folder / name
+    try:
+        content = path.read_bytes()
+        content = gzip.decompress(content) if name.endswith(".gz") else content
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError("data", str(path), f"it cannot be read ({error}): reinstall") from None
+    found = hashlib.sha256(content).hexdigest()
+    if found != SHA256[name]:
+        wanted = f"{SHA256[name][:16]}..., not {found[:16]}..."
+        raise InputError("data", str(path), f"the SHA-256 of its text must be {wanted}: reinstall")
+    return content.decode()
