@@ -66,13 +66,21 @@ def _numbers(fitted: Fit | None) -> str:
 
 def refused(study: str, label: str, profile: str) -> Finding:
     """Whether the rule fails a control that has to fail."""
-    found = result(study, label, profile, group="control")
+    return _judged(result(study, label, profile, group="control"), passing=False)
+
+
+def floor(study: str, label: str, profile: str) -> Finding:
+    """Whether the noise floor falls as 1/M."""
+    return _judged(result(study, label, profile, group="speed-up"), passing=True)
+
+
+def _judged(found: Result, passing: bool) -> Finding:
+    """Return whether the rule says of a result what it has to."""
     if found.record is None:
         return Finding("not run")
     verdict = judge(found)
-    return Finding(
-        "not supported" if verdict.passed else "supported", _numbers(fit_of(found)), "; ".join(verdict.reasons)
-    )
+    outcome: Outcome = "supported" if verdict.passed == passing else "not supported"
+    return Finding(outcome, _numbers(fit_of(found)), "; ".join(verdict.reasons))
 
 
 def quiet(study: str, objective: str, profile: str) -> Finding:
@@ -84,17 +92,6 @@ def quiet(study: str, objective: str, profile: str) -> Finding:
     needed = judge(slopes).passed and not judge(floors).passed
     value = f"the rate's rule: {_numbers(fit_of(slopes))}; speed-up: {'; '.join(judge(floors).reasons) or 'passes'}"
     return Finding("supported" if needed else "not supported", value)
-
-
-def floor(study: str, label: str, profile: str) -> Finding:
-    """Whether the noise floor falls as 1/M."""
-    found = result(study, label, profile, group="speed-up")
-    if found.record is None:
-        return Finding("not run")
-    verdict = judge(found)
-    return Finding(
-        "supported" if verdict.passed else "not supported", _numbers(fit_of(found)), "; ".join(verdict.reasons)
-    )
 
 
 def plateau(kind: str, profile: str) -> Finding:
