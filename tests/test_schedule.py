@@ -171,8 +171,8 @@ def test_bursts_bunch_the_arrivals() -> None:
 
 
 def test_jobs_that_end_at_night_end_when_the_client_wakes() -> None:
-    by_day, by_night = (job_times(Delays(model), (0, 0), 0) for model in ("uniform", "periodic"))
-    for client, asleep in ((0, 30.0), (1, 0.0)):
+    by_day, by_night = (job_times(Delays(model), (0, 0, 0), 0) for model in ("uniform", "periodic"))
+    for client, asleep in ((0, 30.0), (1, 0.0), (2, 30.0)):
         for start in np.arange(0.0, 120.0, 0.7):
             end, held = start + by_day(client, start), start + by_night(client, start)
             woken = 60 * ((end - asleep) // 60) + asleep + 30

@@ -249,6 +249,14 @@ def test_verdicts_of_rates(fall: float, verdict: str, monkeypatch: pytest.Monkey
     assert found.verdict == verdict and "slope in T" in str(found.value)
 
 
+@pytest.mark.parametrize(("fall", "passes"), [(-0.5, True), (-0.1, False)])
+def test_a_control_is_to_fail_and_a_floor_to_pass(fall: float, passes: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    noise = np.array([0.99, 1.0, 1.01])
+    toy_finding(monkeypatch, [noise.tolist(), (4**fall * noise[[1, 2, 0]]).tolist()])
+    assert (findings.refused("toy", "toy", "smoke").verdict == "not supported") == passes
+    assert (findings.floor("toy", "toy", "smoke").verdict == "supported") == passes
+
+
 @pytest.mark.parametrize(
     ("ratio", "verdict"), [(1.0, "supported"), (1.24, "inconclusive"), (1.6, "not supported"), (0.5, "not supported")]
 )
