@@ -48,6 +48,7 @@ def github(rows: Iterable[Iterable[object]], alignment: list[str]) -> str:
 
 def latex(texts: pd.DataFrame, bold: list[bool], title: str, caption: str, label: str) -> str:
     """Write texts as a longtable with the caption as notes below; it needs the packages booktabs and longtable."""
+    texts = texts.rename_axis(index=[escape(str(name)) for name in texts.index.names])
     styler = texts.style.format(escape="latex")
     for axis in (0, 1):  # `format` escapes the cells alone
         styler = styler.format_index(escape="latex", axis=axis)

@@ -269,3 +269,9 @@ def test_bars_in_names_do_not_split_cells() -> None:
 def test_titles_are_escaped_for_latex() -> None:
     texts = pd.DataFrame({"accuracy": ["1"]}, index=pd.Index(["FedEcho"], name="method"))
     assert r"\caption{Over alpha\_min}" in render.latex(texts, [False], "Over alpha_min", "nothing", "tab:x")
+
+
+def test_names_of_index_levels_are_escaped_for_latex() -> None:
+    texts = pd.DataFrame({"a_b": ["1"]}, index=pd.MultiIndex.from_tuples([("x_y", "z")], names=["tau_max", "eta_d"]))
+    made = render.latex(texts, [False], "title", "caption", "tab:x")
+    assert r"tau\_max & eta\_d" in made and r"a\_b" in made and r"x\_y" in made

@@ -116,14 +116,13 @@ def arrivals(results: Sequence[Result]) -> pd.DataFrame:
         predicted = without_bias(result, placed["uniform", "FedBuff"]) if method == "FedBuff" else None
         rows.append({
             "arrivals": kind, "method": method,
-            "|grad f|², second half": power_text(float(result.largest().mean()) if there else np.nan),
+            "late |grad f|²": power_text(float(result.largest().mean()) if there else np.nan),
             "slope in T": slope_text(found.slopes.get("T") if found else None),
-            "relative to FedBuff": interval_text(log_ratio(result.largest(), rival.largest())) if compared
+            "/ FedBuff's": interval_text(log_ratio(result.largest(), rival.largest())) if compared
             else tables.NOTHING,
             "plateau": power_text(np.nan if predicted is None else float(np.mean(_known(result.plateau())))),
-            "relative to prediction": tables.NOTHING if predicted is None
+            "/ prediction": tables.NOTHING if predicted is None
             else interval_text(log_ratio(result.largest(), predicted)),
-            "tau_max": f"{max((row['tau_max'] for row in result.rows), default=0)}" if there else tables.NOTHING,
         })  # fmt: skip
     return pd.DataFrame(rows).set_index(["arrivals", "method"])
 
@@ -145,7 +144,7 @@ def methods(results: Sequence[Result]) -> pd.DataFrame:
             "slope in M": slope_text(found.slopes.get("M") if found else None),
             "R²": r2_text(found),
             "rule": rule_word(result),
-            "|grad f|², biased arrivals": power_text(float(other.largest().mean()) if left else np.nan),
+            "late |grad f|², biased": power_text(float(other.largest().mean()) if left else np.nan),
             "plateau": power_text(float(_known(plateau).mean())),
             "walks": str(result.entry.run.walks),
         })  # fmt: skip

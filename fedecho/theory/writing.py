@@ -34,7 +34,7 @@ _WALKS = (
     "Walks of a point differ in noise and in which client holds which objective; they share one schedule, so that "
     "intervals do not contain what another schedule would change."
 )
-_LATE = "|grad f|²: mean over the second half of the rounds, at the largest T."
+_LATE = "Late |grad f|²: mean over the second half of the rounds, at the largest T."
 _BANDS = "Bands: 95 % intervals over the walks (Student t); both axes logarithmic."
 
 
@@ -157,10 +157,10 @@ STUDIES = {
         f"c = {runs.CONSTANTS['logistic']['scale']:g}, sigma² = 0.25. Skewed: 25 fast, 16 medium, 9 slow clients; "
         "adversarial: the same with large delays, where the "
         "slowest hold the objectives that stand out at one end of the direction in which clients differ most; all "
-        f"others: equally fast clients. {_LATE} Slope in T: of that. Relative to FedBuff: geometric mean of ratios, "
+        f"others: equally fast clients. {_LATE} Slope in T: of that. / FedBuff's: geometric mean of ratios, "
         "paired over the walks, with its 95 % interval, long training against long. Plateau: |grad f|² where the "
-        "objective is least that weights clients by their share of the arrivals in the second half; relative to "
-        "prediction: to that plus what FedBuff leaves under uniform arrivals. Long: K = 10 local steps at a rate that "
+        "objective is least that weights clients by their share of the arrivals in the second half; / prediction: over "
+        "that plus what FedBuff leaves under uniform arrivals. Long: K = 10 local steps at a rate that "
         f"does not shrink with T. eta_d falls as T^-3/4. {_ECHO} {_WALKS}",
         {"late": "|grad f(x_t)|² over the second half of the rounds against T, a panel for each kind of arrivals; "
          "dotted: the plateau that is predicted for FedBuff, grey: the 10 to 90 % quantiles of that over the walks; "
