@@ -27,7 +27,7 @@ class Scale:
     control_rounds: tuple[int, ...]
     control_buffers: tuple[int, ...]
     echo_buffers: tuple[int, ...]
-    """Of FedEcho, which costs most."""
+    """Of FedEcho and of FedAC, which cost most."""
     floor_buffers: tuple[int, ...]
     floor_rounds: int
     term_rounds: int
@@ -224,7 +224,7 @@ def _methods(grids: Scale) -> list[Entry]:
         power = POWERS["T^-3/4"] if label == "FedEcho" else 0.0
         run = few(replace(base("logistic", grids), arrivals=ASSUMED, method=method, distil_power=power), grids)
         run = replace(run, walks=grids.lone_walks) if isinstance(method, FedAC) else run
-        run = replace(run, buffers=grids.echo_buffers) if label == "FedEcho" else run
+        run = replace(run, buffers=grids.echo_buffers) if label in ("FedEcho", "FedAC-public") else run
         out.append(Entry("method", label, run, series="rate"))
         out.append(Entry("method", label, biased_run(label, KINDS[BIASED], grids), series="biased"))
     return out
