@@ -32,6 +32,8 @@ class Scale:
     floor_rounds: int
     term_rounds: int
     walks: int
+    biased_walks: int
+    """Where a plateau is predicted for each walk."""
     lone_walks: int
     """Of methods that are played walk by walk."""
 
@@ -40,16 +42,18 @@ _T, _M = (250, 500, 1000, 2000, 4000, 8000), (1, 2, 4, 8, 16)
 SCALES = {
     "smoke": Scale(
         (100, 200, 400), (1, 2, 4), few_rounds=(50, 100), few_buffers=(1, 2), control_rounds=(100, 200, 400),
-        control_buffers=(1, 2, 4), echo_buffers=(1, 2), floor_buffers=(1, 4, 16), floor_rounds=1000, term_rounds=200,
-        walks=24, lone_walks=2,
+        control_buffers=(1, 2, 4), echo_buffers=(1, 2), floor_buffers=(1, 4, 16), floor_rounds=300, term_rounds=200,
+        walks=24, biased_walks=4, lone_walks=2,
     ),
     "laptop": Scale(
         _T, _M, few_rounds=_T[:4], few_buffers=(1, 4, 16), control_rounds=_T[:4], control_buffers=(1, 4, 16),
-        echo_buffers=(1, 4), floor_buffers=(*_M, 32), floor_rounds=2000, term_rounds=3000, walks=24, lone_walks=4,
+        echo_buffers=(1, 4), floor_buffers=(*_M, 32), floor_rounds=2000, term_rounds=3000, walks=24,
+        biased_walks=24, lone_walks=4,
     ),
     "paper": Scale(
         (*_T, 16000), _M, few_rounds=_T[:5], few_buffers=(1, 4, 16), control_rounds=_T[:5], control_buffers=_M,
-        echo_buffers=(1, 4, 16), floor_buffers=(*_M, 32), floor_rounds=4000, term_rounds=8000, walks=64, lone_walks=24,
+        echo_buffers=(1, 4, 16), floor_buffers=(*_M, 32), floor_rounds=4000, term_rounds=8000, walks=64,
+        biased_walks=64, lone_walks=24,
     ),
 }  # fmt: skip
 CONSTANTS: dict[str, dict[str, Any]] = {
@@ -213,7 +217,7 @@ def biased_run(label: str, law: Arrivals, grids: Scale) -> TheoryRun:
     """Return logistic regression of clients who disagree about labels, under a law of arrivals, M = 5."""
     method = METHODS[label]
     run = replace(base("logistic", grids), disagreement=1.0, variance=0.25, method=method, arrivals=law)
-    walks = grids.lone_walks if isinstance(method, FedAC) else grids.walks
+    walks = grids.lone_walks if isinstance(method, FedAC) else grids.biased_walks
     power = POWERS["T^-3/4"] if label == "FedEcho" else 0.0
     return replace(run, rounds=grids.few_rounds[-3:], buffers=(_BUFFER,), distil_power=power, walks=walks)
 
