@@ -124,14 +124,21 @@ def repairs(method: str, kind: str, profile: str) -> Finding:
         return Finding("not supported" if one.diverged() else "inconclusive", note="a walk diverged")
     mean, low, high = log_ratio(one.largest(), two.largest())
     outcome: Outcome = "supported" if high < 1 else "not supported" if low > 1 else "inconclusive"
-    even = result("arrivals", "uniform", profile, method)
-    level = "" if even.record is None else f"; {_mean(one.largest()) / _mean(even.largest()):.3g} times its own level "
+    level = _level(method, one, profile)
     ends = f"({power_text(_mean(one.largest()))} against {power_text(_mean(two.largest()))})"
-    text = (
-        f"{interval_text((mean, low, high))} times FedBuff's {ends}{level}{'under uniform arrivals' if level else ''}"
-    )
+    text = f"{interval_text((mean, low, high))} times FedBuff's {ends}{level}"
     small = " (less by under a fifth)" if outcome == "supported" and low > 1 / MARGIN else ""
     return Finding(outcome, text + small)
+
+
+def _level(method: str, one: Result, profile: str) -> str:
+    """Say how a method stands to what itself leaves under uniform arrivals, where it is played there."""
+    if (method, "uniform") not in {(e.series, e.label) for e in runs.entries("arrivals", profile)}:
+        return ""
+    even = result("arrivals", "uniform", profile, method)
+    if even.record is None:
+        return ""
+    return f"; {_mean(one.largest()) / _mean(even.largest()):.3g} times its own level under uniform arrivals"
 
 
 def _pair(method: str, rival: str, kind: str, profile: str) -> tuple[Result, Result]:
@@ -182,17 +189,17 @@ FINDINGS: dict[str, Callable[[str], Finding]] = {
     **{
         f"repair, {kind}: {method}": partial(repairs, method, kind)
         for kind in runs.KINDS
-        for method in ("CA2FL", "FedEcho")
+        for method in ("CA2FL", *(() if kind in runs.NOTHING_TO_REPAIR else ("FedEcho",)))
     },
     **{
         f"repair, {kind}: {method}, long": partial(repairs, f"{method}, long", kind)
         for kind in runs.KINDS_LONG
-        for method in ("CA2FL", "FedEcho", "FedEcho, soft labels")
+        for method in ("CA2FL", "FedEcho", *(() if kind == "uniform" else ("FedEcho, soft labels",)))
     },
     **{
-        f"teacher, {label}: eta_d {series}": partial(rate, "distillation", label, series=series)
-        for label in runs.TEACHERS
-        for series in runs.POWERS
+        f"teacher, {entry.label}: eta_d {entry.series}": partial(rate, "distillation", entry.label, series=entry.series)
+        for entry in runs.entries("distillation", "laptop")
+        if entry.label in runs.TEACHERS
     },
     **{f"slower, {label}: eta_d constant": partial(slower, label, "constant") for label in runs.TEACHERS},
 }  # fmt: skip

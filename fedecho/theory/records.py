@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import time
@@ -22,7 +23,7 @@ from fedecho.config import Local as ClientWork
 from fedecho.config import from_dict, to_dict
 from fedecho.errors import InputError
 from fedecho.experiment import one_thread
-from fedecho.methods import FADAS, FedAC, FedAsync, FedEcho, Method
+from fedecho.methods import FADAS, FedAC, FedAsync, FedBuff, FedEcho, Method
 from fedecho.notebooks import records_dir
 from fedecho.paths import write_whole
 from fedecho.records import dumps as dumps
@@ -180,7 +181,7 @@ def _facts(run: TheoryRun, built: Built) -> dict[str, Any]:
         "smoothness": _number(objective.smoothness),
         "client_spread": _number(client_spread(objective, stationary(objective))),
         "suboptimality": _number(suboptimality(objective, built.x0)),
-        **({"plateau": _numbers(plateau(run, built))} if biased and objective.convex else {}),
+        **({"plateau": _numbers(plateau(run))} if biased and objective.convex else {}),
         "arrivals": {name: _number(v) for name, v in _last_order(run).statistics().items()},
     }  # fmt: skip
 
@@ -189,12 +190,20 @@ def _last_order(run: TheoryRun) -> arrivals.Order:
     return order_of(run, point(run, run.rounds[-1], run.buffers[-1]))
 
 
-def plateau(run: TheoryRun, built: Built) -> Tensor:
+def plateau(run: TheoryRun) -> Tensor:
     """Return |grad f|^2 `[walks]` where the arrival-weighted sum_i p_i F_i is least: there FedBuff is predicted to end.
 
     p_i are the shares of the arrivals over the second half of the rounds, at the largest T and M.
     """
-    order, objective = _last_order(run), built.objective
+    if isinstance(run.method, FedAsync):  # its arrivals are counted one by one
+        return _plateau(run)
+    alike = {"teacher": "clients", "distil_power": 0.0, "distil_buffer_power": 0.0, "local_steps": 1, "local_lr": None}
+    return _plateau(replace(run, method=FedBuff(), **alike))  # type: ignore[arg-type]
+
+
+@functools.lru_cache(maxsize=32)
+def _plateau(run: TheoryRun) -> Tensor:
+    order, objective = _last_order(run), build(run).objective
     dealt = arrivals.deal(run.arrivals, order, objective, run.walks, run.seed)
     weights = torch.zeros(run.walks, objective.count, dtype=torch.float64)
     weights.scatter_add_(1, dealt, torch.from_numpy(order.shares(len(order.base) // 2)).expand(run.walks, -1))

@@ -27,7 +27,7 @@ class Scale:
     control_rounds: tuple[int, ...]
     control_buffers: tuple[int, ...]
     echo_buffers: tuple[int, ...]
-    """Of FedEcho and of FedAC, which cost most."""
+    """Of what costs most: FedEcho, FedAC, FedAsync (M times as many steps), images, four steps of the network."""
     floor_buffers: tuple[int, ...]
     floor_rounds: int
     term_rounds: int
@@ -47,7 +47,7 @@ SCALES = {
     ),
     "laptop": Scale(
         _T, _M, few_rounds=_T[:4], few_buffers=(1, 4, 16), control_rounds=_T[:4], control_buffers=(1, 4, 16),
-        echo_buffers=(1, 4), floor_buffers=(*_M, 32), floor_rounds=2000, term_rounds=3000, walks=24,
+        echo_buffers=(1, 4), floor_buffers=_M, floor_rounds=2000, term_rounds=3000, walks=24,
         biased_walks=24, lone_walks=4,
     ),
     "paper": Scale(
@@ -71,6 +71,7 @@ DISTIL = Distillation(steps=1, lr=0.04, batch_size=32, clip_norm=0.25)
 POWERS = {"constant": 0.0, "T^-1/2": 0.5, "T^-3/4": 0.75, "T^-1": 1.0}
 SOFT = replace(DISTIL, alpha_min=1.0, alpha_max=1.0)
 """Soft labels alone: hard ones pull towards being sure, wherever the optimum is."""
+_SOFT = FedEcho(distill=SOFT)
 DERIVED = "M^1/4 T^-3/4"
 """What the derived condition asks of eta_d with Q, nu and K fixed: the rate survives any teacher."""
 TEACHERS: dict[str, tuple[Literal["clients", "adversarial", "random"], Distillation]] = {
@@ -96,6 +97,8 @@ KINDS: dict[str, Arrivals] = {
     }.items()
 }
 """50 clients of which 25 are at work, M = 5; only in the skewed ones some clients are slower than others."""
+NOTHING_TO_REPAIR = ("bursty", "Pareto 2.5", "periodic")
+"""Kinds whose plateau lies far below what noise leaves: FedEcho, which costs most, is not played there."""
 KINDS["adversarial, one end"] = replace(KINDS["skewed, large"], dealt="slow high")
 KINDS["adversarial, other end"] = replace(KINDS["skewed, large"], dealt="slow low")
 LONG: dict[str, Any] = {"local_steps": 10, "local_lr": 0.4}
@@ -146,10 +149,12 @@ def _rates(objectives: tuple[str, ...], grids: Scale) -> list[Entry]:
     for name in objectives:
         run, costly = base(name, grids), name in ("logistic", "network")
         out.append(Entry("rate", f"{name}, K = 1", run, True))
-        many = replace(run, local_steps=4, rounds=grids.few_rounds)
-        out.append(Entry("rate", f"{name}, K = 4", few(many, grids) if costly else many, True))
-        assumed = few(replace(run, arrivals=ASSUMED), grids)
-        out.append(Entry("rate", f"{name}, independent arrivals", assumed, True))
+        many = few(replace(run, local_steps=4), grids)
+        many = replace(many, buffers=grids.echo_buffers) if name == "network" else many
+        out.append(Entry("rate", f"{name}, K = 4", many, True))
+        if name in ("quadratic", "logistic"):
+            assumed = few(replace(run, arrivals=ASSUMED), grids)
+            out.append(Entry("rate", f"{name}, independent arrivals", assumed, True))
         out.append(_floor(name, grids))
         if costly:
             out += _fedecho(name, grids)
@@ -157,7 +162,7 @@ def _rates(objectives: tuple[str, ...], grids: Scale) -> list[Entry]:
 
 
 def _images(grids: Scale) -> Entry:
-    run = replace(base("images", grids), rounds=grids.few_rounds[-3:], buffers=grids.buffers[:3])
+    run = replace(base("images", grids), rounds=grids.few_rounds[-3:], buffers=grids.echo_buffers)
     return Entry("rate", "images, K = 1", run, True)
 
 
@@ -207,8 +212,10 @@ def _arrivals(grids: Scale) -> list[Entry]:
     for kind, law in KINDS.items():
         runs = {label: biased_run(label, law, grids) for label in ("FedBuff", "CA2FL", "FedEcho")}
         if kind in KINDS_LONG:
-            soft = {"FedEcho, soft labels": replace(runs["FedEcho"], method=FedEcho(distill=SOFT))}
+            soft = {} if kind == "uniform" else {"FedEcho, soft labels": replace(runs["FedEcho"], method=_SOFT)}
             runs |= {f"{label}, long": replace(run, **LONG) for label, run in (runs | soft).items()}
+        if kind in NOTHING_TO_REPAIR:
+            del runs["FedEcho"]
         out += [Entry("arrivals", kind, run, series=label) for label, run in runs.items()]
     return out
 
@@ -228,7 +235,7 @@ def _methods(grids: Scale) -> list[Entry]:
         power = POWERS["T^-3/4"] if label == "FedEcho" else 0.0
         run = few(replace(base("logistic", grids), arrivals=ASSUMED, method=method, distil_power=power), grids)
         run = replace(run, walks=grids.lone_walks) if isinstance(method, FedAC) else run
-        run = replace(run, buffers=grids.echo_buffers) if label in ("FedEcho", "FedAC-public") else run
+        run = replace(run, buffers=grids.echo_buffers) if label in ("FedEcho", "FedAC-public", "FedAsync") else run
         out.append(Entry("method", label, run, series="rate"))
         out.append(Entry("method", label, biased_run(label, KINDS[BIASED], grids), series="biased"))
     return out
@@ -239,6 +246,8 @@ def _teachers(grids: Scale) -> list[Entry]:
     out = [Entry("teacher", "none (FedBuff)", run, series="none")]
     for label, (teacher, how) in TEACHERS.items():
         for series, power in POWERS.items():
+            if how == SOFT and series in ("T^-1/2", "T^-1"):
+                continue
             taught = replace(run, method=FedEcho(distill=how), teacher=teacher, distil_power=power)
             out.append(Entry("teacher", label, taught, series=series))
     return out
