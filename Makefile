@@ -11,6 +11,9 @@ FRESH   ?=
 # Set before any process starts: no display, one thread per process, this environment's kernels only.
 export MPLBACKEND := Agg
 export OMP_NUM_THREADS := 1
+# Large tensors come and go in the theory's walks: glibc would hand their pages back each time, a tenth of the time there.
+export MALLOC_TRIM_THRESHOLD_ := 1000000000
+export MALLOC_MMAP_THRESHOLD_ := 1000000000
 export JUPYTER_PREFER_ENV_PATH := 1
 export PYTHONHASHSEED := 0
 export CUBLAS_WORKSPACE_CONFIG := :4096:8

@@ -148,7 +148,8 @@ def _rates(objectives: tuple[str, ...], grids: Scale) -> list[Entry]:
     out = []
     for name in objectives:
         run, costly = base(name, grids), name in ("logistic", "network")
-        out.append(Entry("rate", f"{name}, K = 1", run, True))
+        whole = replace(run, buffers=grids.few_buffers) if name == "network" else run
+        out.append(Entry("rate", f"{name}, K = 1", whole, True))
         many = few(replace(run, local_steps=4), grids)
         many = replace(many, buffers=grids.echo_buffers) if name == "network" else many
         out.append(Entry("rate", f"{name}, K = 4", many, True))
