@@ -88,7 +88,10 @@ class Partition(Checked):
     """`mixed`: Dir(alpha) deals what the slow clients own among them, and they share in the other classes too; `pure`:
     they hold what they own in equal parts and nothing else."""
     min_size: int = 10
-    """Redraw until every client has this many images. The official loop has no minimum and fails on an empty client."""
+    """Every client has this many images at least. The official loop has no minimum and fails on an empty client."""
+    too_small: Literal["redraw", "top up"] = "redraw"
+    """What is done for a client with fewer. `redraw`: draw all shares again until none has; `top up`: it is given some
+    of the client that holds most, which works with few classes too, where no draw would give everyone enough."""
     max_redraws: int = 10_000
 
     def validate(self) -> None:

@@ -43,18 +43,34 @@ def divide(labels: Indices, partition: Partition, speed_class: tuple[int, ...], 
         order = stream(seed, "partition").permutation(len(labels))
         return Shards(tuple(np.sort(part) for part in np.array_split(order, clients)), (), 0)
     slow = np.flatnonzero(np.asarray(speed_class) == SLOW)
+    draws = partition.max_redraws if partition.too_small == "redraw" else 1
     owned = _straggler_classes(labels, partition, seed)
-    for redraw in range(partition.max_redraws):
+    for redraw in range(draws):
         rng = stream(seed, "partition", redraw)
         shards = _draw(labels, partition, clients, slow, owned, rng)
+        if partition.too_small == "top up":
+            shards = _topped_up(shards, slow if owned else slow[:0], partition.min_size)
         if min(map(len, shards)) >= partition.min_size:
             return Shards(shards, owned, redraw)
     raise InputError(
         "alpha",
         partition.alpha,
-        f"no draw of {partition.max_redraws} gave every client "
-        f"{partition.min_size} images; raise alpha or lower min_size",
+        f"no draw of {draws} gave every client {partition.min_size} images; raise alpha or lower min_size",
     )
+
+
+def _topped_up(shards: tuple[Indices, ...], slow: Indices, min_size: int) -> tuple[Indices, ...]:
+    """Give each client below `min_size` the last images of the client of its kind that has most: where slow clients
+    own classes, neither they nor the others get images of the other kind."""
+    parts, kinds = list(shards), [np.setdiff1d(np.arange(len(shards)), slow), slow]
+    for kind in kinds:
+        for client in sorted(kind, key=lambda c: (len(parts[c]), c)):
+            lacking = min_size - len(parts[client])
+            donor = max(kind, key=lambda c: (len(parts[c]), -c))
+            if lacking > 0 and len(parts[donor]) - lacking >= min_size:
+                parts[client] = np.sort(np.concatenate([parts[client], parts[donor][-lacking:]]))
+                parts[donor] = parts[donor][:-lacking]
+    return tuple(parts)
 
 
 def _straggler_classes(labels: Indices, partition: Partition, seed: int) -> tuple[int, ...]:

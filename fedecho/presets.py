@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from scipy.stats import qmc
@@ -42,6 +42,7 @@ class Profile:
     speed_counts: tuple[int, int, int]
     """Fast, medium and slow clients where stragglers own classes, so that seeds differ in data and not in kind."""
     min_size: int = 10
+    too_small: Literal["redraw", "top up"] = "redraw"
     methods: tuple[str, ...] = ()
     """Contenders of the main table; none given = all."""
     settings: tuple[str, ...] = ()
@@ -51,6 +52,10 @@ class Profile:
 _BLOCK: Any = {
     "methods": ("FedBuff", "FedBuff + EMA", "CA2FL", "FADAS", "FedEcho"),
     "settings": ("Dir(0.1)", "Dir(0.1), stragglers own 2 classes, pure"),
+}
+_LANGUAGE: Any = {
+    "methods": ("FedAvg (sync)", "FedBuff", "FedBuff + EMA", "CA2FL", "FedAC-public", "FADAS", "FedEcho"),
+    "too_small": "top up",
 }
 PROFILES = {
     "smoke": Profile(
@@ -73,9 +78,22 @@ PROFILES = {
         "cifar-smoke", Data("cifar10", 2000, "cifar100-20k", 200, validation_size=1000), "cnn", Protocol(20, 10, 2, 10),
         Local(epochs=1), Distillation(steps=3, batch_size=50), (0, 1), (10, 6, 4), min_size=5, **_BLOCK,
     ),
+    "language": Profile(
+        "language", Data("austen", pool_size=200), "text-encoder", Protocol(50, 25, 5, 150),
+        Local(epochs=1, batch_size=20), Distillation(steps=5, batch_size=50), (0, 1, 2, 3, 4), (25, 16, 9), **_LANGUAGE,
+    ),
+    "language-smoke": Profile(
+        "language-smoke", Data("austen", train_size=600, pool_size=50), "text-encoder", Protocol(20, 10, 2, 10),
+        Local(epochs=1, batch_size=20), Distillation(steps=2, batch_size=25), (0, 1), (10, 6, 4), **_LANGUAGE,
+    ),
 }  # fmt: skip
-BLOCKS = {"smoke": "cifar-smoke", "laptop": "cifar-small", "paper": "cifar-small"}
-"""Profile of whole tables -> profile of the CIFAR block beside them: fewer methods and settings, a table of its own."""
+WHOLE = ("smoke", "laptop", "paper")
+"""The profiles at which every table can be made."""
+BLOCKS = {
+    "cifar": {"smoke": "cifar-smoke", "laptop": "cifar-small", "paper": "cifar-small"},
+    "language": {"smoke": "language-smoke", "laptop": "language", "paper": "language"},
+}
+"""Block -> profile of whole tables -> profile of the block beside them: other data, its own methods and settings."""
 
 
 def profile(name: str) -> Profile:
@@ -87,8 +105,9 @@ def profile(name: str) -> Profile:
 def whole(name: str) -> Profile:
     """Return a profile at which every table can be made; raise `InputError` otherwise."""
     scale = profile(name)
-    allowed = f"choose one of {', '.join(BLOCKS)}; the table of {name} is `fedecho tables --only cifar`"
-    require(name in BLOCKS, "profile", name, allowed)
+    block = next((block for block, scales in BLOCKS.items() if name in scales.values()), "")
+    allowed = f"choose one of {', '.join(WHOLE)}; the tables of {name} are `fedecho tables --only {block}`"
+    require(name in WHOLE, "profile", name, allowed)
     return scale
 
 
@@ -158,9 +177,9 @@ def base(name: str, contender: Contender, seed: int) -> RunConfig:
     protocol = contender.protocol(scale.protocol)
     # The same number of arrivals between evaluations, however many of them make a round.
     every = Evaluation().every * scale.protocol.buffer_size // protocol.buffer_size
+    partition = Partition(min_size=scale.min_size, too_small=scale.too_small)
     return RunConfig(
-        method, seed, scale.data, Partition(min_size=scale.min_size), protocol, Delays(), scale.model, scale.local,
-        Evaluation(every=every),
+        method, seed, scale.data, partition, protocol, Delays(), scale.model, scale.local, Evaluation(every=every),
     )  # fmt: skip
 
 
@@ -242,9 +261,12 @@ def vision_table(name: str) -> list[Cell]:
 
 TUNING_SEEDS = {
     "smoke": (1000,), "laptop": (1000, 1001), "paper": (1000,), "cifar-small": (1000, 1001), "cifar-smoke": (1000,),
+    "language": (1000, 1001), "language-smoke": (1000,),
 }  # fmt: skip
 """Seeds that no table reports."""
-TUNING_TRIALS = {"smoke": 2, "laptop": 8, "paper": 8, "cifar-small": 8, "cifar-smoke": 2}
+TUNING_TRIALS = {
+    "smoke": 2, "laptop": 8, "paper": 8, "cifar-small": 8, "cifar-smoke": 2, "language": 8, "language-smoke": 2,
+}  # fmt: skip
 """Trials per method: the same for all, whatever the number of its hyper-parameters."""
 TUNING_SETTING = ("Dir(0.1)", "large")
 

@@ -333,7 +333,7 @@ def test_check_rewrites_the_ledger_elsewhere(toy: Path, tmp_path_factory: pytest
     assert [line.split(":")[0] for line in check.claims_differences(toy, "laptop")] == ["claims.md", "claims.json"]
 
 
-@pytest.mark.parametrize("name", presets.BLOCKS)
+@pytest.mark.parametrize("name", presets.WHOLE)
 def test_every_claim_of_the_package_can_be_asked(name: str) -> None:
     found = claims.read(name)
     assert {claim.source for claim in found} == {"paper", "package", "package on CIFAR-10"} and len(found) > 40
@@ -349,7 +349,7 @@ def test_notebooks_are_those_of_the_studies() -> None:
 
 
 def test_largest_and_smallest_pool_are_those_of_the_study() -> None:
-    for name in presets.BLOCKS:
+    for name in presets.WHOLE:
         (claim,) = (claim for claim in claims.read(name) if claim.id == "more-images")
         sizes = [variant for variant, _, _ in claims.runs_of("ablation_data_size", name) if variant.startswith("|U|")]
         assert (claim.test.b, claim.test.a) == (sizes[0], sizes[-1])

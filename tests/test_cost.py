@@ -176,7 +176,7 @@ def test_bytes_of_a_runs_bank() -> None:
 # The design
 
 
-@pytest.mark.parametrize("name", presets.BLOCKS)
+@pytest.mark.parametrize("name", presets.WHOLE)
 def test_each_factor_changes_one_field_and_has_the_profiles_own_value(name: str) -> None:
     for label in METHODS:
         mine = [point for point in cost.points(name) if point.method == label]

@@ -17,9 +17,9 @@ from fedecho.notebooks import tuning_dir
 def test_vision_table_is_complete_and_without_repetition(name: str) -> None:
     cells = presets.vision_table(name)
     seeds = len(presets.PROFILES[name].seeds)
-    assert len(cells) == (10 * 4 if name in presets.BLOCKS else 5 * 2) * 2 * seeds
+    assert len(cells) == (10 * 4 if name in presets.WHOLE else 5 * 2) * 2 * seeds
     # Until a profile is tuned, FedBuff with tuned eta is FedBuff.
-    untuned = 0 if name in presets.TUNED or name not in presets.BLOCKS else 4 * 2 * seeds
+    untuned = 0 if name in presets.TUNED or name not in presets.WHOLE else 4 * 2 * seeds
     assert len({config_hash(cell.config) for cell in cells}) == len(cells) - untuned
     assert set(Counter((c.method, c.setting, c.delay) for c in cells).values()) == {seeds}
 
@@ -86,7 +86,7 @@ def test_tuning_has_a_validation_split(name: str) -> None:
     assert config.data.name == "fashion-mnist" or config.data.validation_size >= 1000
 
 
-@pytest.mark.parametrize("name", sorted(set(presets.BLOCKS.values())))
+@pytest.mark.parametrize("name", sorted(set(presets.BLOCKS["cifar"].values())))
 def test_a_block_trains_on_the_same_images_while_tuning(name: str) -> None:
     (tuned,), (shown,) = (
         {t.config.data for t in presets.tuning(name)},

@@ -26,7 +26,7 @@ every_study = pytest.mark.parametrize("name", NAMES)
 
 
 @every_study
-@pytest.mark.parametrize("profile", list(presets.BLOCKS))
+@pytest.mark.parametrize("profile", list(presets.WHOLE))
 def test_every_study_is_whole_at_every_scale(name: str, profile: str) -> None:
     cells = ablations.cells(name, profile)
     places = {(cell.method, cell.setting, cell.delay, cell.config.seed) for cell in cells}

@@ -18,7 +18,7 @@ from fedecho import paths
 from fedecho.checked import Checked, require
 from fedecho.config import RunConfig, from_dict
 from fedecho.errors import InputError
-from fedecho.presets import BLOCKS, whole
+from fedecho.presets import WHOLE, whole
 from fedecho.studies import ablations
 from fedecho.theory.findings import FINDINGS
 
@@ -185,7 +185,7 @@ def _at_profile(field: str, value: Any, name: str) -> Any:
     if field not in ("a", "b") or not isinstance(value, dict):
         return value
     for known in value:
-        require(known in BLOCKS, f"{field}.{known}", value[known], f"choose one of {_names(BLOCKS)}")
+        require(known in WHOLE, f"{field}.{known}", value[known], f"choose one of {_names(WHOLE)}")
     return value.get(name, "")
 
 

@@ -49,13 +49,13 @@ class Shelf:
 
     name: str
     folder: Path
-    beside: Path | None = None
-    """Those of the CIFAR block that goes with it."""
+    beside: tuple[Path, ...] = ()
+    """Those of the blocks that go with it."""
 
     def record(self, config: RunConfig) -> Record | None:
         """Return the record of a run, none without one; raises `InputError` for one that cannot be used."""
-        found = find(self.folder, config)
-        return find(self.beside, config) if found is None and self.beside is not None else found
+        found = (find(folder, config) for folder in (self.folder, *self.beside))
+        return next((record for record in found if record is not None), None)
 
     def runs(self, claim: Claim, term: Term) -> dict[int, RunConfig]:
         """Return seed -> run of one term of a claim's test, over the seeds that all its terms have."""

@@ -62,7 +62,8 @@ def evaluate(profile: str, path: Path | None = None) -> list[Line]:
     Raises `InputError` for an entry that cannot be used, before any record is read.
     """
     found = claims.read(profile, path)
-    shelf = Shelf(profile, *(notebooks.records_dir(name) for name in (profile, presets.BLOCKS[profile])))
+    beside = tuple(notebooks.records_dir(scales[profile]) for scales in presets.BLOCKS.values())
+    shelf = Shelf(profile, notebooks.records_dir(profile), beside)
     out: dict[str, Line] = {}
     for source in _SOURCES:
         family = [claim for claim in found if claim.source == source]

@@ -315,7 +315,7 @@ def readings(name: str) -> list[Cell]:
 
 def cifar_small(name: str) -> list[Cell]:
     """Return 14_table_cifar: the main table of the CIFAR block that goes with a profile."""
-    return vision_table(BLOCKS[name])
+    return vision_table(BLOCKS["cifar"][name])
 
 
 STUDIES: dict[str, Callable[[str], list[Cell]]] = {

@@ -15,20 +15,23 @@ from fedecho.notebooks import records_dir, tuning_dir
 from fedecho.studies import ablations
 from fedecho.sweep import missing
 
-SETS = ("tuning", *ablations.STUDIES, "cifar_tuning")
+SETS = ("tuning", *ablations.STUDIES, "cifar_tuning", "language_tuning")
 """Every set of runs, in the order in which tables are made: a run that several share belongs to the first of them."""
-TUNINGS = ("tuning", "cifar_tuning")
-_OF_BLOCK = ("cifar_small", "cifar_tuning")
+TUNINGS = ("tuning", "cifar_tuning", "language_tuning")
+_OF_BLOCK = {
+    "cifar_small": "cifar", "cifar_tuning": "cifar", "language": "language", "language_tuning": "language",
+}  # fmt: skip
+"""Set of runs -> block whose profile it has; all others have the profile of the whole."""
 
 
 def sets(profile: str) -> tuple[str, ...]:
     """Return the sets of a profile: a block has its main table and the tuning behind it."""
-    return SETS if profile in presets.BLOCKS else ("tuning", "vision")
+    return SETS if profile in presets.WHOLE else ("tuning", "vision")
 
 
 def scale(name: str, profile: str) -> str:
     """Return the profile of a set's runs: that of the block where they are one."""
-    return presets.BLOCKS[profile] if name in _OF_BLOCK else profile
+    return presets.BLOCKS[_OF_BLOCK[name]][profile] if name in _OF_BLOCK else profile
 
 
 def configs(name: str, profile: str) -> list[RunConfig]:

@@ -114,7 +114,7 @@ def test_the_crawl_notices_what_is_broken(chromium: Browser, tmp_path: Path) -> 
     assert "example.org" not in troubles
 
 
-@pytest.mark.parametrize("profile", presets.BLOCKS)
+@pytest.mark.parametrize("profile", presets.WHOLE)
 def test_the_pages_built_here(chromium: Browser, profile: str, monkeypatch: pytest.MonkeyPatch) -> None:
     front = paths.REPOSITORY / "paper" / "site" / ("" if profile == "laptop" else profile) / "index.html"
     if not front.is_file():
