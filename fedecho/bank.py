@@ -21,10 +21,11 @@ class Bank:
     """The last prediction of every client on U, and their running sum; updated in place."""
 
     parts: tuple[Tensor, ...]
-    """Y in one part `[clients, pool, classes]`, or in three: the k largest entries of each row `[clients, pool, k]`,
-    their classes `[clients, pool, k]`, and the one number that stands for every other class `[clients, pool, 1]`."""
+    """Y in one part `[clients, pool, ..., classes]`, or in three: the k largest entries of each prediction
+    `[clients, pool, ..., k]`, their classes `[clients, pool, ..., k]`, and the one number that stands for every other
+    class `[clients, pool, ..., 1]`. A classifier predicts once an input; axes between are places in a text."""
     total: Tensor
-    """Sum of the rows `[pool, classes]`, in float64 so that additions and removals cancel to the last digits."""
+    """Sum of the rows `[pool, ..., classes]`, in float64 so that additions and removals cancel to the last digits."""
     uploaded: Tensor
     """Round of each client's last upload `[clients]`; -1 before its first."""
     holds: Literal["logits", "probabilities"] = "logits"
@@ -33,22 +34,25 @@ class Bank:
     @staticmethod
     def empty(
         clients: int,
-        pool: int,
-        classes: int,
+        shape: tuple[int, ...],
         device: torch.device,
         dtype: torch.dtype = torch.float32,
         top_k: int | None = None,
         holds: Literal["logits", "probabilities"] = "logits",
     ) -> Bank:
-        """Return a bank without any row; raises `InputError` for `top_k` outside 1..`classes`."""
+        """Return a bank without any row; `shape` is that of one client's, `(pool, ..., classes)`.
+
+        Raises `InputError` for `top_k` outside 1..classes.
+        """
+        *leading, classes = shape
         fits = top_k is None or 1 <= top_k <= classes
         require(fits, "bank_top_k", top_k, f"give 1 to {classes}, the number of classes, or none")
         kinds = [(classes, dtype)]
         if top_k is not None and top_k < classes:  # with k = C nothing is dropped, and indices would only cost bytes
             kinds = [(top_k, dtype), (top_k, index_type(classes)), (1, dtype)]
         return Bank(
-            tuple(torch.zeros(clients, pool, width, device=device, dtype=kind) for width, kind in kinds),
-            torch.zeros(pool, classes, device=device, dtype=torch.float64),
+            tuple(torch.zeros(clients, *leading, width, device=device, dtype=kind) for width, kind in kinds),
+            torch.zeros(shape, device=device, dtype=torch.float64),
             torch.full((clients,), -1, dtype=torch.long),
             holds,
         )
@@ -60,11 +64,11 @@ class Bank:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all rows: N |U| C b, or N |U| (k (b + i) + b) with b bytes an entry and i an index."""
+        """Bytes of all rows: N R C b, or N R (k (b + i) + b): R predictions a row, b bytes an entry, i an index."""
         return sum(part.nbytes for part in self.parts)
 
     def store(self, client: int, row: Tensor, round_index: int) -> None:
-        """Put `row` `[pool, classes]` in the place of the client's last one, at a cost independent of N."""
+        """Put `row` `[pool, ..., classes]` in the place of the client's last one, at a cost independent of N."""
         new, last = self._packed(row), self._unpacked(tuple(part[client] for part in self.parts))
         huge = bool(last.abs().max() > _CANCELS)
         self.total.add_(self._unpacked(new)).sub_(last)
@@ -79,7 +83,7 @@ class Bank:
         return self.uploaded >= 0
 
     def dense(self) -> Tensor:
-        """Return all rows `[clients, pool, classes]`; those of a top-k bank are rebuilt, the others not even copied."""
+        """Return all rows `[clients, pool, ..., classes]`; those of a top-k bank are rebuilt, others not copied."""
         return self._unpacked(self.parts)
 
     def _packed(self, row: Tensor) -> tuple[Tensor, ...]:
@@ -99,7 +103,7 @@ class Bank:
         return values.to(self.dtype), classes.to(self.parts[1].dtype), tail.to(self.dtype)
 
     def _unpacked(self, parts: tuple[Tensor, ...]) -> Tensor:
-        """Return rows `[..., pool, classes]` from their parts."""
+        """Return rows `[..., classes]` from their parts."""
         if len(parts) == 1:
             return parts[0]
         values, classes, tail = parts
@@ -112,7 +116,7 @@ def index_type(classes: int) -> torch.dtype:
 
 
 def bank_average(bank: Bank, weights: Tensor | None) -> Tensor:
-    """Return the mean row `[pool, classes]`: over all clients seen, or with `weights` `[clients]`."""
+    """Return the mean row `[pool, ..., classes]`: over all clients seen, or with `weights` `[clients]`."""
     if weights is None:
         return (bank.total / bank.seen().sum()).float()
-    return torch.einsum("n,nuc->uc", (weights / weights.sum()).to(bank.total.device), bank.dense().float())
+    return torch.einsum("n,n...->...", (weights / weights.sum()).to(bank.total.device), bank.dense().float())

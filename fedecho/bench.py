@@ -103,7 +103,7 @@ def inference() -> Ratio:
 def distillation() -> Ratio:
     """Compare Q clipped steps with a bare loop: forward, KL + CE, backward, clip_grad_norm_, torch.optim.SGD."""
     task, how = _task(), presets.profile("laptop").distill
-    bank = Bank.empty(1, len(task.pool), 10, task.pool.device)
+    bank = Bank.empty(1, (len(task.pool), 10), task.pool.device)
     bank.store(0, predict(task.model, task.model.weights(), task.pool, 200), 0)
     start, module, taught = task.model.weights(), copy.deepcopy(task.model.module).eval(), teacher(bank, how)
 

@@ -25,23 +25,11 @@ NUMERICS_VERSION = 1
 DelayModel = Literal[
     "constant", "mild", "large", "uniform", "exponential", "lognormal", "pareto", "bursty", "periodic", "trace"
 ]
+TaskKind = Literal["classification", "generation"]
 PoolSource = Literal[
-    "held-out",
-    "cifar10",
-    "cifar100",
-    "cifar100-20k",
-    "stl10",
-    "tiny-imagenet-32",
-    "generated",
-    "diffusion",
-    "digits",
-    "dead-leaves",
-    "noise",
-    "austen",
-    "sst2",
-    "agnews",
-    "trec",
-]
+    "held-out", "self", "cifar10", "cifar100", "cifar100-20k", "stl10", "tiny-imagenet-32", "generated", "diffusion",
+    "digits", "dead-leaves", "noise", "austen", "sst2", "agnews", "trec",
+]  # fmt: skip
 T = TypeVar("T")
 
 
@@ -53,7 +41,8 @@ class Data(Checked):
     train_size: int | None = None
     """Client images in total, the first ones in canonical order; none = all of them."""
     pool: PoolSource = "held-out"
-    """Source of U: `held-out` (same domain, labels withheld), another data set, samples of a model, or a rule."""
+    """Source of U: `held-out` (same domain, labels withheld), another data set, samples of a model, or a rule;
+    `self`: text sampled from the server's own model after `warmup_rounds`."""
     pool_size: int = 1000
     """|U|, images the server holds."""
     pool_mix: float = 0.0
@@ -62,10 +51,21 @@ class Data(Checked):
     """Images taken from the end of the client data where the data set has no validation split of its own."""
     mask: bool = True
     """Whether `<name>` stands for every name that would give a novel of `austen` away."""
+    task: TaskKind = "classification"
+    """What is predicted: the class of an image or text, or (`generation`) the next token of running text."""
+    vocabulary: int = 1000
+    """V: tokens of the clients' byte-level BPE, the classes of `generation`."""
 
     def validate(self) -> None:
         """Check sizes."""
-        require(self.mask or self.name == "austen", "mask", self.mask, "only austen has a mask; leave it out")
+        generates = self.task == "generation"
+        require(not generates or self.name == "austen", "task", self.task, "only austen has running text; name that")
+        masked = self.name == "austen" and not generates
+        require(self.mask or masked, "mask", self.mask, "only austen has a mask, on its passages; leave it out")
+        words = "it belongs to the task generation; leave it out"
+        require(generates or self.vocabulary == 1000, "vocabulary", self.vocabulary, words)
+        require(257 <= self.vocabulary <= 32_768, "vocabulary", self.vocabulary, "give 257 (256 are bytes) to 32768")
+        require(generates or self.pool != "self", "pool", self.pool, "only with the task generation is U sampled so")
         require(self.train_size is None or self.train_size > 0, "train_size", self.train_size, "give at least 1 image")
         require(self.pool_size > 0, "pool_size", self.pool_size, "give at least 1 image")
         require(0 <= self.pool_mix <= 0.5, "pool_mix", self.pool_mix, "give a share in [0, 0.5]")
@@ -78,7 +78,8 @@ class Data(Checked):
 class Partition(Checked):
     """How the labelled images are divided among the N clients."""
 
-    kind: Literal["dirichlet", "iid"] = "dirichlet"
+    kind: Literal["dirichlet", "iid", "natural"] = "dirichlet"
+    """`natural`: every client holds whole chapters of one novel."""
     alpha: float = 0.1
     """Dirichlet concentration over clients, one draw per class; small is heterogeneous."""
     straggler_classes: int = 0
@@ -98,11 +99,13 @@ class Partition(Checked):
         """Check ranges."""
         require(self.alpha > 0, "alpha", self.alpha, "the Dirichlet concentration must be > 0")
         require(self.straggler_classes >= 0, "straggler_classes", self.straggler_classes, "give 0 or more classes")
-        owned = self.kind == "dirichlet" or self.straggler_classes == 0
-        require(
-            owned, "straggler_classes", self.straggler_classes, f"with kind {self.kind} nobody owns a class; give 0"
-        )
+        owned = self.kind != "iid" or self.straggler_classes == 0
+        require(owned, "straggler_classes", self.straggler_classes, "with kind iid nobody owns a class; give 0")
         require(0 <= self.straggler_share <= 1, "straggler_share", self.straggler_share, "give a share in [0, 1]")
+        whole = self.kind != "natural" or self.straggler_share == 1
+        require(
+            whole, "straggler_share", self.straggler_share, "with kind natural a novel is one client's or not; give 1"
+        )
         require(self.min_size >= 1, "min_size", self.min_size, "every client needs at least 1 image")
         require(self.max_redraws >= 1, "max_redraws", self.max_redraws, "give at least 1 draw")
 
@@ -255,6 +258,10 @@ class RunConfig(Checked):
             self.partition.straggler_classes,
             "fix delays.speed_counts with at least 1 slow client first",
         )
+        distill = getattr(self.method, "distill", None)
+        written = self.data.pool != "self" or distill is None or distill.warmup_rounds > 0
+        words = "with pool = self the model must have learnt something before it writes U; give 1 or more rounds"
+        require(written, "warmup_rounds", 0, words)
 
 
 def to_dict(config: object) -> dict[str, Any]:

@@ -40,7 +40,7 @@ class Distillation(Checked):
     """Unspecified in paper, as is `alpha_max`."""
     alpha_max: float = 0.8
     alpha_scope: Literal["batch", "sample"] = "batch"
-    """One alpha per step from the batch's mean entropy (Eq. 3-4), or one per image."""
+    """One alpha per step from the batch's mean entropy (Eq. 3-4), or one per prediction."""
     alpha_direction: Literal["rising", "falling"] = "rising"
     """`rising`: more KL where the teacher is uncertain; `falling` is a control."""
     entropy_of: Literal["teacher", "clients"] = "teacher"
@@ -120,13 +120,13 @@ class Teacher:
     """What the student is taught, computed once a round for the whole pool."""
 
     probs: Tensor
-    """p_u `[pool, classes]`."""
+    """p_u `[pool, ..., classes]`: one distribution an image, or one for each position of a text."""
     labels: Tensor
-    """Hard labels `[pool]`."""
+    """Hard labels `[pool, ...]`."""
     entropy: Tensor
-    """H_u / log C in [0, 1], `[pool]`."""
+    """H_u / log C in [0, 1], `[pool, ...]`."""
     weights: Tensor | None = None
-    """How much each image counts `[pool]`, relative to the others of its minibatch; none = all alike."""
+    """How much each prediction counts `[pool, ...]`, relative to the others of its minibatch; none = all alike."""
 
 
 def normalised_entropy(probs: Tensor) -> Tensor:
@@ -150,8 +150,8 @@ def teacher(bank: Bank, settings: Distillation, weights: Tensor | None = None) -
 
 
 def averaged_teacher(logits: Tensor, settings: Distillation) -> Teacher:
-    """Return one model's predictions `[pool, classes]` as a teacher: a bank of one row."""
-    bank = Bank.empty(1, logits.shape[0], logits.shape[1], logits.device)
+    """Return one model's predictions `[pool, ..., classes]` as a teacher: a bank of one row."""
+    bank = Bank.empty(1, logits.shape, logits.device)
     row = logits if settings.average == "logits" else (logits / settings.temperature).softmax(-1)
     bank.store(0, row, 0)
     return teacher(bank, settings)
@@ -169,16 +169,16 @@ def corrupted(taught: Teacher) -> Teacher:
 
 
 def _agreement(bank: Bank, labels: Tensor, weights: Tensor) -> Tensor:
-    """Return the share in [0, 1] of the teachers whose own prediction is the label, per image `[pool]`."""
+    """Return the share in [0, 1] of the teachers whose own prediction is the label `[pool, ...]`."""
     agree = (bank.dense().argmax(-1) == labels).float()
-    return torch.einsum("n,nu->u", (weights / weights.sum()).to(agree), agree)
+    return torch.einsum("n,n...->...", (weights / weights.sum()).to(agree), agree)
 
 
 def _hard_labels(bank: Bank, settings: Distillation, mean: Tensor, weights: Tensor) -> Tensor:
     if settings.hard_label == "teacher":
         return mean.argmax(-1)
     votes = F.one_hot(bank.dense().argmax(-1), bank.total.shape[-1]).float()
-    return torch.einsum("n,nuc->uc", weights.to(votes), votes).argmax(-1)
+    return torch.einsum("n,n...->...", weights.to(votes), votes).argmax(-1)
 
 
 def _entropy(bank: Bank, settings: Distillation, probs: Tensor, weights: Tensor) -> Tensor:
@@ -186,11 +186,11 @@ def _entropy(bank: Bank, settings: Distillation, probs: Tensor, weights: Tensor)
         return normalised_entropy(probs)
     rows = bank.dense().float()
     rows = rows if settings.average == "probabilities" else F.softmax(rows / settings.temperature, dim=-1)
-    return torch.einsum("n,nu->u", (weights / weights.sum()).to(rows), normalised_entropy(rows))
+    return torch.einsum("n,n...->...", (weights / weights.sum()).to(rows), normalised_entropy(rows))
 
 
 def mixing_weight(entropy: Tensor, settings: Distillation) -> Tensor:
-    """Return alpha in [alpha_min, alpha_max] for the entropies `[batch]`: a scalar per batch, or `[batch]` per sample.
+    """Return alpha in [alpha_min, alpha_max] for entropies `[batch, ...]`: a scalar per batch, or `[batch, ...]`.
 
     alpha = alpha_min + (alpha_max - alpha_min) * Hbar (Eq. 3-4): the more uncertain, the more weight on KL.
     """
@@ -201,14 +201,21 @@ def mixing_weight(entropy: Tensor, settings: Distillation) -> Tensor:
 
 
 def kl_from_logits(probs: Tensor, student: Tensor) -> Tensor:
-    """Return KL(probs || softmax(student)) per row `[batch]`, in nats; both arguments are `[batch, classes]`."""
+    """Return KL(probs || softmax(student)) per prediction `[...]`, in nats; both arguments are `[..., classes]`."""
     # Cross-entropy with soft labels is one fused operation; the teacher's entropy takes it to the divergence.
     entropy: Tensor = torch.special.entr(probs).sum(-1)
-    return F.cross_entropy(student, probs, reduction="none") - entropy
+    return _cross_entropy(student, probs) - entropy
+
+
+def _cross_entropy(student: Tensor, target: Tensor) -> Tensor:
+    """Return the cross-entropy `[...]` of logits `[..., classes]` with labels `[...]` or distributions."""
+    rows = student.flatten(0, -2)  # torch looks for the classes on axis 1
+    target = target.flatten(0, -2) if target.is_floating_point() else target.flatten()
+    return F.cross_entropy(rows, target, reduction="none").view(student.shape[:-1])
 
 
 def reverse_kl_from_logits(probs: Tensor, student: Tensor) -> Tensor:
-    """Return KL(softmax(student) || probs) per row `[batch]`, in nats; `probs` below 1e-12 count as 1e-12."""
+    """Return KL(softmax(student) || probs) per prediction `[...]`, in nats; `probs` below 1e-12 count as 1e-12."""
     log_student = F.log_softmax(student, -1)
     return (log_student.exp() * (log_student - probs.clamp_min(1e-12).log())).sum(-1)
 
@@ -223,13 +230,14 @@ def distillation_loss(
 ) -> Tensor:
     """Return mean_u [alpha * KL(p_u || q_u) + (1 - alpha) * CE(q_u, label_u)] in nats (Eq. 3).
 
-    `student` logits and `probs` are `[batch, classes]`, `labels` `[batch]`, `alpha` a scalar or `[batch]`. With
-    T_d != 1 the student is softened too and KL is scaled by T_d^2, as is usual. Finite for logits of any finite size.
-    `weights` `[batch]` make the mean a weighted one (all zero: no gradient).
+    `student` logits and `probs` are `[batch, ..., classes]`, `labels` `[batch, ...]`, `alpha` a scalar or
+    `[batch, ...]`; u runs over all predictions. With T_d != 1 the student is softened too and KL is scaled by T_d^2, as
+    is usual. Finite for logits of any finite size. `weights` `[batch, ...]` make the mean a
+    weighted one (all zero: no gradient).
     """
     kl = kl_from_logits if settings.kl == "forward" else reverse_kl_from_logits
     soft = kl(probs, student / settings.temperature) * settings.temperature**2
-    hard = F.cross_entropy(student, labels, reduction="none")
+    hard = _cross_entropy(student, labels)
     losses = alpha * soft + (1 - alpha) * hard
     return losses.mean() if weights is None else (weights * losses).sum() / weights.sum().clamp_min(1e-12)
 
@@ -248,7 +256,7 @@ def clip_factor(gradient: Tensor, settings: Distillation) -> tuple[Tensor, Tenso
 
 @torch.no_grad()
 def predict(model: FlatModel, weights: Weights, images: Tensor, batch_size: int) -> Tensor:
-    """Return the logits `[images, classes]` of one version in eval mode."""
+    """Return the logits `[images, ..., classes]` of one version in eval mode."""
     model.load(weights)
     model.module.eval()
     return torch.cat([model.logits(batch) for batch in torch.split(images, batch_size)])

@@ -17,6 +17,7 @@ from fedecho.local import Update, sgd
 from fedecho.methods import Method, Server
 from fedecho.records import Journal, Record, Row, new_record
 from fedecho.resume import Keeper, Progress
+from fedecho.sampling import sampled
 from fedecho.schedule import Job, Round
 from fedecho.task import Task, evaluate, prepare
 from fedecho.versions import Checkpoints as Checkpoints
@@ -88,7 +89,8 @@ def run(
             on_row(rows[-1])
         keeper.after(Progress(rnd.index + 1, x, state, checkpoints, journal, rows))
     whole = bool(rows) and rows[-1]["round"] == config.protocol.rounds
-    return new_record(config, "done" if whole else "diverged", rows, task.facts, clock, keeper.provenance(device))
+    facts = task.facts | (sampled(task, config, method.evaluated(state, x)) if whole else {})
+    return new_record(config, "done" if whole else "diverged", rows, facts, clock, keeper.provenance(device))
 
 
 def require_device(device: str) -> None:

@@ -56,6 +56,8 @@ class Update:
 class ClientData:
     """One client's images `[n, channels, height, width]`, labels `[n]`, and the value that pads a crop `[channels]`.
 
+    Or token ids `[n, length]`, with labels `[n]`, or with the tokens that follow `[n, length]`.
+
     The images are normalised, or bytes (a quarter of the memory) beside the `moments` that normalise a batch: mean and
     standard deviation `[1, channels, 1, 1]` of values in [0, 1]. Both give the same numbers to the last bit.
     """
@@ -107,9 +109,14 @@ def sgd(
         images, labels = data.images[batch], data.labels[batch]
         if augmentation is not None:
             images = crop_and_flip(images, data.padding, augmentation)
-        step(model, F.cross_entropy(model.logits(data.normalised(images)), labels), local, start, correction, proximal)
+        step(model, cross_entropy(model.logits(data.normalised(images)), labels), local, start, correction, proximal)
         steps += 1
     return model.weights(), steps
+
+
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the mean in nats over all labels `[batch]` or `[batch, positions]`; logits have one axis more."""
+    return F.cross_entropy(logits.flatten(0, -2), labels.flatten())
 
 
 @torch.no_grad()

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from fedecho.config import require
+from fedecho.config import TaskKind, require
 from fedecho.rng import torch_seed
 from fedecho.text_models import TEXT_MODELS
 
@@ -85,13 +85,13 @@ MODELS: dict[str, Callable[[tuple[int, int, int], int], nn.Module]] = {
 }
 
 
-def build(name: str, shape: tuple[int, ...], classes: int, seed: int) -> nn.Module:
+def build(name: str, shape: tuple[int, ...], classes: int, seed: int, task: TaskKind = "classification") -> nn.Module:
     """Return the model `name` for images `[channels, height, width]` or for texts (vocabulary, context).
 
     It is initialised from the stream of `seed`, and the global generator of torch is left as it was. Raises
-    `InputError` for a name that is unknown or reads something else.
+    `InputError` for a name that is unknown, reads something else or learns another task.
     """
-    known: dict[str, Any] = TEXT_MODELS if len(shape) == 2 else MODELS
+    known: dict[str, Any] = TEXT_MODELS[task] if len(shape) == 2 else MODELS
     require(name in known, "model", name, f"choose one of {', '.join(known)}")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(torch_seed(seed, "initial-weights"))

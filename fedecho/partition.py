@@ -1,4 +1,4 @@
-"""Who holds which images: Dirichlet over clients per class, label-speed correlated, or iid."""
+"""Who holds which images: Dirichlet over clients per class, label-speed correlated, iid, or by whole chapters."""
 
 from __future__ import annotations
 
@@ -26,11 +26,14 @@ class Shards:
     """Draws rejected because some client had fewer than `min_size` images."""
 
 
-def divide(labels: Indices, partition: Partition, speed_class: tuple[int, ...], seed: int) -> Shards:
+def divide(
+    labels: Indices, partition: Partition, speed_class: tuple[int, ...], seed: int, groups: Indices | None = None
+) -> Shards:
     """Divide the images with `labels` `[images]` among the clients.
 
     Per class c the shares are p ~ Dir(alpha * 1_N) over clients and the class's images are cut at the cumulative shares
-    (the official FADAS rule). Raises `InputError` when no draw gives every client `min_size` images.
+    (the official FADAS rule). By kind `natural`, `groups` `[images]` of one class each (chapters of a novel) stay whole
+    and every client has one class's only. Raises `InputError` when some client cannot have `min_size` images.
     """
     clients = len(speed_class)
     require(
@@ -45,6 +48,10 @@ def divide(labels: Indices, partition: Partition, speed_class: tuple[int, ...], 
     slow = np.flatnonzero(np.asarray(speed_class) == SLOW)
     draws = partition.max_redraws if partition.too_small == "redraw" else 1
     owned = _straggler_classes(labels, partition, seed)
+    if partition.kind == "natural":
+        require(groups is not None, "kind", "natural", "these data have no chapters; choose dirichlet or iid")
+        assert groups is not None
+        return Shards(_natural(labels, groups, partition, clients, slow, owned, seed), owned, 0)
     for redraw in range(draws):
         rng = stream(seed, "partition", redraw)
         shards = _draw(labels, partition, clients, slow, owned, rng)
@@ -123,3 +130,55 @@ def _deal(
     cuts = np.round(np.cumsum(shares)[:-1] * len(images)).astype(int)
     for receiver, part in zip(receivers, np.split(images, cuts), strict=True):
         parts[receiver].append(part)
+
+
+def _natural(
+    labels: Indices,
+    groups: Indices,
+    partition: Partition,
+    clients: int,
+    slow: Indices,
+    owned: tuple[int, ...],
+    seed: int,
+) -> tuple[Indices, ...]:
+    """Give each client whole groups of one class; slow clients have those of the `owned` classes and nothing else."""
+    everyone = stream(seed, "partition").permutation(clients)
+    is_slow = np.isin(everyone, slow) if owned else np.zeros(clients, dtype=bool)
+    parts: list[Indices] = [np.empty(0, np.int64)] * clients
+    sides = [(everyone[~is_slow], np.setdiff1d(labels, owned)), *([(everyone[is_slow], owned)] if owned else [])]
+    for side, classes in sides:
+        sizes = {int(c): np.unique(groups[labels == c], return_counts=True) for c in classes}
+        shares = _shares({c: counts for c, (_, counts) in sizes.items()}, len(side))
+        for label, receivers in zip(sizes, np.split(side, np.cumsum(list(shares.values()))[:-1]), strict=True):
+            for receiver, held in zip(receivers, _balanced(*sizes[label], len(receivers)), strict=True):
+                parts[receiver] = np.flatnonzero(np.isin(groups, held))
+    least = min(map(len, parts))
+    words = f"with whole chapters the smallest client has {least}; lower min_size or the number of clients"
+    require(least >= partition.min_size, "min_size", partition.min_size, words)
+    return tuple(parts)
+
+
+def _shares(sizes: dict[int, Indices], clients: int) -> dict[int, int]:
+    """Return how many clients each class gets, in proportion to its images (D'Hondt's rule, at least one each).
+
+    `sizes`: class -> images of each of its groups. Raises `InputError` where a class has fewer groups than clients.
+    """
+    words = f"{len(sizes)} classes to be held by whole chapters need as many clients at least"
+    require(clients >= len(sizes), "clients", clients, words)
+    shares = dict.fromkeys(sizes, 1)
+    while (given := sum(shares.values())) < clients:
+        label = max(sizes, key=lambda c: sizes[c].sum() / (shares[c] + 1))
+        words = f"class {label} has {len(sizes[label])} chapters, so at most {given} clients can hold whole ones"
+        require(shares[label] < len(sizes[label]), "clients", clients, words)
+        shares[label] += 1
+    return shares
+
+
+def _balanced(groups: Indices, sizes: Indices, clients: int) -> list[list[int]]:
+    """Deal groups, the largest first, each to the client that has least."""
+    held, totals = [list[int]() for _ in range(clients)], np.zeros(clients)
+    for place in np.argsort(-sizes, kind="stable"):
+        least = int(totals.argmin())
+        held[least].append(int(groups[place]))
+        totals[least] += sizes[place]
+    return held

@@ -53,9 +53,7 @@ def absent_data(configs: Iterable[RunConfig], root: Path | None = None) -> dict[
     out = {}
     for name, pool in dict.fromkeys((config.data.name, config.data.pool) for config in configs):
         try:
-            datasets.load(name, root)
-            if pool != "held-out":
-                datasets.load_unlabeled(pool, root, count=1)
+            datasets.require_here(name, pool, root)
         except MissingDataError as error:
             out[name, str(pool)] = error
     return out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,8 @@ from fedecho.config import RunConfig, require
 from fedecho.data.pools import mixed
 from fedecho.distill import predict
 from fedecho.flat import FlatModel, Weights
-from fedecho.inputs import Inputs, read_texts
-from fedecho.local import ClientData, normalise
+from fedecho.inputs import Inputs, read_texts, read_tokens
+from fedecho.local import ClientData, cross_entropy, normalise
 from fedecho.schedule import Schedule
 
 _MOMENTS = {
@@ -38,28 +39,41 @@ class Task:
     """U: images `[pool, channels, height, width]`, or token ids `[pool, length]`."""
     held_out: ClientData
     """What the server's model is scored on."""
+    classes: Tensor
+    """The class of each held-out image or text, or the novel of each block of tokens `[held out]`."""
     model: FlatModel
     plan: Schedule
     facts: dict[str, Any]
     """For the record: statistics of the schedule, sizes of the shards, digest of the data."""
+    decode: Callable[[Iterable[int]], str] | None = None
+    """Token ids -> text, where the model writes text."""
 
 
 def prepare(config: RunConfig, device: torch.device, root: Path | None = None) -> Task:
     """Load the data, divide it, draw the schedule and initialise the model; raises `InputError` before any training."""
-    inputs = (read_texts if config.data.name in datasets.TEXTS else _read_images)(config, device, root)
+    inputs = _reader(config)(config, device, root)
     plan = schedule.draw(config.protocol, config.delays, config.seed)
-    shards = partition.divide(inputs.labels, config.partition, plan.speed_class, config.seed)
-    targets, scored = (torch.from_numpy(y.copy()).to(device) for y in (inputs.labels, inputs.held_out_labels))
+    shards = partition.divide(inputs.labels, config.partition, plan.speed_class, config.seed, inputs.groups)
+    labels, classes = (torch.from_numpy(y.copy()).to(device) for y in (inputs.labels, inputs.held_out_labels))
+    targets, scored = inputs.targets or (labels, classes)
     return Task(
         clients=tuple(
             ClientData(inputs.train[shard], targets[shard], inputs.padding, inputs.moments) for shard in shards.clients
         ),
         pool=inputs.pool,
         held_out=ClientData(inputs.held_out, scored, inputs.padding),
+        classes=classes,
         model=FlatModel(inputs.module, config.execution),
         plan=plan,
         facts={**plan.statistics(), **_shard_facts(shards), **inputs.facts},
+        decode=inputs.decode,
     )
+
+
+def _reader(config: RunConfig) -> Callable[[RunConfig, torch.device, Path | None], Inputs]:
+    if config.data.task == "generation":
+        return read_tokens
+    return read_texts if config.data.name in datasets.TEXTS else _read_images
 
 
 def _read_images(config: RunConfig, device: torch.device, root: Path | None) -> Inputs:
@@ -137,14 +151,39 @@ def _shard_facts(shards: partition.Shards) -> dict[str, Any]:
 
 
 def evaluate(task: Task, weights: Weights) -> dict[str, Any]:
-    """Return accuracy in [0, 1], loss in nats and per-class accuracies of one version on the held-out images."""
+    """Return accuracy in [0, 1], loss in nats and per-class accuracies of one version on the held-out images.
+
+    Of a model that predicts tokens: the same over all of them (its perplexity is e^loss), the classes being novels.
+    """
+    if task.decode is not None:
+        return _evaluate_tokens(task, weights)
     labels = task.held_out.labels
     logits = predict(task.model, weights, task.held_out.images, task.model.execution.inference_batch)
     correct = (logits.argmax(-1) == labels).double()
-    count = torch.bincount(labels, minlength=logits.shape[-1])
-    per_class = torch.bincount(labels, weights=correct, minlength=logits.shape[-1]) / count
     return {
         "accuracy": float(correct.mean()),
         "loss": float(F.cross_entropy(logits, labels)),
-        "per_class": per_class.tolist(),
+        "per_class": _by_class(correct, labels, logits.shape[-1]),
     }
+
+
+def _evaluate_tokens(task: Task, weights: Weights) -> dict[str, Any]:
+    # Batch by batch: logits of all held-out tokens over a vocabulary would be gigabytes.
+    data, size, losses, correct = task.held_out, task.model.execution.inference_batch, list[Tensor](), list[Tensor]()
+    for ids, targets in zip(torch.split(data.images, size), torch.split(data.labels, size), strict=True):
+        logits = predict(task.model, weights, ids, size)
+        losses.append(cross_entropy(logits, targets).double() * len(ids))
+        correct.append((logits.argmax(-1) == targets).double().mean(1))
+    hits = torch.cat(correct)
+    return {
+        "accuracy": float(hits.mean()),
+        "loss": float(torch.stack(losses).sum() / len(data.labels)),
+        "per_class": _by_class(hits, task.classes, len(task.facts["classes"])),
+    }
+
+
+def _by_class(correct: Tensor, classes: Tensor, count: int) -> list[float]:
+    """Return the mean of `correct` `[images]` over the images of each class."""
+    total = torch.bincount(classes, weights=correct, minlength=count)
+    means: list[float] = (total / torch.bincount(classes, minlength=count)).tolist()
+    return means

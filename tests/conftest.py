@@ -29,7 +29,7 @@ def weights(*numbers: float) -> Weights:
 
 def filled(*rows: list[list[float]], clients: int = 4) -> Bank:
     """A bank in which client k uploaded `rows[k]` in round k."""
-    bank = Bank.empty(clients, len(rows[0]), len(rows[0][0]), torch.device("cpu"))
+    bank = Bank.empty(clients, (len(rows[0]), len(rows[0][0])), torch.device("cpu"))
     for client, row in enumerate(rows):
         bank.store(client, torch.tensor(row), client)
     return bank

@@ -27,8 +27,8 @@ every_form = pytest.mark.parametrize("form", FORMS, ids=lambda form: f"{form['dt
 
 
 def bank_of(rows: Tensor, **form: Any) -> Bank:
-    """A bank in which client k uploaded `rows[k]` `[pool, classes]` in round k."""
-    bank = Bank.empty(*rows.shape, CPU, **form)
+    """A bank in which client k uploaded `rows[k]` `[pool, ..., classes]` in round k."""
+    bank = Bank.empty(len(rows), rows.shape[1:], CPU, **form)
     for client, row in enumerate(rows):
         bank.store(client, row, client)
     return bank
@@ -52,7 +52,7 @@ def test_dense_rows_are_not_copied() -> None:
 
 def test_half_precision_rows_take_half_the_bytes_and_keep_three_digits() -> None:
     torch.manual_seed(0)
-    banks = [Bank.empty(4, 5, 3, CPU, dtype) for dtype in (torch.float32, torch.float16)]
+    banks = [Bank.empty(4, (5, 3), CPU, dtype) for dtype in (torch.float32, torch.float16)]
     for t in range(40):
         row = 5 * torch.randn(5, 3)
         for bank in banks:
@@ -66,7 +66,7 @@ def test_half_precision_rows_take_half_the_bytes_and_keep_three_digits() -> None
 
 def test_running_mean_does_not_drift() -> None:
     torch.manual_seed(0)
-    bank = Bank.empty(5, 3, 4, CPU)
+    bank = Bank.empty(5, (3, 4), CPU)
     for t in range(2000):
         bank.store(t % 5, 100 * torch.randn(3, 4), t)
     torch.testing.assert_close(bank_average(bank, None), bank.dense().mean(0))
@@ -128,7 +128,7 @@ def test_majority_and_client_entropy_read_top_k_rows() -> None:
     ],
 )
 def test_bytes(form: dict[str, Any], row: int) -> None:
-    assert Bank.empty(7, 3, 1000, CPU, **form).nbytes == 7 * 3 * row
+    assert Bank.empty(7, (3, 1000), CPU, **form).nbytes == 7 * 3 * row
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_the_last_class_can_be_named() -> None:
 @pytest.mark.parametrize("k", [0, -1, 4])
 def test_impossible_k(k: int) -> None:
     with pytest.raises(InputError, match=f"bank_top_k = {k} is not usable: give 1 to 3"):
-        Bank.empty(2, 2, 3, CPU, top_k=k)
+        Bank.empty(2, (2, 3), CPU, top_k=k)
 
 
 def test_k_must_be_positive_before_there_is_a_bank() -> None:
@@ -183,7 +183,7 @@ def test_a_huge_row_does_not_wipe_out_the_others(form: dict[str, Any]) -> None:
     st.lists(st.tuples(st.integers(0, 2), st.lists(st.floats(-30, 30, width=32), min_size=8, max_size=8)), max_size=12)
 )
 def test_after_any_sequence_of_uploads(form: dict[str, Any], uploads: list[tuple[int, list[float]]]) -> None:
-    bank, given_rows = Bank.empty(3, 2, 4, CPU, **form), torch.zeros(3, 2, 4)
+    bank, given_rows = Bank.empty(3, (2, 4), CPU, **form), torch.zeros(3, 2, 4)
     for t, (client, numbers) in enumerate(uploads):
         given_rows[client] = torch.tensor(numbers).view(2, 4)
         bank.store(client, given_rows[client], t)

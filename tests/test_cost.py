@@ -121,7 +121,7 @@ def test_bytes_of_a_model_with_buffers() -> None:
 def test_bytes_of_a_row_are_those_of_the_bank(form: dict[str, Any]) -> None:
     dtype = {"float32": torch.float32, "float16": torch.float16}[form.get("bank_dtype", "float32")]
     for classes in (10, 300, 40_000):
-        bank = Bank.empty(2, 3, classes, torch.device("cpu"), dtype, form.get("bank_top_k"))
+        bank = Bank.empty(2, (3, classes), torch.device("cpu"), dtype, form.get("bank_top_k"))
         assert bank.nbytes == 2 * 3 * cost.row_bytes(classes, Distillation(**form))
 
 

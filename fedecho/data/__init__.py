@@ -9,7 +9,7 @@ import functools
 from pathlib import Path
 
 from fedecho.data import pools
-from fedecho.data.austen import load_austen
+from fedecho.data.austen import load_austen, load_chapters
 from fedecho.data.canonical import canonical, canonical_order, digest
 from fedecho.data.download import fetch
 from fedecho.data.fashion_mnist import load_bundled
@@ -19,6 +19,7 @@ from fedecho.data.sentences import SENTENCES, load_sentences
 from fedecho.data.sources import CIFARS, load_cifar
 from fedecho.data.splits import Images, Splits, carve
 from fedecho.data.texts import Texts, TextSplits
+from fedecho.data.tokens import Tokens
 from fedecho.data.unlabeled import read_unlabeled
 from fedecho.errors import InputError
 
@@ -48,8 +49,11 @@ __all__ = [
     "digest",
     "fetch",
     "load",
+    "load_running_text",
     "load_texts",
+    "load_tokens",
     "load_unlabeled",
+    "require_here",
 ]
 
 
@@ -72,6 +76,27 @@ def load_texts(name: str, root: Path | None = None, *, mask: bool = True) -> Tex
     if name not in TEXTS:
         raise InputError("data", name, f"choose one of {', '.join(TEXTS)}")
     return _load_texts(name, None if name == "austen" else data_root(root), mask)
+
+
+@functools.lru_cache(maxsize=1)
+def load_running_text() -> TextSplits:
+    """Return the bundled novels as running text, a chapter a text: see `austen.load_chapters`."""
+    return load_chapters()
+
+
+@functools.lru_cache(maxsize=2)
+def load_tokens(vocabulary: int) -> Tokens:
+    """Return the tokenizer of the clients' running text with at most `vocabulary` ids."""
+    return Tokens.of(load_running_text().train.texts, vocabulary)
+
+
+def require_here(name: str, pool: str, root: Path | None = None) -> None:
+    """Raise MissingDataError unless data set `name` and the source of U can be read, InputError where they are bad."""
+    _ = load_texts(name, root) if name in TEXTS else load(name, root)
+    if pool in TEXTS:
+        load_texts(pool, root)
+    elif pool not in ("held-out", "self"):
+        load_unlabeled(pool, root, count=1)
 
 
 def load_unlabeled(name: str, root: Path | None = None, *, count: int = 5_000, shape: Shape = (28, 28, 1)) -> Images:

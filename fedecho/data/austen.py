@@ -1,7 +1,10 @@
-"""The six novels of Jane Austen, bundled: passages of 60 words, of which the task is to tell the novel.
+"""The six novels of Jane Austen, bundled: passages of 60 words, of which to tell the novel, or running text.
 
 A passage is 60 words in a row, in lower case and without punctuation, in which editions differ more than novels do. No
 passage crosses a chapter, no chapter lies in two splits, and every split holds as many passages of each novel.
+
+Running text, whose next tokens are to be predicted, is whole chapters in lower case with names and punctuation, words
+and marks apart as in the other data sets; every split holds as many characters of each novel.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from pathlib import Path
 
 from fedecho.data.canonical import permutation
 from fedecho.data.fashion_mnist import bundled_path as bundled_path
-from fedecho.data.texts import TextSplits, canonical_texts
+from fedecho.data.texts import TextSplits, canonical_texts, plain
 from fedecho.errors import InputError
 
 CLASSES = (
@@ -26,6 +29,9 @@ WORDS = 60
 COUNTS = {"test": 240, "validation": 120, "pool": 180, "train": 600}
 """Passages of each novel; whole chapters go to the splits in this order until each is full, the rest of its last
 chapter is left out. The shortest novel has 1,274 passages in all."""
+CHARACTERS = {"test": 40_000, "validation": 20_000, "pool": 30_000, "train": 240_000}
+"""Characters of each novel where its running text is dealt, in the same way; the rest of a last chapter is cut off at a
+word. The shortest novel has 445,681 in all."""
 NOVELS = "austen.tsv.gz"
 """One paragraph a line: novel, chapter, text."""
 NAMES = "austen_names.txt"
@@ -58,6 +64,34 @@ def load_austen(mask: bool = True, folder: Path | None = None) -> TextSplits:
     return TextSplits("austen", CLASSES, made["train"], made["validation"], made["test"], made["pool"].unlabeled())
 
 
+def load_chapters(folder: Path | None = None) -> TextSplits:
+    """Return the running text of whole chapters, one a text, in four splits; labels are the novels.
+
+    InputError: as for `load_austen`.
+    """
+    parts: dict[str, tuple[list[str], list[int]]] = {split: ([], []) for split in CHARACTERS}
+    for novel, chapters in _chapters(_read(NOVELS, folder)):
+        label = CLASSES.index(novel)
+        for split, texts in deal_text([plain(chapter) for chapter in chapters], label).items():
+            parts[split][0].extend(texts)
+            parts[split][1].extend([label] * len(texts))
+    made = {split: canonical_texts(*part) for split, part in parts.items()}
+    return TextSplits("austen", CLASSES, made["train"], made["validation"], made["test"], made["pool"].unlabeled())
+
+
+def deal_text(chapters: list[str], label: int) -> dict[str, list[str]]:
+    """Divide the chapters of novel `label`, in the order of `deal`, among the splits by their characters."""
+    shuffled = (chapters[place] for place in permutation(f"austen-chapters-{label}", len(chapters)))
+    out: dict[str, list[str]] = {}
+    for split, left in CHARACTERS.items():
+        out[split] = []
+        while left > 0:
+            chapter = next(shuffled)
+            out[split].append(chapter if len(chapter) <= left else chapter[: left + 1].rpartition(" ")[0])
+            left -= len(chapter)
+    return out
+
+
 def deal(chapters: list[Chapter], label: int) -> dict[str, list[str]]:
     """Divide the chapters of novel `label`, shuffled by a fixed stream, among the splits; return their passages."""
     shuffled = (chapters[place] for place in permutation(f"austen-chapters-{label}", len(chapters)))
@@ -77,10 +111,16 @@ def passages(text: str, masked: frozenset[str]) -> Chapter:
 
 
 def _novels(table: str, masked: frozenset[str]) -> Iterator[tuple[str, list[Chapter]]]:
+    for novel, chapters in _chapters(table):
+        yield novel, [passages(chapter, masked) for chapter in chapters]
+
+
+def _chapters(table: str) -> Iterator[tuple[str, list[str]]]:
+    """Yield each novel with the text of its chapters."""
     rows = (line.split("\t") for line in table.splitlines())
     for novel, lines in groupby(rows, key=lambda row: row[0]):
         by_chapter = groupby(lines, key=lambda row: row[1])
-        yield novel, [passages(" ".join(row[2] for row in chapter), masked) for _, chapter in by_chapter]
+        yield novel, [" ".join(row[2] for row in chapter) for _, chapter in by_chapter]
 
 
 def _read(name: str, folder: Path | None) -> str:

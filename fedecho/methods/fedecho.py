@@ -62,9 +62,9 @@ def echo(inner: Method[Any], server: Server, settings: Distillation) -> Method[E
     """Return `inner` followed by echo distillation; with Q = 0 or eta_d = 0 it computes exactly what `inner` does."""
 
     def init(x0: Weights, clients: int) -> Echo:
-        classes = predict(server.model, x0, server.pool[:1], 1).shape[-1]
+        shape = (len(server.pool), *predict(server.model, x0, server.pool[:1], 1).shape[1:])
         average = x0 if settings.source == "average" else None
-        return Echo(inner.init(x0, clients), _empty_bank(clients, classes, server, settings), average=average)
+        return Echo(inner.init(x0, clients), _empty_bank(clients, shape, server, settings), average=average)
 
     def receive(state: Echo, update: Update) -> Echo:
         with server.clock("inference"):
@@ -95,14 +95,13 @@ def echo(inner: Method[Any], server: Server, settings: Distillation) -> Method[E
     return around(inner, method)
 
 
-def _empty_bank(clients: int, classes: int, server: Server, settings: Distillation) -> Bank:
+def _empty_bank(clients: int, shape: tuple[int, ...], server: Server, settings: Distillation) -> Bank:
     dtype = {"float32": torch.float32, "float16": torch.float16}[settings.bank_dtype]
-    device = server.pool.device
-    return Bank.empty(clients, len(server.pool), classes, device, dtype, settings.bank_top_k, settings.average)
+    return Bank.empty(clients, shape, server.pool.device, dtype, settings.bank_top_k, settings.average)
 
 
 def _client_row(update: Update, server: Server, settings: Distillation) -> Tensor:
-    """Rebuild the client's model x_s + Delta_i, take its predictions on U `[pool, classes]`, and drop it."""
+    """Rebuild the client's model x_s + Delta_i, take its predictions on U `[pool, ..., classes]`, and drop it."""
     model = update.model if settings.client_buffers == "own" else Weights(update.model.params, update.start.buffers)
     logits = _predictions(server, model)
     return logits if settings.average == "logits" else (logits / settings.temperature).softmax(-1)

@@ -130,7 +130,7 @@ def task(walks: int) -> tuple[Softmax, Tensor, Tensor]:
 def test_distilling_a_batch_is_distilling_each_walk(changes: dict[str, Any]) -> None:
     objective, pool, x0 = task(3)
     how, server = replace(HOW, **changes), echo.server(objective, pool, x0, seed=4)
-    bank = Bank.empty(2, len(server.pool), objective.classes, torch.device("cpu"))
+    bank = Bank.empty(2, (len(server.pool), objective.classes), torch.device("cpu"))
     rows = torch.randn(2, len(server.pool), objective.classes, generator=torch.Generator().manual_seed(1))
     for client in (0, 1):
         bank.store(client, 3 * rows[client], 0)
@@ -139,7 +139,7 @@ def test_distilling_a_batch_is_distilling_each_walk(changes: dict[str, Any]) -> 
     )
     shares = []
     for walk, params in enumerate(together.params.view(3, -1)):
-        own = Bank.empty(2, len(pool), objective.classes, torch.device("cpu"))
+        own = Bank.empty(2, (len(pool), objective.classes), torch.device("cpu"))
         for client in (0, 1):
             own.store(client, 3 * rows[client].view(3, len(pool), -1)[walk], 0)
         taught = teacher(own, how)

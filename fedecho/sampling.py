@@ -1,0 +1,49 @@
+"""Text that a model writes, token by token."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fedecho.config import RunConfig
+from fedecho.data.tokens import CONTEXT
+from fedecho.distill import predict
+from fedecho.flat import FlatModel, Weights
+from fedecho.rng import stream
+from fedecho.task import Task
+
+PROMPTS, PROMPT, LENGTH = 3, 8, 60
+"""The first held-out blocks whose first tokens are written on for the record, and by how many."""
+TEMPERATURE = 0.8
+"""Of the record's samples."""
+
+
+@torch.no_grad()
+def continued(
+    model: FlatModel, weights: Weights, ids: Tensor, length: int, rng: np.random.Generator, temperature: float = 1.0
+) -> Tensor:
+    """Return `ids` int64 `[texts, tokens]` with `length` more tokens each, from softmax(logits / temperature).
+
+    The model reads the last `CONTEXT` tokens; every token takes one number of `rng`.
+    """
+    for _ in range(length):
+        logits = predict(model, weights, ids[:, -CONTEXT:], model.execution.inference_batch)[:, -1]
+        cumulative = (logits.double() / temperature).softmax(-1).cumsum(-1)
+        drawn = torch.from_numpy(rng.random((len(ids), 1))).to(ids.device)
+        following = torch.searchsorted(cumulative, drawn).clamp_max(logits.shape[-1] - 1)
+        ids = torch.cat([ids, following], 1)
+    return ids
+
+
+def sampled(task: Task, config: RunConfig, weights: Weights) -> dict[str, Any]:
+    """Return `samples` for the record: what a version makes of the beginnings of held-out blocks; no text, no fact."""
+    if task.decode is None:
+        return {}
+    prompts = task.held_out.images[:PROMPTS, :PROMPT]
+    rng = stream(config.seed, "samples")
+    written = continued(task.model, weights, prompts, LENGTH, rng, TEMPERATURE)
+    rows = zip(prompts.tolist(), written[:, PROMPT:].tolist(), strict=True)
+    return {"samples": [{"prompt": task.decode(prompt), "text": task.decode(text)} for prompt, text in rows]}
