@@ -46,8 +46,8 @@ def claims_differences(home: Path, profile: str) -> list[str]:
 def rebuild(profile: str) -> None:
     """Write every table and figure of a profile from its records."""
     report.vision(profile)
-    report.tuning(profile)
-    report.tuning(profile, name="cifar_tuning")
+    for name in wanted.TUNINGS:
+        report.tuning(profile, name=name)
     for name in studies.NAMES:
         studies.make(name, profile)
     studies.make_gaps(profile)

@@ -56,14 +56,12 @@ def tables(
     profile = presets.whole(profile).name
     require(jobs is None or jobs >= 1, "jobs", jobs, "give at least 1 process")
     names = [name for stem in stems for name in studies.sets_of(stem)]
-    obstacles = {name: why for name in names if (why := wanted.obstacle(name, profile, fresh)) is not None}
-    names = [name for name in names if name not in obstacles]
     left_out = [why for stem in stems if (why := notebooks.left_out(stem, profile)) is not None]
-    reasons = [*left_out, *(f"{name}: {why}" for name, why in obstacles.items())]
-    print(*reasons, wanted.outlook(profile, names, fresh), sep="\n", file=sys.stderr)
+    reasons = [*left_out, *(f"{name}: {o.why}" for name in names for o in wanted.obstacles(name, profile, fresh))]
+    print(*reasons, wanted.outlook(profile, names, fresh, choose=wanted.trainable), sep="\n", file=sys.stderr)
     if any(stem in notebooks.GROUPS["theory"] for stem in stems):
         print(theory.outlook(profile, fresh), file=sys.stderr)
-    wanted.train_all(names, profile, jobs, fresh)
+    wanted.train_all(names, profile, jobs, fresh, choose=wanted.trainable)
     for path in notebooks.make(profile, only=only, fresh=fresh, jobs=jobs):
         print(path)
     ledger.write(profile)

@@ -99,12 +99,13 @@ def vision(profile: str = "laptop", jobs: int | None = None, fresh: bool = False
 
 _TUNING_TITLES = {
     "tuning": ("Tuning on the validation split", "02_tuning"),
+    "language_tuning": ("Tuning of the language block", "11_table_language"),
     "cifar_tuning": ("Tuning of the reduced CIFAR-10 block", "14_table_cifar"),
 }
 
 
 def tuning(profile: str = "laptop", jobs: int | None = None, fresh: bool = False, name: str = "tuning") -> TuningReport:
-    """Make a table of the tuning, `tuning` or `cifar_tuning`: every trial, and what each method does best with."""
+    """Make a table of a tuning, one of `wanted.TUNINGS`: every trial, and what each method does best with."""
     wanted.train(name, profile, jobs, fresh)
     scale = wanted.scale(name, profile)
     trials, folder = presets.tuning(scale), tuning_dir(scale)
@@ -123,7 +124,7 @@ def tuning(profile: str = "laptop", jobs: int | None = None, fresh: bool = False
 
 def tuned_verdict(report: TuningReport, profile: str) -> str:
     """Say whether the values that the tables use are those that this tuning chose; `profile`: of the trials."""
-    if profile in ("smoke", "cifar-smoke"):
+    if profile.endswith("smoke"):
         return "This profile borrows the values of a larger one from `presets.TUNED`; what it chose here is not used."
     used = presets.TUNED.get(profile, {})
     wrong = [label for label, values in report.chosen.items() if used.get(label) != values]

@@ -93,8 +93,8 @@ def test_what_cannot_be_trained_says_how_and_the_table_says_not_run(
 
 def test_the_papers_scale_is_never_trained_by_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FEDECHO_PAPER", str(tmp_path))
-    why = wanted.obstacle("vision", "paper")
-    assert why is not None and "fedecho sweep --profile paper --budget 25m" in why
+    (obstacle,) = wanted.obstacles("vision", "paper")
+    assert "fedecho sweep --profile paper --budget 25m" in obstacle.why and wanted.trainable("vision", "paper") == []
     assert wanted.train("vision", "paper") == 0
     assert notebooks.left_out("00_quickstart", "paper") and notebooks.left_out("10_table_vision", "paper") is None
     assert notebooks.left_out("00_quickstart", "laptop") is None

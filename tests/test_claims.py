@@ -17,7 +17,7 @@ from fedecho.config import RunConfig, override
 from fedecho.errors import InputError
 from fedecho.presets import Cell
 from fedecho.records import new_record, record_path, save
-from fedecho.studies import ablations
+from fedecho.studies import catalogue
 from fedecho.theory import findings
 
 SEEDS = (0, 1, 2)
@@ -50,7 +50,7 @@ def toy_study(name: str) -> list[Cell]:
 @pytest.fixture(autouse=True)
 def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("FEDECHO_PAPER", str(tmp_path))
-    monkeypatch.setitem(ablations.STUDIES, "toy", toy_study)
+    monkeypatch.setitem(catalogue.STUDIES, "toy", toy_study)
     return tmp_path
 
 

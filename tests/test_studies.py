@@ -15,10 +15,10 @@ from fedecho.config import config_hash
 from fedecho.errors import InputError
 from fedecho.publish import manifest
 from fedecho.records import Record
-from fedecho.studies import ablations, drawing, tabulate, wanted
+from fedecho.studies import ablations, catalogue, drawing, tabulate, wanted
 from tests.test_tables import put
 
-NAMES = [name for name in ablations.STUDIES if name != "vision"]
+NAMES = [name for name in catalogue.STUDIES if name != "vision"]
 every_study = pytest.mark.parametrize("name", NAMES)
 
 
@@ -28,10 +28,10 @@ every_study = pytest.mark.parametrize("name", NAMES)
 @every_study
 @pytest.mark.parametrize("profile", list(presets.WHOLE))
 def test_every_study_is_whole_at_every_scale(name: str, profile: str) -> None:
-    cells = ablations.cells(name, profile)
+    cells = catalogue.cells(name, profile)
     places = {(cell.method, cell.setting, cell.delay, cell.config.seed) for cell in cells}
     assert len(places) == len(cells) > 0
-    assert {cell.config.seed for cell in cells} <= set(presets.profile(profile).seeds)
+    assert {cell.config.seed for cell in cells} <= set(presets.profile(wanted.scale(name, profile)).seeds)
     if profile == "laptop":  # elsewhere untuned contenders coincide
         assert len({config_hash(cell.config) for cell in cells}) == len(cells)
 
@@ -55,8 +55,8 @@ def records_form(config: object) -> object:
 def test_shared_runs_are_the_main_tables_own() -> None:
     main = {config_hash(cell.config) for cell in presets.vision_table("laptop")}
     for name in ("controls", "ablation_delay", "heterogeneity_buffer", "owners", "unlabeled"):
-        own = {config_hash(cell.config) for cell in ablations.cells(name, "laptop") if cell.method == "FedEcho"}
-        held_out = {config_hash(c.config) for c in ablations.cells(name, "laptop") if c.method == "held-out"}
+        own = {config_hash(cell.config) for cell in catalogue.cells(name, "laptop") if cell.method == "FedEcho"}
+        held_out = {config_hash(c.config) for c in catalogue.cells(name, "laptop") if c.method == "held-out"}
         assert (own | held_out) & main
 
 
@@ -77,7 +77,7 @@ def test_correlation_goes_from_none_to_sole_ownership() -> None:
 
 def test_unknown_study() -> None:
     with pytest.raises(InputError, match="study = 'alfa' .* controls"):
-        ablations.cells("alfa", "smoke")
+        catalogue.cells("alfa", "smoke")
     with pytest.raises(InputError, match="study = 'alfa'"):
         studies.make("alfa", "smoke")
 
@@ -99,9 +99,9 @@ def test_every_set_has_a_notebook_and_every_notebook_its_sets() -> None:
 
 def test_outlook_counts_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FEDECHO_PAPER", str(tmp_path))
-    count = len({config_hash(c.config) for c in ablations.cells("bank", "smoke")})
+    count = len({config_hash(c.config) for c in catalogue.cells("bank", "smoke")})
     assert wanted.outlook("smoke", ["bank", "bank"], fresh=False).startswith(f"profile smoke: {count} runs to train,")
-    put(wanted.folder("bank", "smoke"), ablations.cells("bank", "smoke")[0].config, 0.5)
+    put(wanted.folder("bank", "smoke"), catalogue.cells("bank", "smoke")[0].config, 0.5)
     assert wanted.outlook("smoke", ["bank"], fresh=False).startswith(f"profile smoke: {count - 1} runs")
     with pytest.raises(InputError, match="only = 'banks' .* bank"):
         wanted.outlook("smoke", ["banks"], fresh=False)
@@ -112,7 +112,7 @@ def test_outlook_counts_what_is_missing(tmp_path: Path, monkeypatch: pytest.Monk
 
 def fill(folder: Path, name: str, score: dict[str, float]) -> None:
     """Give each row of a study the accuracy `score`, the same for all places, a little more for the second seed."""
-    for cell in ablations.cells(name, "smoke"):
+    for cell in catalogue.cells(name, "smoke"):
         put(folder, cell.config, score.get(cell.method, 0.5) + cell.config.seed / 100, owned=(1, 3))
 
 
@@ -131,7 +131,7 @@ def test_a_study_is_written_with_its_figures_and_manifest(paper: Path) -> None:
     assert all(path.stat().st_size > 1000 for path in made.figures.values())
     (described,) = manifest.read_all(made.tables["md"].parent)
     assert (described.name, described.notebook) == ("bank", "25_server_cost")
-    assert len(described.records) == len(ablations.cells("bank", "smoke"))
+    assert len(described.records) == len(catalogue.cells("bank", "smoke"))
     (line,) = [s for s in verdicts.all_rows(made.results.summary, "float32") if "relative to top-1" in s]
     assert "float32 is better" in line
 

@@ -19,7 +19,7 @@ from fedecho.checked import Checked, require
 from fedecho.config import RunConfig, from_dict
 from fedecho.errors import InputError
 from fedecho.presets import WHOLE, whole
-from fedecho.studies import ablations
+from fedecho.studies import catalogue
 from fedecho.theory.findings import FINDINGS
 
 Kind = Literal["greater", "at_least", "gap", "shortfall", "below", "equal", "cost", "theory", "untested"]
@@ -216,7 +216,7 @@ def _require_runs(claim: Claim, name: str) -> None:
 def runs_of(study: str, name: str) -> Runs:
     """Return the runs of a study at a profile; raises `InputError` naming the known studies."""
     runs: dict[tuple[str, str, str], dict[int, RunConfig]] = {}
-    for cell in ablations.cells(study, name):
+    for cell in catalogue.cells(study, name):
         runs.setdefault((cell.method, cell.setting, cell.delay), {})[cell.config.seed] = cell.config
     return runs
 

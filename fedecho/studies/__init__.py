@@ -20,7 +20,7 @@ from fedecho.config import require
 from fedecho.notebooks import tables_dir
 from fedecho.paths import REPOSITORY
 from fedecho.presets import Cell
-from fedecho.studies import ablations, drawing, tabulate, wanted
+from fedecho.studies import ablations, catalogue, drawing, language, tabulate, wanted
 from fedecho.studies.tabulate import Column, largest_of, mean_of, server_seconds, time_to
 
 Draw = Callable[["Results"], Figure]
@@ -37,7 +37,7 @@ _CAPTIONS = {
 
 @dataclass(frozen=True)
 class Study:
-    """A table and its figures; the runs are those of `ablations.STUDIES` under the same name."""
+    """A table and its figures; the runs are those of `catalogue.STUDIES` under the same name."""
 
     name: str
     title: str
@@ -178,6 +178,17 @@ def _curves(found: Results) -> Figure:
     return figures.vision_curves(found.cells, found.folder, "round")
 
 
+def _among(texts: Sequence[str], draw: Draw) -> Draw:
+    """Return `draw` for the settings of some data sets alone: those of all would not fit on a page."""
+
+    def chosen(found: Results) -> Figure:
+        cells = [cell for cell in found.cells if cell.setting.split(", ")[0] in texts]
+        keep = found.summary["setting"].isin({cell.setting for cell in cells})
+        return draw(replace(found, cells=cells, summary=found.summary[keep].reset_index(drop=True)))
+
+    return chosen
+
+
 _SERVER = Column("server, s", server_seconds)
 _ALPHAS = (Column("mean alpha", mean_of("alpha")), Column("mean entropy", mean_of("entropy")))
 _CLIPPING = (
@@ -217,6 +228,12 @@ _DRAWN: dict[str, dict[str, Draw]] = {
     "sensitivity": {"map": _steps_map},
     "readings": {"bars": _bars},
     "cifar_small": {"bars": _bars, "curves_rounds": _curves},
+    "language": {
+        "bars": _among((language.AUSTEN,), _bars),
+        "others": _among(tuple(language.OTHERS), _bars),
+        "curves_rounds": _among((language.AUSTEN,), _curves),
+    },
+    "language_pools": {"bars": _bars},
 }
 _OVER_TABLE = ("alpha_landscape", "correlation", "sensitivity")
 
@@ -247,14 +264,17 @@ NAMES = tuple(_DRAWN)
 
 def sets_of(stem: str) -> list[str]:
     """Return the sets of runs (`wanted.SETS`) behind a notebook."""
-    alone = {"02_tuning": ["tuning"], "10_table_vision": ["vision"], "14_table_cifar": ["cifar_tuning"]}
+    alone = {
+        "02_tuning": ["tuning"], "10_table_vision": ["vision"], "11_table_language": ["language_tuning"],
+        "14_table_cifar": ["cifar_tuning"],
+    }  # fmt: skip
     return alone.get(stem, []) + [name for name in NAMES if STUDIES[name].notebook == stem]
 
 
 def results(name: str, profile: str) -> Results:
     """Return what the records say of a study; nothing is run. Raises `InputError` for an unknown study."""
     require(name in NAMES, "study", name, f"choose one of {', '.join(NAMES)}")
-    study, cells, folder = STUDIES[name], ablations.cells(name, profile), wanted.folder(name, profile)
+    study, cells, folder = STUDIES[name], catalogue.cells(name, profile), wanted.folder(name, profile)
     frame = tabulate.collect(cells, folder, study.columns)
     summary = tabulate.summarise(frame, study.reference, study.columns, study.family)
     return Results(study, profile, cells, folder, frame, summary)

@@ -6,12 +6,12 @@ tuned again for a variant. Runs that two studies share have one record.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from fedecho.config import override_all, require
-from fedecho.presets import BLOCKS, CONTENDERS, REFERENCE, Cell, base, placed, profile, tuned, vision_table
+from fedecho.config import override_all
+from fedecho.presets import CONTENDERS, REFERENCE, Cell, base, placed, profile, tuned
 
 Changes = Mapping[str, Any]
 """Dotted field of `RunConfig` -> value."""
@@ -311,34 +311,3 @@ def readings(name: str) -> list[Cell]:
             Variant("GroupNorm", {"model": "resnet18-groupnorm"}),
         ]
     return grid(name, [*variants, *plain(("FedBuff", "FADAS"))], [HERE], FEW)
-
-
-def cifar_small(name: str) -> list[Cell]:
-    """Return 14_table_cifar: the main table of the CIFAR block that goes with a profile."""
-    return vision_table(BLOCKS["cifar"][name])
-
-
-STUDIES: dict[str, Callable[[str], list[Cell]]] = {
-    "vision": vision_table,
-    "unlabeled": unlabeled,
-    "ablation_alpha": alpha,
-    "alpha_landscape": alpha_landscape,
-    "ablation_nu": nu,
-    "ablation_data_size": data_size,
-    "ablation_delay": delay,
-    "heterogeneity_buffer": heterogeneity,
-    "bank": bank_cells,
-    "controls": controls,
-    "owners": owners,
-    "correlation": correlation,
-    "sensitivity": sensitivity,
-    "readings": readings,
-    "cifar_small": cifar_small,
-}
-"""Every set of runs that a table is made of."""
-
-
-def cells(study: str, name: str) -> list[Cell]:
-    """Return the runs of a study at a profile's scale; raises `InputError` naming the known studies."""
-    require(study in STUDIES, "study", study, f"choose one of {', '.join(STUDIES)}")
-    return STUDIES[study](name)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from fedecho import presets, records, sweep
@@ -12,16 +13,20 @@ from fedecho.cost import memory
 from fedecho.cost.duration import Rates
 from fedecho.cost.duration import text as duration_text
 from fedecho.notebooks import records_dir, tuning_dir
-from fedecho.studies import ablations
+from fedecho.studies import catalogue
 from fedecho.sweep import missing
 
-SETS = ("tuning", *ablations.STUDIES, "cifar_tuning", "language_tuning")
+SETS = ("tuning", *catalogue.STUDIES, "cifar_tuning", "language_tuning")
 """Every set of runs, in the order in which tables are made: a run that several share belongs to the first of them."""
 TUNINGS = ("tuning", "cifar_tuning", "language_tuning")
 _OF_BLOCK = {
     "cifar_small": "cifar", "cifar_tuning": "cifar", "language": "language", "language_tuning": "language",
+    "language_pools": "language",
 }  # fmt: skip
 """Set of runs -> block whose profile it has; all others have the profile of the whole."""
+
+Choose = Callable[[str, str, bool], list[RunConfig]]
+"""Set, profile, fresh -> the runs of the set that are meant."""
 
 
 def sets(profile: str) -> tuple[str, ...]:
@@ -39,7 +44,7 @@ def configs(name: str, profile: str) -> list[RunConfig]:
     require(name in sets(profile), "only", name, f"choose one of all, {', '.join(sets(profile))}")
     if name in TUNINGS:
         return [trial.config for trial in presets.tuning(scale(name, profile))]
-    return [cell.config for cell in ablations.cells(name, profile)]
+    return [cell.config for cell in catalogue.cells(name, profile)]
 
 
 def folder(name: str, profile: str) -> Path:
@@ -51,34 +56,52 @@ def own(name: str, profile: str) -> list[RunConfig]:
     """Return the runs of a set that no earlier one has: what is trained again where everything is wanted fresh."""
     if name in TUNINGS:
         return configs(name, profile)
-    earlier = list(ablations.STUDIES)[: list(ablations.STUDIES).index(name)]
+    earlier = list(catalogue.STUDIES)[: list(catalogue.STUDIES).index(name)]
     theirs = {config_hash(config) for other in earlier for config in configs(other, profile)}
     return [config for config in configs(name, profile) if config_hash(config) not in theirs]
+
+
+@dataclass(frozen=True)
+class Obstacle:
+    """Runs that a table does not train, and why."""
+
+    runs: tuple[RunConfig, ...]
+    why: str
+
+
+def obstacles(name: str, profile: str, fresh: bool = False) -> list[Obstacle]:
+    """Return which runs that a table lacks (all, if `fresh`) it does not train: absent data, or days of training."""
+    todo = configs(name, profile) if fresh else missing(configs(name, profile), folder(name, profile))
+    if todo and scale(name, profile) == "paper":
+        asked = "`fedecho sweep --profile paper --budget 25m` trains them"
+        return [
+            Obstacle(tuple(todo), f"{len(todo)} runs, {_about(todo)} on a CPU, are not trained by a table: {asked}")
+        ]
+    out = []
+    for source, error in sweep.absent_data(todo).items():
+        runs = tuple(config for config in todo if (config.data.name, config.data.pool) == source)
+        out.append(Obstacle(runs, f"{len(runs)} runs are not trained, {error}"))
+    return out
+
+
+def trainable(name: str, profile: str, fresh: bool = False) -> list[RunConfig]:
+    """Return the runs of a set that a table trains where they lack a record, or are all wanted `fresh`."""
+    refused = {config for obstacle in obstacles(name, profile, fresh) for config in obstacle.runs}
+    return [config for config in configs(name, profile) if config not in refused]
 
 
 def train(name: str, profile: str = "laptop", jobs: int | None = None, fresh: bool = False) -> int:
     """Run what a set lacks, and where `fresh` all runs that are its own; return how many runs that was.
 
-    What must not or cannot be trained here (`obstacle`) stays as it is; the table then says that it was not run.
+    What must not or cannot be trained here (`obstacles`) stays as it is; the table then says that it was not run.
     """
-    place, made = folder(name, profile), 0
-    if (why := obstacle(name, profile, fresh)) is not None:
-        print(f"{name}: {why}", file=sys.stderr)
-        return 0
+    for obstacle in obstacles(name, profile, fresh):
+        print(f"{name}: {obstacle.why}", file=sys.stderr)
+    runs, place, made = trainable(name, profile, fresh), folder(name, profile), 0
     if fresh:
-        made = sweep.sweep(own(name, profile), place, jobs=jobs, fresh=True)
-    return made + sweep.sweep(configs(name, profile), place, jobs=jobs)
-
-
-def obstacle(name: str, profile: str, fresh: bool = False) -> str | None:
-    """Say why a table does not train the runs it lacks, none if it does: data that are not here, days of training."""
-    todo = configs(name, profile) if fresh else missing(configs(name, profile), folder(name, profile))
-    if not todo:
-        return None
-    if scale(name, profile) == "paper":
-        asked = "`fedecho sweep --profile paper --budget 25m` trains them"
-        return f"{len(todo)} runs, {_about(todo)} on a CPU, are not trained by a table: {asked}"
-    return next((f"{len(todo)} runs are not trained, {error}" for error in sweep.absent_data(todo).values()), None)
+        mine = set(own(name, profile))
+        made = sweep.sweep([config for config in runs if config in mine], place, jobs=jobs, fresh=True)
+    return made + sweep.sweep(runs, place, jobs=jobs)
 
 
 def train_all(
@@ -88,27 +111,38 @@ def train_all(
     fresh: bool = False,
     cluster: bool = False,
     device: str = "cpu",
+    choose: Choose = lambda name, profile, fresh: configs(name, profile),
 ) -> int:
-    """Run what the sets `names` lack (everything if `fresh`), shared runs once; return how many runs that was."""
+    """Run what the sets `names` lack (everything if `fresh`), shared runs once; return how many runs that was.
+
+    `choose` says which runs of a set are meant: all, or (`trainable`) those that a table trains here.
+    """
     together: dict[Path, list[RunConfig]] = {}
     for name in names:
-        together.setdefault(folder(name, profile), []).extend(configs(name, profile))
+        together.setdefault(folder(name, profile), []).extend(choose(name, profile, fresh))
     return sum(
         sweep.sweep(runs, place, jobs=jobs, fresh=fresh, cluster=cluster, device=device)
         for place, runs in together.items()
     )
 
 
-def outlook(profile: str, names: Iterable[str], fresh: bool, device: str = "cpu") -> str:
-    """Say how many runs the sets `names` are going to train, and how long about; raises `InputError` for unusable
-    records."""
+def outlook(
+    profile: str,
+    names: Iterable[str],
+    fresh: bool,
+    device: str = "cpu",
+    choose: Choose = lambda name, profile, fresh: configs(name, profile),
+) -> str:
+    """Say how many runs the sets `names` are going to train, and how long about (`choose`: as in `train_all`).
+
+    Raises `InputError` for unusable records.
+    """
     presets.profile(profile)
     todo: dict[Path, RunConfig] = {}
     for name in names:
-        place = folder(name, profile)
+        place, runs = folder(name, profile), choose(name, profile, fresh)
         records.require_usable(place)
-        chosen = configs(name, profile) if fresh else missing(configs(name, profile), place)
-        todo |= {records.record_path(place, config): config for config in chosen}
+        todo |= {records.record_path(place, config): config for config in (runs if fresh else missing(runs, place))}
     said = f"profile {profile}: {len(todo)} runs to train"
     if not todo:
         return said
