@@ -14,12 +14,13 @@ from torch import Tensor
 
 from fedecho import methods, models, schedule
 from fedecho.clock import Clock
-from fedecho.config import RunConfig
+from fedecho.config import LORA, RunConfig
 from fedecho.data import TEXT_SHAPE
 from fedecho.experiment import Checkpoints, Version, one_thread
 from fedecho.flat import FlatModel, Weights
 from fedecho.local import Update
 from fedecho.methods import Method, Server
+from fedecho.pretrained import CONTEXT
 from fedecho.schedule import Job, Round, Schedule
 from fedecho.text_models import example
 
@@ -37,6 +38,14 @@ SHAPES: dict[str, tuple[tuple[int, ...], int]] = {
     **{name: (TEXT_SHAPE, classes) for name, classes in _CLASSES.items()},
 }  # fmt: skip
 """Data set -> shape of an image, or vocabulary and context of texts; number of classes."""
+
+
+def shape_of(model: str, data: str) -> tuple[int, ...]:
+    """Return the shape of `SHAPES`, for a pretrained encoder with the context that it has instead."""
+    shape = SHAPES[data][0]
+    return (shape[0], CONTEXT) if len(shape) == 2 and model.startswith(LORA) else shape
+
+
 _WARM_UP = 2
 _ENOUGH = 0.8
 """Seconds after which no further round is played."""
@@ -57,7 +66,7 @@ class Play:
     @staticmethod
     def start(config: RunConfig, clock: Clock, device: str) -> Play:
         """Set the server up as `experiment.run` would, with random images for U."""
-        shape, classes = SHAPES[config.data.name]
+        shape, classes = shape_of(config.model, config.data.name), SHAPES[config.data.name][1]
         stem, module = models.split_stem(models.build(config.model, shape, classes, config.seed))
         generator = torch.Generator().manual_seed(config.seed)
         size = config.data.pool_size
