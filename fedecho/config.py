@@ -238,7 +238,7 @@ class RunConfig(Checked):
     protocol: Protocol = field(default_factory=Protocol)
     delays: Delays = field(default_factory=Delays)
     model: str = "cnn"
-    """One of `models.MODELS` or `text_models.TEXT_MODELS`, or `lora:...`: a pretrained encoder (see `pretrained.py`)."""
+    """One of `models.MODELS` or `text_models.TEXT_MODELS`, or `lora:` and a pretrained encoder (see `pretrained`)."""
     local: Local = field(default_factory=Local)
     evaluation: Evaluation = field(default_factory=Evaluation)
     execution: Execution = field(default_factory=Execution)

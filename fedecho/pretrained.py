@@ -162,12 +162,12 @@ def build(model: str, classes: int, seed: int) -> nn.Module:
 
     Only these require a gradient. torch's global generator is left as it was; InputError: see `folder`.
     """
-    tokenizer, peft = wordpieces(model).tokenizer, _needed("peft", model)
+    peft, tokenizer = _needed("peft", model), wordpieces(model).tokenizer
     how = peft.LoraConfig(r=RANK, lora_alpha=SCALE, lora_dropout=0.0, target_modules=list(TARGETS))
     with torch.random.fork_rng(devices=[]):
         encoder = _encoder(model, len(tokenizer))
         torch.manual_seed(torch_seed(seed, "initial-weights"))  # whatever was drawn before
-        with _explained(model, f"adapters for {', '.join(TARGETS)}"):
+        with _explained(model, "adapters"):
             adapted = peft.inject_adapter_in_model(how, encoder)
         return AdaptedEncoder(adapted, encoder.config.hidden_size, tokenizer.pad_token_id, classes)
 
@@ -203,10 +203,10 @@ def _needed(package: str, model: str) -> Any:
 
 @contextmanager
 def _explained(model: str, what: str) -> Iterator[None]:
-    """Turn what a library raises about a folder into one line."""
+    """Turn whatever the libraries raise about bad files into one line."""
     try:
         yield
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except Exception as error:  # safetensors, tokenizers, transformers and peft each have their own, of no common kind
         reason = f"{type(error).__name__}: {_first_line(error)}"
         raise InputError("model", model, f"{what} cannot be used ({reason})") from None
 

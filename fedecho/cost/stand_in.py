@@ -38,17 +38,15 @@ SHAPES: dict[str, tuple[tuple[int, ...], int]] = {
     **{name: (TEXT_SHAPE, classes) for name, classes in _CLASSES.items()},
 }  # fmt: skip
 """Data set -> shape of an image, or vocabulary and context of texts; number of classes."""
-
-
-def shape_of(model: str, data: str) -> tuple[int, ...]:
-    """Return the shape of `SHAPES`, for a pretrained encoder with the context that it has instead."""
-    shape = SHAPES[data][0]
-    return (shape[0], CONTEXT) if len(shape) == 2 and model.startswith(LORA) else shape
-
-
 _WARM_UP = 2
 _ENOUGH = 0.8
 """Seconds after which no further round is played."""
+
+
+def shape_of(model: str, data: str) -> tuple[int, ...]:
+    """Return the shape in `SHAPES`, with a pretrained encoder's own context where the model is one."""
+    shape = SHAPES[data][0]
+    return (shape[0], CONTEXT) if len(shape) == 2 and model.startswith(LORA) else shape
 
 
 @dataclass
