@@ -35,6 +35,7 @@ def literal(text: str) -> Any:
 def changed(config: RunConfig, assignments: Sequence[str]) -> RunConfig:
     """Return `config` with `field=value` assignments, e.g. `method.distill.lr=0.1`, made all at once."""
     from fedecho.delays import pin_trace
+    from fedecho.pretrained import pin
 
     values = {}
     for assignment in assignments:
@@ -42,7 +43,7 @@ def changed(config: RunConfig, assignments: Sequence[str]) -> RunConfig:
         require(bool(equals), "set", assignment, "write field=value, e.g. method.distill.lr=0.1")
         values[path] = literal(text)
     config = override_all(config, values)
-    return override_all(config, {"delays": pin_trace(config.delays)})
+    return pin(override_all(config, {"delays": pin_trace(config.delays)}))
 
 
 def use_data(root: Path | None) -> None:

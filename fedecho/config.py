@@ -30,6 +30,8 @@ PoolSource = Literal[
     "held-out", "self", "cifar10", "cifar100", "cifar100-20k", "stl10", "tiny-imagenet-32", "generated", "diffusion",
     "digits", "dead-leaves", "noise", "austen", "sst2", "agnews", "trec",
 ]  # fmt: skip
+LORA = "lora:"
+"""A model whose name begins so is a pretrained encoder with adapters; a folder or a name on the hub follows."""
 T = TypeVar("T")
 
 
@@ -242,15 +244,20 @@ class RunConfig(Checked):
     protocol: Protocol = field(default_factory=Protocol)
     delays: Delays = field(default_factory=Delays)
     model: str = "cnn"
+    """One of `models.MODELS` or `text_models.TEXT_MODELS`, or `lora:` and a pretrained encoder (see `pretrained`)."""
     local: Local = field(default_factory=Local)
     evaluation: Evaluation = field(default_factory=Evaluation)
     execution: Execution = field(default_factory=Execution)
+    model_sha256: str | None = None
+    """Digest of a pretrained encoder; filled in by `pretrained.pin`, so that the hash of a run names the content."""
 
     def validate(self) -> None:
         """Check what needs two parts at once."""
         require(self.seed >= 0, "seed", self.seed, "give a whole number >= 0")
         counts, clients = self.delays.speed_counts, self.protocol.clients
         require(counts is None or sum(counts) == clients, "speed_counts", counts, f"they must add up to N = {clients}")
+        pinned = self.model_sha256 is None or self.model.startswith(LORA)
+        require(pinned, "model_sha256", self.model_sha256, f"only a model {LORA}... has one; leave it out")
         needs_slow = self.partition.straggler_classes > 0 and self.partition.straggler_share > 0
         require(
             not needs_slow or (counts is not None and counts[2] > 0),
@@ -282,6 +289,10 @@ def config_hash(config: RunConfig) -> str:
     values = to_dict(config)
     if config.delays.trace is not None:  # a trace is named by its content, wherever it lies
         values["delays"]["trace"] = config.delays.trace_sha256 or file_sha256(Path(config.delays.trace))
+    if config.model.startswith(LORA):  # and so is a pretrained encoder
+        from fedecho.pretrained import digest
+
+        values["model"] = LORA + (values.pop("model_sha256", None) or digest(config.model))
     canonical = json.dumps([NUMERICS_VERSION, values], sort_keys=True, allow_nan=False)
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
@@ -339,4 +350,5 @@ def _override(config: Any, values: Mapping[tuple[str, ...], Any], prefix: str) -
 
 def file_sha256(path: Path) -> str:
     """Return the SHA-256 of a file as hex digits."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,4 +1,4 @@
-"""What a run reads, as tensors: images as they were, texts as token ids of a vocabulary of the clients' own text."""
+"""What a run reads, as tensors: images as they were, texts as ids of words, of tokens or of wordpieces."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from fedecho import data as datasets
-from fedecho import models
-from fedecho.config import RunConfig, require
+from fedecho import models, pretrained
+from fedecho.config import LORA, RunConfig, require
 from fedecho.data.canonical import Labels
 from fedecho.data.texts import Texts
 from fedecho.data.tokens import CONTEXT, Blocks, Tokens, blocks
@@ -36,7 +36,8 @@ class Inputs:
     """See `ClientData`, as for `moments`."""
     moments: tuple[Tensor, Tensor] | None
     facts: dict[str, Any]
-    """For the record: the data's digest and classes, for texts the vocabulary's digest and size."""
+    """For the record: the data's digest and classes, for texts the vocabulary's digest and size, and what a pretrained
+    encoder was."""
     targets: tuple[Tensor, Tensor] | None = None
     """What the model is to say of each entry of `train` and `held_out`, where that is not its class."""
     groups: Labels | None = None
@@ -48,7 +49,8 @@ class Inputs:
 def read_texts(config: RunConfig, device: torch.device, root: Path | None = None) -> Inputs:
     """Return token ids int64 `[texts, longest]` of a text data set and its pool, and the text model of `config`.
 
-    The vocabulary is made of the clients' texts alone; raises `InputError` for settings that only images have.
+    The vocabulary is made of the clients' texts alone, or it is that of a pretrained encoder. Raises `InputError` for
+    settings that only images have.
     """
     _require_for_texts(config)
     splits = datasets.load_texts(config.data.name, root, mask=config.data.mask)
@@ -57,8 +59,7 @@ def read_texts(config: RunConfig, device: torch.device, root: Path | None = None
     require(count <= len(splits.train), "train_size", count, f"{splits.name} has {len(splits.train)} client texts")
     train, pool = splits.train.take(slice(count)), _pool_texts(splits.pool, config, root)
     assert train.labels is not None and scored.labels is not None
-    size, context = datasets.TEXT_SHAPE
-    vocabulary = Vocabulary.of(train.texts, size)
+    vocabulary, context, origin = _reader(config, train)
     ids = [torch.from_numpy(vocabulary.encode(part.texts, context)).to(device) for part in (train, scored, pool)]
     return Inputs(
         train=ids[0],
@@ -74,8 +75,17 @@ def read_texts(config: RunConfig, device: torch.device, root: Path | None = None
             "classes": list(splits.classes),
             "vocabulary_digest": vocabulary.digest,
             "vocabulary_words": len(vocabulary.words),
+            **origin,
         },
     )
+
+
+def _reader(config: RunConfig, train: Texts) -> tuple[Vocabulary | pretrained.Wordpieces, int, dict[str, Any]]:
+    """Return what turns texts into ids, the most ids that a text may have, and facts about where it comes from."""
+    if config.model.startswith(LORA):
+        return pretrained.wordpieces(config.model), pretrained.CONTEXT, pretrained.facts(config)
+    size, context = datasets.TEXT_SHAPE
+    return Vocabulary.of(train.texts, size), context, {}
 
 
 def _pool_texts(own: Texts, config: RunConfig, root: Path | None) -> Texts:

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from fedecho.config import TaskKind, require
+from fedecho import pretrained
+from fedecho.config import LORA, TaskKind, require
 from fedecho.rng import torch_seed
 from fedecho.text_models import TEXT_MODELS
 
@@ -88,11 +89,16 @@ MODELS: dict[str, Callable[[tuple[int, int, int], int], nn.Module]] = {
 def build(name: str, shape: tuple[int, ...], classes: int, seed: int, task: TaskKind = "classification") -> nn.Module:
     """Return the model `name` for images `[channels, height, width]` or for texts (vocabulary, context).
 
-    It is initialised from the stream of `seed`, and the global generator of torch is left as it was. Raises
-    `InputError` for a name that is unknown, reads something else or learns another task.
+    A pretrained encoder `lora:...` brings its own vocabulary and context. What is not pretrained is initialised from
+    the stream of `seed`, and the global generator of torch is left as it was. Raises `InputError` for a name that is
+    unknown, reads something else or learns another task.
     """
+    classifies = len(shape) == 2 and task == "classification"
+    if classifies and name.startswith(LORA):
+        return pretrained.build(name, classes, seed)
     known: dict[str, Any] = TEXT_MODELS[task] if len(shape) == 2 else MODELS
-    require(name in known, "model", name, f"choose one of {', '.join(known)}")
+    choices = [*known, *([f"{LORA}<folder or name on the hub>"] if classifies else [])]
+    require(name in known, "model", name, f"choose one of {', '.join(choices)}")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(torch_seed(seed, "initial-weights"))
         module: nn.Module = known[name](shape, classes)

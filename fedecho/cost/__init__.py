@@ -15,12 +15,13 @@ from typing import Any
 
 import pandas as pd
 import torch
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from fedecho import models, presets, provenance
 from fedecho.bank import index_type
 from fedecho.config import RunConfig, config_hash, override, require
-from fedecho.cost.stand_in import PHASES, SHAPES, Measurement, measure
+from fedecho.cost.stand_in import PHASES, SHAPES, Measurement, measure, shape_of
 from fedecho.distill import Distillation
 from fedecho.errors import InputError
 from fedecho.methods import FedAC, FedEcho
@@ -132,15 +133,20 @@ def digest(measurement: Mapping[str, Any]) -> str:
 
 
 @cache
+def outline(model: str, data: str) -> nn.Module:
+    """Return a model for a data set without its numbers: shapes alone, which take no memory."""
+    return models.build(model, shape_of(model, data), SHAPES[data][1], 0).to("meta")
+
+
+@cache
 def model_size(model: str, data: str) -> tuple[int, int, int]:
     """Return P, the number of buffers B, and the FLOPs of one image's forward pass (2 per multiplication and addition
-    of convolutions and matrix products; nothing else is counted)."""
-    shape, classes = SHAPES[data]
-    module = models.build(model, shape, classes, 0).to("meta").eval()
+    of convolutions and matrix products; nothing else is counted). Frozen parameters are not in P."""
+    module = outline(model, data).eval()
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        module(example(shape, 1, "meta"))
+        module(example(shape_of(model, data), 1, "meta"))
     buffers = sum(b.numel() for b in module.buffers() if b.is_floating_point())
-    return sum(p.numel() for p in module.parameters()), buffers, counter.get_total_flops()
+    return sum(p.numel() for p in module.parameters() if p.requires_grad), buffers, counter.get_total_flops()
 
 
 def work(config: RunConfig) -> dict[str, float]:

@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fedecho import cost, models, schedule
+from fedecho import cost, schedule
 from fedecho.config import RunConfig
-from fedecho.cost.stand_in import SHAPES, TEXTS, peak_versions
+from fedecho.cost.stand_in import SHAPES, TEXTS, peak_versions, shape_of
 from fedecho.methods import CA2FL, FADAS, FedAC, FedBuff, FedEcho
 from fedecho.text_models import example
 
@@ -32,7 +32,7 @@ def predicted_peak(config: RunConfig) -> dict[str, int]:
     averaged = isinstance(config.method, FedBuff) and config.method.ema is not None
     running = {
         "data": sum(data.values()),
-        "model": 2 * 4 * (parameters + buffers),
+        "model": 2 * 4 * (parameters + buffers) + frozen_bytes(config),
         "checkpoints": peak_versions(plan) * version,
         "uploads": known["uploads"],
         "state": known["state"] + averaged * 4 * (parameters + buffers),
@@ -59,7 +59,7 @@ def data_bytes(config: RunConfig) -> dict[str, int]:
     taken of them, and so do labels at 8 bytes each."""
     clients, validation, test = IMAGES[config.data.name]
     pixels, count = (
-        _numbers(config.data.name),
+        _numbers(config),
         config.data.train_size or clients - config.data.validation_size,
     )
     held_out = test if config.evaluation.split == "test" else validation or config.data.validation_size
@@ -70,10 +70,16 @@ def data_bytes(config: RunConfig) -> dict[str, int]:
     }
 
 
-def _numbers(data: str) -> int:
+def _numbers(config: RunConfig) -> int:
     """Return the numbers of 4 bytes in an image, or in a text as long as the context, whose ids take 8 bytes each."""
-    shape = SHAPES[data][0]
-    return 2 * shape[1] if data in TEXTS else math.prod(shape)
+    shape = shape_of(config.model, config.data.name)
+    return 2 * shape[1] if config.data.name in TEXTS else math.prod(shape)
+
+
+def frozen_bytes(config: RunConfig) -> int:
+    """Return the bytes of the parameters that are never trained, which a process holds once."""
+    module = cost.outline(config.model, config.data.name)
+    return sum(4 * p.numel() for p in module.parameters() if not p.requires_grad)
 
 
 def _loading(config: RunConfig, data: dict[str, int]) -> int:
@@ -113,18 +119,17 @@ def step_bytes(config: RunConfig, batch: int) -> int:
     half = 2 if config.execution.autocast == "bfloat16" else 1
     parameters = cost.model_size(config.model, config.data.name)[0]
     under_way = batch * (saved + 2 * largest) // half
-    images = batch * 4 * _numbers(config.data.name)
+    images = batch * 4 * _numbers(config)
     return max(under_way, 2 * 4 * parameters) + images
 
 
 @cache
 def activations(model: str, data: str) -> tuple[int, int]:
     """Return the bytes an image that a forward pass saves for the backward one, in all and by the largest tensor."""
-    shape, classes = SHAPES[data]
-    module, batch, seen = models.build(model, shape, classes, 0).to("meta").train(), 8, dict[int, int]()
+    module, batch, seen = cost.outline(model, data).train(), 8, dict[int, int]()
     own = {t.untyped_storage()._cdata for t in [*module.parameters(), *module.buffers()]}
     with torch.autograd.graph.saved_tensors_hooks(_noting(seen, own), lambda tensor: tensor):
-        out = module(example(shape, batch, "meta"))
+        out = module(example(shape_of(model, data), batch, "meta"))
         F.cross_entropy(out, torch.zeros(batch, dtype=torch.long, device="meta"))
     return sum(seen.values()) // batch, max(seen.values()) // batch
 

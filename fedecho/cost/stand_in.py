@@ -14,12 +14,13 @@ from torch import Tensor
 
 from fedecho import methods, models, schedule
 from fedecho.clock import Clock
-from fedecho.config import RunConfig
+from fedecho.config import LORA, RunConfig
 from fedecho.data import TEXT_SHAPE
 from fedecho.experiment import Checkpoints, Version, one_thread
 from fedecho.flat import FlatModel, Weights
 from fedecho.local import Update
 from fedecho.methods import Method, Server
+from fedecho.pretrained import CONTEXT
 from fedecho.schedule import Job, Round, Schedule
 from fedecho.text_models import example
 
@@ -42,6 +43,12 @@ _ENOUGH = 0.8
 """Seconds after which no further round is played."""
 
 
+def shape_of(model: str, data: str) -> tuple[int, ...]:
+    """Return the shape in `SHAPES`, with a pretrained encoder's own context where the model is one."""
+    shape = SHAPES[data][0]
+    return (shape[0], CONTEXT) if len(shape) == 2 and model.startswith(LORA) else shape
+
+
 @dataclass
 class Play:
     """One server at work on stand-in uploads, round after round."""
@@ -57,7 +64,7 @@ class Play:
     @staticmethod
     def start(config: RunConfig, clock: Clock, device: str) -> Play:
         """Set the server up as `experiment.run` would, with random images for U."""
-        shape, classes = SHAPES[config.data.name]
+        shape, classes = shape_of(config.model, config.data.name), SHAPES[config.data.name][1]
         stem, module = models.split_stem(models.build(config.model, shape, classes, config.seed))
         generator = torch.Generator().manual_seed(config.seed)
         size = config.data.pool_size

@@ -44,12 +44,20 @@ class Vocabulary:
     def encode(self, texts: Sequence[str], context: int) -> npt.NDArray[np.int64]:
         """Return ids `[texts, longest]`, padded at the end; InputError for a text of more than `context` words."""
         rows = [[self.ids.get(word, UNKNOWN) for word in text.split(" ")] for text in texts]
-        for place, row in enumerate(rows):
-            if len(row) > context:
-                raise InputError(
-                    "text", f"{texts[place][:30]}...", f"it has {len(row)} words, the context is {context}"
-                )
-        out = np.full((len(rows), max(map(len, rows), default=0)), PADDING, dtype=np.int64)
-        for place, row in enumerate(rows):
-            out[place, : len(row)] = row
-        return out
+        return padded(rows, texts, context)
+
+
+def padded(
+    rows: Sequence[Sequence[int]], texts: Sequence[str], context: int, padding: int = PADDING, unit: str = "words"
+) -> npt.NDArray[np.int64]:
+    """Return the ids of `texts` as `[texts, longest]`, padded at the end; InputError for more than `context` in a row.
+
+    `unit` is what an id stands for.
+    """
+    for text, row in zip(texts, rows, strict=True):
+        if len(row) > context:
+            raise InputError("text", f"{text[:30]}...", f"it has {len(row)} {unit}, the context is {context}")
+    out = np.full((len(rows), max(map(len, rows), default=0)), padding, dtype=np.int64)
+    for place, row in enumerate(rows):
+        out[place, : len(row)] = row
+    return out
