@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fedecho import cost, schedule
+from fedecho.bank import block_size
 from fedecho.config import RunConfig
 from fedecho.cost.stand_in import SHAPES, TEXTS, peak_versions, shape_of
 from fedecho.methods import CA2FL, FADAS, FedAC, FedBuff, FedEcho
@@ -36,7 +37,7 @@ def predicted_peak(config: RunConfig) -> dict[str, int]:
         "checkpoints": peak_versions(plan) * version,
         "uploads": known["uploads"],
         "state": known["state"] + averaged * 4 * (parameters + buffers),
-        "temporary": max(_local(config), _distillation(config), _aggregation(config, 4 * parameters)),
+        "temporary": max(_local(config), _echo(config), _aggregation(config, 4 * parameters)),
     }
     loading = _loading(config, data)
     return running if sum(running.values()) >= loading else dict.fromkeys(running, 0) | {"data": loading}
@@ -97,12 +98,17 @@ def _local(config: RunConfig) -> int:
     return step_bytes(config, config.local.batch_size)
 
 
-def _distillation(config: RunConfig) -> int:
+def _echo(config: RunConfig) -> int:
+    """Return the most that FedEcho makes for a while: a row's logits by batches and whole; the teacher, its mean in
+    float64 taken block by block; the teacher (probabilities, labels, entropies) beside a step of distillation."""
     if not isinstance(config.method, FedEcho):
         return 0
-    classes, pool = SHAPES[config.data.name][1], config.data.pool_size
-    taught = pool * (8 * classes + 16)  # the averaged rows, their softmax, labels and entropies
-    return taught + step_bytes(config, min(config.method.distill.batch_size, pool))
+    (rows, classes), pool = cost.predictions(config), config.data.pool_size
+    entries, batch = rows * classes, min(config.method.distill.batch_size, pool)
+    block = min(block_size(config.protocol.clients, entries // pool), pool) * entries // pool
+    losses = 12 * batch * entries // pool  # the teacher's part, the logits, the second log-softmax
+    distilling = 4 * entries + 16 * rows + losses + step_bytes(config, batch)
+    return max(8 * entries, 4 * entries + 8 * block, distilling)
 
 
 def _aggregation(config: RunConfig, vector: int) -> int:
@@ -129,8 +135,8 @@ def activations(model: str, data: str) -> tuple[int, int]:
     module, batch, seen = cost.outline(model, data).train(), 8, dict[int, int]()
     own = {t.untyped_storage()._cdata for t in [*module.parameters(), *module.buffers()]}
     with torch.autograd.graph.saved_tensors_hooks(_noting(seen, own), lambda tensor: tensor):
-        out = module(example(shape_of(model, data), batch, "meta"))
-        F.cross_entropy(out, torch.zeros(batch, dtype=torch.long, device="meta"))
+        out = module(example(shape_of(model, data), batch, "meta")).flatten(0, -2)
+        F.cross_entropy(out, torch.zeros(len(out), dtype=torch.long, device="meta"))
     return sum(seen.values()) // batch, max(seen.values()) // batch
 
 
