@@ -1,35 +1,41 @@
-"""The bank: the last prediction of every client on the pool U, whole or by its largest entries, and their sum."""
+"""The bank: the last prediction of every client on the pool U, whole or truncated, and their sum."""
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from fedecho import truncation
 from fedecho.config import require
+from fedecho.truncation import Holds, index_type
 
 _CANCELS = 1e8
 """Rows above this leave fewer than 8 digits of the others in a float64 sum."""
-_INDEX_TYPES = (torch.uint8, torch.int16, torch.int32)
+_BLOCK = 2**25
+"""Entries of all clients' rows together that are rebuilt at a time: 134 MB in float32."""
+DTYPES = {"float32": torch.float32, "float16": torch.float16}
+"""Names of the precisions that rows are kept in."""
 
 
 @dataclass(frozen=True, eq=False)
 class Bank:
-    """The last prediction of every client on U, and their running sum; updated in place."""
+    """The last prediction of every client on U, and their running sum; updated in place.
+
+    A classifier predicts once an input; axes between the pool and the classes are positions in a text. Truncation saves
+    of the N rows, never of the sum, which has an entry for every class (see `total`).
+    """
 
     parts: tuple[Tensor, ...]
-    """Y in one part `[clients, pool, ..., classes]`, or in three: the k largest entries of each prediction
-    `[clients, pool, ..., k]`, their classes `[clients, pool, ..., k]`, and the one number that stands for every other
-    class `[clients, pool, ..., 1]`. A classifier predicts once an input; axes between are places in a text."""
+    """Y, `[clients, pool, ..., width]` each. Whole rows: one part. The first m classes: their entries (width m) and the
+    one number that stands for every other class (1). The k largest: these (k), their classes (k), that number (1)."""
     total: Tensor
     """Sum of the rows `[pool, ..., classes]`, in float64 so that additions and removals cancel to the last digits."""
     uploaded: Tensor
     """Round of each client's last upload `[clients]`; -1 before its first."""
-    holds: Literal["logits", "probabilities"] = "logits"
-    """What an entry is: it decides which number keeps the probability of the classes that were dropped."""
+    holds: Holds = "logits"
 
     @staticmethod
     def empty(
@@ -38,20 +44,24 @@ class Bank:
         device: torch.device,
         dtype: torch.dtype = torch.float32,
         top_k: int | None = None,
-        holds: Literal["logits", "probabilities"] = "logits",
+        labels: int | None = None,
+        holds: Holds = "logits",
     ) -> Bank:
         """Return a bank without any row; `shape` is that of one client's, `(pool, ..., classes)`.
 
-        Raises `InputError` for `top_k` outside 1..classes.
+        With `top_k` k or `labels` m (the first m classes) rows are truncated, unless that is all of them. Raises
+        `InputError` for a number outside 1..classes, or for both.
         """
         *leading, classes = shape
-        fits = top_k is None or 1 <= top_k <= classes
-        require(fits, "bank_top_k", top_k, f"give 1 to {classes}, the number of classes, or none")
-        kinds = [(classes, dtype)]
-        if top_k is not None and top_k < classes:  # with k = C nothing is dropped, and indices would only cost bytes
-            kinds = [(top_k, dtype), (top_k, index_type(classes)), (1, dtype)]
+        for name, kept in (("bank_top_k", top_k), ("bank_labels", labels)):
+            fits = kept is None or 1 <= kept <= classes
+            require(fits, name, kept, f"give 1 to {classes}, the number of classes, or none")
+        check_form(top_k, labels)
         return Bank(
-            tuple(torch.zeros(clients, *leading, width, device=device, dtype=kind) for width, kind in kinds),
+            tuple(
+                torch.zeros(clients, *leading, width, device=device, dtype=kind)
+                for width, kind in _widths(classes, dtype, top_k, labels)
+            ),
             torch.zeros(shape, device=device, dtype=torch.float64),
             torch.full((clients,), -1, dtype=torch.long),
             holds,
@@ -64,18 +74,25 @@ class Bank:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all rows: N R C b, or N R (k (b + i) + b): R predictions a row, b bytes an entry, i an index."""
+        """Bytes of all rows, N R `row_bytes` with R predictions a row."""
         return sum(part.nbytes for part in self.parts)
+
+    def pack(self, row: Tensor) -> tuple[Tensor, ...]:
+        """Return what is kept of a row `[pool, ..., classes]`, each part `[pool, ..., width]`."""
+        if len(self.parts) == 1:
+            return (row.to(self.dtype),)
+        pieces = [self._truncated(piece) for piece in torch.split(row, self._texts)]
+        return tuple(torch.cat(parts) for parts in zip(*pieces, strict=True))
 
     def store(self, client: int, row: Tensor, round_index: int) -> None:
         """Put `row` `[pool, ..., classes]` in the place of the client's last one, at a cost independent of N."""
-        new, last = self._packed(row), self._unpacked(tuple(part[client] for part in self.parts))
-        huge = bool(last.abs().max() > _CANCELS)
-        self.total.add_(self._unpacked(new)).sub_(last)
-        for part, piece in zip(self.parts, new, strict=True):
-            part[client] = piece
-        if huge:  # beside such a row the others had been rounded away
-            self.total.copy_(self.dense().sum(0, dtype=self.total.dtype))
+        self.put(client, self.pack(row), round_index)
+
+    def put(self, client: int, packed: tuple[Tensor, ...], round_index: int) -> None:
+        """Store a row that was packed before."""
+        pieces = zip(*(torch.split(part, self._texts) for part in packed), strict=True)
+        for block, piece in zip(self.blocks(), pieces, strict=True):
+            block._overwrite(client, piece)
         self.uploaded[client] = round_index
 
     def seen(self) -> Tensor:
@@ -83,36 +100,59 @@ class Bank:
         return self.uploaded >= 0
 
     def dense(self) -> Tensor:
-        """Return all rows `[clients, pool, ..., classes]`; those of a top-k bank are rebuilt, others not copied."""
-        return self._unpacked(self.parts)
+        """Return all rows `[clients, pool, ..., classes]`; truncated ones are rebuilt, the others not even copied."""
+        return self._unpack(self.parts)
 
-    def _packed(self, row: Tensor) -> tuple[Tensor, ...]:
-        """Split a row into what is stored of it.
+    def blocks(self) -> Iterator[Bank]:
+        """Yield this bank by pieces of the pool, views of it, whose rows can be rebuilt in little memory."""
+        if self._texts >= len(self.total):
+            yield self
+            return
+        for start in range(0, len(self.total), self._texts):
+            piece = slice(start, start + self._texts)
+            yield replace(self, parts=tuple(part[:, piece] for part in self.parts), total=self.total[piece])
 
-        The tail's number t keeps the row's probability: (C - k) e^t = sum of e^z over the dropped logits z, or
-        (C - k) t = the sum of the dropped probabilities. Kept entries stay as they are, so their softmax does too.
-        """
-        if len(self.parts) == 1:
-            return (row.to(self.dtype),)
-        values, classes = row.topk(self.parts[0].shape[-1])
-        dropped = row.shape[-1] - values.shape[-1]
-        if self.holds == "logits":
-            tail = row.scatter(-1, classes, -math.inf).logsumexp(-1, keepdim=True) - math.log(dropped)
-        else:
-            tail = row.scatter(-1, classes, 0.0).sum(-1, keepdim=True) / dropped
-        return values.to(self.dtype), classes.to(self.parts[1].dtype), tail.to(self.dtype)
+    @property
+    def _texts(self) -> int:
+        """Entries of the pool in a block."""
+        return max(1, _BLOCK // (len(self.uploaded) * self.total[0].numel()))
 
-    def _unpacked(self, parts: tuple[Tensor, ...]) -> Tensor:
-        """Return rows `[..., classes]` from their parts."""
-        if len(parts) == 1:
-            return parts[0]
-        values, classes, tail = parts
-        return tail.expand(*tail.shape[:-1], self.total.shape[-1]).scatter(-1, classes.long(), values)
+    def _overwrite(self, client: int, new: tuple[Tensor, ...]) -> None:
+        last = tuple(part[client] for part in self.parts)
+        huge = any(bool(part.abs().max() > _CANCELS) for part in last if part.is_floating_point())
+        self.total.add_(self._unpack(new)).sub_(self._unpack(last))
+        for part, piece in zip(self.parts, new, strict=True):
+            part[client] = piece
+        if huge:  # beside such a row the others had been rounded away
+            self.total.copy_(self.dense().sum(0, dtype=self.total.dtype))
+
+    def _truncated(self, row: Tensor) -> tuple[Tensor, ...]:
+        cut = truncation.first if len(self.parts) == 2 else truncation.largest
+        kept = cut(row, self.parts[0].shape[-1], self.holds)
+        return tuple(piece.to(part.dtype) for piece, part in zip(kept, self.parts, strict=True))
+
+    def _unpack(self, parts: tuple[Tensor, ...]) -> Tensor:
+        return parts[0] if len(parts) == 1 else truncation.rebuilt(parts, self.total.shape[-1])
 
 
-def index_type(classes: int) -> torch.dtype:
-    """Return the smallest integer type that can name every one of `classes` classes."""
-    return next(kind for kind in _INDEX_TYPES if classes - 1 <= torch.iinfo(kind).max)
+def check_form(top_k: int | None, labels: int | None) -> None:
+    """Refuse two truncations at a time."""
+    both = top_k is not None and labels is not None
+    require(not both, "bank_labels", labels, f"bank_top_k = {top_k} truncates already; give one of them")
+
+
+def row_bytes(classes: int, dtype: torch.dtype, top_k: int | None = None, labels: int | None = None) -> int:
+    """Return the bytes of one prediction: C b, m b + b, or k (b + i) + b with b bytes an entry and i an index."""
+    return sum(width * kind.itemsize for width, kind in _widths(classes, dtype, top_k, labels))
+
+
+def _widths(classes: int, dtype: torch.dtype, top_k: int | None, labels: int | None) -> list[tuple[int, torch.dtype]]:
+    """Return width and type of each part; where nothing is dropped, indices and a tail would only cost bytes."""
+    if top_k is not None and top_k < classes:
+        return [(top_k, dtype), (top_k, index_type(classes)), (1, dtype)]
+    if labels is not None and labels < classes:
+        return [(labels, dtype), (1, dtype)]
+    return [(classes, dtype)]
 
 
 def bank_average(bank: Bank, weights: Tensor | None) -> Tensor:

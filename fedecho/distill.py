@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fedecho.bank import Bank, bank_average
+from fedecho.bank import Bank, bank_average, check_form
 from fedecho.config import Checked, require
 from fedecho.flat import FlatModel, Weights
 from fedecho.rng import stream
@@ -65,6 +65,9 @@ class Distillation(Checked):
     bank_top_k: int | None = None
     """Of each row only the k largest entries are kept, and one number for all others that spreads their probability
     evenly (at temperature 1); none = all. Unspecified in paper: with a vocabulary for classes, all would not fit."""
+    bank_labels: int | None = None
+    """m: instead, the entries of the first m classes are kept (of a vocabulary in order of frequency: the m most
+    frequent tokens), and one number for all others as above; none = all. Unspecified in paper."""
     include_fresh: bool = True
     """Whether this round's M uploads already count in this round's teacher (they are stored on arrival)."""
     client_buffers: Literal["own", "server"] = "own"
@@ -109,6 +112,10 @@ class Distillation(Checked):
             "give a number of rounds >= 0, or none",
         )
         require(self.bank_top_k is None or self.bank_top_k >= 1, "bank_top_k", self.bank_top_k, "give k >= 1, or none")
+        require(
+            self.bank_labels is None or self.bank_labels >= 1, "bank_labels", self.bank_labels, "give m >= 1, or none"
+        )
+        check_form(self.bank_top_k, self.bank_labels)
         taught = self.include_fresh or self.teachers != "fresh"
         require(taught, "include_fresh", self.include_fresh, "with teachers = fresh nobody would teach; leave it on")
         require(self.warmup_rounds >= 0, "warmup_rounds", self.warmup_rounds, "give a number of rounds >= 0")
@@ -137,6 +144,21 @@ def normalised_entropy(probs: Tensor) -> Tensor:
 
 def teacher(bank: Bank, settings: Distillation, weights: Tensor | None = None) -> Teacher:
     """Average the bank into a teacher; `weights` `[clients]` where not all seen rows count alike."""
+    pieces = [_taught(block, settings, weights) for block in bank.blocks()]
+    return pieces[0] if len(pieces) == 1 else _joined(pieces)
+
+
+def _joined(pieces: list[Teacher]) -> Teacher:
+    counts = [piece.weights for piece in pieces if piece.weights is not None]
+    return Teacher(
+        torch.cat([piece.probs for piece in pieces]),
+        torch.cat([piece.labels for piece in pieces]),
+        torch.cat([piece.entropy for piece in pieces]),
+        torch.cat(counts) if counts else None,
+    )
+
+
+def _taught(bank: Bank, settings: Distillation, weights: Tensor | None) -> Teacher:
     mean = bank_average(bank, weights)
     probs = mean if settings.average == "probabilities" else F.softmax(mean / settings.temperature, dim=-1)
     rows_weights = bank.seen().float() if weights is None else weights
@@ -232,8 +254,8 @@ def distillation_loss(
 
     `student` logits and `probs` are `[batch, ..., classes]`, `labels` `[batch, ...]`, `alpha` a scalar or
     `[batch, ...]`; u runs over all predictions. With T_d != 1 the student is softened too and KL is scaled by T_d^2, as
-    is usual. Finite for logits of any finite size. `weights` `[batch, ...]` make the mean a
-    weighted one (all zero: no gradient).
+    is usual. Finite for logits of any finite size. `weights` `[batch, ...]` make the mean a weighted one (all zero: no
+    gradient).
     """
     kl = kl_from_logits if settings.kl == "forward" else reverse_kl_from_logits
     soft = kl(probs, student / settings.temperature) * settings.temperature**2

@@ -11,12 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from fedecho.bank import Bank, bank_average, index_type
+from fedecho.bank import Bank, bank_average
 from fedecho.distill import Distillation, teacher
 from fedecho.errors import InputError
 from fedecho.methods import Server
 from fedecho.methods.fedbuff import FedBuff, fedbuff
 from fedecho.methods.fedecho import echo
+from fedecho.truncation import index_type
 from tests.conftest import an_update, filled
 
 CPU = torch.device("cpu")

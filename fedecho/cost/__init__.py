@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -17,8 +18,7 @@ import pandas as pd
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from fedecho import models, presets, provenance
-from fedecho.bank import index_type
+from fedecho import bank, models, presets, provenance
 from fedecho.config import RunConfig, config_hash, override, require
 from fedecho.cost.stand_in import PHASES, SHAPES, Measurement, measure
 from fedecho.distill import Distillation
@@ -131,29 +131,42 @@ def digest(measurement: Mapping[str, Any]) -> str:
 # What is predicted
 
 
-@cache
 def model_size(model: str, data: str) -> tuple[int, int, int]:
     """Return P, the number of buffers B, and the FLOPs of one image's forward pass (2 per multiplication and addition
     of convolutions and matrix products; nothing else is counted)."""
+    return _traced(model, data)[0]
+
+
+def predictions(config: RunConfig) -> tuple[int, int]:
+    """Return the predictions that the model makes of the whole pool, |U| L with L positions a text (an image has one),
+    and the classes C of each."""
+    *positions, classes = _traced(config.model, config.data.name)[1]
+    return config.data.pool_size * math.prod(positions), classes
+
+
+@cache
+def _traced(model: str, data: str) -> tuple[tuple[int, int, int], tuple[int, ...]]:
+    """Return what a forward pass of one input tells: the sizes, and the shape `(..., classes)` of its logits."""
     shape, classes = SHAPES[data]
     module = models.build(model, shape, classes, 0).to("meta").eval()
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        module(example(shape, 1, "meta"))
+        logits = module(example(shape, 1, "meta"))
     buffers = sum(b.numel() for b in module.buffers() if b.is_floating_point())
-    return sum(p.numel() for p in module.parameters()), buffers, counter.get_total_flops()
+    sizes = sum(p.numel() for p in module.parameters()), buffers, counter.get_total_flops()
+    return sizes, tuple(logits.shape[1:])
 
 
 def work(config: RunConfig) -> dict[str, float]:
     """Return the units of work a round: FLOPs of inference M |U| F and of distillation 3 Q b F (backward counts as two
-    forward passes), entries of the bank written and averaged (M + 1) |U| C, parameters aggregated M P."""
+    forward passes), entries of the bank written and averaged (M + 1) |U| L C, parameters aggregated M P."""
     parameters, _, flops = model_size(config.model, config.data.name)
-    arrivals, pool, (_, classes) = config.protocol.buffer_size, config.data.pool_size, SHAPES[config.data.name]
+    arrivals, pool = config.protocol.buffer_size, config.data.pool_size
     if not isinstance(config.method, FedEcho):
         return dict.fromkeys(PHASES, 0.0) | {"aggregation": arrivals * parameters}
     how = config.method.distill
     return {
         "inference": arrivals * pool * flops,
-        "bank": (arrivals + 1) * pool * classes,
+        "bank": (arrivals + 1) * math.prod(predictions(config)),
         "aggregation": arrivals * parameters,
         "distillation": 3 * distilled_images(how, pool) * flops,
     }
@@ -178,31 +191,31 @@ def predicted_bytes(config: RunConfig) -> dict[str, int]:
     """
     parameters, buffers, _ = model_size(config.model, config.data.name)
     n, m, m_c = config.protocol.clients, config.protocol.buffer_size, config.protocol.concurrency
-    pool, (_, classes) = config.data.pool_size, SHAPES[config.data.name]
     control = parameters if isinstance(config.method, FedAC) else 0  # travels with versions and uploads alike
     version = 4 * (parameters + buffers + control)
     models_kept = {"ca2fl": n + 1, "fadas": 3, "fedac": n + 3}.get(config.method.name, 0)
     out = {"checkpoints": (m_c - m + 1) * version, "uploads": m * version, "state": 4 * models_kept * parameters}
     if isinstance(config.method, FedEcho):  # beside the rows: their sum in float64, a round for each client
-        out["uploads"] += 4 * m * pool * classes
-        out["state"] += n * pool * row_bytes(classes, config.method.distill) + 8 * (pool * classes + n)
+        rows, classes = predictions(config)
+        row = row_bytes(classes, config.method.distill)
+        out["uploads"] += m * rows * row
+        out["state"] += n * rows * row + 8 * (rows * classes + n)
     return out
 
 
 def row_bytes(classes: int, how: Distillation) -> int:
-    """Return the bytes of one image's row in the bank: C b, or k (b + i) + b with b bytes an entry and i an index."""
-    entry = {"float32": 4, "float16": 2}[how.bank_dtype]
-    if how.bank_top_k is None or how.bank_top_k == classes:
-        return classes * entry
-    return how.bank_top_k * (entry + index_type(classes).itemsize) + entry
+    """Return the bytes of one prediction in the bank: C b; m b + b for the first m classes; k (b + i) + b for the
+    largest k; with b bytes an entry and i an index."""
+    return bank.row_bytes(classes, bank.DTYPES[how.bank_dtype], how.bank_top_k, how.bank_labels)
 
 
 def bank_bytes(config: RunConfig) -> tuple[int, int]:
-    """Return the bytes of one image's row in the bank of a FedEcho run, and of all rows."""
+    """Return the bytes of one input's row in the bank of a FedEcho run, L `row_bytes`, and of all N |U| of them."""
     require(isinstance(config.method, FedEcho), "method", config.method.name, "only fedecho has a bank")
     assert isinstance(config.method, FedEcho)
-    row = row_bytes(SHAPES[config.data.name][1], config.method.distill)
-    return row, config.protocol.clients * config.data.pool_size * row
+    rows, classes = predictions(config)
+    size = rows * row_bytes(classes, config.method.distill)
+    return size // config.data.pool_size, config.protocol.clients * size
 
 
 def frame(profile: str, measurement: dict[str, Any]) -> pd.DataFrame:

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from fedecho.bank import Bank
+from fedecho.bank import DTYPES, Bank
 from fedecho.config import MethodConfig, require
 from fedecho.delays import SLOW
 from fedecho.distill import Distillation, Teacher, averaged_teacher, corrupted, predict, teacher
@@ -41,11 +41,11 @@ class FedEcho(MethodConfig):
 
 @dataclass(frozen=True, eq=False)
 class Echo:
-    """The inner method's state, the bank, this round's uploads by (arrival, client), and the last round's metrics."""
+    """The inner method's state, the bank, the round's packed rows by (arrival, client), the last round's metrics."""
 
     inner: Any
     bank: Bank
-    arrived: tuple[tuple[float, int, Tensor], ...] = ()
+    arrived: tuple[tuple[float, int, tuple[Tensor, ...]], ...] = ()
     round: int = 0
     """t, taken from the uploads: a round in which every upload failed is never closed."""
     scored: Weights | None = None
@@ -76,7 +76,8 @@ def echo(inner: Method[Any], server: Server, settings: Distillation) -> Method[E
             row = _client_row(update, _with_own_pool(server, state), settings)
         arrived = state.arrived
         if bool(torch.isfinite(row.to(state.bank.dtype)).all()):  # else keep the client's old row
-            arrived = (*arrived, (update.arrived_at, update.client, row))
+            with server.clock("bank"):
+                arrived = (*arrived, (update.arrived_at, update.client, state.bank.pack(row)))
         return replace(state, inner=inner.receive(state.inner, update), arrived=arrived, round=update.round)
 
     def close_round(state: Echo, x: Weights) -> tuple[Echo, Weights]:
@@ -109,8 +110,9 @@ def _with_own_pool(server: Server, state: Echo) -> Server:
 
 
 def _empty_bank(clients: int, shape: tuple[int, ...], server: Server, settings: Distillation) -> Bank:
-    dtype = {"float32": torch.float32, "float16": torch.float16}[settings.bank_dtype]
-    return Bank.empty(clients, shape, server.pool.device, dtype, settings.bank_top_k, settings.average)
+    dtype = DTYPES[settings.bank_dtype]
+    kept = settings.bank_top_k, settings.bank_labels
+    return Bank.empty(clients, shape, server.pool.device, dtype, *kept, settings.average)
 
 
 def _client_row(update: Update, server: Server, settings: Distillation) -> Tensor:
@@ -128,7 +130,7 @@ def _store(state: Echo, server: Server) -> None:
     """Move the round's rows into the bank, in order of arrival, whatever order they were received in."""
     with server.clock("bank"):
         for _, client, row in sorted(state.arrived, key=lambda entry: entry[:2]):
-            state.bank.store(client, row, state.round)
+            state.bank.put(client, row, state.round)
 
 
 def _distilled(state: Echo, x_hat: Weights, server: Server, settings: Distillation) -> tuple[Weights, dict[str, float]]:
