@@ -130,7 +130,7 @@ def test_the_mask_leaves_the_hashes_of_earlier_runs_alone() -> None:
 
 
 def test_costs_are_predicted_for_texts() -> None:
-    parameters, buffers, flops = cost.model_size("text-encoder", "austen")
+    parameters, buffers, flops = cost.model_size("text-encoder", Data("austen"))
     assert (parameters, buffers) == (137_318, 0) and flops > 16 * 2 * 32 * 32 * 8
     config = tiny("FedEcho")
     assert duration.operations(config) > 0 and memory.predicted_peak(config)["data"] > 0

@@ -9,7 +9,7 @@ import pytest
 from torch.profiler import ProfilerActivity, profile
 
 from fedecho import cost, experiment, presets
-from fedecho.config import MethodConfig, RunConfig, override_all
+from fedecho.config import Data, MethodConfig, RunConfig, override_all
 from fedecho.cost import memory
 from fedecho.methods import CA2FL, FADAS, FedAC, FedBuff, FedEcho
 from tests.test_experiment import tiny
@@ -54,13 +54,13 @@ def test_prediction_is_within_a_fifth_of_what_is_measured(config: RunConfig) -> 
 def test_activations_of_a_known_model() -> None:
     # Per image in float32: the unshuffled input 4x14x14, both convolutions' outputs after their ReLU, 16x7x7 and
     # 32x4x4, and the log-probabilities; beside them the label, 8 bytes.
-    saved, largest = memory.activations("cnn", "fashion-mnist")
+    saved, largest = memory.activations("cnn", Data())
     assert saved == 4 * (4 * 14 * 14 + 16 * 7 * 7 + 32 * 4 * 4 + 10) + 8 and largest == 4 * 16 * 7 * 7
 
 
 def test_a_bank_and_caches_enter_with_their_own_bytes() -> None:
     echo, cached = (memory.predicted_peak(scaled(m)) for m in (FedEcho(), CA2FL()))
-    assert cached["state"] == 31 * 4 * cost.model_size("cnn-w8", "fashion-mnist")[0]
+    assert cached["state"] == 31 * 4 * cost.model_size("cnn-w8", Data())[0]
     assert echo["state"] == 30 * 200 * 10 * 4 + 8 * (200 * 10 + 30)
 
 

@@ -19,8 +19,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from fedecho import bank, models, presets, provenance
-from fedecho.config import RunConfig, config_hash, override, require
-from fedecho.cost.stand_in import PHASES, SHAPES, Measurement, measure
+from fedecho.config import Data, RunConfig, config_hash, override, require
+from fedecho.cost.stand_in import PHASES, Measurement, measure, shape_of
 from fedecho.distill import Distillation
 from fedecho.errors import InputError
 from fedecho.methods import FedAC, FedEcho
@@ -131,7 +131,7 @@ def digest(measurement: Mapping[str, Any]) -> str:
 # What is predicted
 
 
-def model_size(model: str, data: str) -> tuple[int, int, int]:
+def model_size(model: str, data: Data) -> tuple[int, int, int]:
     """Return P, the number of buffers B, and the FLOPs of one image's forward pass (2 per multiplication and addition
     of convolutions and matrix products; nothing else is counted)."""
     return _traced(model, data)[0]
@@ -140,15 +140,15 @@ def model_size(model: str, data: str) -> tuple[int, int, int]:
 def predictions(config: RunConfig) -> tuple[int, int]:
     """Return the predictions that the model makes of the whole pool, |U| L with L positions a text (an image has one),
     and the classes C of each."""
-    *positions, classes = _traced(config.model, config.data.name)[1]
+    *positions, classes = _traced(config.model, config.data)[1]
     return config.data.pool_size * math.prod(positions), classes
 
 
 @cache
-def _traced(model: str, data: str) -> tuple[tuple[int, int, int], tuple[int, ...]]:
+def _traced(model: str, data: Data) -> tuple[tuple[int, int, int], tuple[int, ...]]:
     """Return what a forward pass of one input tells: the sizes, and the shape `(..., classes)` of its logits."""
-    shape, classes = SHAPES[data]
-    module = models.build(model, shape, classes, 0).to("meta").eval()
+    shape, classes = shape_of(data)
+    module = models.build(model, shape, classes, 0, data.task).to("meta").eval()
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         logits = module(example(shape, 1, "meta"))
     buffers = sum(b.numel() for b in module.buffers() if b.is_floating_point())
@@ -159,7 +159,7 @@ def _traced(model: str, data: str) -> tuple[tuple[int, int, int], tuple[int, ...
 def work(config: RunConfig) -> dict[str, float]:
     """Return the units of work a round: FLOPs of inference M |U| F and of distillation 3 Q b F (backward counts as two
     forward passes), entries of the bank written and averaged (M + 1) |U| L C, parameters aggregated M P."""
-    parameters, _, flops = model_size(config.model, config.data.name)
+    parameters, _, flops = model_size(config.model, config.data)
     arrivals, pool = config.protocol.buffer_size, config.data.pool_size
     if not isinstance(config.method, FedEcho):
         return dict.fromkeys(PHASES, 0.0) | {"aggregation": arrivals * parameters}
@@ -189,7 +189,7 @@ def predicted_bytes(config: RunConfig) -> dict[str, int]:
 
     M of the M_c clients at work start from the newest version, so at most M_c - M + 1 versions are in flight.
     """
-    parameters, buffers, _ = model_size(config.model, config.data.name)
+    parameters, buffers, _ = model_size(config.model, config.data)
     n, m, m_c = config.protocol.clients, config.protocol.buffer_size, config.protocol.concurrency
     control = parameters if isinstance(config.method, FedAC) else 0  # travels with versions and uploads alike
     version = 4 * (parameters + buffers + control)
@@ -248,4 +248,4 @@ def value_of(point: Point) -> int:
     for name in filter(None, section.split(".")):
         place = getattr(place, name)
     value = getattr(place, field)
-    return model_size(value, point.config.data.name)[0] if point.factor == "P" else int(value)
+    return model_size(value, point.config.data)[0] if point.factor == "P" else int(value)

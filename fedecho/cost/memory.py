@@ -7,25 +7,20 @@ from collections.abc import Callable
 from functools import cache
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from fedecho import cost, models, schedule
-from fedecho.config import RunConfig
-from fedecho.cost.stand_in import SHAPES, TEXTS, peak_versions
+from fedecho.config import Data, RunConfig
+from fedecho.cost.stand_in import images_of, peak_versions, shape_of
+from fedecho.local import cross_entropy
 from fedecho.methods import CA2FL, FADAS, FedAC, FedBuff, FedEcho
 from fedecho.text_models import example
-
-IMAGES = {
-    "fashion-mnist": (10_000, 2_000, 5_000), "cifar10": (50_000, 0, 10_000), "cifar100": (50_000, 0, 10_000), **TEXTS,
-}  # fmt: skip
-"""Data set -> client images, validation images of its own, test images."""
 
 
 def predicted_peak(config: RunConfig) -> dict[str, int]:
     """Return the bytes by holding at the peak: data, model, checkpoints, uploads, state (bank, caches, moments) and
     temporary (activations and gradients, or the copies that an aggregation makes)."""
-    parameters, buffers, _ = cost.model_size(config.model, config.data.name)
+    parameters, buffers, _ = cost.model_size(config.model, config.data)
     known, data = cost.predicted_bytes(config), data_bytes(config)
     version = known["checkpoints"] // (config.protocol.concurrency - config.protocol.buffer_size + 1)
     plan = schedule.draw(config.protocol, config.delays, config.seed)
@@ -36,7 +31,9 @@ def predicted_peak(config: RunConfig) -> dict[str, int]:
         "checkpoints": peak_versions(plan) * version,
         "uploads": known["uploads"],
         "state": known["state"] + averaged * 4 * (parameters + buffers),
-        "temporary": max(_local(config), _distillation(config), _aggregation(config, 4 * parameters)),
+        "temporary": max(
+            _local(config), _distillation(config), _aggregation(config, 4 * parameters), _evaluation(config)
+        ),
     }
     loading = _loading(config, data)
     return running if sum(running.values()) >= loading else dict.fromkeys(running, 0) | {"data": loading}
@@ -56,29 +53,27 @@ def megabytes(size: float) -> str:
 
 def data_bytes(config: RunConfig) -> dict[str, int]:
     """Return the bytes of the clients' images, the held-out ones and U; client images stay bytes where crops are
-    taken of them, and so do labels at 8 bytes each."""
-    clients, validation, test = IMAGES[config.data.name]
-    pixels, count = (
-        _numbers(config.data.name),
-        config.data.train_size or clients - config.data.validation_size,
-    )
+    taken of them, and so do labels at 8 bytes each. Tokens to be predicted count as labels."""
+    clients, validation, test = images_of(config.data)
+    pixels, count = _numbers(config.data), config.data.train_size or clients - config.data.validation_size
+    label = 8 * shape_of(config.data)[0][1] if config.data.task == "generation" else 8
     held_out = test if config.evaluation.split == "test" else validation or config.data.validation_size
     return {
-        "clients": count * (pixels * (1 if config.local.augment else 4) + 8),
-        "held out": held_out * (4 * pixels + 8),
+        "clients": count * (pixels * (1 if config.local.augment else 4) + label),
+        "held out": held_out * (4 * pixels + label),
         "U": config.data.pool_size * 4 * pixels,
     }
 
 
-def _numbers(data: str) -> int:
+def _numbers(data: Data) -> int:
     """Return the numbers of 4 bytes in an image, or in a text as long as the context, whose ids take 8 bytes each."""
-    shape = SHAPES[data][0]
-    return 2 * shape[1] if data in TEXTS else math.prod(shape)
+    shape = shape_of(data)[0]
+    return 2 * shape[1] if len(shape) == 2 else math.prod(shape)
 
 
 def _loading(config: RunConfig, data: dict[str, int]) -> int:
     """Return the peak while the data are made ready: each array beside a copy of itself."""
-    colour = SHAPES[config.data.name][0][0] > 1  # planes of one channel need no copy
+    colour = shape_of(config.data)[0][0] > 1  # planes of one channel need no copy
     peak = sum(data.values()) + data["clients"]
     before = 0
     for size in data.values():
@@ -94,9 +89,15 @@ def _local(config: RunConfig) -> int:
 def _distillation(config: RunConfig) -> int:
     if not isinstance(config.method, FedEcho):
         return 0
-    classes, pool = SHAPES[config.data.name][1], config.data.pool_size
-    taught = pool * (8 * classes + 16)  # the averaged rows, their softmax, labels and entropies
+    (rows, classes), pool = cost.predictions(config), config.data.pool_size
+    taught = rows * (8 * classes + 16)  # the averaged rows, their softmax, labels and entropies
     return taught + step_bytes(config, min(config.method.distill.batch_size, pool))
+
+
+def _evaluation(config: RunConfig) -> int:
+    """Return the bytes of a batch's logits and their log-probabilities, where a text has many; else they are few."""
+    (vocabulary, context), tokens = shape_of(config.data)[0][:2], config.data.task == "generation"
+    return tokens * 2 * 4 * config.execution.inference_batch * context * vocabulary
 
 
 def _aggregation(config: RunConfig, vector: int) -> int:
@@ -109,23 +110,23 @@ def _aggregation(config: RunConfig, vector: int) -> int:
 
 def step_bytes(config: RunConfig, batch: int) -> int:
     """Return the bytes of one training step: saved activations and the gradients under way, or all gradients twice."""
-    saved, largest = activations(config.model, config.data.name)
+    saved, largest = activations(config.model, config.data)
     half = 2 if config.execution.autocast == "bfloat16" else 1
-    parameters = cost.model_size(config.model, config.data.name)[0]
+    parameters = cost.model_size(config.model, config.data)[0]
     under_way = batch * (saved + 2 * largest) // half
-    images = batch * 4 * _numbers(config.data.name)
+    images = batch * 4 * _numbers(config.data)
     return max(under_way, 2 * 4 * parameters) + images
 
 
 @cache
-def activations(model: str, data: str) -> tuple[int, int]:
+def activations(model: str, data: Data) -> tuple[int, int]:
     """Return the bytes an image that a forward pass saves for the backward one, in all and by the largest tensor."""
-    shape, classes = SHAPES[data]
-    module, batch, seen = models.build(model, shape, classes, 0).to("meta").train(), 8, dict[int, int]()
+    shape, classes = shape_of(data)
+    module, batch, seen = models.build(model, shape, classes, 0, data.task).to("meta").train(), 8, dict[int, int]()
     own = {t.untyped_storage()._cdata for t in [*module.parameters(), *module.buffers()]}
     with torch.autograd.graph.saved_tensors_hooks(_noting(seen, own), lambda tensor: tensor):
         out = module(example(shape, batch, "meta"))
-        F.cross_entropy(out, torch.zeros(batch, dtype=torch.long, device="meta"))
+        cross_entropy(out, torch.zeros(out.shape[:-1], dtype=torch.long, device="meta"))
     return sum(seen.values()) // batch, max(seen.values()) // batch
 
 
