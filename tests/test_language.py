@@ -21,6 +21,7 @@ from fedecho.errors import InputError, MissingDataError
 from fedecho.experiment import run
 from fedecho.methods import FedEcho
 from fedecho.resume import Keeper, Paused
+from fedecho.sweep import absent_data
 from fedecho.task import prepare
 
 CPU = torch.device("cpu")
@@ -122,6 +123,11 @@ def test_what_belongs_to_texts_is_refused_for_images() -> None:
 def test_an_absent_pool_says_how_to_get_it(tmp_path: Path) -> None:
     with pytest.raises(MissingDataError, match=r"train\.tsv, dev\.tsv, test\.tsv"):
         prepare(tiny(**{"data.pool": "sst2"}), CPU, tmp_path)
+
+
+def test_a_sweep_knows_which_texts_are_here(tmp_path: Path) -> None:
+    assert absent_data([tiny()], tmp_path) == {}
+    assert absent_data([tiny(**{"data.pool": "sst2"})], tmp_path).keys() == {("austen", "sst2")}
 
 
 def test_the_mask_leaves_the_hashes_of_earlier_runs_alone() -> None:
