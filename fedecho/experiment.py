@@ -101,7 +101,8 @@ def require_device(device: str) -> None:
 
 def server_of(task: Task, config: RunConfig, clock: Clock) -> Server:
     """Return what the server-side of a method may use."""
-    return Server(task.model, task.pool, task.plan, config.local, config.seed, clock=clock)
+    writes = config.data.pool == "self"
+    return Server(task.model, task.pool, task.plan, config.local, config.seed, clock=clock, writes_pool=writes)
 
 
 def work(task: Task, config: RunConfig, method: Method[Any], state: Any, rnd: Round, job: Job, sent: Version) -> Update:

@@ -39,7 +39,7 @@ def _git(*arguments: str) -> str | None:
 @cache
 def _versions() -> dict[str, str | None]:
     versions: dict[str, str | None] = {"python": platform.python_version()}
-    for package in ("fedecho", "torch", "torchvision", "numpy", "scipy"):
+    for package in ("fedecho", "torch", "torchvision", "numpy", "scipy", "tokenizers"):
         try:
             versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:

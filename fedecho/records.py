@@ -6,7 +6,7 @@ import functools
 import json
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -121,6 +121,13 @@ def new_record(
     """Assemble the record of a finished run."""
     facts = {name: rounded(value) for name, value in facts.items()}
     return Record(to_dict(config), config_hash(config), config.seed, status, rows, facts, clock.phases(), provenance)
+
+
+def require_same_vocabulary(stored: Mapping[str, Any], here: Mapping[str, Any], what: str) -> None:
+    """Raise `InputError` where the facts of a run say another vocabulary than here: its ids mean other words."""
+    then, now = (facts.get("vocabulary_digest") for facts in (stored, here))
+    words = f"here the text gives {now}: install the versions of its provenance, or delete it to run again"
+    require(then == now, "vocabulary_digest", then, f"so says {what}; {words}")
 
 
 def record_path(folder: Path, config: RunConfig) -> Path:

@@ -23,7 +23,7 @@ from fedecho.config import NUMERICS_VERSION, RunConfig, config_hash, require
 from fedecho.errors import InputError
 from fedecho.flat import Weights
 from fedecho.methods.base import STATES
-from fedecho.records import Journal, Row, rounded
+from fedecho.records import Journal, Row, require_same_vocabulary, rounded
 from fedecho.task import Task
 from fedecho.versions import Checkpoints, Version
 
@@ -90,6 +90,7 @@ class Keeper:
             return fresh
         kept = read(self.path, config, device)
         text, facts = kept["text"], _json({name: rounded(value) for name, value in task.facts.items()})
+        require_same_vocabulary(text["facts"], facts, f"checkpoint {self.path}")
         same = text["facts"] == facts
         require(same, "checkpoint", str(self.path), f"its data or schedule differ from those here; {_OVER}")
         self._earlier = [made for made in text["made"] if made != _json(provenance.collect(device))]

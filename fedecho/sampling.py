@@ -19,6 +19,8 @@ PROMPTS, PROMPT, LENGTH = 3, 8, 60
 """The first held-out blocks whose first tokens are written on for the record, and by how many."""
 TEMPERATURE = 0.8
 """Of the record's samples."""
+FIRST = 100
+"""The most frequent ids, with one of which a block of a pool begins."""
 
 
 @torch.no_grad()
@@ -36,6 +38,16 @@ def continued(
         following = torch.searchsorted(cumulative, drawn).clamp_max(logits.shape[-1] - 1)
         ids = torch.cat([ids, following], 1)
     return ids
+
+
+def written(model: FlatModel, weights: Weights, shape: tuple[int, ...], seed: int) -> Tensor:
+    """Return blocks `shape` = `[pool, length]` from a model's own distribution: a pool U that needs no data.
+
+    Each begins with one of the `FIRST` most frequent ids, drawn uniformly. Unspecified in paper: it has no such pool.
+    """
+    rng, (count, length) = stream(seed, "written-pool"), shape
+    first = rng.integers(FIRST, size=(count, 1))
+    return continued(model, weights, torch.from_numpy(first).to(model.device), length - 1, rng)
 
 
 def sampled(task: Task, config: RunConfig, weights: Weights) -> dict[str, Any]:

@@ -167,11 +167,14 @@ def evaluate(task: Task, weights: Weights) -> dict[str, Any]:
     }
 
 
+@torch.no_grad()
 def _evaluate_tokens(task: Task, weights: Weights) -> dict[str, Any]:
     # Batch by batch: logits of all held-out tokens over a vocabulary would be gigabytes.
     data, size, losses, correct = task.held_out, task.model.execution.inference_batch, list[Tensor](), list[Tensor]()
+    task.model.load(weights)
+    task.model.module.eval()
     for ids, targets in zip(torch.split(data.images, size), torch.split(data.labels, size), strict=True):
-        logits = predict(task.model, weights, ids, size)
+        logits = task.model.logits(ids)
         losses.append(cross_entropy(logits, targets).double() * len(ids))
         correct.append((logits.argmax(-1) == targets).double().mean(1))
     hits = torch.cat(correct)

@@ -17,7 +17,7 @@ from fedecho.flat import FlatModel, Weights
 from fedecho.local import Update
 from fedecho.methods import CA2FL, FADAS, FedAC, FedAsync, FedAvg, FedBuff, FedEcho, Method, Server, build
 from fedecho.methods.base import REGISTRY, load_state, save_state
-from fedecho.text_models import TextEncoder
+from fedecho.text_models import TextDecoder, TextEncoder
 
 METHODS: list[MethodConfig] = [
     FedAvg(), FedAsync(), FedAsync(staleness="hinge"), FedBuff(), FedBuff(staleness_exponent=0.5), FedBuff(ema=0.9),
@@ -28,12 +28,14 @@ METHODS: list[MethodConfig] = [
 Make = Callable[..., list[Update]]
 
 
-@pytest.fixture(params=["features", "texts"])
+@pytest.fixture(params=["features", "texts", "tokens"])
 def server(request: pytest.FixtureRequest, server: Server) -> Server:
-    """The linear model on a pool of points, or a tiny encoder on a pool of texts of different lengths."""
+    """The linear model on a pool of points, a tiny encoder on texts of different lengths, or a decoder on tokens."""
     if request.param == "features":
         return server
     torch.manual_seed(0)
+    if request.param == "tokens":
+        return replace(server, model=FlatModel(TextDecoder(9, 5, width=4)), pool=torch.randint(0, 9, (8, 5)))
     pool = torch.randint(2, 9, (8, 5)) * (torch.arange(5) <= torch.arange(8)[:, None])
     return replace(server, model=FlatModel(TextEncoder(9, 5, 3, width=4)), pool=pool)
 

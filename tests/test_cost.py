@@ -15,7 +15,7 @@ import torch
 from fedecho import cost, presets
 from fedecho.bank import Bank
 from fedecho.clock import Clock
-from fedecho.config import RunConfig, config_hash, override, override_all
+from fedecho.config import Data, RunConfig, config_hash, override, override_all
 from fedecho.cost import drawing, stand_in, tabulate, writing
 from fedecho.cost.stand_in import HOLDINGS, PHASES, Measurement, Play, peak_versions, tensor_bytes
 from fedecho.distill import Distillation
@@ -42,17 +42,17 @@ def play(config: RunConfig, rounds: int = 2) -> tuple[Play, dict[str, int]]:
 
 def test_size_and_flops_of_the_small_model() -> None:
     convolutions = 9 * 4 * 16 * 7 * 7 + 9 * 16 * 32 * 4 * 4  # on 14x14, with stride 2
-    assert cost.model_size("cnn", "fashion-mnist") == (P, 0, 2 * (convolutions + 512 * 10))
+    assert cost.model_size("cnn", Data()) == (P, 0, 2 * (convolutions + 512 * 10))
 
 
 @pytest.mark.parametrize("name", ["cnn-w2", "cnn-w8", "resnet18"])
 def test_sizes_are_those_of_the_model(name: str) -> None:
     model = FlatModel(build(name, (1, 28, 28), 10, seed=0))
-    assert cost.model_size(name, "fashion-mnist")[:2] == (len(model.params), len(model.buffers))
+    assert cost.model_size(name, Data())[:2] == (len(model.params), len(model.buffers))
 
 
 def test_work_by_hand() -> None:
-    flops = cost.model_size("cnn", "fashion-mnist")[2]
+    flops = cost.model_size("cnn", Data())[2]
     assert cost.work(BASE) == {
         "inference": 2 * 200 * flops,
         "bank": 3 * 200 * 10,

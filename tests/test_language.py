@@ -21,6 +21,7 @@ from fedecho.errors import InputError, MissingDataError
 from fedecho.experiment import run
 from fedecho.methods import FedEcho
 from fedecho.resume import Keeper, Paused
+from fedecho.sweep import absent_data
 from fedecho.task import prepare
 
 CPU = torch.device("cpu")
@@ -124,13 +125,18 @@ def test_an_absent_pool_says_how_to_get_it(tmp_path: Path) -> None:
         prepare(tiny(**{"data.pool": "sst2"}), CPU, tmp_path)
 
 
+def test_a_sweep_knows_which_texts_are_here(tmp_path: Path) -> None:
+    assert absent_data([tiny()], tmp_path) == {}
+    assert absent_data([tiny(**{"data.pool": "sst2"})], tmp_path).keys() == {("austen", "sst2")}
+
+
 def test_the_mask_leaves_the_hashes_of_earlier_runs_alone() -> None:
     config = presets.base("smoke", presets.CONTENDERS["FedBuff"], 0)
     assert config_hash(config) == config_hash(replace(config, data=replace(config.data, mask=True)))
 
 
 def test_costs_are_predicted_for_texts() -> None:
-    parameters, buffers, flops = cost.model_size("text-encoder", "austen")
+    parameters, buffers, flops = cost.model_size("text-encoder", Data("austen"))
     assert (parameters, buffers) == (137_318, 0) and flops > 16 * 2 * 32 * 32 * 8
     config = tiny("FedEcho")
     assert duration.operations(config) > 0 and memory.predicted_peak(config)["data"] > 0

@@ -11,7 +11,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from fedecho import bank, cost, experiment, presets
 from fedecho.clock import Clock
-from fedecho.config import MethodConfig, RunConfig, override_all
+from fedecho.config import Data, MethodConfig, RunConfig, override_all
 from fedecho.cost import memory, stand_in
 from fedecho.methods import CA2FL, FADAS, FedAC, FedBuff, FedEcho
 from fedecho.presets import REFERENCE
@@ -60,7 +60,7 @@ VOCABULARY, CONTEXT = 500, 4
 
 def continuing(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> RunConfig:
     """A server whose model predicts at every position which of 500 tokens comes next."""
-    monkeypatch.setitem(TEXT_MODELS, "continues", lambda shape, classes: nn.Sequential(
+    monkeypatch.setitem(TEXT_MODELS["classification"], "continues", lambda shape, classes: nn.Sequential(
         nn.Embedding(shape[0], 8), nn.Linear(8, classes)
     ))  # fmt: skip
     monkeypatch.setitem(stand_in.SHAPES, "austen", ((VOCABULARY, CONTEXT), VOCABULARY))
@@ -110,13 +110,13 @@ def test_a_bank_of_a_vocabulary_takes_n_u_l_rows_and_their_sum(
 def test_activations_of_a_known_model() -> None:
     # Per image in float32: the unshuffled input 4x14x14, both convolutions' outputs after their ReLU, 16x7x7 and
     # 32x4x4, and the log-probabilities; beside them the label, 8 bytes.
-    saved, largest = memory.activations("cnn", "fashion-mnist")
+    saved, largest = memory.activations("cnn", Data())
     assert saved == 4 * (4 * 14 * 14 + 16 * 7 * 7 + 32 * 4 * 4 + 10) + 8 and largest == 4 * 16 * 7 * 7
 
 
 def test_a_bank_and_caches_enter_with_their_own_bytes() -> None:
     echo, cached = (memory.predicted_peak(scaled(m)) for m in (FedEcho(), CA2FL()))
-    assert cached["state"] == 31 * 4 * cost.model_size("cnn-w8", "fashion-mnist")[0]
+    assert cached["state"] == 31 * 4 * cost.model_size("cnn-w8", Data())[0]
     assert echo["state"] == 30 * 200 * 10 * 4 + 8 * (200 * 10 + 30)
 
 

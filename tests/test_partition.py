@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -95,3 +96,55 @@ def test_partition_depends_on_the_seed_only() -> None:
     other = divide(LABELS, Partition(min_size=1), SPEEDS, 1)
     assert all((a == b).all() for a, b in zip(one.clients, two.clients, strict=True))
     assert [len(s) for s in one.clients] != [len(s) for s in other.clients]
+
+
+# Whole chapters
+
+NOVELS = np.repeat([0, 1, 2], [60, 120, 60])
+CHAPTERS = np.repeat(np.arange(24), 10)  # 6 of novel 0, 12 of novel 1, 6 of novel 2
+NATURAL = Partition(kind="natural", min_size=1)
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.integers(3, 24), st.integers(0, 20))
+def test_natural_clients_hold_whole_chapters_of_one_novel(clients: int, seed: int) -> None:
+    shards = divide(NOVELS, NATURAL, (0,) * clients, seed, CHAPTERS).clients
+    assert sorted(np.concatenate(shards).tolist()) == list(range(240)) and min(map(len, shards)) > 0
+    assert all(len(set(NOVELS[shard].tolist())) == 1 for shard in shards)
+    holders = [{k for k, shard in enumerate(shards) if chapter in CHAPTERS[shard]} for chapter in range(24)]
+    assert all(len(holder) == 1 for holder in holders)
+
+
+def test_natural_clients_are_shared_out_in_proportion_and_balanced() -> None:
+    shards = divide(NOVELS, NATURAL, (0,) * 8, 0, CHAPTERS).clients
+    assert sorted(NOVELS[shard][0] for shard in shards) == [0, 0, 1, 1, 1, 1, 2, 2]
+    assert {len(shard) for shard in shards} == {30}
+    other = divide(NOVELS, NATURAL, (0,) * 8, 1, CHAPTERS).clients
+    assert [s.tolist() for s in shards] != [s.tolist() for s in other]
+
+
+def test_slow_natural_clients_own_their_novels() -> None:
+    shards = divide(NOVELS, replace(NATURAL, straggler_classes=1), SPEEDS, 3, CHAPTERS)
+    own = [set(NOVELS[shard].tolist()) <= set(shards.straggler_classes) for shard in shards.clients]
+    assert own == [False] * 8 + [True] * 2 and sum(map(len, shards.clients)) == 240
+
+
+@pytest.mark.parametrize(
+    ("clients", "groups", "message"),
+    [
+        (25, CHAPTERS, "class 1 has 12 chapters, so at most 24 clients"),
+        (2, CHAPTERS, "3 classes to be held by whole chapters need as many"),
+        (8, None, "these data have no chapters"),
+    ],
+)
+def test_impossible_natural_partitions(clients: int, groups: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        divide(NOVELS, NATURAL, (0,) * clients, 0, groups)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_natural_minimum_cannot_be_redrawn() -> None:
+    with pytest.raises(InputError, match="the smallest client has 30"):
+        divide(NOVELS, replace(NATURAL, min_size=31), (0,) * 7, 0, CHAPTERS)
+    with pytest.raises(InputError, match="straggler_share = 0.5"):
+        Partition(kind="natural", straggler_classes=1, straggler_share=0.5)

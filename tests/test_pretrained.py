@@ -188,7 +188,7 @@ def test_the_seed_decides_what_is_not_pretrained(tiny: str) -> None:
 
 @language
 def test_costs_are_predicted_for_what_is_trained_and_for_what_is_frozen(tiny: str) -> None:
-    parameters, buffers, flops = cost.model_size(tiny, "austen")
+    parameters, buffers, flops = cost.model_size(tiny, Data("austen"))
     assert (parameters, buffers) == (ADAPTERS + 6 * 8 + 6, 0) and flops > 2 * 128 * 2 * 8 * 3072
     everything = sum(p.numel() for p in models.build(tiny, TEXT, 6, 0).parameters())
     assert memory.frozen_bytes(on(tiny)) == 4 * (everything - parameters)

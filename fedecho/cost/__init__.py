@@ -20,8 +20,8 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from fedecho import bank, models, presets, provenance
-from fedecho.config import RunConfig, config_hash, override, require
-from fedecho.cost.stand_in import PHASES, SHAPES, Measurement, measure, shape_of
+from fedecho.config import Data, RunConfig, config_hash, override, require
+from fedecho.cost.stand_in import PHASES, Measurement, measure, shape_of
 from fedecho.distill import Distillation
 from fedecho.errors import InputError
 from fedecho.methods import FedAC, FedEcho
@@ -133,12 +133,12 @@ def digest(measurement: Mapping[str, Any]) -> str:
 
 
 @cache
-def outline(model: str, data: str) -> nn.Module:
+def outline(model: str, data: Data) -> nn.Module:
     """Return a model for a data set without its numbers: shapes alone, which take no memory."""
-    return models.build(model, shape_of(model, data), SHAPES[data][1], 0).to("meta")
+    return models.build(model, *shape_of(model, data), 0, data.task).to("meta")
 
 
-def model_size(model: str, data: str) -> tuple[int, int, int]:
+def model_size(model: str, data: Data) -> tuple[int, int, int]:
     """Return P, the number of buffers B, and the FLOPs of one image's forward pass (2 per multiplication and addition
     of convolutions and matrix products; nothing else is counted). Frozen parameters are not in P."""
     return _traced(model, data)[0]
@@ -147,16 +147,16 @@ def model_size(model: str, data: str) -> tuple[int, int, int]:
 def predictions(config: RunConfig) -> tuple[int, int]:
     """Return the predictions that the model makes of the whole pool, |U| L with L positions a text (an image has one),
     and the classes C of each."""
-    *positions, classes = _traced(config.model, config.data.name)[1]
+    *positions, classes = _traced(config.model, config.data)[1]
     return config.data.pool_size * math.prod(positions), classes
 
 
 @cache
-def _traced(model: str, data: str) -> tuple[tuple[int, int, int], tuple[int, ...]]:
+def _traced(model: str, data: Data) -> tuple[tuple[int, int, int], tuple[int, ...]]:
     """Return what a forward pass of one input tells: the sizes, and the shape `(..., classes)` of its logits."""
     module = outline(model, data).eval()
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        logits = module(example(shape_of(model, data), 1, "meta"))
+        logits = module(example(shape_of(model, data)[0], 1, "meta"))
     buffers = sum(b.numel() for b in module.buffers() if b.is_floating_point())
     trained = sum(p.numel() for p in module.parameters() if p.requires_grad)
     return (trained, buffers, counter.get_total_flops()), tuple(logits.shape[1:])
@@ -165,7 +165,7 @@ def _traced(model: str, data: str) -> tuple[tuple[int, int, int], tuple[int, ...
 def work(config: RunConfig) -> dict[str, float]:
     """Return the units of work a round: FLOPs of inference M |U| F and of distillation 3 Q b F (backward counts as two
     forward passes), entries of the bank written and averaged (M + 1) |U| L C, parameters aggregated M P."""
-    parameters, _, flops = model_size(config.model, config.data.name)
+    parameters, _, flops = model_size(config.model, config.data)
     arrivals, pool = config.protocol.buffer_size, config.data.pool_size
     if not isinstance(config.method, FedEcho):
         return dict.fromkeys(PHASES, 0.0) | {"aggregation": arrivals * parameters}
@@ -195,7 +195,7 @@ def predicted_bytes(config: RunConfig) -> dict[str, int]:
 
     M of the M_c clients at work start from the newest version, so at most M_c - M + 1 versions are in flight.
     """
-    parameters, buffers, _ = model_size(config.model, config.data.name)
+    parameters, buffers, _ = model_size(config.model, config.data)
     n, m, m_c = config.protocol.clients, config.protocol.buffer_size, config.protocol.concurrency
     control = parameters if isinstance(config.method, FedAC) else 0  # travels with versions and uploads alike
     version = 4 * (parameters + buffers + control)
@@ -254,4 +254,4 @@ def value_of(point: Point) -> int:
     for name in filter(None, section.split(".")):
         place = getattr(place, name)
     value = getattr(place, field)
-    return model_size(value, point.config.data.name)[0] if point.factor == "P" else int(value)
+    return model_size(value, point.config.data)[0] if point.factor == "P" else int(value)

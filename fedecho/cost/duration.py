@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from fedecho import cost
 from fedecho.config import RunConfig
-from fedecho.cost.stand_in import TEXTS
+from fedecho.cost.stand_in import images_of
 
 PRIOR = {"cpu": 6e10, "cuda": 1e13}
 """FLOP/s assumed of one process before anything is measured: one core of a server, a large GPU in float32."""
 START = {"cpu": 5.0, "cuda": 15.0}
 """Seconds assumed for a process to start and to load its data."""
-_CLIENT_IMAGES = {"fashion-mnist": 10_000, "cifar10": 50_000, "cifar100": 50_000}
-_CLIENT_IMAGES |= {name: clients for name, (clients, _, _) in TEXTS.items()}
-_HELD_OUT = {"fashion-mnist": 5_000, "cifar10": 10_000, "cifar100": 10_000}
-_HELD_OUT |= {name: test for name, (_, _, test) in TEXTS.items()}
 
 
 def operations(config: RunConfig) -> float:
@@ -21,13 +17,13 @@ def operations(config: RunConfig) -> float:
 
     A job counts as one of a client with an average number of images; a backward pass as two forward passes.
     """
-    flops = cost.model_size(config.model, config.data.name)[2]
-    protocol, known = config.protocol, _CLIENT_IMAGES[config.data.name] - config.data.validation_size
-    images = (config.data.train_size or known) / protocol.clients * config.local.epochs
+    flops = cost.model_size(config.model, config.data)[2]
+    protocol, (clients, _, held_out) = config.protocol, images_of(config.data)
+    images = (config.data.train_size or clients - config.data.validation_size) / protocol.clients * config.local.epochs
     local = 3 * flops * images * protocol.buffer_size * protocol.rounds
     server = sum(cost.work(config)[phase] for phase in ("inference", "distillation")) * protocol.rounds
     evaluations = -(-protocol.rounds // config.evaluation.every)
-    return local + server + evaluations * _HELD_OUT[config.data.name] * flops
+    return local + server + evaluations * held_out * flops
 
 
 def kind(device: str) -> str:

@@ -7,26 +7,21 @@ from collections.abc import Callable
 from functools import cache
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from fedecho import cost, schedule
 from fedecho.bank import block_size
-from fedecho.config import RunConfig
-from fedecho.cost.stand_in import SHAPES, TEXTS, peak_versions, shape_of
+from fedecho.config import Data, RunConfig
+from fedecho.cost.stand_in import images_of, peak_versions, shape_of
+from fedecho.local import cross_entropy
 from fedecho.methods import CA2FL, FADAS, FedAC, FedBuff, FedEcho
 from fedecho.text_models import example
-
-IMAGES = {
-    "fashion-mnist": (10_000, 2_000, 5_000), "cifar10": (50_000, 0, 10_000), "cifar100": (50_000, 0, 10_000), **TEXTS,
-}  # fmt: skip
-"""Data set -> client images, validation images of its own, test images."""
 
 
 def predicted_peak(config: RunConfig) -> dict[str, int]:
     """Return the bytes by holding at the peak: data, model, checkpoints, uploads, state (bank, caches, moments) and
     temporary (activations and gradients, or the copies that an aggregation makes)."""
-    parameters, buffers, _ = cost.model_size(config.model, config.data.name)
+    parameters, buffers, _ = cost.model_size(config.model, config.data)
     known, data = cost.predicted_bytes(config), data_bytes(config)
     version = known["checkpoints"] // (config.protocol.concurrency - config.protocol.buffer_size + 1)
     plan = schedule.draw(config.protocol, config.delays, config.seed)
@@ -37,7 +32,7 @@ def predicted_peak(config: RunConfig) -> dict[str, int]:
         "checkpoints": peak_versions(plan) * version,
         "uploads": known["uploads"],
         "state": known["state"] + averaged * 4 * (parameters + buffers),
-        "temporary": max(_local(config), _echo(config), _aggregation(config, 4 * parameters)),
+        "temporary": max(_local(config), _echo(config), _aggregation(config, 4 * parameters), _evaluation(config)),
     }
     loading = _loading(config, data)
     return running if sum(running.values()) >= loading else dict.fromkeys(running, 0) | {"data": loading}
@@ -57,35 +52,37 @@ def megabytes(size: float) -> str:
 
 def data_bytes(config: RunConfig) -> dict[str, int]:
     """Return the bytes of the clients' images, the held-out ones and U; client images stay bytes where crops are
-    taken of them, and so do labels at 8 bytes each."""
-    clients, validation, test = IMAGES[config.data.name]
-    pixels, count = (
-        _numbers(config),
-        config.data.train_size or clients - config.data.validation_size,
-    )
+    taken of them, and so do labels at 8 bytes each. Tokens to be predicted count as labels."""
+    clients, validation, test = images_of(config.data)
+    pixels, count = _numbers(config), config.data.train_size or clients - config.data.validation_size
+    label = 8 * _shape(config)[1] if config.data.task == "generation" else 8
     held_out = test if config.evaluation.split == "test" else validation or config.data.validation_size
     return {
-        "clients": count * (pixels * (1 if config.local.augment else 4) + 8),
-        "held out": held_out * (4 * pixels + 8),
+        "clients": count * (pixels * (1 if config.local.augment else 4) + label),
+        "held out": held_out * (4 * pixels + label),
         "U": config.data.pool_size * 4 * pixels,
     }
 
 
+def _shape(config: RunConfig) -> tuple[int, ...]:
+    return shape_of(config.model, config.data)[0]
+
+
 def _numbers(config: RunConfig) -> int:
     """Return the numbers of 4 bytes in an image, or in a text as long as the context, whose ids take 8 bytes each."""
-    shape = shape_of(config.model, config.data.name)
-    return 2 * shape[1] if config.data.name in TEXTS else math.prod(shape)
+    shape = _shape(config)
+    return 2 * shape[1] if len(shape) == 2 else math.prod(shape)
 
 
 def frozen_bytes(config: RunConfig) -> int:
     """Return the bytes of the parameters that are never trained, which a process holds once."""
-    module = cost.outline(config.model, config.data.name)
+    module = cost.outline(config.model, config.data)
     return sum(4 * p.numel() for p in module.parameters() if not p.requires_grad)
 
 
 def _loading(config: RunConfig, data: dict[str, int]) -> int:
     """Return the peak while the data are made ready: each array beside a copy of itself."""
-    colour = SHAPES[config.data.name][0][0] > 1  # planes of one channel need no copy
+    colour = _shape(config)[0] > 1  # planes of one channel need no copy
     peak = sum(data.values()) + data["clients"]
     before = 0
     for size in data.values():
@@ -111,6 +108,12 @@ def _echo(config: RunConfig) -> int:
     return max(8 * entries, 4 * entries + 8 * block, distilling)
 
 
+def _evaluation(config: RunConfig) -> int:
+    """Return the bytes of a batch's logits and their log-probabilities, where a text has many; else they are few."""
+    (vocabulary, context), tokens = _shape(config)[:2], config.data.task == "generation"
+    return tokens * 2 * 4 * config.execution.inference_batch * context * vocabulary
+
+
 def _aggregation(config: RunConfig, vector: int) -> int:
     """Return the bytes of the vectors that a server step makes: the stacked updates, and what each method adds."""
     buffered = config.protocol.buffer_size
@@ -121,22 +124,22 @@ def _aggregation(config: RunConfig, vector: int) -> int:
 
 def step_bytes(config: RunConfig, batch: int) -> int:
     """Return the bytes of one training step: saved activations and the gradients under way, or all gradients twice."""
-    saved, largest = activations(config.model, config.data.name)
+    saved, largest = activations(config.model, config.data)
     half = 2 if config.execution.autocast == "bfloat16" else 1
-    parameters = cost.model_size(config.model, config.data.name)[0]
+    parameters = cost.model_size(config.model, config.data)[0]
     under_way = batch * (saved + 2 * largest) // half
     images = batch * 4 * _numbers(config)
     return max(under_way, 2 * 4 * parameters) + images
 
 
 @cache
-def activations(model: str, data: str) -> tuple[int, int]:
+def activations(model: str, data: Data) -> tuple[int, int]:
     """Return the bytes an image that a forward pass saves for the backward one, in all and by the largest tensor."""
     module, batch, seen = cost.outline(model, data).train(), 8, dict[int, int]()
     own = {t.untyped_storage()._cdata for t in [*module.parameters(), *module.buffers()]}
     with torch.autograd.graph.saved_tensors_hooks(_noting(seen, own), lambda tensor: tensor):
-        out = module(example(shape_of(model, data), batch, "meta")).flatten(0, -2)
-        F.cross_entropy(out, torch.zeros(len(out), dtype=torch.long, device="meta"))
+        out = module(example(shape_of(model, data)[0], batch, "meta"))
+        cross_entropy(out, torch.zeros(out.shape[:-1], dtype=torch.long, device="meta"))
     return sum(seen.values()) // batch, max(seen.values()) // batch
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -14,8 +15,9 @@ from torch import Tensor
 
 from fedecho import methods, models, schedule
 from fedecho.clock import Clock
-from fedecho.config import LORA, RunConfig
-from fedecho.data import TEXT_SHAPE
+from fedecho.config import LORA, Data, RunConfig
+from fedecho.data import TEXT_SHAPE, austen
+from fedecho.data.tokens import CONTEXT as BLOCK
 from fedecho.experiment import Checkpoints, Version, one_thread
 from fedecho.flat import FlatModel, Weights
 from fedecho.local import Update
@@ -38,15 +40,35 @@ SHAPES: dict[str, tuple[tuple[int, ...], int]] = {
     **{name: (TEXT_SHAPE, classes) for name, classes in _CLASSES.items()},
 }  # fmt: skip
 """Data set -> shape of an image, or vocabulary and context of texts; number of classes."""
+IMAGES = {
+    "fashion-mnist": (10_000, 2_000, 5_000), "cifar10": (50_000, 0, 10_000), "cifar100": (50_000, 0, 10_000), **TEXTS,
+}  # fmt: skip
+"""Data set -> client images, validation images of its own, test images."""
+_CHARACTERS = ((257, 400, 512, 1000, 2000, 4000, 8000, 16_000), (1.02, 2.08, 2.40, 3.10, 3.78, 4.29, 4.60, 4.71))
+"""Sizes of a vocabulary, and the characters that a token of the novels then has on average."""
 _WARM_UP = 2
 _ENOUGH = 0.8
 """Seconds after which no further round is played."""
 
 
-def shape_of(model: str, data: str) -> tuple[int, ...]:
-    """Return the shape in `SHAPES`, with a pretrained encoder's own context where the model is one."""
-    shape = SHAPES[data][0]
-    return (shape[0], CONTEXT) if len(shape) == 2 and model.startswith(LORA) else shape
+def shape_of(model: str, data: Data) -> tuple[tuple[int, ...], int]:
+    """Return the shape of an image, or vocabulary and context of texts (a pretrained encoder has a context of its own);
+    and the number of classes."""
+    if data.task == "generation":
+        return (data.vocabulary, BLOCK), data.vocabulary
+    shape, classes = SHAPES[data.name]
+    return ((shape[0], CONTEXT), classes) if len(shape) == 2 and model.startswith(LORA) else (shape, classes)
+
+
+def images_of(data: Data) -> tuple[int, int, int]:
+    """Return client, validation and test images or texts; blocks of tokens to within a few per cent."""
+    if data.task == "classification":
+        return IMAGES[data.name]
+    a_block = BLOCK * float(np.interp(math.log(data.vocabulary), np.log(_CHARACTERS[0]), _CHARACTERS[1]))
+    train, validation, test = (
+        round(len(austen.CLASSES) * austen.CHARACTERS[split] / a_block) for split in ("train", "validation", "test")
+    )
+    return train, validation, test
 
 
 @dataclass
@@ -64,8 +86,8 @@ class Play:
     @staticmethod
     def start(config: RunConfig, clock: Clock, device: str) -> Play:
         """Set the server up as `experiment.run` would, with random images for U."""
-        shape, classes = shape_of(config.model, config.data.name), SHAPES[config.data.name][1]
-        stem, module = models.split_stem(models.build(config.model, shape, classes, config.seed))
+        shape, classes = shape_of(config.model, config.data)
+        stem, module = models.split_stem(models.build(config.model, shape, classes, config.seed, config.data.task))
         generator = torch.Generator().manual_seed(config.seed)
         size = config.data.pool_size
         texts = config.data.name in TEXTS

@@ -85,7 +85,7 @@ def _scale(profile: str) -> str:
     config = cost.base(profile, REFERENCE)
     assert isinstance(config.method, FedEcho)
     protocol, how = config.protocol, config.method.distill
-    parameters = cost.model_size(config.model, config.data.name)[0]
+    parameters = cost.model_size(config.model, config.data)[0]
     return (
         f"Profile {profile}: N = {protocol.clients}, M_c = {protocol.concurrency}, M = {protocol.buffer_size}, "
         f"|U| = {config.data.pool_size}, Q = {how.steps} minibatches of {how.batch_size}, P = {parameters:,} parameters"

@@ -89,6 +89,7 @@ def deal_text(chapters: list[str], label: int) -> dict[str, list[str]]:
             chapter = next(shuffled)
             out[split].append(chapter if len(chapter) <= left else chapter[: left + 1].rpartition(" ")[0])
             left -= len(chapter)
+        out[split] = [text for text in out[split] if text]
     return out
 
 

@@ -22,6 +22,7 @@ from fedecho.local import Update
 from fedecho.methods.base import Method, Server, around, build, register
 from fedecho.methods.ema import moved
 from fedecho.methods.fedbuff import FedBuff
+from fedecho.sampling import written
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,8 @@ class Echo:
     metrics: dict[str, float] = field(default_factory=dict)
     average: Weights | None = None
     """Moving average of the models x_hat, where it is the teacher (`source`)."""
+    pool: Tensor | None = None
+    """U `[pool, length]`, where the server sampled it from its own model at the end of the warm-up."""
 
 
 _AVERAGE_DECAY = 0.95
@@ -67,8 +70,10 @@ def echo(inner: Method[Any], server: Server, settings: Distillation) -> Method[E
         return Echo(inner.init(x0, clients), _empty_bank(clients, shape, server, settings), average=average)
 
     def receive(state: Echo, update: Update) -> Echo:
+        if server.writes_pool and state.pool is None:  # there is no U yet
+            return replace(state, inner=inner.receive(state.inner, update), round=update.round)
         with server.clock("inference"):
-            row = _client_row(update, server, settings)
+            row = _client_row(update, _with_own_pool(server, state), settings)
         arrived = state.arrived
         if state.bank.can_keep(row):  # else keep the client's old row
             with server.clock("bank"):
@@ -80,11 +85,15 @@ def echo(inner: Method[Any], server: Server, settings: Distillation) -> Method[E
             _store(state, server)
         inner_state, x_hat = inner.close_round(state.inner, x)
         average = moved(state.average, x_hat, _AVERAGE_DECAY) if state.average else None
-        distilled, metrics = _distilled(replace(state, average=average), x_hat, server, settings)
+        here = _with_own_pool(server, state)
+        distilled, metrics = _distilled(replace(state, average=average), x_hat, here, settings)
         if not settings.include_fresh:
             _store(state, server)
         sent = distilled if settings.broadcast == "distilled" else x_hat
-        return Echo(inner_state, state.bank, (), state.round, distilled, metrics, average), sent
+        pool = state.pool
+        if server.writes_pool and pool is None and state.round + 1 >= settings.warmup_rounds:
+            pool = written(server.model, distilled, server.pool.shape, server.seed)
+        return Echo(inner_state, state.bank, (), state.round, distilled, metrics, average, pool), sent
 
     method = Method(
         init,
@@ -94,6 +103,10 @@ def echo(inner: Method[Any], server: Server, settings: Distillation) -> Method[E
         metrics=lambda state: inner.metrics(state.inner) | state.metrics,
     )
     return around(inner, method)
+
+
+def _with_own_pool(server: Server, state: Echo) -> Server:
+    return server if state.pool is None else replace(server, pool=state.pool)
 
 
 def _empty_bank(clients: int, shape: tuple[int, ...], server: Server, settings: Distillation) -> Bank:

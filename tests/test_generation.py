@@ -1,0 +1,302 @@
+"""Whole runs that predict the next token: the same code and methods as for classes; samples; U written by the model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from fedecho import cost, data, experiment, presets, resume, sampling, task, verify
+from fedecho.config import Data, Evaluation, Local, Partition, Protocol, RunConfig, config_hash, override_all
+from fedecho.cost import duration, memory
+from fedecho.data.texts import Texts, TextSplits
+from fedecho.data.tokens import CONTEXT
+from fedecho.errors import InputError
+from fedecho.experiment import run
+from fedecho.flat import FlatModel, Weights
+from fedecho.records import Record, dumps
+from fedecho.resume import Keeper, Paused
+from fedecho.rng import stream
+from fedecho.task import prepare
+from fedecho.text_models import TextDecoder
+
+CPU = torch.device("cpu")
+WORDS = ("she was not at all in the room of her own", "he had been so much as one could say to him", "it is a truth")
+
+
+@pytest.fixture(autouse=True)
+def short_novels(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Three novels of a few chapters, each of words drawn from a line of its own."""
+
+    def chapters(count: int, words: int) -> Texts:
+        rng = np.random.default_rng(count)
+        texts = [" ".join(rng.choice(WORDS[novel].split(), words)) for novel in range(3) for _ in range(count)]
+        return Texts(tuple(texts), np.repeat(np.arange(3), count))
+
+    made = TextSplits("austen", ("a", "b", "c"), chapters(4, 700), chapters(1, 300), chapters(1, 400), chapters(2, 300))
+    monkeypatch.setattr(data, "load_running_text", lambda: made)
+    data.load_tokens.cache_clear()
+    yield
+    data.load_tokens.cache_clear()
+
+
+def tiny(label: str = "FedBuff", **changes: Any) -> RunConfig:
+    """A run of a tenth of a second."""
+    contender = presets.CONTENDERS[label]
+    config = replace(
+        presets.base("smoke", contender, 0),
+        data=Data("austen", task="generation", vocabulary=260, pool_size=6),
+        model="text-decoder",
+        partition=Partition(kind="natural", min_size=1),
+        local=Local(lr=0.1, epochs=1, batch_size=20),
+        evaluation=Evaluation(every=2),
+    )
+    return override_all(replace(config, protocol=contender.protocol(Protocol(10, 6, 2, 4))), changes)
+
+
+def echo(**changes: Any) -> RunConfig:
+    small = {"steps": 2, "batch_size": 4, "lr": 0.1}
+    return tiny("FedEcho", **{f"method.distill.{name}": value for name, value in small.items()} | changes)
+
+
+OWN = {"data.pool": "self", "method.distill.warmup_rounds": 2, "protocol.rounds": 6}
+
+
+@pytest.mark.parametrize("label", presets.CONTENDERS)
+def test_every_contender_predicts_tokens(label: str) -> None:
+    record = run(tiny(label))
+    assert record.status == "done" and len(record.rows[-1]["per_class"]) == 3
+    assert record.rows[-1]["loss"] < math.log(260)
+    assert {"vocabulary_digest", "characters_per_token", "samples"} <= record.facts.keys()
+
+
+@pytest.mark.parametrize("how", [{"bank_top_k": 8}, {"bank_dtype": "float16"}, {"source": "average"}], ids=str)
+def test_fedecho_distils_on_tokens(how: dict[str, Any]) -> None:
+    changed = run(echo(**{f"method.distill.{name}": value for name, value in how.items()}))
+    assert changed.status == "done" and 0 <= changed.rows[-1]["entropy"] <= 1
+    assert changed.rows[-1]["loss"] != run(echo()).rows[-1]["loss"] != run(tiny()).rows[-1]["loss"]
+
+
+def test_a_run_is_a_pure_function_of_its_config() -> None:
+    one, two = run(echo()), run(echo())
+    assert one.rows == two.rows and one.facts == two.facts
+    assert run(echo(seed=1)).facts["samples"] != one.facts["samples"]
+
+
+def test_what_is_read_and_what_follows() -> None:
+    made = prepare(tiny(), CPU)
+    for part in (*made.clients, made.held_out):
+        assert part.images.shape == part.labels.shape and part.images.shape[1] == CONTEXT
+        assert torch.equal(part.images[:, 1:], part.labels[:, :-1])
+    assert made.pool.shape == (6, CONTEXT) and made.decode is not None
+    assert set(made.decode(made.pool[0].tolist()).split()[1:-1]) <= set(" ".join(WORDS).split())
+
+
+def test_each_client_reads_one_novel() -> None:
+    made = prepare(tiny(), CPU)
+    assert made.decode is not None
+    for client in made.clients:
+        words = {word for block in client.images.tolist() for word in made.decode(block).split()[1:-1]}
+        assert sum(words <= set(line.split()) for line in WORDS) == 1
+
+
+def test_scores_are_means_over_tokens_by_hand() -> None:
+    made = prepare(tiny(), CPU)
+    weights = made.model.weights()
+    scores = task.evaluate(made, weights)
+    logits = made.model.logits(made.held_out.images)
+    chosen = logits.log_softmax(-1).gather(-1, made.held_out.labels[..., None])
+    hits = (logits.argmax(-1) == made.held_out.labels).float()
+    assert scores["loss"] == pytest.approx(-float(chosen.detach().mean()), rel=1e-5)
+    assert scores["accuracy"] == pytest.approx(float(hits.mean()))
+    assert scores["per_class"] == pytest.approx([float(hits[made.classes == novel].mean()) for novel in range(3)])
+
+
+def test_another_data_set_can_be_the_pool(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = Texts(("a film of great length , and much too long for all .",) * 60, np.zeros(60, np.int64))
+    other = TextSplits("sst2", ("x",), one, one, one, one.unlabeled())
+    monkeypatch.setattr(data, "load_texts", lambda name, root: other)
+    made = prepare(tiny(**{"data.pool": "sst2"}), CPU)
+    assert made.decode is not None and "great" in made.decode(made.pool.ravel().tolist())
+
+
+# Samples, and U of the model's own
+
+
+def test_writing_goes_on_from_what_is_there_and_follows_the_distribution() -> None:
+    torch.manual_seed(0)
+    model = FlatModel(TextDecoder(9, CONTEXT, width=4))
+    torch.nn.init.zeros_(model.module.tokens)  # then tokens are drawn in proportion to 1 / (id + 5)
+    start = torch.arange(4000)[:, None] % 9
+    written = sampling.continued(model, model.weights(), start, 2, stream(0, "x"))
+    shares = torch.bincount(written[:, 1:].ravel(), minlength=9) / 8000
+    odds = 1 / torch.arange(5.0, 14.0)
+    assert torch.equal(written[:, :1], start) and torch.allclose(shares, odds / odds.sum(), atol=0.02)
+    cold = sampling.continued(model, model.weights(), start[:9], 3, stream(0, "x"), temperature=1e-3)
+    assert set(cold[:, 1:].ravel().tolist()) == {0}
+
+
+def test_more_is_written_than_the_model_reads_at_once() -> None:
+    model = FlatModel(TextDecoder(9, CONTEXT, width=4))
+    written = sampling.continued(model, model.weights(), torch.zeros(2, 1, dtype=torch.long), 40, stream(0, "x"))
+    assert written.shape == (2, 41) and int(written.max()) < 9
+
+
+def test_samples_begin_as_held_out_blocks_do() -> None:
+    record, made = run(tiny()), prepare(tiny(), CPU)
+    assert made.decode is not None
+    prompts = [made.decode(block[: sampling.PROMPT]) for block in made.held_out.images[:3].tolist()]
+    assert [sample["prompt"] for sample in record.facts["samples"]] == prompts
+    assert all(sample["text"] for sample in record.facts["samples"])
+
+
+def pools(config: RunConfig) -> list[Any]:
+    """U, as the method holds it, and the clients of the bank, after each round."""
+    seen: list[Any] = []
+    build = experiment.methods.build
+
+    def spied(*arguments: Any) -> Any:
+        method = build(*arguments)
+
+        def close_round(state: Any, x: Weights) -> Any:
+            out = method.close_round(state, x)
+            seen.append((out[0].pool, int(out[0].bank.seen().sum())))
+            return out
+
+        return replace(method, close_round=close_round)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(experiment.methods, "build", spied)
+        run(config)
+    return seen
+
+
+def test_the_server_writes_u_once_after_the_warm_up() -> None:
+    seen = pools(echo(**OWN))
+    assert [pool is None for pool, _ in seen] == [True] + 5 * [False]
+    assert [rows for _, rows in seen][:3] == [0, 0, 2]
+    own = seen[-1][0]
+    assert own.shape == (6, CONTEXT) and all(torch.equal(pool, own) for pool, _ in seen[1:])
+    assert int(own[:, 0].max()) < sampling.FIRST and len({tuple(row) for row in own.tolist()}) == 6
+    assert not torch.equal(pools(echo(**OWN, seed=1))[-1][0], own)
+
+
+def test_before_u_is_written_fedecho_is_what_it_is_around() -> None:
+    one, two = run(echo(**OWN)), run(tiny(**{"protocol.rounds": 6}))
+    assert one.rows[0]["loss"] == two.rows[0]["loss"] and one.rows[1]["loss"] != two.rows[1]["loss"]
+    assert "entropy" not in one.rows[0] and "entropy" in one.rows[1]
+
+
+@pytest.mark.parametrize("rounds", [1, 2, 3])
+def test_a_run_with_its_own_u_goes_on_after_a_stop(rounds: int, tmp_path: Path) -> None:
+    path, ticks = tmp_path / "run.pt", iter(range(1000))
+    keeper = Keeper(path, every=1e9, deadline=2 * rounds, now=lambda: float(next(ticks)))
+    with pytest.raises(Paused) as pause:
+        run(echo(**OWN), keeper=keeper)
+    one, two = run(echo(**OWN), keeper=Keeper(path)), run(echo(**OWN))
+    assert pause.value.round == rounds and one.rows == two.rows and one.facts == two.facts
+
+
+# A vocabulary that is not the record's
+
+
+def other_vocabulary(record: Record) -> Record:
+    return replace(record, facts=record.facts | {"vocabulary_digest": "f" * 64})
+
+
+def test_a_record_of_another_vocabulary_is_refused_by_both_digests() -> None:
+    record = run(tiny())
+    here = record.facts["vocabulary_digest"]
+    with pytest.raises(InputError, match=f"vocabulary_digest = '{'f' * 64}'.*{record.hash}.*{here}") as caught:
+        verify.compare(other_vocabulary(record), record)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_checkpoint_of_another_vocabulary_is_refused_by_both_digests(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "run.pt"
+    with pytest.raises(Paused):
+        run(tiny(), keeper=Keeper(path, deadline=0.0))
+    before = resume.read(path, tiny())["text"]["facts"]["vocabulary_digest"]
+    monkeypatch.setattr("fedecho.data.tokens.Tokens.digest", "0" * 64)
+    with pytest.raises(InputError, match=f"{before}.*run.pt.*{'0' * 64}"):
+        run(tiny(), keeper=Keeper(path))
+
+
+def test_what_a_model_wrote_elsewhere_does_not_make_a_record_false() -> None:
+    record = run(tiny())
+    elsewhere = replace(record, facts=record.facts | {"samples": []})
+    outcome = verify.compare(elsewhere, record)
+    assert outcome.ok and not outcome.identical and dumps(elsewhere) != dumps(record)
+
+
+# Bad input
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model": "text-encoder"}, "model = 'text-encoder' .* text-decoder"),
+        ({"model": "cnn"}, "model = 'cnn' .* text-decoder"),
+        ({"data.pool": "noise"}, "pool = 'noise' .* held-out, self, sst2, agnews, trec"),
+        ({"data.pool_size": 10_000}, "pool_size = 10000 .* blocks of tokens"),
+        ({"data.train_size": 10_000}, "train_size = 10000 .* client blocks of tokens"),
+        ({"data.pool_mix": 0.5}, "pool_mix"),
+        ({"local.augment": True}, "crops are for images"),
+        ({"protocol.clients": 13}, "class 1 has 3 chapters, so at most 10 clients"),
+        ({"data.name": "fashion-mnist"}, "task = 'generation' .* only austen has running text"),
+        ({"data.name": "sst2"}, "task = 'generation' .* only austen has running text"),
+        ({"data.mask": False}, "mask = False"),
+        ({"data.vocabulary": 256}, "vocabulary = 256 .* 257"),
+        ({"data.vocabulary": 32_769}, "vocabulary = 32769 .* 32768"),
+        ({"data.task": "classification"}, "vocabulary = 260 .* belongs to the task generation"),
+        ({"data.task": "classification", "data.vocabulary": 1000, "data.pool": "self"}, "pool = 'self'"),
+        ({"data.task": "classification", "data.vocabulary": 1000}, "model = 'text-decoder' .* text-encoder"),
+    ],
+)
+def test_bad_input_is_found_before_training(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        run(tiny(**changes))
+    assert "\n" not in str(caught.value)
+
+
+def test_an_untrained_model_writes_no_u() -> None:
+    with pytest.raises(InputError, match="warmup_rounds = 0 .* 1 or more rounds"):
+        echo(**{"data.pool": "self"})
+    assert run(tiny(**{"data.pool": "self"})).status == "done"  # a method that needs no U
+
+
+def test_passages_have_no_chapters_to_hold() -> None:
+    passages = override_all(
+        tiny(), {"data.task": "classification", "data.vocabulary": 1000, "model": "text-encoder", "data.pool_size": 5}
+    )
+    with pytest.raises(InputError, match="these data have no chapters"):
+        run(passages)
+
+
+def test_the_task_leaves_the_hashes_of_earlier_runs_alone() -> None:
+    config = presets.base("smoke", presets.CONTENDERS["FedBuff"], 0)
+    same = replace(config, data=replace(config.data, task="classification", vocabulary=1000))
+    assert config_hash(config) == config_hash(same)
+
+
+# Costs
+
+
+def test_costs_are_predicted_for_tokens() -> None:
+    novels = Data("austen", task="generation")
+    parameters, buffers, flops = cost.model_size("text-decoder", novels)
+    assert (parameters, buffers) == (55_696, 0)
+    assert flops > 32 * 2 * (1000 * 32 + 8 * 48 * 48)
+    config = replace(echo(**{"method.distill.bank_top_k": 8}), data=replace(novels, pool_size=10))
+    assert cost.bank_bytes(config) == (32 * (8 * 6 + 4), 10 * 10 * 32 * (8 * 6 + 4))
+    assert duration.operations(config) > 0
+    assert memory.data_bytes(config)["U"] == 10 * 32 * 8
+    assert memory.predicted_peak(config)["temporary"] >= 2 * 4 * 200 * 32 * 1000
