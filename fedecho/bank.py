@@ -84,6 +84,10 @@ class Bank:
         pieces = [self._truncated(piece) for piece in torch.split(row, self._texts)]
         return tuple(torch.cat(parts) for parts in zip(*pieces, strict=True))
 
+    def can_keep(self, row: Tensor) -> bool:
+        """Tell whether every entry of a row is finite in the bank's precision."""
+        return all(bool(torch.isfinite(piece.to(self.dtype)).all()) for piece in torch.split(row, self._texts))
+
     def store(self, client: int, row: Tensor, round_index: int) -> None:
         """Put `row` `[pool, ..., classes]` in the place of the client's last one, at a cost independent of N."""
         self.put(client, self.pack(row), round_index)
@@ -114,8 +118,7 @@ class Bank:
 
     @property
     def _texts(self) -> int:
-        """Entries of the pool in a block."""
-        return max(1, _BLOCK // (len(self.uploaded) * self.total[0].numel()))
+        return block_size(len(self.uploaded), self.total[0].numel())
 
     def _overwrite(self, client: int, new: tuple[Tensor, ...]) -> None:
         last = tuple(part[client] for part in self.parts)
@@ -139,6 +142,11 @@ def check_form(top_k: int | None, labels: int | None) -> None:
     """Refuse two truncations at a time."""
     both = top_k is not None and labels is not None
     require(not both, "bank_labels", labels, f"bank_top_k = {top_k} truncates already; give one of them")
+
+
+def block_size(clients: int, entries: int) -> int:
+    """Return how many inputs of the pool make a block, where each has `entries` entries in a client's row."""
+    return max(1, _BLOCK // (clients * entries))
 
 
 def row_bytes(classes: int, dtype: torch.dtype, top_k: int | None = None, labels: int | None = None) -> int:

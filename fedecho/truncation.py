@@ -81,12 +81,12 @@ def entropy_error_bound(tail: Tensor, dropped: int) -> Tensor:
     With q the distribution of the true row within its dropped classes, H = -sum_K p log p - t log t + t H(q), so that
     H~ - H = t (log D - H(q)) with 0 <= H(q) <= log D: 0 (dropped evenly, or D = 1) to t log D (a single class).
 
-    The bound is one of each row, at temperature 1. Of a teacher from many rows this remains:
+    The bound is one of each row, at temperature 1. Of the mean of many rows, the teacher, this remains:
 
     * label subset, mean of probabilities: truncating and averaging commute, so it holds with the mean of the rows' t.
-    * label subset, mean of logits (the default): the teacher's tail can only gain, D e^(mean s) >= sum of e^(mean z)
-      over the dropped classes (Hoelder), by a factor without bound where clients disagree within the tail: there is no
-      bound on the teacher's entropy by the rows' t.
-    * top-k: what one client keeps another drops, so that neither order nor bound is known.
+    * label subset, mean of logits (the default): only the teacher's tail is known to gain, D e^(mean s) >= sum of
+      e^(mean z) over the dropped classes (Hoelder's inequality), by a factor without bound where clients disagree
+      within the tail. Of its entropy neither side holds: H~ can be below H, and above it by more than t log D.
+    * top-k: what one client keeps another drops; H~ can be below H with either mean.
     """
     return tail * math.log(dropped)

@@ -1,4 +1,4 @@
-"""The bank in all its forms, on numbers one can check by hand, and what must hold whatever is stored."""
+"""The bank, whole or by its largest entries, on numbers one can check by hand."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import Tensor
 
 from fedecho.bank import Bank, bank_average
@@ -21,10 +19,6 @@ from fedecho.truncation import index_type
 from tests.conftest import an_update, filled
 
 CPU = torch.device("cpu")
-FORMS: list[dict[str, Any]] = [
-    {"dtype": dtype, "top_k": k} for dtype in (torch.float32, torch.float16) for k in (None, 1, 3, 4)
-]
-every_form = pytest.mark.parametrize("form", FORMS, ids=lambda form: f"{form['dtype']}-{form['top_k']}")
 
 
 def bank_of(rows: Tensor, **form: Any) -> Bank:
@@ -95,14 +89,6 @@ def test_one_dropped_class_is_kept_exactly() -> None:
     assert torch.equal(bank_of(rows, top_k=2).dense(), rows)
 
 
-def test_all_classes_are_the_dense_bank() -> None:
-    torch.manual_seed(0)
-    rows = 5 * torch.randn(6, 4, 3)
-    dense, full = bank_of(rows), bank_of(rows, top_k=3)
-    assert torch.equal(dense.dense(), full.dense()) and torch.equal(dense.total, full.total)
-    assert dense.nbytes == full.nbytes
-
-
 def test_a_new_row_leaves_nothing_of_the_last() -> None:
     bank = bank_of(torch.tensor([[[9.0, 0.0, 0.0, 0.0]], [[0.0, 0.0, 0.0, 9.0]]]), top_k=1)
     bank.store(0, torch.zeros(1, 4), 5)
@@ -165,35 +151,3 @@ def test_fedecho_asks_for_its_own_form(server: Server) -> None:
     bank = method.close_round(state, x)[0].bank
     assert (bank.dtype, bank.holds, bank.nbytes) == (torch.float16, "probabilities", 6 * 8 * (2 + 1 + 2))
     torch.testing.assert_close(bank.dense()[2].float().sum(-1), torch.ones(8), rtol=0, atol=2e-3)
-
-
-# Whatever is stored
-
-
-@every_form
-def test_a_huge_row_does_not_wipe_out_the_others(form: dict[str, Any]) -> None:
-    huge = 1e20 if form["dtype"] == torch.float32 else 6e4
-    bank = bank_of(torch.tensor([[[huge] * 4], [[3.0, 5.0, 3.0, 3.0]]]), **form)
-    bank.store(0, torch.ones(1, 4), 2)
-    torch.testing.assert_close(bank_average(bank, None), torch.tensor([[2.0, 3.0, 2.0, 2.0]]))
-
-
-@every_form
-@settings(deadline=None, max_examples=25)
-@given(
-    st.lists(st.tuples(st.integers(0, 2), st.lists(st.floats(-30, 30, width=32), min_size=8, max_size=8)), max_size=12)
-)
-def test_after_any_sequence_of_uploads(form: dict[str, Any], uploads: list[tuple[int, list[float]]]) -> None:
-    bank, given_rows = Bank.empty(3, (2, 4), CPU, **form), torch.zeros(3, 2, 4)
-    for t, (client, numbers) in enumerate(uploads):
-        given_rows[client] = torch.tensor(numbers).view(2, 4)
-        bank.store(client, given_rows[client], t)
-    rebuilt = bank.dense()
-    torch.testing.assert_close(bank.total, rebuilt.sum(0, dtype=torch.float64), rtol=1e-12, atol=1e-9)
-    kept, classes = given_rows.topk(form["top_k"] or 4)
-    assert torch.equal(rebuilt.gather(-1, classes), kept.to(form["dtype"]))
-    mass, before = (F.softmax(rows.double(), -1) for rows in (rebuilt, given_rows))
-    torch.testing.assert_close(mass.sum(-1), torch.ones(3, 2, dtype=torch.float64))
-    if form["dtype"] == torch.float32:
-        kept_mass = [probs.gather(-1, classes).sum(-1) for probs in (mass, before)]
-        torch.testing.assert_close(1 - kept_mass[0], 1 - kept_mass[1], rtol=1e-4, atol=1e-12)

@@ -116,13 +116,15 @@ def test_bytes_of_a_model_with_buffers() -> None:
 
 @pytest.mark.parametrize(
     "form",
-    [{}, {"bank_dtype": "float16"}, {"bank_top_k": 3}, {"bank_top_k": 10}, {"bank_top_k": 2, "bank_dtype": "float16"}],
-)
+    [{}, {"bank_dtype": "float16"}, {"bank_top_k": 3}, {"bank_top_k": 10}, {"bank_top_k": 2, "bank_dtype": "float16"},
+     {"bank_labels": 3}, {"bank_labels": 10}, {"bank_labels": 2, "bank_dtype": "float16"}],
+)  # fmt: skip
 def test_bytes_of_a_row_are_those_of_the_bank(form: dict[str, Any]) -> None:
     dtype = {"float32": torch.float32, "float16": torch.float16}[form.get("bank_dtype", "float32")]
     for classes in (10, 300, 40_000):
-        bank = Bank.empty(2, (3, classes), torch.device("cpu"), dtype, form.get("bank_top_k"))
-        assert bank.nbytes == 2 * 3 * cost.row_bytes(classes, Distillation(**form))
+        kept = form.get("bank_top_k"), form.get("bank_labels")
+        bank = Bank.empty(2, (3, 5, classes), torch.device("cpu"), dtype, *kept)
+        assert bank.nbytes == 2 * 3 * 5 * cost.row_bytes(classes, Distillation(**form))
 
 
 def test_stand_in_uploads_reach_bank_and_model() -> None:
@@ -169,6 +171,7 @@ def test_measuring_leaves_out_the_first_rounds() -> None:
 def test_bytes_of_a_runs_bank() -> None:
     assert cost.bank_bytes(BASE) == (40, 20 * 200 * 40)
     assert cost.bank_bytes(override(BASE, "method.distill.bank_top_k", 3)) == (3 * 5 + 4, 20 * 200 * 19)
+    assert cost.bank_bytes(override(BASE, "method.distill.bank_labels", 3)) == (3 * 4 + 4, 20 * 200 * 16)
     with pytest.raises(InputError, match="only fedecho has a bank"):
         cost.bank_bytes(cost.base("smoke", "CA2FL"))
 

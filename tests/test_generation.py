@@ -145,7 +145,7 @@ def test_golden_run() -> None:
     record = run(echo(**{"local.lr": 0.3, "protocol.rounds": 8}))
     assert record.facts["vocabulary_digest"][:16] == "3cfc9319521bf4c0"
     # Other CPUs sum in another order.
-    assert record.rows[-1]["loss"] == pytest.approx(0.0, abs=0.003)
+    assert record.rows[-1]["loss"] == pytest.approx(2.6464, abs=0.003)
 
 
 # Samples, and U of the model's own

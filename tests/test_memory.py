@@ -6,12 +6,16 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
-from fedecho import cost, experiment, presets
+from fedecho import bank, cost, experiment, presets
+from fedecho.clock import Clock
 from fedecho.config import Data, MethodConfig, RunConfig, override_all
-from fedecho.cost import memory
+from fedecho.cost import memory, stand_in
 from fedecho.methods import CA2FL, FADAS, FedAC, FedBuff, FedEcho
+from fedecho.presets import REFERENCE
+from fedecho.text_models import TEXT_MODELS
 from tests.test_experiment import tiny
 
 
@@ -49,6 +53,58 @@ def scaled(method: MethodConfig, model: str = "cnn-w8", **changes: Any) -> RunCo
 def test_prediction_is_within_a_fifth_of_what_is_measured(config: RunConfig) -> None:
     predicted = sum(memory.predicted_peak(config).values())
     assert predicted == pytest.approx(measured_peak(lambda: experiment.run(config)), rel=0.2)
+
+
+VOCABULARY, CONTEXT = 500, 4
+
+
+def continuing(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> RunConfig:
+    """A server whose model predicts at every position which of 500 tokens comes next."""
+    monkeypatch.setitem(TEXT_MODELS["classification"], "continues", lambda shape, classes: nn.Sequential(
+        nn.Embedding(shape[0], 8), nn.Linear(8, classes)
+    ))  # fmt: skip
+    monkeypatch.setitem(stand_in.SHAPES, "austen", ((VOCABULARY, CONTEXT), VOCABULARY))
+    fields = {"model": "continues", "data.name": "austen", "data.pool_size": 60, "method.distill.batch_size": 20}
+    return override_all(cost.base("smoke", REFERENCE), fields | changes)
+
+
+FORMS = [{}, {"bank_dtype": "float16"}, {"bank_top_k": 8}, {"bank_labels": 50}]
+
+
+@pytest.mark.parametrize("form", FORMS, ids=str)
+@pytest.mark.parametrize("block", [2**25, 20 * 7 * CONTEXT * VOCABULARY], ids=["whole", "blocks"])
+def test_a_vocabulary_is_predicted_too(form: dict[str, Any], block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bank, "_BLOCK", block)
+    config = continuing(monkeypatch, **{f"method.distill.{name}": value for name, value in form.items()})
+
+    def work() -> None:
+        play = stand_in.Play.start(config, Clock(), "cpu")
+        for rnd in play.server.plan.rounds[:3]:
+            play.round(rnd)
+
+    said = memory.predicted_peak(config)
+    del said["data"]  # a stand-in has none
+    assert sum(said.values()) == pytest.approx(measured_peak(work), rel=0.1)
+
+
+@pytest.mark.parametrize("form", FORMS, ids=str)
+def test_a_bank_of_a_vocabulary_takes_n_u_l_rows_and_their_sum(
+    form: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = continuing(monkeypatch, **{f"method.distill.{name}": value for name, value in form.items()})
+    row = {"bank_dtype": 2 * 500, "bank_top_k": 8 * (4 + 2) + 4, "bank_labels": 51 * 4}.get(
+        next(iter(form), ""), 4 * 500
+    )
+    rows = 60 * CONTEXT
+    assert cost.predictions(config) == (rows, 500)
+    assert cost.bank_bytes(config) == (CONTEXT * row, 20 * rows * row)
+    assert memory.predicted_peak(config)["state"] == 20 * rows * row + 8 * (rows * 500 + 20)
+    play = stand_in.Play.start(config, Clock(), "cpu")
+    assert play.state.bank.nbytes == 20 * rows * row
+    held = play.round(play.server.plan.rounds[0])
+    assert (held["uploads"], held["state"]) == tuple(
+        cost.predicted_bytes(config)[part] for part in ("uploads", "state")
+    )
 
 
 def test_activations_of_a_known_model() -> None:

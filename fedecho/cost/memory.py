@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from fedecho import cost, models, schedule
+from fedecho.bank import block_size
 from fedecho.config import Data, RunConfig
 from fedecho.cost.stand_in import images_of, peak_versions, shape_of
 from fedecho.local import cross_entropy
@@ -31,9 +32,7 @@ def predicted_peak(config: RunConfig) -> dict[str, int]:
         "checkpoints": peak_versions(plan) * version,
         "uploads": known["uploads"],
         "state": known["state"] + averaged * 4 * (parameters + buffers),
-        "temporary": max(
-            _local(config), _distillation(config), _aggregation(config, 4 * parameters), _evaluation(config)
-        ),
+        "temporary": max(_local(config), _echo(config), _aggregation(config, 4 * parameters), _evaluation(config)),
     }
     loading = _loading(config, data)
     return running if sum(running.values()) >= loading else dict.fromkeys(running, 0) | {"data": loading}
@@ -86,12 +85,17 @@ def _local(config: RunConfig) -> int:
     return step_bytes(config, config.local.batch_size)
 
 
-def _distillation(config: RunConfig) -> int:
+def _echo(config: RunConfig) -> int:
+    """Return the most that FedEcho makes for a while: a row's logits by batches and whole; the teacher, its mean in
+    float64 taken block by block; the teacher (probabilities, labels, entropies) beside a step of distillation."""
     if not isinstance(config.method, FedEcho):
         return 0
     (rows, classes), pool = cost.predictions(config), config.data.pool_size
-    taught = rows * (8 * classes + 16)  # the averaged rows, their softmax, labels and entropies
-    return taught + step_bytes(config, min(config.method.distill.batch_size, pool))
+    entries, batch = rows * classes, min(config.method.distill.batch_size, pool)
+    block = min(block_size(config.protocol.clients, entries // pool), pool) * entries // pool
+    losses = 12 * batch * entries // pool  # the teacher's part, the logits, the second log-softmax
+    distilling = 4 * entries + 16 * rows + losses + step_bytes(config, batch)
+    return max(8 * entries, 4 * entries + 8 * block, distilling)
 
 
 def _evaluation(config: RunConfig) -> int:

@@ -75,7 +75,7 @@ def echo(inner: Method[Any], server: Server, settings: Distillation) -> Method[E
         with server.clock("inference"):
             row = _client_row(update, _with_own_pool(server, state), settings)
         arrived = state.arrived
-        if bool(torch.isfinite(row.to(state.bank.dtype)).all()):  # else keep the client's old row
+        if state.bank.can_keep(row):  # else keep the client's old row
             with server.clock("bank"):
                 arrived = (*arrived, (update.arrived_at, update.client, state.bank.pack(row)))
         return replace(state, inner=inner.receive(state.inner, update), arrived=arrived, round=update.round)
