@@ -158,11 +158,21 @@ _CIFAR_TUNED: dict[str, dict[str, float]] = {
     "FADAS": {"local.lr": 0.147, "method.server_lr": 0.00225},
     "FedEcho": {"local.lr": 0.0554, "method.distill.lr": 0.004},
 }
+_LANGUAGE_TUNED: dict[str, dict[str, float]] = {
+    "FedAvg (sync)": {"local.lr": 0.0208},
+    "FedBuff": {"local.lr": 0.0208},
+    "FedBuff + EMA": {"local.lr": 0.0208},
+    "CA2FL": {"local.lr": 0.034},
+    "FedAC-public": {"local.lr": 0.0128, "method.server_lr": 0.00127},
+    "FADAS": {"local.lr": 0.0128, "method.server_lr": 0.00127},
+    "FedEcho": {"local.lr": 0.0128, "method.distill.lr": 0.0127},
+}
 TUNED: dict[str, dict[str, dict[str, float]]] = {
     "laptop": _LAPTOP_TUNED, "smoke": _LAPTOP_TUNED, "cifar-small": _CIFAR_TUNED, "cifar-smoke": _CIFAR_TUNED,
+    "language": _LANGUAGE_TUNED, "language-smoke": _LANGUAGE_TUNED,
 }  # fmt: skip
 """Profile -> contender -> the values that the tuning chose, from the records in paper/records/tuning and
-tuning-cifar-small.
+tuning-<profile>.
 
 The smoke profiles borrow them; the paper profile runs at the protocol's own values until it is tuned.
 """

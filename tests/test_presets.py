@@ -13,7 +13,7 @@ from fedecho.methods.base import REGISTRY
 from fedecho.notebooks import tuning_dir
 
 
-@pytest.mark.parametrize("name", presets.PROFILES)
+@pytest.mark.parametrize("name", [*presets.WHOLE, *presets.BLOCKS["cifar"].values()])
 def test_vision_table_is_complete_and_without_repetition(name: str) -> None:
     cells = presets.vision_table(name)
     seeds = len(presets.PROFILES[name].seeds)
@@ -59,7 +59,7 @@ def test_trials_are_distinct_repeatable_and_inside_the_box() -> None:
             assert len(set(values)) == 8 and low <= min(values) < max(values) <= high
 
 
-@pytest.mark.parametrize("name", ["laptop", "cifar-small"])
+@pytest.mark.parametrize("name", ["laptop", "cifar-small", "language"])
 def test_tuned_values_are_those_of_the_records(name: str) -> None:
     assert tables.best_values(presets.tuning(name), tuning_dir(name)) == presets.TUNED[name]
 
@@ -83,7 +83,7 @@ def test_values_at_the_edge_of_the_box_are_named() -> None:
 @pytest.mark.parametrize("name", presets.PROFILES)
 def test_tuning_has_a_validation_split(name: str) -> None:
     config = presets.tuning(name)[0].config
-    assert config.data.name == "fashion-mnist" or config.data.validation_size >= 1000
+    assert config.data.name in ("fashion-mnist", "austen") or config.data.validation_size >= 1000
 
 
 @pytest.mark.parametrize("name", sorted(set(presets.BLOCKS["cifar"].values())))

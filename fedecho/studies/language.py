@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from fedecho.presets import BLOCKS, Cell, contenders, profile
-from fedecho.studies.ablations import DIR, PURE, Place, Variant, grid, plain
+from fedecho.studies.ablations import DIR, FEW, PURE, Place, Variant, grid, plain
 
 AUSTEN, KEPT = "Austen", "Austen, names kept"
 OTHERS = {"SST-2": "sst2", "AG News": "agnews"}
@@ -20,11 +20,14 @@ def classification(name: str) -> list[Cell]:
     """Return 11_table_language: methods x texts x heterogeneity x delays; Austen's names left in for comparison."""
     block = BLOCKS["language"][name]
     size = profile(block).data.train_size or 3600
-    places = list(_places(AUSTEN, {}))
-    for label, source in OTHERS.items():
-        places += _places(label, {"data.name": source, "data.train_size": size})
+    others = [
+        place
+        for label, source in OTHERS.items()
+        for place in _places(label, {"data.name": source, "data.train_size": size})
+    ]
     kept = Place(f"{KEPT}, {DIR}", "large", {"data.mask": False}, (DIR, "large"))
-    return grid(block, plain(contenders(block)), [*places, kept])
+    methods = plain(contenders(block))
+    return grid(block, methods, [*_places(AUSTEN, {}), kept]) + grid(block, methods, others, FEW)
 
 
 def _places(label: str, data: dict[str, Any]) -> Iterator[Place]:
