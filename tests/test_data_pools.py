@@ -23,8 +23,8 @@ from fedecho.task import _pool_images
 
 
 def test_a_config_knows_the_pools_that_can_be_loaded() -> None:
-    assert get_args(PoolSource) == ("held-out", *data.POOLS, *data.TEXTS)
-    with pytest.raises(InputError, match="one of held-out, cifar10, .*, diffusion, digits, dead-leaves, noise"):
+    assert get_args(PoolSource) == ("held-out", "self", *data.POOLS, *data.TEXTS)
+    with pytest.raises(InputError, match="one of held-out, self, cifar10, .*, diffusion, digits, dead-leaves, noise"):
         Data(pool="leaves")  # type: ignore[arg-type]
 
 

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedecho.config import Partition
+from fedecho.delays import SLOW
 from fedecho.errors import InputError
 from fedecho.partition import divide
 
@@ -148,3 +149,28 @@ def test_a_natural_minimum_cannot_be_redrawn() -> None:
         divide(NOVELS, replace(NATURAL, min_size=31), (0,) * 7, 0, CHAPTERS)
     with pytest.raises(InputError, match="straggler_share = 0.5"):
         Partition(kind="natural", straggler_classes=1, straggler_share=0.5)
+
+
+# Topping up
+
+
+def test_a_client_that_is_too_small_is_given_some_of_the_largest_one() -> None:
+    plain = divide(LABELS, Partition(alpha=0.1, min_size=1), SPEEDS, 0)
+    most = min(map(len, plain.clients)) + 5
+    shards = divide(LABELS, Partition(alpha=0.1, min_size=most, too_small="top up", max_redraws=1), SPEEDS, 0)
+    assert min(map(len, shards.clients)) == most and shards.redraws == 0
+    assert max(map(len, shards.clients)) < max(map(len, plain.clients))
+    assert np.sort(np.concatenate(shards.clients)).tolist() == list(range(len(LABELS)))
+
+
+def test_topping_up_leaves_sole_owners_alone() -> None:
+    owned = Partition(alpha=0.05, straggler_classes=1, straggler_mix="pure", min_size=20, too_small="top up")
+    shards = divide(LABELS, owned, SPEEDS, 0)
+    slow = np.concatenate([shard for speed, shard in zip(SPEEDS, shards.clients, strict=True) if speed == SLOW])
+    assert min(map(len, shards.clients)) >= 20
+    assert np.sort(slow).tolist() == np.flatnonzero(shards.straggler_classes[0] == LABELS).tolist()
+
+
+def test_what_nobody_can_spare_is_an_error() -> None:
+    with pytest.raises(InputError, match="raise alpha or lower min_size"):
+        divide(LABELS, Partition(alpha=0.05, min_size=len(LABELS) // len(SPEEDS), too_small="top up"), SPEEDS, 0)
