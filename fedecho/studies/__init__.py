@@ -179,10 +179,11 @@ def _curves(found: Results) -> Figure:
 
 
 def _among(texts: Sequence[str], draw: Draw) -> Draw:
-    """Return `draw` for the settings of some data sets alone: those of all would not fit on a page."""
+    """Return `draw` for the settings of some data sets alone, as masked: those of all would not fit on a page."""
 
     def chosen(found: Results) -> Figure:
         cells = [cell for cell in found.cells if cell.setting.split(", ")[0] in texts]
+        cells = [cell for cell in cells if not cell.setting.startswith(language.KEPT)]
         keep = found.summary["setting"].isin({cell.setting for cell in cells})
         return draw(replace(found, cells=cells, summary=found.summary[keep].reset_index(drop=True)))
 
