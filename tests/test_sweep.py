@@ -90,7 +90,7 @@ from pathlib import Path
 from tests.test_sweep import configs
 from fedecho.sweep import sweep
 if __name__ == "__main__":
-    sweep(configs(40), Path(sys.argv[1]), jobs=1, progress=False)
+    sweep(configs(400), Path(sys.argv[1]), jobs=1, progress=False)
 """
 
 
@@ -107,8 +107,8 @@ def test_ctrl_c_keeps_whole_records_and_a_second_call_goes_on(tmp_path: Path) ->
     assert process.wait(timeout=60) != 0
     kept = list(records.all_in(folder))
     assert {path.suffix for path in folder.iterdir()} == {".json"}
-    assert 2 <= len(kept) < 40
-    todo = configs(40)
-    assert len(sweep.missing(todo, folder)) == 40 - len(kept)
+    assert 2 <= len(kept) < 400
+    todo = configs(400)
+    assert len(sweep.missing(todo, folder)) == 400 - len(kept)
     first_missing = sweep.missing(todo, folder)[:1]
     assert sweep.sweep(first_missing, folder, jobs=1, progress=False) == 1
