@@ -169,6 +169,8 @@ def test_topping_up_leaves_sole_owners_alone() -> None:
     slow = np.concatenate([shard for speed, shard in zip(SPEEDS, shards.clients, strict=True) if speed == SLOW])
     assert min(map(len, shards.clients)) >= 20
     assert np.sort(slow).tolist() == np.flatnonzero(shards.straggler_classes[0] == LABELS).tolist()
+    with pytest.raises(InputError, match="lower min_size"):  # two owners of 100 images have 50 each and get no others
+        divide(LABELS, replace(owned, min_size=60), SPEEDS, 0)
 
 
 def test_what_nobody_can_spare_is_an_error() -> None:
