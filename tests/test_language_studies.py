@@ -24,8 +24,8 @@ def test_the_main_table_has_every_place_and_the_stated_seeds() -> None:
     cells = catalogue.cells("language", "laptop")
     places = {(cell.setting, cell.delay) for cell in cells}
     assert len(places) == 3 * 3 * 2 + 1 and len({cell.method for cell in cells}) == 7
-    seeds = {name: {c.config.seed for c in cells if c.config.data.name == name} for name in ("austen", *DOWNLOADED)}
-    assert seeds == {"austen": {0, 1, 2, 3, 4}, "sst2": {0, 1, 2}, "agnews": {0, 1, 2}}
+    seeds = {name: tuple(sorted({c.config.seed for c in cells if c.config.data.name == name})) for name in ("austen", *DOWNLOADED)}
+    assert set(seeds.values()) == {(0, 1, 2, 3, 4)}
 
 
 def test_stragglers_own_two_novels_or_one_class() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from fedecho.presets import BLOCKS, Cell, contenders, profile
-from fedecho.studies.ablations import DIR, FEW, PURE, Place, Variant, grid, plain
+from fedecho.studies.ablations import DIR, PURE, Place, Variant, grid, plain
 
 AUSTEN, KEPT = "Austen", "Austen, names kept"
 OTHERS = {"SST-2": "sst2", "AG News": "agnews"}
@@ -27,7 +27,7 @@ def classification(name: str) -> list[Cell]:
     ]
     kept = Place(f"{KEPT}, {DIR}", "large", {"data.mask": False}, (DIR, "large"))
     methods = plain(contenders(block))
-    return grid(block, methods, [*_places(AUSTEN, {}), kept]) + grid(block, methods, others, FEW)
+    return grid(block, methods, [*_places(AUSTEN, {}), kept, *others])
 
 
 def _places(label: str, data: dict[str, Any]) -> Iterator[Place]:
