@@ -30,7 +30,7 @@ GROUPS = {
     "algorithm": ("01_algorithm_step_by_step",),
     "tuning": ("02_tuning",),
     "vision": ("10_table_vision",),
-    "language": ("11_table_language",),
+    "language": ("11_table_language", "13_table_generation", "28_bank_compression"),
     "unlabeled": ("12_table_unlabeled",),
     "cifar": ("14_table_cifar",),
     "ablations": (

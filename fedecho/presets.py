@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -47,6 +47,8 @@ class Profile:
     """Contenders of the main table; none given = all."""
     settings: tuple[str, ...] = ()
     """Its partitions; none given = all."""
+    boxes: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    """Dotted field -> (lowest, highest), where another range than the contenders' own is searched."""
 
 
 _BLOCK: Any = {
@@ -57,6 +59,7 @@ _LANGUAGE: Any = {
     "methods": ("FedAvg (sync)", "FedBuff", "FedBuff + EMA", "CA2FL", "FedAC-public", "FADAS", "FedEcho"),
     "too_small": "top up",
 }
+_GENERATION: Any = _LANGUAGE | {"boxes": {"local.lr": (0.05, 2.0), "method.distill.lr": (0.01, 1.0)}}
 PROFILES = {
     "smoke": Profile(
         "smoke", Data(train_size=2000, pool_size=200), "cnn", Protocol(20, 10, 2, 20), Local(epochs=1),
@@ -86,12 +89,22 @@ PROFILES = {
         "language-smoke", Data("austen", train_size=600, pool_size=50), "text-encoder", Protocol(20, 10, 2, 10),
         Local(epochs=1, batch_size=20), Distillation(steps=2, batch_size=25), (0, 1), (10, 6, 4), **_LANGUAGE,
     ),
+    "generation": Profile(
+        "generation", Data("austen", 3000, pool_size=50, task="generation"), "text-decoder", Protocol(50, 25, 5, 100),
+        Local(epochs=1, batch_size=20), Distillation(steps=5, batch_size=25), (0, 1, 2), (25, 16, 9), **_GENERATION,
+    ),
+    "generation-smoke": Profile(
+        "generation-smoke", Data("austen", 300, pool_size=10, task="generation", vocabulary=257), "text-decoder",
+        Protocol(10, 5, 2, 5), Local(epochs=1, batch_size=20), Distillation(steps=1, batch_size=10), (0, 1), (5, 3, 2),
+        **_GENERATION,
+    ),
 }  # fmt: skip
 WHOLE = ("smoke", "laptop", "paper")
 """The profiles at which every table can be made."""
 BLOCKS = {
     "cifar": {"smoke": "cifar-smoke", "laptop": "cifar-small", "paper": "cifar-small"},
     "language": {"smoke": "language-smoke", "laptop": "language", "paper": "language"},
+    "generation": {"smoke": "generation-smoke", "laptop": "generation", "paper": "generation"},
 }
 """Block -> profile of whole tables -> profile of the block beside them: other data, its own methods and settings."""
 
@@ -198,11 +211,11 @@ def tuned(config: RunConfig, label: str, name: str) -> RunConfig:
     return override_all(config, TUNED.get(name, {}).get(label, {}))
 
 
-def at_edge(chosen: dict[str, dict[str, float]], count: int) -> list[str]:
+def at_edge(chosen: dict[str, dict[str, float]], count: int, name: str = "laptop") -> list[str]:
     """Name the chosen values that are the smallest or largest of `count` tried: a wider box might have found better."""
     out = []
     for label, values in chosen.items():
-        points = trials(CONTENDERS[label], count)
+        points = trials(CONTENDERS[label], count, name)
         for path, value in values.items():
             tried = [point[path] for point in points]
             if value in (min(tried), max(tried)):
@@ -271,25 +284,28 @@ def vision_table(name: str) -> list[Cell]:
 
 TUNING_SEEDS = {
     "smoke": (1000,), "laptop": (1000, 1001), "paper": (1000,), "cifar-small": (1000, 1001), "cifar-smoke": (1000,),
-    "language": (1000, 1001), "language-smoke": (1000,),
+    "language": (1000, 1001), "language-smoke": (1000,), "generation": (1000,), "generation-smoke": (1000,),
 }  # fmt: skip
 """Seeds that no table reports."""
 TUNING_TRIALS = {
     "smoke": 2, "laptop": 8, "paper": 8, "cifar-small": 8, "cifar-smoke": 2, "language": 8, "language-smoke": 2,
+    "generation": 8, "generation-smoke": 2,
 }  # fmt: skip
 """Trials per method: the same for all, whatever the number of its hyper-parameters."""
 TUNING_SETTING = ("Dir(0.1)", "large")
 
 
-def trials(contender: Contender, count: int) -> list[dict[str, float]]:
-    """Return `count` points in the contender's box, to 3 digits: a centred Latin hypercube on the log scale.
+def trials(contender: Contender, count: int, name: str = "laptop") -> list[dict[str, float]]:
+    """Return `count` points in the contender's box at a profile, to 3 digits: a centred Latin hypercube on the log
+    scale.
 
     With one hyper-parameter this is a plain geometric grid; with two, each of them still takes `count` distinct values.
     """
-    lowest, highest = np.log(np.array(list(contender.box.values()))).T
-    cube = qmc.LatinHypercube(len(contender.box), scramble=False, optimization="random-cd", rng=stream(0, "tuning"))
+    box = {path: profile(name).boxes.get(path, bounds) for path, bounds in contender.box.items()}
+    lowest, highest = np.log(np.array(list(box.values()))).T
+    cube = qmc.LatinHypercube(len(box), scramble=False, optimization="random-cd", rng=stream(0, "tuning"))
     points = np.exp(qmc.scale(cube.random(count), lowest, highest))
-    return [{path: float(f"{v:.3g}") for path, v in zip(contender.box, point, strict=True)} for point in points]
+    return [{path: float(f"{v:.3g}") for path, v in zip(box, point, strict=True)} for point in points]
 
 
 @dataclass(frozen=True)
@@ -309,7 +325,7 @@ def tuning(name: str) -> list[Trial]:
     held_out: dict[str, object] = {} if own else {"data.validation_size": 5000}
     for seed in TUNING_SEEDS[name]:
         for label, contender in contenders(name).items():
-            for values in trials(contender, TUNING_TRIALS[name]):
+            for values in trials(contender, TUNING_TRIALS[name], name):
                 config = placed(base(name, contender, seed), scale, *TUNING_SETTING)
                 config = override_all(config, {"evaluation.split": "validation"} | held_out | values)
                 out.append(Trial(label, values, config))

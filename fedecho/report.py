@@ -99,6 +99,7 @@ def vision(profile: str = "laptop", jobs: int | None = None, fresh: bool = False
 
 _TUNING_TITLES = {
     "tuning": ("Tuning on the validation split", "02_tuning"),
+    "generation_tuning": ("Tuning of the generative task", "13_table_generation"),
     "language_tuning": ("Tuning of the language block", "11_table_language"),
     "cifar_tuning": ("Tuning of the reduced CIFAR-10 block", "14_table_cifar"),
 }
@@ -136,4 +137,4 @@ def tuned_verdict(report: TuningReport, profile: str) -> str:
 
 def at_edge(report: TuningReport, profile: str) -> list[str]:
     """Name the values chosen at the edge of what was tried."""
-    return presets.at_edge(report.chosen, presets.TUNING_TRIALS[profile])
+    return presets.at_edge(report.chosen, presets.TUNING_TRIALS[profile], profile)

@@ -215,7 +215,7 @@ def caveat(profile: str) -> str:
 
 def _edges(profile: str) -> str:
     """Own up to tuned values at the edge of their box."""
-    edges = at_edge(TUNED.get(profile, {}), TUNING_TRIALS["laptop"])
+    edges = at_edge(TUNED.get(profile, {}), TUNING_TRIALS["laptop"], profile)
     return f" Tuned at the edge of the searched box, so perhaps not at their best: {'; '.join(edges)}." if edges else ""
 
 

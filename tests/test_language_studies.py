@@ -1,13 +1,19 @@
-"""The language block: what is compared where, and what is trained without the other data sets."""
+"""The language block: what is compared where, what is trained without other data sets, what is read off records."""
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from fedecho import studies
-from fedecho.studies import catalogue, language, wanted
+from fedecho import presets, records, studies
+from fedecho.config import override_all
+from fedecho.presets import Cell
+from fedecho.records import Record
+from fedecho.studies import catalogue, language, samples, tabulate, wanted
 from tests.test_tables import put
 
 DOWNLOADED = set(language.OTHERS.values())
@@ -24,7 +30,10 @@ def test_the_main_table_has_every_place_and_the_stated_seeds() -> None:
     cells = catalogue.cells("language", "laptop")
     places = {(cell.setting, cell.delay) for cell in cells}
     assert len(places) == 3 * 3 * 2 + 1 and len({cell.method for cell in cells}) == 7
-    seeds = {name: tuple(sorted({c.config.seed for c in cells if c.config.data.name == name})) for name in ("austen", *DOWNLOADED)}
+    seeds = {
+        name: tuple(sorted({c.config.seed for c in cells if c.config.data.name == name}))
+        for name in ("austen", *DOWNLOADED)
+    }
     assert set(seeds.values()) == {(0, 1, 2, 3, 4)}
 
 
@@ -42,7 +51,7 @@ def test_names_are_masked_but_for_one_place() -> None:
     assert kept == {"Austen, names kept, Dir(0.1)"}
 
 
-@pytest.mark.parametrize("name", ["language", "language_pools"])
+@pytest.mark.parametrize("name", ["language", "language_pools", "generation_pools"])
 def test_what_lacks_its_data_is_told_and_the_rest_is_trained(name: str, nothing: Path) -> None:
     here = {(run.data.name, run.data.pool) for run in wanted.trainable(name, "smoke")}
     assert here and not {source for pair in here for source in pair} & {*DOWNLOADED, "trec"}
@@ -64,3 +73,74 @@ def test_records_make_a_table_where_the_data_are_absent(nothing: Path, capsys: p
         "others",
         "curves_rounds",
     }
+
+
+# Running text
+
+
+def test_samples_of_its_own_come_as_late_as_held_out_text_in_their_control() -> None:
+    cells = [c for c in catalogue.cells("generation_pools", "laptop") if c.config.method.name == "fedecho"]
+    late = {c.method: c.config.method.distill.warmup_rounds for c in cells}  # type: ignore[attr-defined]
+    assert late == {"held-out": 0, "held-out, from a fifth on": 20, "its own samples": 20, "SST-2": 0}
+
+
+def test_every_form_of_the_bank_meets_every_vocabulary() -> None:
+    cells = catalogue.cells("bank_vocabulary", "laptop")
+    assert {(c.setting, c.method) for c in cells} == {
+        (f"V = {size}", form) for size in language.VOCABULARIES["laptop"] for form in language.FORMS
+    }
+    (whole,) = {c.config for c in catalogue.cells("generation", "laptop") if _is_main(c)}
+    assert whole in {c.config for c in cells if c.method == "all"}
+
+
+def _is_main(cell: Cell) -> bool:
+    return (cell.setting, cell.delay, cell.method, cell.config.seed) == (language.NATURAL, "large", "FedEcho", 0)
+
+
+def text_record(loss: float = math.log(8), **fields: object) -> Record:
+    config = catalogue.cells("bank_vocabulary", "smoke")[0].config
+    facts = {"characters_per_token": 1.5, "samples": [{"prompt": "it was", "text": "so"}]}
+    row = {"round": 5, "accuracy": 0.25, "loss": loss, "rejected": 0}
+    return replace(records.new_record(config, "done", [row], facts, records.Clock(), {}), **fields)  # type: ignore[arg-type]
+
+
+def test_perplexity_and_bits_by_hand() -> None:
+    assert tabulate.perplexity(text_record()) == pytest.approx(8)
+    assert tabulate.bits(text_record()) == pytest.approx(3 / 1.5)
+    assert np.isnan(tabulate.perplexity(text_record(status="diverged")))
+
+
+@pytest.mark.parametrize(("form", "size"), [("all", 4 * 257), ("all, float16", 2 * 257), ("top-4", 4 * (4 + 2) + 4)])
+def test_bytes_of_a_prediction_by_hand(form: str, size: int) -> None:
+    (cell,) = [
+        c
+        for c in catalogue.cells("bank_vocabulary", "smoke")
+        if (c.method, c.setting, c.config.seed) == (form, "V = 257", 0)
+    ]
+    record = replace(text_record(), config=records.to_dict(cell.config))
+    rows = 10 * 10 * 32  # clients, texts of U, positions
+    assert tabulate.position_bytes(record) == size and tabulate.allocated(record) == rows * size
+
+
+def test_samples_are_read_off_the_records(nothing: Path) -> None:
+    results = studies.results("generation", "smoke")
+    assert samples.markdown(results, language.NATURAL, "large") == "No run has a record yet."
+    cell = next(
+        c
+        for c in results.cells
+        if (c.setting, c.delay, c.method, c.config.seed) == (language.NATURAL, "large", "FedEcho", 0)
+    )
+    made = text_record(config=records.to_dict(cell.config), hash=records.config_hash(cell.config))
+    records.save(made, records.record_path(results.folder, cell.config))
+    assert samples.markdown(results, language.NATURAL, "large") == "* **FedEcho**: *it was* so"
+
+
+def test_frequencies_alone_are_a_yardstick() -> None:
+    config = catalogue.cells("generation", "smoke")[0].config
+    known = samples.unigram_perplexity(override_all(config, {"data.train_size": 2000}))
+    assert 1 < known < 257  # fewer choices than all tokens, since some are frequent
+
+
+def test_tuning_searches_the_box_of_its_profile() -> None:
+    rates = [trial.values["local.lr"] for trial in presets.tuning("generation") if trial.method == "FedEcho"]
+    assert 0.05 < min(rates) < max(rates) < 2 and max(rates) > 1

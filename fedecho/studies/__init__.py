@@ -197,6 +197,15 @@ _CLIPPING = (
     Column("gradient norm", mean_of("gradient_norm")),
     Column("largest norm", largest_of("gradient_norm_max")),
 )
+_TEXT = (Column("perplexity", tabulate.perplexity),)
+_VOCABULARY = (
+    *_TEXT,
+    Column("bits a character", tabulate.bits, 3),
+    Column("entropy", mean_of("entropy"), 3),
+    Column("bytes", tabulate.position_bytes, 0),
+    Column("bank, MB", lambda record: cost.bank_bytes(record.run_config())[1] / 1e6),
+    Column("allocated, MB", lambda record: tabulate.allocated(record) / 1e6),
+)
 _BANK = (
     Column("bytes an image", lambda record: float(cost.bank_bytes(record.run_config())[0]), 0),
     Column("bank, MB", lambda record: cost.bank_bytes(record.run_config())[1] / 1e6),
@@ -206,6 +215,9 @@ _MEASURED: dict[str, tuple[Column, ...]] = {
     "ablation_nu": _CLIPPING,
     "ablation_data_size": (_SERVER,),
     "bank": _BANK,
+    "generation": _TEXT,
+    "generation_pools": _TEXT,
+    "bank_vocabulary": _VOCABULARY,
     "ablation_delay": (Column(f"time to {100 * TARGET:g} %, s", time_to(TARGET), 0),),
 }
 _DRAWN: dict[str, dict[str, Draw]] = {
@@ -235,6 +247,9 @@ _DRAWN: dict[str, dict[str, Draw]] = {
         "curves_rounds": _among((language.AUSTEN,), _curves),
     },
     "language_pools": {"bars": _bars},
+    "generation": {"bars": _bars, "curves_rounds": _curves},
+    "generation_pools": {"bars": _bars},
+    "bank_vocabulary": {"bytes": lambda found: drawing.against_bytes(found.summary, found.study.reference)},
 }
 _OVER_TABLE = ("alpha_landscape", "correlation", "sensitivity")
 
@@ -267,7 +282,7 @@ def sets_of(stem: str) -> list[str]:
     """Return the sets of runs (`wanted.SETS`) behind a notebook."""
     alone = {
         "02_tuning": ["tuning"], "10_table_vision": ["vision"], "11_table_language": ["language_tuning"],
-        "14_table_cifar": ["cifar_tuning"],
+        "13_table_generation": ["generation_tuning"], "14_table_cifar": ["cifar_tuning"],
     }  # fmt: skip
     return alone.get(stem, []) + [name for name in NAMES if STUDIES[name].notebook == stem]
 

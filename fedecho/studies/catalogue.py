@@ -32,6 +32,9 @@ STUDIES: dict[str, Callable[[str], list[Cell]]] = {
     "cifar_small": cifar_small,
     "language": language.classification,
     "language_pools": language.classification_pools,
+    "generation": language.generation,
+    "generation_pools": language.generation_pools,
+    "bank_vocabulary": language.banks,
 }
 """A run that several sets share belongs to the first of them."""
 

@@ -108,6 +108,30 @@ def _mark_axis(axes: Axes, x: Mapping[str, float], log: bool) -> None:
 
 
 @style()
+def against_bytes(summary: pd.DataFrame, whole: str) -> Figure:
+    """Draw perplexity against the bytes that a bank keeps of a prediction, a panel for each setting, a marker for each
+    form; a line at what the form `whole` reaches."""
+    names, forms = (list(dict.fromkeys(summary[column])) for column in ("setting", "method"))
+    figure = Figure(figsize=(7.0, 2.7))
+    for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
+        axes.set_title(name, loc="left")
+        block = summary[summary["setting"] == name].set_index("method")
+        if block["perplexity"].isna().all():
+            say_not_run(axes)
+            continue
+        for place, form in enumerate(forms):
+            at = block.loc[form, "bytes"], block.loc[form, "perplexity"]
+            axes.plot(*at, label=form, **look(form, place) | {"linestyle": "none"})
+        axes.axhline(float(block.loc[whole, "perplexity"]), linewidth=0.6, color="#404040", zorder=1)
+        axes.set_xscale("log")
+    figure.supxlabel("bytes of a prediction (log scale)", fontsize=7)
+    figure.supylabel("perplexity", fontsize=7)
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=4)
+    return finished(figure)
+
+
+@style()
 def over_rounds(
     cells: Sequence[Cell], folder: Path, metrics: Mapping[str, str], methods: Sequence[str], log: bool = False
 ) -> Figure:

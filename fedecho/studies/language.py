@@ -1,4 +1,4 @@
-"""The runs of the language block: texts to classify."""
+"""The runs of the language block: texts to classify, running text to continue, and banks of a vocabulary's size."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from fedecho.presets import BLOCKS, Cell, contenders, profile
-from fedecho.studies.ablations import DIR, PURE, Place, Variant, grid, plain
+from fedecho.studies.ablations import DIR, PURE, Changes, Place, Variant, echo, grid, plain
 
 AUSTEN, KEPT = "Austen", "Austen, names kept"
 OTHERS = {"SST-2": "sst2", "AG News": "agnews"}
@@ -44,3 +44,58 @@ def classification_pools(name: str) -> list[Cell]:
     pools = [Variant(label, {"data.pool": source}) for label, source in {**OTHERS, "TREC questions": "trec"}.items()]
     place = Place(*MAIN, near=(DIR, "large"))
     return grid(block, [Variant("held-out"), *pools, *plain(("FedBuff", "FedBuff + EMA"))], [place])
+
+
+# Running text
+
+NATURAL = "natural (by novel)"
+BY_NOVEL: Changes = {"partition.kind": "natural"}
+
+
+def generation(name: str) -> list[Cell]:
+    """Return 13_table_generation: methods x who holds what x delays."""
+    block = BLOCKS["generation"][name]
+    places = [
+        Place(setting, delay, changes, (DIR, delay))
+        for setting, changes in ((NATURAL, BY_NOVEL), (DIR, {}))
+        for delay in ("mild", "large")
+    ]
+    return grid(block, plain(contenders(block)), places)
+
+
+def generation_pools(name: str) -> list[Cell]:
+    """Return the second part: FedEcho by the source of U, one of them the server's own model, beside none."""
+    block = BLOCKS["generation"][name]
+    rounds = profile(block).protocol.rounds
+    own: Changes = {"data.pool": "self", "method.distill.warmup_rounds": max(1, rounds // 5)}
+    late: Changes = {"method.distill.warmup_rounds": max(1, rounds // 5)}
+    pools = [Variant("held-out"), Variant("held-out, from a fifth on", late), Variant("its own samples", own)]
+    pools.append(Variant("SST-2", {"data.pool": "sst2"}))
+    place = Place(NATURAL, "large", BY_NOVEL, (DIR, "large"))
+    return grid(block, [*pools, *plain(("FedBuff", "FedBuff + EMA"))], [place])
+
+
+FORMS: dict[str, Changes] = {
+    "all": {},
+    "all, float16": {"bank_dtype": "float16"},
+    **{f"top-{k}": {"bank_top_k": k} for k in (64, 16, 4, 1)},
+    "64 most frequent": {"bank_labels": 64},
+}
+"""How much of each prediction the bank keeps, as fields of `Distillation`."""
+VOCABULARIES: dict[str, dict[int, Changes]] = {
+    "smoke": {257: {}, 300: {}},
+    "laptop": {1000: {}, 4096: {"protocol.rounds": 50}, 32_768: {"protocol.rounds": 10, "data.pool_size": 20}},
+}
+"""Profile -> size of the vocabulary -> what is made smaller there, so that a run takes minutes."""
+
+
+def banks(name: str) -> list[Cell]:
+    """Return 28_bank_compression: FedEcho by the form of the bank and the size of the vocabulary."""
+    block = BLOCKS["generation"][name]
+    variants = [echo(label, **fields) for label, fields in FORMS.items()]
+    sizes = VOCABULARIES["smoke" if name == "smoke" else "laptop"]
+    out = []
+    for place, (size, fewer) in enumerate(sizes.items()):
+        here = Place(f"V = {size}", "large", {**BY_NOVEL, "data.vocabulary": size, **fewer}, (DIR, "large"))
+        out += grid(block, variants, [here], None if place == 0 else 1)
+    return out

@@ -9,8 +9,10 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 import pandas as pd
+import torch
 
-from fedecho import stats, tables
+from fedecho import cost, stats, tables
+from fedecho.bank import DTYPES, Bank
 from fedecho.presets import Cell
 from fedecho.records import Record, find
 from fedecho.tables import BLOCK, NOT_STATED
@@ -64,6 +66,36 @@ def server_seconds(record: Record) -> float:
 def time_to(target: float) -> Callable[[Record], float]:
     """Return the reader of the virtual time of the first evaluation with at least `target` (accuracy in [0, 1])."""
     return lambda record: next((row["virtual_time"] for row in record.rows if row["accuracy"] >= target), np.nan)
+
+
+def perplexity(record: Record) -> float:
+    """Return exp of the mean loss of the scored evaluations, of a run on running text; nan where it diverged."""
+    loss = record.mean_of_last("loss")
+    return np.nan if loss is None else float(np.exp(loss))
+
+
+def bits(record: Record) -> float:
+    """Return the bits that a character of the held-out text takes: comparable between vocabularies, as perplexity is
+    not; nan where the run diverged."""
+    loss = record.mean_of_last("loss")
+    return np.nan if loss is None else loss / np.log(2) / float(record.facts["characters_per_token"])
+
+
+def position_bytes(record: Record) -> float:
+    """Return the bytes that the bank of a FedEcho run keeps of one prediction."""
+    config = record.run_config()
+    return cost.bank_bytes(config)[1] / (config.protocol.clients * cost.predictions(config)[0])
+
+
+def allocated(record: Record) -> float:
+    """Return the bytes of the bank of a FedEcho run as its tensors have them, to set beside what is predicted."""
+    config = record.run_config()
+    (rows, classes), settings = cost.predictions(config), config.method.distill  # type: ignore[attr-defined]
+    kept = settings.bank_top_k, settings.bank_labels
+    bank = Bank.empty(
+        config.protocol.clients, (rows, classes), torch.device("meta"), DTYPES[settings.bank_dtype], *kept
+    )
+    return float(bank.nbytes)
 
 
 def collect(cells: Sequence[Cell], folder: Path, columns: Sequence[Column]) -> pd.DataFrame:

@@ -16,15 +16,19 @@ from fedecho.notebooks import records_dir, tuning_dir
 from fedecho.studies import catalogue
 from fedecho.sweep import missing
 
-SETS = ("tuning", *catalogue.STUDIES, "cifar_tuning", "language_tuning")
+SETS = ("tuning", *catalogue.STUDIES, "cifar_tuning", "language_tuning", "generation_tuning")
 """Every set of runs, in the order in which tables are made: a run that several share belongs to the first of them."""
-TUNINGS = ("tuning", "cifar_tuning", "language_tuning")
+TUNINGS = ("tuning", "cifar_tuning", "language_tuning", "generation_tuning")
 _OF_BLOCK = {
     "cifar_small": "cifar",
     "cifar_tuning": "cifar",
     "language": "language",
     "language_tuning": "language",
     "language_pools": "language",
+    "generation": "generation",
+    "generation_tuning": "generation",
+    "generation_pools": "generation",
+    "bank_vocabulary": "generation",
 }
 """Set of runs -> block whose profile it has; all others have the profile of the whole."""
 
