@@ -117,8 +117,8 @@ def read_tokens(config: RunConfig, device: torch.device, root: Path | None = Non
     splits, size = datasets.load_running_text(), config.data.vocabulary
     module = models.build(config.model, (size, CONTEXT), size, config.seed, "generation").to(device)
     tokens = datasets.load_tokens(size)
-    source = splits.test if config.evaluation.split == "test" else splits.validation
-    clients, scored = blocks(tokens, splits.train), blocks(tokens, source)
+    held = config.evaluation.split
+    clients, scored = datasets.load_blocks(size, "train"), datasets.load_blocks(size, held)
     count = config.data.train_size or len(clients)
     require(count <= len(clients), "train_size", count, f"{splits.name} has {len(clients)} client blocks of tokens")
     clients = clients.take(count)
@@ -129,7 +129,7 @@ def read_tokens(config: RunConfig, device: torch.device, root: Path | None = Non
         labels=clients.labels,
         held_out=held_out,
         held_out_labels=scored.labels,
-        pool=_pool_blocks(splits.pool, tokens, config, root).to(device),
+        pool=_pool_blocks(tokens, config, root).to(device),
         module=module,
         padding=torch.empty(0),
         moments=None,
@@ -139,7 +139,7 @@ def read_tokens(config: RunConfig, device: torch.device, root: Path | None = Non
             "vocabulary_digest": tokens.digest,
             "vocabulary_size": size,
             "vocabulary_used": len(tokens.ranked),
-            "characters_per_token": sum(map(len, source.texts)) / sum(map(len, tokens.encode(source.texts))),
+            "characters_per_token": datasets.characters_per_token(size, held),
         },
         targets=(following, ends),
         groups=clients.texts,
@@ -153,13 +153,14 @@ def _shifted(part: Blocks, device: torch.device) -> tuple[Tensor, Tensor]:
     return ids[:, :-1].contiguous(), ids[:, 1:].contiguous()
 
 
-def _pool_blocks(own: Texts, tokens: Tokens, config: RunConfig, root: Path | None) -> Tensor:
+def _pool_blocks(tokens: Tokens, config: RunConfig, root: Path | None) -> Tensor:
     """Return the first |U| blocks `[pool, context]` of the held-out chapters, or of another data set's texts joined."""
     name, size = _text_pool(config, "held-out", "self"), config.data.pool_size
     if name == "self":
         return torch.zeros(size, CONTEXT, dtype=torch.long)
-    if name != "held-out":
-        own = Texts((" ".join(datasets.load_texts(name, root).train.unlabeled().texts),))
-    found = blocks(tokens, own)
+    if name == "held-out":
+        found = datasets.load_blocks(config.data.vocabulary, "pool")
+    else:
+        found = blocks(tokens, Texts((" ".join(datasets.load_texts(name, root).train.unlabeled().texts),)))
     require(size <= len(found), "pool_size", size, f"the pool has {len(found)} blocks of tokens")
     return torch.from_numpy(found.take(size).ids[:, :-1].copy())

@@ -91,7 +91,8 @@ PROFILES = {
     ),
     "generation": Profile(
         "generation", Data("austen", 3000, pool_size=50, task="generation"), "text-decoder", Protocol(50, 25, 5, 100),
-        Local(epochs=1, batch_size=20), Distillation(steps=5, batch_size=25), (0, 1, 2), (25, 16, 9), **_GENERATION,
+        Local(epochs=1, batch_size=20), Distillation(steps=5, batch_size=25), (0, 1, 2, 3, 4), (25, 16, 9),
+        **_GENERATION,
     ),
     "generation-smoke": Profile(
         "generation-smoke", Data("austen", 300, pool_size=10, task="generation", vocabulary=257), "text-decoder",
@@ -180,9 +181,19 @@ _LANGUAGE_TUNED: dict[str, dict[str, float]] = {
     "FADAS": {"local.lr": 0.0128, "method.server_lr": 0.00127},
     "FedEcho": {"local.lr": 0.0128, "method.distill.lr": 0.0127},
 }
+_GENERATION_TUNED: dict[str, dict[str, float]] = {
+    "FedAvg (sync)": {"local.lr": 1.0},
+    "FedBuff": {"local.lr": 0.251},
+    "FedBuff + EMA": {"local.lr": 0.398},
+    "CA2FL": {"local.lr": 0.251},
+    "FedAC-public": {"local.lr": 0.158, "method.server_lr": 0.004},
+    "FADAS": {"local.lr": 1.59, "method.server_lr": 0.00711},
+    "FedEcho": {"local.lr": 1.59, "method.distill.lr": 0.237},
+}
 TUNED: dict[str, dict[str, dict[str, float]]] = {
     "laptop": _LAPTOP_TUNED, "smoke": _LAPTOP_TUNED, "cifar-small": _CIFAR_TUNED, "cifar-smoke": _CIFAR_TUNED,
-    "language": _LANGUAGE_TUNED, "language-smoke": _LANGUAGE_TUNED,
+    "language": _LANGUAGE_TUNED, "language-smoke": _LANGUAGE_TUNED, "generation": _GENERATION_TUNED,
+    "generation-smoke": _GENERATION_TUNED,
 }  # fmt: skip
 """Profile -> contender -> the values that the tuning chose, from the records in paper/records/tuning and
 tuning-<profile>.

@@ -82,7 +82,7 @@ class Claim(Checked):
 
     id: str
     text: str
-    source: Literal["paper", "package", "package on CIFAR-10", "package on language"]
+    source: Literal["paper", "package", "package on CIFAR-10", "package on language", "package on running text"]
     """Whose claim it is; also the family of tests over which p-values are corrected."""
     notebook: str
     test: Comparison

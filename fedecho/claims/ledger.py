@@ -15,7 +15,8 @@ from fedecho.theory import findings
 
 _SOURCES = {"paper": "Claims of the paper", "package": "Claims of this package",
             "package on CIFAR-10": "Claims of this package on CIFAR-10, at a reduced scale",
-            "package on language": "Claims of this package on language"}  # fmt: skip
+            "package on language": "Claims of this package on language",
+            "package on running text": "Claims of this package on running text"}  # fmt: skip
 _COLUMNS = {
     "score": "test accuracy",
     "straggler": "test accuracy on the classes that only stragglers own",

@@ -19,7 +19,7 @@ from fedecho.data.sentences import SENTENCES, load_sentences
 from fedecho.data.sources import CIFARS, load_cifar
 from fedecho.data.splits import Images, Splits, carve
 from fedecho.data.texts import Texts, TextSplits
-from fedecho.data.tokens import Tokens
+from fedecho.data.tokens import Blocks, Tokens, blocks
 from fedecho.data.unlabeled import read_unlabeled
 from fedecho.errors import InputError
 
@@ -88,6 +88,19 @@ def load_running_text() -> TextSplits:
 def load_tokens(vocabulary: int) -> Tokens:
     """Return the tokenizer of the clients' running text with at most `vocabulary` ids."""
     return Tokens.of(load_running_text().train.texts, vocabulary)
+
+
+@functools.lru_cache(maxsize=8)
+def load_blocks(vocabulary: int, part: str) -> Blocks:
+    """Return `part` of the running text, train, validation, test or pool, in blocks of those tokens."""
+    return blocks(load_tokens(vocabulary), getattr(load_running_text(), part))
+
+
+@functools.lru_cache(maxsize=8)
+def characters_per_token(vocabulary: int, part: str) -> float:
+    """Return how many characters of `part` of the running text a token of that vocabulary stands for, on average."""
+    texts = getattr(load_running_text(), part).texts
+    return sum(map(len, texts)) / sum(map(len, load_tokens(vocabulary).encode(texts)))
 
 
 def require_here(name: str, pool: str, root: Path | None = None) -> None:
