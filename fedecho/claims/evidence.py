@@ -28,10 +28,10 @@ different from 0, and is it different from the smallest lead of interest (1 poin
 is supported by a small lead, and the note says so. **Inconclusive**: neither. **Not run**: a record is missing, and \
 nothing is said before all are there. Both p-values are corrected by Holm's method over all lines of the same source \
 (the paper's, this package's, or this package's on CIFAR-10, on language or on running text), which is stricter than \
-the tables, where a family is one block; a line that is not run counts as p = 1, so that no support is lost when it is; lines that \
-compare the same runs count once. Leads are positive in the claimed direction; intervals are 95 %, of each line \
-alone. Verdicts are about directions: sizes stand side by side and are not compared, since the paper's are for other \
-data and models. Lines of theory are judged by the rules of the theory notebooks instead: intervals of \
+the tables, where a family is one block; a line that is not run counts as p = 1, so that no support is lost when it \
+is; lines that compare the same runs count once. Leads are positive in the claimed direction; intervals are 95 %, of \
+each line alone. Verdicts are about directions: sizes stand side by side and are not compared, since the paper's are \
+for other data and models. Lines of theory are judged by the rules of the theory notebooks instead: intervals of \
 95 % each, not corrected for their number, and no p."""
 
 _COLUMNS: dict[str, Callable[[Record], float]] = {
