@@ -37,6 +37,8 @@ LOOK: dict[str, tuple[str, str, str]] = {
 _PLAIN = ("#404040", "-", ".")
 _EMPHASISED = ("FedBuff", "FedBuff + EMA", REFERENCE)
 _GRID = 200
+_AS_IT_LIES = {"figure.constrained_layout.use": False}
+"""What keeps matplotlib from giving a figure without a layout engine a new one."""
 Curve = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
 """x, mean and half width of the 95 % interval, each `[points]`, in percent."""
 
@@ -58,14 +60,19 @@ def save_figure(figure: Figure, stem: Path, record_set: str) -> None:
     }
     for suffix, values in metadata.items():
         partial = stem.parent / f"{stem.name}.{suffix}.{os.getpid()}.partial"
-        with style():
+        with style(), matplotlib.rc_context(_AS_IT_LIES):
             figure.savefig(partial, format=suffix, metadata=values)
         partial.replace(stem.parent / f"{stem.name}.{suffix}")
 
 
 def finished(figure: Figure) -> Figure:
-    """Lay the figure out while the style holds: matplotlib makes its ticks only now."""
+    """Lay the figure out while the style holds: matplotlib makes its ticks only now.
+
+    This is done once: as it is written, once for each format, matplotlib would lay it out again and measure every text.
+    """
     figure.draw_without_rendering()
+    with matplotlib.rc_context(_AS_IT_LIES):
+        figure.set_layout_engine(None)
     return figure
 
 

@@ -207,3 +207,15 @@ def test_the_style_does_not_leak() -> None:
     before = dict(matplotlib.rcParams)
     illustrations.alpha_curve(Distillation())
     assert dict(matplotlib.rcParams) == before
+
+
+def test_a_finished_figure_is_not_laid_out_again(tmp_path: Path) -> None:
+    with figures.style():
+        drawn = Figure(figsize=(2, 1))
+        axes = drawn.subplots()
+        axes.set_ylabel("a label that needs room")
+        before = axes.get_position().x0
+        laid_out = figures.finished(drawn).axes[0].get_position()
+    assert drawn.get_layout_engine() is None and laid_out.x0 > before
+    figures.save_figure(drawn, tmp_path / "drawn", "0")
+    assert drawn.get_layout_engine() is None and axes.get_position().bounds == laid_out.bounds

@@ -28,7 +28,7 @@ FINENESS = 1.03
 """In the first half rounds are measured at this ratio: all of the first, then one in the middle of each stretch."""
 LATE = 48
 """So many rounds are measured in the second half, at most: one in the middle of each of as many equal stretches."""
-_CHUNK, _LOOK = 64, 100
+_CHUNK, _LOOK, _AT_ONCE = 64, 100, 8
 _NOTHING = torch.empty(0, dtype=torch.float64)
 
 
@@ -139,7 +139,9 @@ def walk(
         history[t + 1] = x.params.view(walks, size)
         metrics.append(method.metrics(state))
     at, stands_for = measured_rounds(rounds)
-    return Path((objective.mean_gradient(history[at]) ** 2).sum(-1), at, stands_for, _means(metrics))
+    # All at once they would not fit the cache: the points of all clients, for each walk and each measured round.
+    squares = [(objective.mean_gradient(some) ** 2).sum(-1) for some in torch.split(history[at], _AT_ONCE)]
+    return Path(torch.cat(squares), at, stands_for, _means(metrics))
 
 
 def one_by_one(objective: Objective, method: Method[Any], order: Order, dealt: Tensor, local: Local, x0: Tensor,
