@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -37,8 +37,6 @@ LOOK: dict[str, tuple[str, str, str]] = {
 _PLAIN = ("#404040", "-", ".")
 _EMPHASISED = ("FedBuff", "FedBuff + EMA", REFERENCE)
 _GRID = 200
-_AS_IT_LIES = {"figure.constrained_layout.use": False}
-"""What keeps matplotlib from giving a figure without a layout engine a new one."""
 Curve = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
 """x, mean and half width of the 95 % interval, each `[points]`, in percent."""
 
@@ -48,6 +46,11 @@ def style() -> Iterator[None]:
     """Draw in the style of the package."""
     with matplotlib.style.context(Path(__file__).with_name("paper.mplstyle")):
         yield
+
+
+def _as_it_lies() -> AbstractContextManager[None]:
+    """Keep matplotlib from giving a figure without a layout engine a new one."""
+    return matplotlib.rc_context({"figure.constrained_layout.use": False})
 
 
 def save_figure(figure: Figure, stem: Path, record_set: str) -> None:
@@ -60,7 +63,7 @@ def save_figure(figure: Figure, stem: Path, record_set: str) -> None:
     }
     for suffix, values in metadata.items():
         partial = stem.parent / f"{stem.name}.{suffix}.{os.getpid()}.partial"
-        with style(), matplotlib.rc_context(_AS_IT_LIES):
+        with style(), _as_it_lies():
             figure.savefig(partial, format=suffix, metadata=values)
         partial.replace(stem.parent / f"{stem.name}.{suffix}")
 
@@ -71,7 +74,7 @@ def finished(figure: Figure) -> Figure:
     This is done once: as it is written, once for each format, matplotlib would lay it out again and measure every text.
     """
     figure.draw_without_rendering()
-    with matplotlib.rc_context(_AS_IT_LIES):
+    with _as_it_lies():
         figure.set_layout_engine(None)
     return figure
 
