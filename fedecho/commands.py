@@ -136,8 +136,8 @@ def sweep(
     """Train whatever a table still lacks, in parallel processes; Ctrl-C loses only the runs in progress.
 
     Args:
-        profile: smoke, laptop, paper or cifar-small.
-        only: which runs: vision, tuning, a study such as controls, or all (left out: vision, with a budget all).
+        profile: smoke, laptop or paper, or that of a block: cifar-small, language, generation.
+        only: which runs: vision, tuning, a study such as controls, or all (left out: vision; all of a block, or with a budget).
         budget: a time such as 25m or 1h30m: the most wanted runs first, an unfinished one is kept for the next call.
         jobs: processes (left out: all cores, or one on a GPU, which several can share).
         fresh: train everything again.
@@ -155,7 +155,7 @@ def sweep(
     require(jobs is None or jobs >= 1, "jobs", jobs, "give at least 1 process")
     require_device(device)
     jobs = jobs or (None if device == "cpu" else 1)
-    only = only or ("vision" if budget is None else "all")
+    only = only or ("vision" if budget is None and "vision" in wanted.sets(scale) else "all")
     names = wanted.sets(scale) if only == "all" else (only,)
     if budget is not None:
         _sweep_within(budget, began, scale, names, jobs, fresh, cluster, device)

@@ -31,6 +31,7 @@ GROUPS = {
     "tuning": ("02_tuning",),
     "vision": ("10_table_vision",),
     "language": ("11_table_language", "13_table_generation", "28_bank_compression"),
+    "generation": ("13_table_generation", "28_bank_compression"),
     "unlabeled": ("12_table_unlabeled",),
     "cifar": ("14_table_cifar",),
     "ablations": (

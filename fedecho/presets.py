@@ -119,10 +119,15 @@ def profile(name: str) -> Profile:
 def whole(name: str) -> Profile:
     """Return a profile at which every table can be made; raise `InputError` otherwise."""
     scale = profile(name)
-    block = next((block for block, scales in BLOCKS.items() if name in scales.values()), "")
-    allowed = f"choose one of {', '.join(WHOLE)}; the tables of {name} are `fedecho tables --only {block}`"
+    allowed = f"choose one of {', '.join(WHOLE)}; the tables of {name} are `fedecho tables --only {block_of(name)[0]}`"
     require(name in WHOLE, "profile", name, allowed)
     return scale
+
+
+def block_of(name: str) -> tuple[str, str]:
+    """Return the block of a profile, "" for none, and the profile of whole tables that it stands beside, or is."""
+    beside = {scale: (block, whole) for block, scales in BLOCKS.items() for whole, scale in reversed(scales.items())}
+    return beside.get(name, ("", name))
 
 
 @dataclass(frozen=True)

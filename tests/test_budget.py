@@ -90,7 +90,7 @@ def test_elsewhere_tuning_comes_first() -> None:
     assert order[0].evaluation.split == "validation" and order[-1].evaluation.split == "test"
 
 
-@pytest.mark.parametrize("profile", ["smoke", "paper", "cifar-small"])
+@pytest.mark.parametrize("profile", ["smoke", "paper", "cifar-small", "language", "generation-smoke"])
 def test_the_order_has_every_run_once(profile: str) -> None:
     names = wanted.sets(profile)
     order = [run.path for run in priority.ordered(profile, names)]
@@ -207,7 +207,7 @@ def test_a_finished_run_leaves_no_progress_behind(tmp_path: Path) -> None:
         (["--budget", "5m", "--cluster"], "cluster = True", "leave one of them out"),
         (["--device", "cuda"], "device = 'cuda'", "this machine has cpu"),
         (["--budget", "5m", "--device", "cuda:1"], "device = 'cuda:1'", "this machine has cpu"),
-        (["--profile", "cifar-small", "--only", "bank"], "only = 'bank'", "tuning, vision"),
+        (["--profile", "cifar-small", "--only", "bank"], "only = 'bank'", "all, cifar_small, cifar_tuning"),
         (["--profile", "cifar-small", "--budget", "5m"], "data = 'cifar10'", "fedecho data fetch cifar10"),
         (["--profile", "cifar-small"], "data = 'cifar10'", "fedecho data fetch cifar10"),
     ],

@@ -92,6 +92,15 @@ def test_fresh_runs_are_trained_by_the_first_set_that_has_them() -> None:
     assert set(every) == everything
 
 
+def test_a_block_has_the_runs_of_its_own_tables() -> None:
+    assert wanted.sets("generation") == ("generation", "generation_pools", "bank_vocabulary", "generation_tuning")
+    for name in wanted.sets("language"):
+        assert wanted.configs(name, "language") == wanted.configs(name, "laptop")
+        assert wanted.folder(name, "language") == wanted.folder(name, "laptop")
+    assert presets.block_of("language-smoke") == ("language", "smoke") and presets.block_of("paper") == ("", "paper")
+    assert presets.block_of("cifar-small") == ("cifar", "laptop")
+
+
 def test_every_set_has_a_notebook_and_every_notebook_its_sets() -> None:
     behind = [name for stem in notebooks.catalogue() for name in studies.sets_of(stem)]
     assert sorted(behind) == sorted(wanted.SETS)

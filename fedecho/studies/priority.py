@@ -44,12 +44,15 @@ def ordered(profile: str, names: Iterable[str]) -> list[Wanted]:
 
 def _all(profile: str) -> Iterator[tuple[str, RunConfig]]:
     # Tables use what tuning chose, so it comes first; the paper's scale runs at the protocol's own values meanwhile.
-    if profile != "paper":
-        yield from _set("tuning", profile)
-    yield from (("vision", config) for config in _first(profile))
-    others = [name for name in wanted.sets(profile) if name != "tuning"]
-    for name in dict.fromkeys((*SETS, "vision", *others, "tuning")):
-        if name in wanted.sets(profile):
+    chosen, main = wanted.sets(profile), "vision" in wanted.sets(profile)
+    tuned = [name for name in (wanted.TUNINGS if not main else ("tuning",)) if name in chosen]
+    for name in () if profile == "paper" else tuned:
+        yield from _set(name, profile)
+    if main:
+        yield from (("vision", config) for config in _first(profile))
+    others = [name for name in chosen if name not in tuned]
+    for name in dict.fromkeys((*SETS, "vision", *others, *tuned)):
+        if name in chosen:
             yield from _set(name, profile)
 
 

@@ -37,13 +37,15 @@ Choose = Callable[[str, str, bool], list[RunConfig]]
 
 
 def sets(profile: str) -> tuple[str, ...]:
-    """Return the sets of a profile: a block has its main table and the tuning behind it."""
-    return SETS if profile in presets.WHOLE else ("tuning", "vision")
+    """Return the sets of a profile: a block has its own tables and the tuning behind them."""
+    block, _ = presets.block_of(profile)
+    return tuple(name for name in SETS if _OF_BLOCK.get(name) == block) if block else SETS
 
 
 def scale(name: str, profile: str) -> str:
     """Return the profile of a set's runs: that of the block where they are one."""
-    return presets.BLOCKS[_OF_BLOCK[name]][profile] if name in _OF_BLOCK else profile
+    own = profile in presets.WHOLE and name in _OF_BLOCK
+    return presets.BLOCKS[_OF_BLOCK[name]][profile] if own else profile
 
 
 def configs(name: str, profile: str) -> list[RunConfig]:
@@ -51,7 +53,7 @@ def configs(name: str, profile: str) -> list[RunConfig]:
     require(name in sets(profile), "only", name, f"choose one of all, {', '.join(sets(profile))}")
     if name in TUNINGS:
         return [trial.config for trial in presets.tuning(scale(name, profile))]
-    return [cell.config for cell in catalogue.cells(name, profile)]
+    return [cell.config for cell in catalogue.cells(name, presets.block_of(profile)[1])]
 
 
 def folder(name: str, profile: str) -> Path:
@@ -63,7 +65,8 @@ def own(name: str, profile: str) -> list[RunConfig]:
     """Return the runs of a set that no earlier one has: what is trained again where everything is wanted fresh."""
     if name in TUNINGS:
         return configs(name, profile)
-    earlier = list(catalogue.STUDIES)[: list(catalogue.STUDIES).index(name)]
+    before = list(catalogue.STUDIES)[: list(catalogue.STUDIES).index(name)]
+    earlier = [other for other in before if other in sets(profile)]
     theirs = {config_hash(config) for other in earlier for config in configs(other, profile)}
     return [config for config in configs(name, profile) if config_hash(config) not in theirs]
 
