@@ -137,7 +137,8 @@ def sweep(
 
     Args:
         profile: smoke, laptop or paper, or that of a block: cifar-small, language, generation.
-        only: which runs: vision, tuning, a study such as controls, or all (left out: vision; all of a block, or with a budget).
+        only: which runs: vision, tuning, a study such as controls, or all (left out: vision; with a budget or of a
+            block: all).
         budget: a time such as 25m or 1h30m: the most wanted runs first, an unfinished one is kept for the next call.
         jobs: processes (left out: all cores, or one on a GPU, which several can share).
         fresh: train everything again.

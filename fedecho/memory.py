@@ -32,6 +32,8 @@ def levers(config: RunConfig) -> str:
     if isinstance(config.method, FedEcho):
         kept = config.method.distill.bank_dtype
         words += [f"bank dtype: method.distill.bank_dtype, now {kept}" + ("" if kept == "float16" else "; try float16")]
+        if config.method.distill.bank_top_k is None and config.method.distill.bank_labels is None:
+            words += ["rows: method.distill.bank_top_k or bank_labels, now all classes are kept"]
     return f"it ran out; lower one of ({', or '.join(words)}), or run fewer at a time with --jobs"
 
 
