@@ -243,7 +243,7 @@ def test_running_out_of_memory_names_the_levers(error: Exception, monkeypatch: p
         raise error
 
     monkeypatch.setattr(experiment, "work", exhausted)
-    levers = r"memory = 'cpu' .*\|U\|: data.pool_size, now 200.*inference_batch, now 200.*bank_dtype, now float32.*bank_top_k"
+    levers = r"memory = 'cpu' .*\|U\|: data.pool_size, .*inference_batch, now 200.*bank_dtype, now float32.*top_k"
     with pytest.raises(InputError, match=levers) as caught:
         experiment.run(tiny(FedEcho()))
     assert "\n" not in str(caught.value)

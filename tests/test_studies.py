@@ -212,6 +212,18 @@ def test_every_figure_is_drawn_without_records_and_with(name: str, paper: Path) 
     assert set(found.study.draw) == set(found.study.captions)
 
 
+def test_forms_of_a_bank_stand_at_their_bytes() -> None:
+    forms = [{"setting": "V", "method": m, "mean": 3.0, "half": h, "bytes": b, "perplexity": p} for m, h, b, p in
+             (("all", 1.0, 400, 9.0), ("top", math.nan, 8, 12.0))]  # fmt: skip
+    absent = [line | {"setting": "W", "mean": math.nan, "perplexity": math.nan} for line in forms]
+    figure = drawing.against_bytes(pd.DataFrame(forms + absent), "all", {"mean": "accuracy", "perplexity": "nats"})
+    accuracy, _, perplexity, missing = figure.axes
+    assert [bars.lines[0].get_xdata()[0] for bars in perplexity.containers] == [400, 8]
+    assert [bars.lines[0].get_ydata()[0] for bars in perplexity.containers] == [9, 12]
+    assert perplexity.lines[-1].get_ydata() == [9, 9] and accuracy.get_xscale() == "log"
+    assert [text.get_text() for text in missing.texts] == ["not run"]
+
+
 def test_a_map_shows_each_mean_and_marks_the_highest() -> None:
     values = pd.DataFrame([[1.0, 2.0], [math.nan, 3.0]], index=["0", "1"], columns=["a", "b"])
     (axes, _) = drawing.landscape(values, "x", "y", "%").axes

@@ -198,6 +198,7 @@ _CLIPPING = (
     Column("largest norm", largest_of("gradient_norm_max")),
 )
 _TEXT = (Column("perplexity", tabulate.perplexity),)
+_REACHED = {"mean": "accuracy, %", "perplexity": "perplexity"}
 _VOCABULARY = (
     *_TEXT,
     Column("bits a character", tabulate.bits, 3),
@@ -249,7 +250,7 @@ _DRAWN: dict[str, dict[str, Draw]] = {
     "language_pools": {"bars": _bars},
     "generation": {"bars": _bars, "curves_rounds": _curves},
     "generation_pools": {"bars": _bars},
-    "bank_vocabulary": {"bytes": lambda found: drawing.against_bytes(found.summary, found.study.reference)},
+    "bank_vocabulary": {"bytes": lambda found: drawing.against_bytes(found.summary, found.study.reference, _REACHED)},
 }
 _OVER_TABLE = ("alpha_landscape", "correlation", "sensitivity")
 

@@ -108,27 +108,35 @@ def _mark_axis(axes: Axes, x: Mapping[str, float], log: bool) -> None:
 
 
 @style()
-def against_bytes(summary: pd.DataFrame, whole: str) -> Figure:
-    """Draw perplexity against the bytes that a bank keeps of a prediction, a panel for each setting, a marker for each
-    form; a line at what the form `whole` reaches."""
+def against_bytes(summary: pd.DataFrame, whole: str, columns: Mapping[str, str]) -> Figure:
+    """Draw what a bank's forms reach against the bytes that they keep of a prediction: a row for each of `columns`
+    (column -> label), a panel for each setting, a marker for each form, a line at what the form `whole` reaches."""
     names, forms = (list(dict.fromkeys(summary[column])) for column in ("setting", "method"))
-    figure = Figure(figsize=(7.0, 2.7))
-    for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
+    figure = Figure(figsize=(7.0, 0.6 + 1.9 * len(columns)))
+    grid = figure.subplots(len(columns), len(names), squeeze=False, sharex="col")
+    for row, (column, label) in zip(grid, columns.items(), strict=True):
+        row[0].set_ylabel(label)
+        for axes, name in zip(row, names, strict=True):
+            block = summary[summary["setting"] == name].set_index("method")
+            _draw_forms(axes, block.reindex(forms), column, whole)
+    for axes, name in zip(grid[0], names, strict=True):
         axes.set_title(name, loc="left")
-        block = summary[summary["setting"] == name].set_index("method")
-        if block["perplexity"].isna().all():
-            say_not_run(axes)
-            continue
-        for place, form in enumerate(forms):
-            at = block.loc[form, "bytes"], block.loc[form, "perplexity"]
-            axes.plot(*at, label=form, **look(form, place) | {"linestyle": "none"})
-        axes.axhline(float(block.loc[whole, "perplexity"]), linewidth=0.6, color="#404040", zorder=1)
-        axes.set_xscale("log")
     figure.supxlabel("bytes of a prediction (log scale)", fontsize=7)
-    figure.supylabel("perplexity", fontsize=7)
-    handles, labels = figure.axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=4)
+    drawn = next((axes for axes in grid.flat if axes.get_legend_handles_labels()[1]), grid[0, 0])
+    figure.legend(*drawn.get_legend_handles_labels(), loc="outside upper center", ncols=4)
     return finished(figure)
+
+
+def _draw_forms(axes: Axes, block: pd.DataFrame, column: str, whole: str) -> None:
+    if block[column].isna().all():
+        say_not_run(axes)
+        return
+    for place, (form, line) in enumerate(block.iterrows()):
+        how = look(str(form), place) | {"linestyle": "none"}
+        half = np.nan_to_num(line["half"]) if column == "mean" else None
+        axes.errorbar(line["bytes"], line[column], half, label=form, capsize=2, elinewidth=0.8, **how)
+    axes.axhline(float(block[column][whole]), linewidth=0.6, color="#404040", zorder=1)
+    axes.set_xscale("log")
 
 
 @style()
