@@ -83,4 +83,4 @@ lint: $(STAMP) ## ruff, mypy, and notebooks without outputs
 
 clean: ## remove what can be made again (records stay)
 	rm -rf build paper/executed paper/site paper/main.pdf .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	rm -rf paper/records/smoke paper/records/tuning-smoke paper/records/*cifar-smoke paper/tables/smoke paper/figures/smoke paper/claims-smoke.*
+	rm -rf paper/records/smoke paper/records/tuning-smoke paper/records/*cifar-smoke paper/records/*language-smoke paper/records/*generation-smoke paper/tables/smoke paper/figures/smoke paper/claims-smoke.*
