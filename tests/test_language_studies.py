@@ -81,6 +81,7 @@ def test_records_make_a_table_where_the_data_are_absent(nothing: Path, capsys: p
 def test_samples_of_its_own_come_as_late_as_held_out_text_in_their_control() -> None:
     cells = [c for c in catalogue.cells("generation_pools", "laptop") if c.config.method.name == "fedecho"]
     late = {c.method: c.config.method.distill.warmup_rounds for c in cells}  # type: ignore[attr-defined]
+    late = {label: rounds for label, rounds in late.items() if label not in language.TEACHERS}
     assert late == {"held-out": 0, "held-out, from a fifth on": 20, "its own samples": 20, "SST-2": 0}
 
 

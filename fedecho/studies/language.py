@@ -48,6 +48,12 @@ def classification_pools(name: str) -> list[Cell]:
 
 # Running text
 
+TEACHERS: dict[str, Changes] = {
+    "slow clients' rows left out": {"teachers": "fast"},
+    "teacher: averaged model": {"source": "average"},
+    "no distillation (Q = 0)": {"steps": 0},
+}
+"""Controls, as fields of `Distillation`: what of the bank is needed, and whether any teacher is."""
 NATURAL = "natural (by novel)"
 BY_NOVEL: Changes = {"partition.kind": "natural"}
 
@@ -64,7 +70,7 @@ def generation(name: str) -> list[Cell]:
 
 
 def generation_pools(name: str) -> list[Cell]:
-    """Return the second part: FedEcho by the source of U, one of them the server's own model, beside none."""
+    """Return the second part: FedEcho by the source of U, one of them the server's own model, and by what teaches."""
     block = BLOCKS["generation"][name]
     rounds = profile(block).protocol.rounds
     own: Changes = {"data.pool": "self", "method.distill.warmup_rounds": max(1, rounds // 5)}
@@ -72,7 +78,8 @@ def generation_pools(name: str) -> list[Cell]:
     pools = [Variant("held-out"), Variant("held-out, from a fifth on", late), Variant("its own samples", own)]
     pools.append(Variant("SST-2", {"data.pool": "sst2"}))
     place = Place(NATURAL, "large", BY_NOVEL, (DIR, "large"))
-    return grid(block, [*pools, *plain(("FedBuff", "FedBuff + EMA"))], [place])
+    teachers = [echo(label, **fields) for label, fields in TEACHERS.items()]
+    return grid(block, [*pools, *teachers, *plain(("FedBuff", "FedBuff + EMA"))], [place])
 
 
 FORMS: dict[str, Changes] = {
