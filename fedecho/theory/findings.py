@@ -170,11 +170,8 @@ FINDINGS: dict[str, Callable[[str], Finding]] = {
         for study, name in (("convex", "logistic"), ("nonconvex", "network"))
         for label in ("constant", "T^-3/4", runs.DERIVED)
     },
-    **{
-        f"rate of FedEcho, adversarial teacher, eta_d {label}":
-        partial(rate, "convex", f"logistic, adversarial, eta_d {label}")
-        for label in ("T^-3/4", runs.DERIVED)
-    },
+    f"rate of FedEcho, adversarial teacher, eta_d {runs.DERIVED}":
+    partial(rate, "convex", f"logistic, adversarial, eta_d {runs.DERIVED}"),
     **{
         f"rate of FedBuff, {name}, K = {k}": partial(rate, study, f"{name}, K = {k}")
         for study, names in _RATES.items()

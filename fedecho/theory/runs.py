@@ -186,9 +186,8 @@ def _fedecho(name: str, grids: Scale) -> list[Entry]:
         Entry("FedEcho", f"{name}, eta_d {DERIVED}", derived, True),
     ]
     if name == "logistic":
-        for label, scheduled, expected in (("T^-3/4", falling, None), (DERIVED, derived, True)):
-            worst = replace(scheduled, teacher="adversarial")
-            out.append(Entry("FedEcho", f"{name}, adversarial, eta_d {label}", worst, expected))
+        worst = replace(derived, teacher="adversarial")
+        out.append(Entry("FedEcho", f"{name}, adversarial, eta_d {DERIVED}", worst, True))
     return out
 
 
@@ -247,7 +246,7 @@ def _teachers(grids: Scale) -> list[Entry]:
     out = [Entry("teacher", "none (FedBuff)", run, series="none")]
     for label, (teacher, how) in TEACHERS.items():
         for series, power in POWERS.items():
-            if how == SOFT and series in ("T^-1/2", "T^-1"):
+            if how == SOFT and power:
                 continue
             taught = replace(run, method=FedEcho(distill=how), teacher=teacher, distil_power=power)
             out.append(Entry("teacher", label, taught, series=series))
