@@ -109,6 +109,7 @@ def test_perplexity_and_bits_by_hand() -> None:
     assert tabulate.perplexity(text_record()) == pytest.approx(8)
     assert tabulate.bits(text_record()) == pytest.approx(3 / 1.5)
     assert np.isnan(tabulate.perplexity(text_record(status="diverged")))
+    assert tabulate.perplexity(text_record(loss=1e4)) == math.inf
 
 
 @pytest.mark.parametrize(("form", "size"), [("all", 4 * 257), ("all, float16", 2 * 257), ("top-4", 4 * (4 + 2) + 4)])

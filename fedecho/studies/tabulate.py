@@ -69,9 +69,13 @@ def time_to(target: float) -> Callable[[Record], float]:
 
 
 def perplexity(record: Record) -> float:
-    """Return exp of the mean loss of the scored evaluations, of a run on running text; nan where it diverged."""
+    """Return exp of the mean loss of the scored evaluations, of a run on running text; nan where it diverged.
+
+    Infinite where the loss is finite but its exponential is not.
+    """
     loss = record.mean_of_last("loss")
-    return np.nan if loss is None else float(np.exp(loss))
+    with np.errstate(over="ignore"):
+        return np.nan if loss is None else float(np.exp(loss))
 
 
 def bits(record: Record) -> float:
