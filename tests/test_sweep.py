@@ -85,11 +85,13 @@ def test_cluster_runs_every_config_through_ray(tmp_path: Path, monkeypatch: pyte
 
 
 SCRIPT = """
+import signal
 import sys
 from pathlib import Path
 from tests.test_sweep import configs
 from fedecho.sweep import sweep
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore Ctrl-C
     sweep(configs(400), Path(sys.argv[1]), jobs=1, progress=False)
 """
 
