@@ -111,7 +111,8 @@ def _text_pool(config: RunConfig, *own: str) -> str:
 def read_tokens(config: RunConfig, device: torch.device, root: Path | None = None) -> Inputs:
     """Return running text as token ids int64 `[blocks, context]`, the ids that follow as targets, and a text model.
 
-    The tokens are those of the clients' text alone; raises `InputError` for settings that only images have.
+    The tokens are learnt from the whole training text, of which clients may hold a part; raises `InputError` for
+    settings that only images have.
     """
     _require_for_texts(config)
     splits, size = datasets.load_running_text(), config.data.vocabulary

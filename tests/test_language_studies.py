@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from fedecho import presets, records, studies
 from fedecho.config import override_all
@@ -100,13 +102,14 @@ def _is_main(cell: Cell) -> bool:
 
 def text_record(loss: float = math.log(8), **fields: object) -> Record:
     config = catalogue.cells("bank_vocabulary", "smoke")[0].config
-    facts = {"characters_per_token": 1.5, "samples": [{"prompt": "it was", "text": "so"}]}
+    facts = {"characters_per_token": 1.5, "arrivals_slow": 0.25, "samples": [{"prompt": "it was", "text": "so"}]}
     row = {"round": 5, "accuracy": 0.25, "loss": loss, "rejected": 0}
     return replace(records.new_record(config, "done", [row], facts, records.Clock(), {}), **fields)  # type: ignore[arg-type]
 
 
 def test_perplexity_and_bits_by_hand() -> None:
     assert tabulate.perplexity(text_record()) == pytest.approx(8)
+    assert tabulate.fact("arrivals_slow", 100)(text_record()) == 25
     assert tabulate.bits(text_record()) == pytest.approx(3 / 1.5)
     assert np.isnan(tabulate.perplexity(text_record(status="diverged")))
     assert tabulate.perplexity(text_record(loss=1e4)) == math.inf
@@ -121,7 +124,8 @@ def test_bytes_of_a_prediction_by_hand(form: str, size: int) -> None:
     ]
     record = replace(text_record(), config=records.to_dict(cell.config))
     rows = 10 * 10 * 32  # clients, texts of U, positions
-    assert tabulate.position_bytes(record) == size and tabulate.allocated(record) == rows * size
+    assert tabulate.position_bytes(record) == size
+    assert tabulate.allocated(record) == (rows * size, 8 * 257 * rows / 10)
 
 
 def test_samples_are_read_off_the_records(nothing: Path) -> None:
@@ -139,8 +143,25 @@ def test_samples_are_read_off_the_records(nothing: Path) -> None:
 
 def test_frequencies_alone_are_a_yardstick() -> None:
     config = catalogue.cells("generation", "smoke")[0].config
-    known = samples.unigram_perplexity(override_all(config, {"data.train_size": 2000}))
+    more = override_all(config, {"data.train_size": 2000})
+    known = samples.unigram_perplexity(more)
     assert 1 < known < 257  # fewer choices than all tokens, since some are frequent
+    right, pairs = samples.bigram(more)
+    assert 1 < pairs < known and 0 < right < 1
+
+
+def test_pairs_of_tokens_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    read, ahead = torch.tensor([[0, 1, 0]]), torch.tensor([[1, 0, 1]])  # 0 1 0 1
+    client, held_out = (
+        SimpleNamespace(images=read, labels=ahead),
+        SimpleNamespace(images=read[:, :1], labels=ahead[:, 1:2]),
+    )
+    monkeypatch.setattr(samples, "prepare", lambda *_: SimpleNamespace(clients=[client], held_out=held_out))
+    config = catalogue.cells("generation", "smoke")[0].config
+    p_zero = 2 / (257 + 3)  # of 257 tokens 1 0 1 are to be predicted, and each counts once more
+    right, perplexity = samples.bigram(config)
+    assert right == 0  # after 0 came 1, both times
+    assert perplexity == pytest.approx((2 + samples.PRIOR) / (samples.PRIOR * p_zero))
 
 
 def test_tuning_searches_the_box_of_its_profile() -> None:

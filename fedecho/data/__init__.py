@@ -86,7 +86,7 @@ def load_running_text() -> TextSplits:
 
 @functools.lru_cache(maxsize=2)
 def load_tokens(vocabulary: int) -> Tokens:
-    """Return the tokenizer of the clients' running text with at most `vocabulary` ids."""
+    """Return the tokenizer of the whole running text for training with at most `vocabulary` ids."""
     return Tokens.of(load_running_text().train.texts, vocabulary)
 
 

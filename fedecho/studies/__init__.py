@@ -197,15 +197,17 @@ _CLIPPING = (
     Column("gradient norm", mean_of("gradient_norm")),
     Column("largest norm", largest_of("gradient_norm_max")),
 )
-_TEXT = (Column("perplexity", tabulate.perplexity),)
+_PERPLEXITY = Column("perplexity", tabulate.perplexity)
+_TEXT = (_PERPLEXITY, Column("slow clients' arrivals, %", tabulate.fact("arrivals_slow", 100)))
 _REACHED = {"mean": "accuracy, %", "perplexity": "perplexity"}
 _VOCABULARY = (
-    *_TEXT,
+    _PERPLEXITY,
     Column("bits a character", tabulate.bits, 3),
     Column("entropy", mean_of("entropy"), 3),
     Column("bytes", tabulate.position_bytes, 0),
     Column("bank, MB", lambda record: cost.bank_bytes(record.run_config())[1] / 1e6),
-    Column("allocated, MB", lambda record: tabulate.allocated(record) / 1e6),
+    Column("allocated, MB", lambda record: tabulate.allocated(record)[0] / 1e6),
+    Column("and the sum, MB", lambda record: sum(tabulate.allocated(record)) / 1e6),
 )
 _BANK = (
     Column("bytes an image", lambda record: float(cost.bank_bytes(record.run_config())[0]), 0),

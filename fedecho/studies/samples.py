@@ -1,13 +1,14 @@
-"""What the models of a generative study wrote, to be read."""
+"""What the models of a generative study wrote, to be read, and yardsticks that need no model."""
 
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from fedecho.config import RunConfig
 from fedecho.records import find
 from fedecho.studies import Results
-from fedecho.task import prepare
+from fedecho.task import Task, prepare
 
 
 def markdown(results: Results, setting: str, delay: str, seed: int = 0) -> str:
@@ -24,6 +25,10 @@ def markdown(results: Results, setting: str, delay: str, seed: int = 0) -> str:
     return "\n".join(lines) or "No run has a record yet."
 
 
+PRIOR = 50.0
+"""How many times the frequencies alone count beside what followed a token, in `bigram`; not tuned."""
+
+
 def unigram_perplexity(config: RunConfig) -> float:
     """Return the perplexity on the held-out text of knowing only how frequent each token is with all clients together.
 
@@ -31,7 +36,25 @@ def unigram_perplexity(config: RunConfig) -> float:
     has to stay below.
     """
     task = prepare(config, torch.device("cpu"))
-    seen = torch.cat([client.labels.flatten() for client in task.clients])
-    counts = torch.bincount(seen, minlength=config.data.vocabulary).double() + 1
-    nats = -(counts / counts.sum()).log()[task.held_out.labels.flatten()].mean()
+    nats = -_frequencies(task, config.data.vocabulary).log()[task.held_out.labels.flatten()].mean()
     return float(nats.exp())
+
+
+def bigram(config: RunConfig) -> tuple[float, float]:
+    """Return next-token accuracy and perplexity of counting which token followed which, with all clients together.
+
+    P(b | a) = (n(a, b) + PRIOR p(b)) / (n(a) + PRIOR). What no federation is needed for: counts can simply be added.
+    """
+    task, size = prepare(config, torch.device("cpu")), config.data.vocabulary
+    pairs = torch.cat([client.images.flatten() * size + client.labels.flatten() for client in task.clients])
+    counts = torch.bincount(pairs, minlength=size * size).view(size, size).double()
+    rows = (counts + PRIOR * _frequencies(task, size)) / (counts.sum(1, keepdim=True) + PRIOR)
+    before, after = task.held_out.images.flatten(), task.held_out.labels.flatten()
+    right = (rows.argmax(1)[before] == after).double().mean()
+    return float(right), float((-rows[before, after].log().mean()).exp())
+
+
+def _frequencies(task: Task, size: int) -> Tensor:
+    """Return how probable each token is `[vocabulary]`, by one more than its count."""
+    counts = torch.bincount(torch.cat([client.labels.flatten() for client in task.clients]), minlength=size) + 1.0
+    return (counts / counts.sum()).double()

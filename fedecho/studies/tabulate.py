@@ -58,6 +58,11 @@ def largest_of(metric: str) -> Callable[[Record], float]:
     return lambda record: max((row[metric] for row in record.rows if row.get(metric) is not None), default=np.nan)
 
 
+def fact(name: str, scale: float = 1.0) -> Callable[[Record], float]:
+    """Return the reader of a number among a run's facts, times `scale`."""
+    return lambda record: scale * float(record.facts[name])
+
+
 def server_seconds(record: Record) -> float:
     """Return the wall-clock seconds of a run that the server worked: inference, bank, aggregation, distillation."""
     return sum(record.seconds.get(phase, 0.0) for phase in ("inference", "bank", "aggregation", "distillation"))
@@ -91,15 +96,16 @@ def position_bytes(record: Record) -> float:
     return cost.bank_bytes(config)[1] / (config.protocol.clients * cost.predictions(config)[0])
 
 
-def allocated(record: Record) -> float:
-    """Return the bytes of the bank of a FedEcho run as its tensors have them, to set beside what is predicted."""
+def allocated(record: Record) -> tuple[float, float]:
+    """Return the bytes of the tensors of a FedEcho run's bank, to set beside what is predicted, and of the running sum
+    of its rows, which comes on top whatever is kept of them."""
     config = record.run_config()
     (rows, classes), settings = cost.predictions(config), config.method.distill  # type: ignore[attr-defined]
     kept = settings.bank_top_k, settings.bank_labels
     bank = Bank.empty(
         config.protocol.clients, (rows, classes), torch.device("meta"), DTYPES[settings.bank_dtype], *kept
     )
-    return float(bank.nbytes)
+    return float(bank.nbytes), float(bank.total.nbytes)
 
 
 def collect(cells: Sequence[Cell], folder: Path, columns: Sequence[Column]) -> pd.DataFrame:
@@ -156,8 +162,9 @@ def _caption_parts(frame: pd.DataFrame, profile: str, study: Described) -> Itera
     yield f"Profile {profile}. {study.note}"
     yield (
         "Accuracy: test accuracy, mean of a run's last 5 evaluations; mean ± half width of the 95 % confidence "
-        "interval (Student t) over n seeds. Bold: the highest mean of a block. Differences: in points ± their 95 % "
-        "interval, paired over the seeds both finished. p: two-sided paired t-test, Holm-corrected over "
+        "interval (Student t) over n seeds. Bold: the highest mean of a block, among rows of which no run diverged. "
+        "Differences: in points ± their 95 % interval, paired over the seeds both finished. p: two-sided paired "
+        "t-test, Holm-corrected over "
         f"{'the rows of a block' if study.family == 'block' else 'the whole table'}."
     )
     yield "Slow classes: accuracy on those that only slow clients own." if frame["straggler"].notna().any() else ""
