@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from fedecho.presets import BLOCKS, Cell, contenders, profile
-from fedecho.studies.ablations import DIR, FEW, PURE, Changes, Place, Variant, echo, grid, plain
+from fedecho.studies.ablations import DIR, PURE, Changes, Place, Variant, echo, grid, plain
 
 AUSTEN, KEPT = "Austen", "Austen, names kept"
 OTHERS = {"SST-2": "sst2", "AG News": "agnews"}
@@ -104,5 +104,5 @@ def banks(name: str) -> list[Cell]:
     out = []
     for place, (size, fewer) in enumerate(sizes.items()):
         here = Place(f"V = {size}", "large", {**BY_NOVEL, "data.vocabulary": size, **fewer}, (DIR, "large"))
-        out += grid(block, variants, [here], FEW if place == 0 else 1)
+        out += grid(block, variants, [here], None if place == 0 else 1)
     return out
