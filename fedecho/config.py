@@ -38,7 +38,7 @@ class Partition(Checked):
     """How the labelled images are divided among the N clients."""
 
     kind: Literal["dirichlet", "iid", "natural"] = "dirichlet"
-    """`natural`: every client holds whole chapters of one novel."""
+    """`natural`: what a client holds is of chapters of one novel that nobody else has."""
     alpha: float = 0.1
     """Dirichlet concentration over clients, one draw per class; small is heterogeneous."""
     straggler_classes: int = 0

@@ -203,7 +203,7 @@ def vision_caption(frame: pd.DataFrame, profile: str) -> str:
         "Slow classes: accuracy on the classes that only slow clients own. Paper: as "
         "reported in arXiv 2511.19966 for CIFAR-10 and ResNet-18, known from a summary; it does not state the delay "
         f"type, so the number stands beside both, and {NOT_STATED} where it has none. {provenance_text(frame)}"
-        + _edges(profile)
+        + edges(profile)
         + f" {caveat(profile)}".rstrip()
     )
 
@@ -213,10 +213,10 @@ def caveat(profile: str) -> str:
     return "The smoke profile tests the plumbing; its numbers are not results." if profile.endswith("smoke") else ""
 
 
-def _edges(profile: str) -> str:
+def edges(profile: str) -> str:
     """Own up to tuned values at the edge of their box."""
-    edges = at_edge(TUNED.get(profile, {}), TUNING_TRIALS["laptop"], profile)
-    return f" Tuned at the edge of the searched box, so perhaps not at their best: {'; '.join(edges)}." if edges else ""
+    found = at_edge(TUNED.get(profile, {}), TUNING_TRIALS["laptop"], profile)
+    return f" Tuned at the edge of the searched box, so perhaps not at their best: {'; '.join(found)}." if found else ""
 
 
 def compact_caption(frame: pd.DataFrame) -> str:

@@ -82,7 +82,10 @@ class Claim(Checked):
 
     id: str
     text: str
-    source: Literal["paper", "package", "package on CIFAR-10", "package on language", "package on running text"]
+    source: Literal[
+        "paper", "package", "package on CIFAR-10", "package on language", "package on running text",
+        "package on running text, asked later",
+    ]  # fmt: skip
     """Whose claim it is; also the family of tests over which p-values are corrected."""
     notebook: str
     test: Comparison

@@ -16,7 +16,9 @@ from fedecho.theory import findings
 _SOURCES = {"paper": "Claims of the paper", "package": "Claims of this package",
             "package on CIFAR-10": "Claims of this package on CIFAR-10, at a reduced scale",
             "package on language": "Claims of this package on language",
-            "package on running text": "Claims of this package on running text"}  # fmt: skip
+            "package on running text": "Claims of this package on running text",
+            "package on running text, asked later":
+            "Claims of this package on running text, asked after the first results"}  # fmt: skip
 _COLUMNS = {
     "score": "test accuracy",
     "straggler": "test accuracy on the classes that only stragglers own",

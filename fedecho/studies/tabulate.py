@@ -13,7 +13,7 @@ import torch
 
 from fedecho import cost, stats, tables
 from fedecho.bank import DTYPES, Bank
-from fedecho.presets import Cell
+from fedecho.presets import WHOLE, Cell
 from fedecho.records import Record, find
 from fedecho.tables import BLOCK, NOT_STATED
 
@@ -169,6 +169,7 @@ def _caption_parts(frame: pd.DataFrame, profile: str, study: Described) -> Itera
     )
     yield "Slow classes: accuracy on those that only slow clients own." if frame["straggler"].notna().any() else ""
     yield "Other columns: means over the runs." if study.columns else ""
+    yield tables.edges(profile).strip() if profile not in WHOLE else ""
     yield tables.provenance_text(frame)
     yield tables.caveat(profile)
 

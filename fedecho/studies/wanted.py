@@ -157,7 +157,8 @@ def outlook(
     if not todo:
         return said
     about = _about(todo.values(), device)
-    return f"{said}, {about}, beside a few short examples; {memory.text(next(iter(todo.values())))}"
+    largest = max(todo.values(), key=lambda run: sum(memory.predicted_peak(run).values()))
+    return f"{said}, {about}, beside a few short examples; {memory.text(largest)}"
 
 
 def _about(todo: Iterable[RunConfig], device: str = "cpu") -> str:
