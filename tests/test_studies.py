@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from fedecho import notebooks, presets, studies, tables, verdicts
 from fedecho.config import config_hash
+from fedecho.cost import memory
 from fedecho.errors import InputError
 from fedecho.publish import manifest
 from fedecho.records import Record
@@ -90,6 +91,14 @@ def test_fresh_runs_are_trained_by_the_first_set_that_has_them() -> None:
     assert len(every) == len(set(every))
     everything = {config_hash(config) for name in wanted.SETS for config in wanted.configs(name, "smoke")}
     assert set(every) == everything
+
+
+def test_the_memory_that_is_told_is_that_of_the_largest_run(paper: Path) -> None:
+    runs = wanted.configs("bank_vocabulary", "smoke")
+    peaks = [sum(memory.predicted_peak(run).values()) for run in runs]
+    assert max(peaks) > peaks[0]
+    largest = memory.text(runs[peaks.index(max(peaks))])
+    assert wanted.outlook("smoke", ["bank_vocabulary"], fresh=True).endswith(largest)
 
 
 def test_a_block_has_the_runs_of_its_own_tables() -> None:

@@ -56,5 +56,6 @@ def bigram(config: RunConfig) -> tuple[float, float]:
 
 def _frequencies(task: Task, size: int) -> Tensor:
     """Return how probable each token is `[vocabulary]`, by one more than its count."""
-    counts = torch.bincount(torch.cat([client.labels.flatten() for client in task.clients]), minlength=size) + 1.0
-    return (counts / counts.sum()).double()
+    seen = torch.cat([client.labels.flatten() for client in task.clients])
+    counts = torch.bincount(seen, minlength=size).double() + 1
+    return counts / counts.sum()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fedecho import presets, records, sweep
@@ -157,7 +157,9 @@ def outlook(
     if not todo:
         return said
     about = _about(todo.values(), device)
-    largest = max(todo.values(), key=lambda run: sum(memory.predicted_peak(run).values()))
+    # Seeds need alike, and each prediction draws a schedule.
+    first = {config_hash(replace(run, seed=0)): run for run in todo.values()}
+    largest = max(first.values(), key=lambda run: sum(memory.predicted_peak(run).values()))
     return f"{said}, {about}, beside a few short examples; {memory.text(largest)}"
 
 
