@@ -86,7 +86,7 @@ class Bank:
 
     def can_keep(self, row: Tensor) -> bool:
         """Tell whether every entry of a row is finite in the bank's precision."""
-        return all(bool(torch.isfinite(piece.to(self.dtype)).all()) for piece in torch.split(row, self._texts))
+        return all(_finite(piece.to(self.dtype)) for piece in torch.split(row, self._texts))
 
     def store(self, client: int, row: Tensor, round_index: int) -> None:
         """Put `row` `[pool, ..., classes]` in the place of the client's last one, at a cost independent of N."""
@@ -122,7 +122,7 @@ class Bank:
 
     def _overwrite(self, client: int, new: tuple[Tensor, ...]) -> None:
         last = tuple(part[client] for part in self.parts)
-        huge = any(bool(part.abs().max() > _CANCELS) for part in last if part.is_floating_point())
+        huge = any(_largest(part) > _CANCELS for part in last if part.is_floating_point())
         self.total.add_(self._unpack(new)).sub_(self._unpack(last))
         for part, piece in zip(self.parts, new, strict=True):
             part[client] = piece
@@ -142,6 +142,17 @@ def check_form(top_k: int | None, labels: int | None) -> None:
     """Refuse two truncations at a time."""
     both = top_k is not None and labels is not None
     require(not both, "bank_labels", labels, f"bank_top_k = {top_k} truncates already; give one of them")
+
+
+def _finite(entries: Tensor) -> bool:
+    # A finite sum has finite terms and takes one fast pass; the other way round, large terms may overflow.
+    return bool(torch.isfinite(entries.sum(dtype=torch.float32))) or bool(torch.isfinite(entries).all())
+
+
+def _largest(entries: Tensor) -> float:
+    """Return the largest absolute value."""
+    low, high = entries.aminmax()
+    return max(-float(low), float(high))
 
 
 def block_size(clients: int, entries: int) -> int:

@@ -34,6 +34,15 @@ _POOL = {"cpu": 400, "cuda": 5000}
 _LARGE = {"cpu": 400, "cuda": 2500}
 """Images of a large inference batch."""
 _FEW_SECONDS = 20.0
+_GROUP = 4
+"""Clients that are trained at once."""
+_WAYS = {
+    "channels_last": Execution(channels_last=True),
+    "bfloat16 autocast": Execution(autocast="bfloat16"),
+    "compiled": Execution(compile=True),
+    "channels_last + bfloat16 autocast": Execution(channels_last=True, autocast="bfloat16"),
+    "channels_last + compiled": Execution(channels_last=True, compile=True),
+}
 
 
 @cache
@@ -50,7 +59,8 @@ def _local() -> Local:
 
 
 def _model(device: str, execution: Execution | None = None, model: str | None = None) -> FlatModel:
-    return FlatModel(models.build(model or MODEL, SHAPE, CLASSES, 0).to(device), execution or Execution())
+    module, full = models.build(model or MODEL, SHAPE, CLASSES, 0).to(device), frozenset([_local().batch_size])
+    return FlatModel(module, execution or Execution(), full)
 
 
 def _steps(flat: FlatModel, data: ClientData) -> Callable[[], object]:
@@ -72,6 +82,33 @@ def _bare(device: str, data: ClientData) -> Callable[[], object]:
     module = copy.deepcopy(_model(device).module).train()
     black = data.normalised(data.padding.view(1, -1, 1, 1)).flatten()
     return partial(bare_epoch, module, data.normalised(data.images), data.labels, black, _local())
+
+
+def grouped_epoch(module: nn.Module, data: ClientData, clients: int) -> dict[str, Tensor]:
+    """Train as many copies of `module` at once, by torch.func.vmap over weights `[clients, ...]`; return their weights.
+
+    Each copy sees its own crops of the same images; statistics of BatchNorm are kept for each too.
+    """
+    stacked, buffers = torch.func.stack_module_state([module] * clients)
+    params = {name: value.detach() for name, value in stacked.items()}
+    local, rng = _local(), stream(_KEY[0], "augmentation", *_KEY[1:])
+
+    def loss(params: dict[str, Tensor], buffers: dict[str, Tensor], images: Tensor, labels: Tensor) -> Tensor:
+        return F.cross_entropy(torch.func.functional_call(module, (params, buffers), (images,)), labels)
+
+    gradient = torch.func.vmap(torch.func.grad(loss), in_dims=(0, 0, 0, None))
+    for batch in batches(len(data.labels), local, _KEY):
+        crops = [data.normalised(crop_and_flip(data.images[batch], data.padding, rng)) for _ in range(clients)]
+        moves = gradient(params, buffers, torch.stack(crops), data.labels[batch])
+        params = {k: p * (1 - local.lr * local.weight_decay) - local.lr * moves[k] for k, p in params.items()}
+    return params
+
+
+def _grouped(device: str, data: ClientData) -> tuple[Callable[[], object], Callable[[], object]]:
+    """Return the steps of `_GROUP` clients at once, and one client after the other."""
+    module, flat = copy.deepcopy(_model(device).module).train(), _model(device)
+    one = _steps(flat, data)
+    return partial(grouped_epoch, module, data, _GROUP), lambda: [one() for _ in range(_GROUP)]
 
 
 def seconds_on(device: str) -> Callable[[], float]:
@@ -119,15 +156,13 @@ def ratios(device: str) -> list[Ratio]:
     compare = partial(cpu_ratio, turns=_TURNS[_kind(device)], now=now)
     plain, large = _model(device), _LARGE[_kind(device)]
     pool = torch.randn(_POOL[_kind(device)], *SHAPE, device=device)
-    ways = {
-        "channels_last": Execution(channels_last=True),
-        "bfloat16 autocast": Execution(autocast="bfloat16"),
-        "channels_last + bfloat16 autocast": Execution(channels_last=True, autocast="bfloat16"),
-    }
+    everything = _steps(_model(device, Execution(channels_last=True, autocast="bfloat16", compile=True)), data)
     return [
         compare("local steps / bare eager loop", _steps(plain, data), _bare(device, data), 1.05),
         *(compare(f"local steps, {name} / plain", _steps(_model(device, way), data), _steps(plain, data), 1.0)
-          for name, way in ways.items()),
+          for name, way in _WAYS.items()),
+        compare("local steps, all three ways at once / bare eager loop", everything, _bare(device, data), 1 / 3),
+        compare(f"local steps of {_GROUP} clients at once / one after the other", *_grouped(device, data), 1.0),
         compare("local steps, GroupNorm / BatchNorm", _steps(_model(device, model=CONTROL), data),
                 _steps(plain, data), None),
         compare(f"inference in batches of {large} / of 200",

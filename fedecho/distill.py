@@ -138,8 +138,7 @@ class Teacher:
 
 def normalised_entropy(probs: Tensor) -> Tensor:
     """Return H / log C in [0, 1] of distributions `[..., classes]`, with 0 log 0 = 0 (Eq. 4); shape `[...]`."""
-    entropy: Tensor = torch.special.entr(probs).sum(-1)
-    return (entropy / math.log(probs.shape[-1])).clamp(0, 1)
+    return (_nats(probs) / math.log(probs.shape[-1])).clamp(0, 1)
 
 
 def teacher(bank: Bank, settings: Distillation, weights: Tensor | None = None) -> Teacher:
@@ -222,11 +221,18 @@ def mixing_weight(entropy: Tensor, settings: Distillation) -> Tensor:
     return alpha
 
 
-def kl_from_logits(probs: Tensor, student: Tensor) -> Tensor:
-    """Return KL(probs || softmax(student)) per prediction `[...]`, in nats; both arguments are `[..., classes]`."""
+def kl_from_logits(probs: Tensor, student: Tensor, nats: Tensor | None = None) -> Tensor:
+    """Return KL(probs || softmax(student)) per prediction `[...]`, in nats; both arguments are `[..., classes]`.
+
+    `nats` `[...]`: the entropy of `probs`, where it is known already.
+    """
     # Cross-entropy with soft labels is one fused operation; the teacher's entropy takes it to the divergence.
+    return _cross_entropy(student, probs) - (_nats(probs) if nats is None else nats)
+
+
+def _nats(probs: Tensor) -> Tensor:
     entropy: Tensor = torch.special.entr(probs).sum(-1)
-    return _cross_entropy(student, probs) - entropy
+    return entropy
 
 
 def _cross_entropy(student: Tensor, target: Tensor) -> Tensor:
@@ -249,16 +255,19 @@ def distillation_loss(
     alpha: Tensor,
     settings: Distillation,
     weights: Tensor | None = None,
+    nats: Tensor | None = None,
 ) -> Tensor:
     """Return mean_u [alpha * KL(p_u || q_u) + (1 - alpha) * CE(q_u, label_u)] in nats (Eq. 3).
 
     `student` logits and `probs` are `[batch, ..., classes]`, `labels` `[batch, ...]`, `alpha` a scalar or
     `[batch, ...]`; u runs over all predictions. With T_d != 1 the student is softened too and KL is scaled by T_d^2, as
     is usual. Finite for logits of any finite size. `weights` `[batch, ...]` make the mean a weighted one (all zero: no
-    gradient).
+    gradient). `nats` `[batch, ...]`: the entropy of `probs`, where it is known already.
     """
-    kl = kl_from_logits if settings.kl == "forward" else reverse_kl_from_logits
-    soft = kl(probs, student / settings.temperature) * settings.temperature**2
+    softened = student / settings.temperature
+    forward = settings.kl == "forward"
+    soft = kl_from_logits(probs, softened, nats) if forward else reverse_kl_from_logits(probs, softened)
+    soft = soft * settings.temperature**2
     hard = _cross_entropy(student, labels)
     losses = alpha * soft + (1 - alpha) * hard
     return losses.mean() if weights is None else (weights * losses).sum() / weights.sum().clamp_min(1e-12)
@@ -281,7 +290,8 @@ def predict(model: FlatModel, weights: Weights, images: Tensor, batch_size: int)
     """Return the logits `[images, ..., classes]` of one version in eval mode."""
     model.load(weights)
     model.module.eval()
-    return torch.cat([model.logits(batch) for batch in torch.split(images, batch_size)])
+    batches = [model.logits(batch) for batch in torch.split(images, batch_size)]
+    return batches[0] if len(batches) == 1 else torch.cat(batches)
 
 
 def distil(
@@ -296,12 +306,14 @@ def distil(
     model.module.train(settings.batchnorm == "train")
     optimizer = torch.optim.Adam([model.params], lr=settings.lr) if settings.optimizer == "adam" else None
     losses, norms, clips, alphas, entropies = [], [], [], [], []
+    nats = torch.cat([_nats(probs) for probs in torch.split(taught.probs, settings.batch_size)])
     for batch in pool_batches(len(pool), settings, rng_key):
         entropies.append(taught.entropy[batch])
         alphas.append(mixing_weight(entropies[-1], settings))
         student = model.logits(pool[batch])
         counts = None if taught.weights is None else taught.weights[batch]
-        loss = distillation_loss(student, taught.probs[batch], taught.labels[batch], alphas[-1], settings, counts)
+        probs, labels = taught.probs[batch], taught.labels[batch]
+        loss = distillation_loss(student, probs, labels, alphas[-1], settings, counts, nats[batch])
         gradient = model.gradient(loss)
         factor, norm = clip_factor(gradient, settings)
         _descend(model, gradient, factor, settings.lr, optimizer)

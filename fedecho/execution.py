@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
+import os
+import shutil
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,7 +21,21 @@ class Execution(Checked):
     """Keep images and convolution weights as [batch, height, width, channels] in memory."""
     autocast: Literal["none", "bfloat16"] = "none"
     """Precision of convolutions and matrix products in forward and backward passes; weights stay float32."""
+    compile: bool = False
+    """Compile the forward and backward pass of full batches with torch.compile (on a GPU: replayed as CUDA graphs).
+
+    Takes about a minute at the start of a process; needs a C++ compiler, on a GPU Triton besides.
+    """
 
     def validate(self) -> None:
         """Check ranges."""
         require(self.inference_batch >= 1, "inference_batch", self.inference_batch, "give at least 1 image")
+
+    def require_compiler(self, device: str) -> None:
+        """Raise `InputError` where `compile` is asked for and its tools are not here."""
+        if not self.compile:
+            return
+        names = (os.environ.get("CXX", "g++"), "g++", "clang++")
+        require(any(map(shutil.which, names)), "compile", True, "no C++ compiler is here; install g++ or leave it off")
+        if device.startswith("cuda"):
+            require(importlib.util.find_spec("triton") is not None, "compile", True, "install triton or leave it off")

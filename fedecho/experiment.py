@@ -57,6 +57,7 @@ def run(
     model or its loss is not finite, or when every upload between two evaluations had to be rejected.
     """
     require_device(device)
+    config.execution.require_compiler(device)
     task, clock = prepare(config, torch.device(device), data_root), Clock()
     method = methods.build(config.method, server_of(task, config, clock))
 

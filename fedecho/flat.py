@@ -32,19 +32,23 @@ class FlatModel:
     (BatchNorm's batch counter) stay where they are: with a fixed momentum nothing depends on them.
     """
 
-    def __init__(self, module: nn.Module, execution: Execution = _PLAIN) -> None:
+    def __init__(self, module: nn.Module, execution: Execution = _PLAIN, full: frozenset[int] = frozenset()) -> None:
         """Take over `module`: its tensors move into `params` `[P]` and `buffers` `[B]`.
 
-        With `channels_last` the kernels of convolutions lie in `params` as [out, height, width, in].
+        With `channels_last` the kernels of convolutions lie in `params` as [out, height, width, in]. `full` are the
+        batch sizes of most steps, which `compile` is for: each other size would cost a compilation of its own.
         """
         self.module = module
         self.execution = execution
+        self.full = full
         self.parameters = [p for p in module.parameters() if p.requires_grad]
         float_buffers = [b for b in module.buffers() if b.is_floating_point()]
         self.params = torch.cat([self._flat(p.detach()) for p in self.parameters])
         self.buffers = torch.cat([b.reshape(-1) for b in float_buffers]) if float_buffers else self.params.new_empty(0)
         self._alias(self.parameters, self.params)
         self._alias(float_buffers, self.buffers)
+        mode = "default" if self.device.type == "cpu" else "reduce-overhead"
+        self._compiled = torch.compile(module, dynamic=False, mode=mode) if execution.compile else module
 
     @property
     def device(self) -> torch.device:
@@ -65,11 +69,12 @@ class FlatModel:
         """Return the logits `[batch, classes]` of `images` `[batch, channels, height, width]`."""
         if self.execution.channels_last and images.dim() == 4:
             images = images.contiguous(memory_format=torch.channels_last)
+        forward = self._compiled if torch.is_grad_enabled() and len(images) in self.full else self.module
         if self.execution.autocast == "none":
-            out: Tensor = self.module(images)
+            out: Tensor = forward(images)
             return out
         with torch.autocast(images.device.type, torch.bfloat16):
-            out = self.module(images)
+            out = forward(images)
         return out.float()
 
     def gradient(self, loss: Tensor) -> Tensor:
@@ -78,7 +83,7 @@ class FlatModel:
 
     def to(self, device: torch.device) -> FlatModel:
         """Return a copy on `device`."""
-        return FlatModel(copy.deepcopy(self.module).to(device), self.execution)
+        return FlatModel(copy.deepcopy(self.module).to(device), self.execution, self.full)
 
     def _flat(self, tensor: Tensor) -> Tensor:
         """Return a parameter or its gradient as a vector, in the order of `params`."""

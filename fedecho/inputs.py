@@ -99,6 +99,8 @@ def _pool_texts(own: Texts, config: RunConfig, root: Path | None) -> Texts:
 def _require_for_texts(config: RunConfig) -> None:
     require(not config.local.augment, "augment", True, f"crops are for images, {config.data.name} holds texts")
     require(config.data.pool_mix == 0, "pool_mix", config.data.pool_mix, "only images can be mixed; give 0")
+    size = config.data.validation_size
+    require(size == 0, "validation_size", size, f"{config.data.name} has a validation split of its own; leave it out")
 
 
 def _text_pool(config: RunConfig, *own: str) -> str:

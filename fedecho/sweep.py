@@ -90,7 +90,9 @@ def sweep(
 
 
 def workers(count: int) -> ProcessPoolExecutor:
-    """Return processes that each run on one torch thread."""
+    """Return processes that each run on one torch thread and keep the memory of large tensors for the next ones."""
+    for name in ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"):  # read by glibc when a process starts
+        os.environ.setdefault(name, "1000000000")
     return ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), initializer=_single_threaded)
 
 

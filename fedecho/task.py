@@ -20,7 +20,7 @@ from fedecho.data.pools import mixed
 from fedecho.distill import predict
 from fedecho.flat import FlatModel, Weights
 from fedecho.inputs import Inputs, read_texts, read_tokens
-from fedecho.local import ClientData, cross_entropy, normalise
+from fedecho.local import ClientData, normalise
 from fedecho.schedule import Schedule
 
 _MOMENTS = {
@@ -63,11 +63,18 @@ def prepare(config: RunConfig, device: torch.device, root: Path | None = None) -
         pool=inputs.pool,
         held_out=ClientData(inputs.held_out, scored, inputs.padding),
         classes=classes,
-        model=FlatModel(inputs.module, config.execution),
+        model=FlatModel(inputs.module, config.execution, _full_batches(config)),
         plan=plan,
         facts={**plan.statistics(), **_shard_facts(shards), **inputs.facts},
         decode=inputs.decode,
     )
+
+
+def _full_batches(config: RunConfig) -> frozenset[int]:
+    """Return the sizes of all batches but the last of an epoch or of a pass over U."""
+    distill = getattr(config.method, "distill", None)
+    over_pool = [] if distill is None else [min(distill.batch_size, config.data.pool_size)]
+    return frozenset([config.local.batch_size, *over_pool])
 
 
 def _reader(config: RunConfig) -> Callable[[RunConfig, torch.device, Path | None], Inputs]:
@@ -167,22 +174,46 @@ def evaluate(task: Task, weights: Weights) -> dict[str, Any]:
     }
 
 
+PIECE = 2**20
+"""Logits of held-out tokens looked at together, 4 MB: all of them would be gigabytes, and these fit a cache."""
+
+
 @torch.no_grad()
 def _evaluate_tokens(task: Task, weights: Weights) -> dict[str, Any]:
-    # Batch by batch: logits of all held-out tokens over a vocabulary would be gigabytes.
-    data, size, losses, correct = task.held_out, task.model.execution.inference_batch, list[Tensor](), list[Tensor]()
+    data, vocabulary = task.held_out, task.facts["vocabulary_size"]
     task.model.load(weights)
     task.model.module.eval()
-    for ids, targets in zip(torch.split(data.images, size), torch.split(data.labels, size), strict=True):
-        logits = task.model.logits(ids)
-        losses.append(cross_entropy(logits, targets).double() * len(ids))
-        correct.append((logits.argmax(-1) == targets).double().mean(1))
-    hits = torch.cat(correct)
+    texts = max(1, PIECE // (data.images.shape[1] * vocabulary))
+    pieces = zip(torch.split(data.images, texts), torch.split(data.labels, texts), strict=True)
+    scores = [_score(task.model.logits(ids), targets) for ids, targets in pieces]
+    log_probs, hits = (torch.cat(parts) for parts in zip(*scores, strict=True))
+    losses = [_mean_loss(batch) * len(batch) for batch in torch.split(log_probs, task.model.execution.inference_batch)]
+    correct = hits.double().mean(1)
     return {
-        "accuracy": float(hits.mean()),
+        "accuracy": float(correct.mean()),
         "loss": float(torch.stack(losses).sum() / len(data.labels)),
-        "per_class": _by_class(hits, task.classes, len(task.facts["classes"])),
+        "per_class": _by_class(correct, task.classes, len(task.facts["classes"])),
     }
+
+
+def _score(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the log-probability of each target `[texts, tokens]`, and whether it is the most probable token."""
+    log_probs = logits.log_softmax(-1).gather(-1, targets.unsqueeze(-1)).squeeze(-1)
+    return log_probs, _hits(logits, targets)
+
+
+def _mean_loss(log_probs: Tensor) -> Tensor:
+    # torch's own sum for a cross-entropy: another order would change the last digits of records.
+    column = log_probs.reshape(-1, 1)
+    return F.nll_loss(column, torch.zeros(len(column), dtype=torch.long, device=column.device)).double()
+
+
+def _hits(logits: Tensor, targets: Tensor) -> Tensor:
+    """Tell where the largest of `logits` `[..., classes]`, the first if several are, is that of `targets` `[...]`."""
+    # torch finds a maximum eight times as fast as its place, which is asked for only where it may be the target's.
+    hits = logits.gather(-1, targets.unsqueeze(-1)).squeeze(-1) == logits.amax(-1)
+    hits[hits.clone()] = logits[hits].argmax(-1) == targets[hits]
+    return hits
 
 
 def _by_class(correct: Tensor, classes: Tensor, count: int) -> list[float]:

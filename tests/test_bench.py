@@ -32,6 +32,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench_paper, "MODEL", "cnn-batchnorm")
     monkeypatch.setattr(bench_paper, "CONTROL", "cnn")
     monkeypatch.setattr(bench_paper, "_TURNS", {"cpu": 1})
+    monkeypatch.setattr(torch, "compile", lambda module, **options: module)
     monkeypatch.setattr(bench_paper, "together", lambda device, count: f"{count} runs at a time")
 
 
@@ -46,9 +47,28 @@ def test_the_library_trains_what_the_bare_loop_trains(small: None) -> None:
     torch.testing.assert_close(trained.params, nn.utils.parameters_to_vector(module.parameters()))
 
 
+def test_clients_trained_at_once_are_trained_as_one_by_one(small: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench_paper, "crop_and_flip", lambda images, padding, rng: images)  # all see the same
+    monkeypatch.setattr("fedecho.local.crop_and_flip", lambda images, padding, rng: images)
+    data, flat = bench_paper._client("cpu", 2), bench_paper._model("cpu")
+    module = copy.deepcopy(flat.module).train()
+    together = bench_paper.grouped_epoch(module, data, 2)
+    bench_paper._steps(flat, data)()
+    for name, alone in flat.module.named_parameters():
+        for client in together[name]:
+            torch.testing.assert_close(client, alone, rtol=1e-4, atol=1e-5)
+
+
 def test_the_paper_scale_is_told_by_device_and_line(small: None) -> None:
     lines = bench_paper.report("cpu", processes=3).splitlines()
     assert lines[0].startswith("device: cpu, one thread") and "torch" in lines[0]
     assert "augmentation" in lines[1] and "backward" in lines[1] and lines[-1] == "3 runs at a time"
-    for words in ("bare eager loop", "channels_last", "bfloat16", "GroupNorm", "inference in batches of 400"):
+    for words in (
+        "bare eager loop",
+        "channels_last",
+        "bfloat16",
+        "compiled",
+        "GroupNorm",
+        "inference in batches of 400",
+    ):
         assert any(words in line for line in lines)

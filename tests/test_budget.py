@@ -258,7 +258,12 @@ def test_other_errors_stay_as_they_are() -> None:
 
 def test_how_a_run_is_executed_is_part_of_it() -> None:
     config = tiny(FedEcho())
-    for field, value in (("inference_batch", 1000), ("channels_last", True), ("autocast", "bfloat16")):
+    for field, value in (
+        ("inference_batch", 1000),
+        ("channels_last", True),
+        ("autocast", "bfloat16"),
+        ("compile", True),
+    ):
         assert config_hash(override(config, f"execution.{field}", value)) != config_hash(config)
     assert config_hash(override(config, "execution.inference_batch", 200)) == config_hash(config)
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -84,6 +88,75 @@ def test_whole_runs_agree_in_accuracy(field: str, value: object, close: float) -
     gaps = [abs(one["accuracy"] - two["accuracy"]) for one, two in zip(plain.rows, other.rows, strict=True)]
     assert max(gaps) <= close
     assert other.config["execution"] == {field: value} and "execution" not in plain.config
+
+
+@pytest.fixture
+def compiled(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return the sizes of the batches that go through torch.compile, which leaves the module as it is."""
+    seen = list[int]()
+
+    def stand_in(module: torch.nn.Module, **options: Any) -> Any:
+        assert options == {"dynamic": False, "mode": "default"}
+
+        def forward(images: torch.Tensor) -> Any:
+            seen.append(len(images))
+            return module(images)
+
+        return forward
+
+    monkeypatch.setattr(torch, "compile", stand_in)
+    return seen
+
+
+def test_only_full_batches_of_steps_are_compiled(compiled: list[int]) -> None:
+    flat = FlatModel(models.build("cnn-batchnorm", SHAPE, 10, 0), Execution(compile=True), frozenset([16]))
+    sgd(flat, flat.weights(), client(40), Local(batch_size=16, epochs=2), (0, 0, 0))
+    assert compiled == [16, 16, 16, 16]
+    with torch.no_grad():
+        flat.logits(client(16).images)
+    assert len(compiled) == 4
+
+
+def test_nothing_is_compiled_unless_asked_for(compiled: list[int]) -> None:
+    flat = FlatModel(models.build("cnn-batchnorm", SHAPE, 10, 0), full=frozenset([16]))
+    sgd(flat, flat.weights(), client(16), Local(batch_size=16), (0, 0, 0))
+    assert compiled == []
+
+
+def test_a_run_compiles_its_local_and_its_distillation_steps(compiled: list[int]) -> None:
+    method = FedEcho()
+    config = replace(tiny(method), execution=Execution(compile=True))
+    experiment.run(config)
+    assert set(compiled) == {config.local.batch_size, min(method.distill.batch_size, config.data.pool_size)}
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+@pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="no C++ compiler")
+def test_compiled_steps_agree_with_the_plain_loop() -> None:
+    local, module, trained = Local(lr=0.05, epochs=1, batch_size=20), torch.nn.Linear(3 * 32 * 32, 10), []
+    data = client()
+    data = replace(data, images=data.images.flatten(1))
+    flat = FlatModel(module)
+    start = flat.weights()
+    for execution in (Execution(), Execution(compile=True)):
+        trained.append(sgd(FlatModel(module, execution, frozenset([20])), start, data, local, (0, 1, 2))[0].params)
+    assert not torch.equal(trained[0], start.params)
+    torch.testing.assert_close(trained[0], trained[1], rtol=1e-5, atol=1e-5)
+
+
+def test_a_missing_compiler_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    with pytest.raises(InputError, match="compile = True .* install g\\+\\+ or leave it off"):
+        experiment.run(replace(tiny(FedEcho()), execution=Execution(compile=True)))
+    Execution().require_compiler("cpu")
+
+
+def test_a_gpu_needs_triton(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda name: name)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    Execution(compile=True).require_compiler("cpu")
+    with pytest.raises(InputError, match="install triton"):
+        Execution(compile=True).require_compiler("cuda:0")
 
 
 def test_bad_input() -> None:

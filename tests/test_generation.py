@@ -271,6 +271,7 @@ def test_what_a_model_wrote_elsewhere_does_not_make_a_record_false() -> None:
         ({"data.pool_size": 10_000}, "pool_size = 10000 .* blocks of tokens"),
         ({"data.train_size": 10_000}, "train_size = 10000 .* client blocks of tokens"),
         ({"data.pool_mix": 0.5}, "pool_mix"),
+        ({"data.validation_size": 100}, "validation_size"),
         ({"local.augment": True}, "crops are for images"),
         ({"protocol.clients": 13}, "class 1 has 3 chapters, so at most 10 clients"),
         ({"data.name": "fashion-mnist"}, "task = 'generation' .* only austen has running text"),

@@ -102,6 +102,7 @@ def test_validation_and_test_are_different_passages() -> None:
         ({"data.pool_size": 1081}, "pool_size = 1081 .* 1080 texts"),
         ({"data.train_size": 3601}, "train_size = 3601 .* 3600"),
         ({"data.pool_mix": 0.5}, "pool_mix"),
+        ({"data.validation_size": 100}, "validation_size"),
         ({"local.augment": True}, "crops are for images"),
         ({"partition.min_size": 30}, "cannot give 10 clients"),
     ],

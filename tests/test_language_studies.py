@@ -141,6 +141,11 @@ def test_samples_are_read_off_the_records(nothing: Path) -> None:
     assert samples.markdown(results, language.NATURAL, "large") == "* **FedEcho**: *it was* so"
 
 
+def test_samples_are_shown_letter_by_letter_whatever_a_model_writes() -> None:
+    assert samples._literal("it\x1b was") == "it was"
+    assert samples._literal("*a* <b> [c] `d` e_f \\") == r"\*a\* \<b\> \[c\] \`d\` e\_f \\"
+
+
 def test_frequencies_alone_are_a_yardstick() -> None:
     config = catalogue.cells("generation", "smoke")[0].config
     more = override_all(config, {"data.train_size": 2000})

@@ -15,6 +15,7 @@ from fedecho.config import Data, RunConfig
 from fedecho.cost.stand_in import images_of, peak_versions, shape_of
 from fedecho.local import cross_entropy
 from fedecho.methods import CA2FL, FADAS, FedAC, FedBuff, FedEcho
+from fedecho.task import PIECE
 from fedecho.text_models import example
 
 
@@ -109,9 +110,9 @@ def _echo(config: RunConfig) -> int:
 
 
 def _evaluation(config: RunConfig) -> int:
-    """Return the bytes of a batch's logits and their log-probabilities, where a text has many; else they are few."""
+    """Return the bytes of a piece's logits and their log-probabilities, where a text has many; else they are few."""
     (vocabulary, context), tokens = _shape(config)[:2], config.data.task == "generation"
-    return tokens * 2 * 4 * config.execution.inference_batch * context * vocabulary
+    return tokens * 2 * 4 * max(PIECE, context * vocabulary)
 
 
 def _aggregation(config: RunConfig, vector: int) -> int:

@@ -91,7 +91,7 @@ FORMS: dict[str, Changes] = {
 """How much of each prediction the bank keeps, as fields of `Distillation`."""
 VOCABULARIES: dict[str, dict[int, Changes]] = {
     "smoke": {257: {}, 300: {}},
-    "laptop": {1000: {}, 4096: {"protocol.rounds": 50}, 32_768: {"protocol.rounds": 10, "data.pool_size": 20}},
+    "laptop": {1000: {}, 4096: {"protocol.rounds": 50}, 32_768: {"protocol.rounds": 5, "data.pool_size": 20}},
 }
 """Profile -> size of the vocabulary -> what is made smaller there, so that a run takes minutes."""
 

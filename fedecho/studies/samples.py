@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import torch
 from torch import Tensor
 
@@ -21,8 +23,13 @@ def markdown(results: Results, setting: str, delay: str, seed: int = 0) -> str:
         if (cell.setting, cell.delay, cell.config.seed) == (setting, delay, seed):
             record = find(results.folder, cell.config)
             written = record.facts.get("samples", []) if record is not None else []
-            lines += [f"* **{cell.method}**: *{first['prompt']}* {first['text']}" for first in written[:1]]
+            lines += [f"* **{cell.method}**: *{_literal(s['prompt'])}* {_literal(s['text'])}" for s in written[:1]]
     return "\n".join(lines) or "No run has a record yet."
+
+
+def _literal(text: str) -> str:
+    """Return what Markdown shows as `text`, without control characters: a young model writes anything."""
+    return re.sub(r"([\\`*_{}\[\]<>#|~$&])", r"\\\1", re.sub(r"[\x00-\x1f\x7f]", "", text))
 
 
 PRIOR = 50.0
