@@ -151,3 +151,19 @@ def test_fedecho_asks_for_its_own_form(server: Server) -> None:
     bank = method.close_round(state, x)[0].bank
     assert (bank.dtype, bank.holds, bank.nbytes) == (torch.float16, "probabilities", 6 * 8 * (2 + 1 + 2))
     torch.testing.assert_close(bank.dense()[2].float().sum(-1), torch.ones(8), rtol=0, atol=2e-3)
+
+
+def test_finite_rows_are_kept_even_where_their_sum_is_not() -> None:
+    bank = Bank.empty(2, (2, 3), torch.device("cpu"))
+    assert bank.can_keep(torch.full((2, 3), 3e38))
+    assert not bank.can_keep(torch.tensor([[1.0, torch.inf, -torch.inf], [0.0, 0.0, 0.0]]))
+    assert not bank.can_keep(torch.tensor([[1.0, torch.nan, 0.0], [0.0, 0.0, 0.0]]))
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_a_huge_row_of_either_sign_leaves_the_sum_exact(sign: float) -> None:
+    bank = Bank.empty(2, (1, 2), torch.device("cpu"))
+    bank.store(0, torch.tensor([[0.1, 0.2]]), 0)
+    bank.store(1, torch.tensor([[sign * 1e30, 1.0]]), 0)
+    bank.store(1, torch.tensor([[0.5, 0.5]]), 1)
+    torch.testing.assert_close(bank.total, torch.tensor([[0.1, 0.2]]).double() + 0.5)
