@@ -172,3 +172,13 @@ def test_pairs_of_tokens_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_tuning_searches_the_box_of_its_profile() -> None:
     rates = [trial.values["local.lr"] for trial in presets.tuning("generation") if trial.method == "FedEcho"]
     assert 0.05 < min(rates) < max(rates) < 2 and max(rates) > 1
+
+
+def test_more_seeds_are_run_where_the_bank_is_looked_at_too() -> None:
+    seeds: dict[tuple[str, str], set[int]] = {}
+    for cell in catalogue.cells("generation", "laptop"):
+        seeds.setdefault((cell.setting, cell.delay), set()).add(cell.config.seed)
+    many = seeds.pop((language.NATURAL, "large"))
+    banked = {c.config.seed for c in catalogue.cells("bank_vocabulary", "laptop") if c.setting == "V = 1000"}
+    assert many == banked == set(presets.profile("generation").seeds)
+    assert all(few == {0, 1, 2} for few in seeds.values()) and len(seeds) == 3
