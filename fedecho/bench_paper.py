@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache, partial
 
@@ -29,7 +29,7 @@ SHAPE, CLASSES = (3, 32, 32), 10
 _KEY = (0, 0, 0)
 _STEPS = {"cpu": 2, "cuda": 40}
 """Local steps of one call."""
-_TURNS = {"cpu": 5, "cuda": 20}
+_TURNS = {"cpu": 3, "cuda": 20}
 _POOL = {"cpu": 400, "cuda": 5000}
 _LARGE = {"cpu": 400, "cuda": 2500}
 """Images of a large inference batch."""
@@ -150,25 +150,22 @@ def _joined(parts: tuple[Tensor, ...]) -> Tensor:
     return torch.cat([part.reshape(-1) for part in parts])
 
 
-def ratios(device: str) -> list[Ratio]:
-    """Measure all ratios of time on one device."""
+def ratios(device: str) -> Iterator[Ratio]:
+    """Measure all ratios of time on one device, one after the other."""
     data, now = _client(device, _STEPS[_kind(device)]), seconds_on(device)
     compare = partial(cpu_ratio, turns=_TURNS[_kind(device)], now=now)
     plain, large = _model(device), _LARGE[_kind(device)]
     pool = torch.randn(_POOL[_kind(device)], *SHAPE, device=device)
+    yield compare("local steps / bare eager loop", _steps(plain, data), _bare(device, data), 1.05)
+    for name, way in _WAYS.items():
+        yield compare(f"local steps, {name} / plain", _steps(_model(device, way), data), _steps(plain, data), 1.0)
     everything = _steps(_model(device, Execution(channels_last=True, autocast="bfloat16", compile=True)), data)
-    return [
-        compare("local steps / bare eager loop", _steps(plain, data), _bare(device, data), 1.05),
-        *(compare(f"local steps, {name} / plain", _steps(_model(device, way), data), _steps(plain, data), 1.0)
-          for name, way in _WAYS.items()),
-        compare("local steps, all three ways at once / bare eager loop", everything, _bare(device, data), 1 / 3),
-        compare(f"local steps of {_GROUP} clients at once / one after the other", *_grouped(device, data), 1.0),
-        compare("local steps, GroupNorm / BatchNorm", _steps(_model(device, model=CONTROL), data),
-                _steps(plain, data), None),
-        compare(f"inference in batches of {large} / of 200",
-                lambda: predict(plain, plain.weights(), pool, large),
-                lambda: predict(plain, plain.weights(), pool, 200), 1.0),
-    ]  # fmt: skip
+    yield compare("local steps, all three ways at once / bare eager loop", everything, _bare(device, data), 1 / 3)
+    yield compare(f"local steps of {_GROUP} clients at once / one after the other", *_grouped(device, data), 1.0)
+    control = _steps(_model(device, model=CONTROL), data)
+    yield compare("local steps, GroupNorm / BatchNorm", control, _steps(plain, data), None)
+    yield compare(f"inference in batches of {large} / of 200", partial(predict, plain, plain.weights(), pool, large),
+                  partial(predict, plain, plain.weights(), pool, 200), 1.0)  # fmt: skip
 
 
 def together(device: str, processes: int, seconds: float = _FEW_SECONDS) -> str:
@@ -205,14 +202,12 @@ def _kind(device: str) -> str:
     return device.split(":")[0]
 
 
-@one_thread()
-def report(device: str = "cpu", processes: int | None = None) -> str:
-    """Measure everything and return it, a line each, under the device's name."""
-    name = (
-        torch.cuda.get_device_name()
-        if device != "cpu"
-        else f"cpu, one thread ({torch.backends.cpu.get_cpu_capability()})"
-    )
-    count = processes or (sweep.cores() if device == "cpu" else 4)
-    lines = [f"device: {name}, torch {torch.__version__}", shares(device), *map(str, ratios(device))]
-    return "\n".join([*lines, together(device, count)])
+def lines(device: str = "cpu", processes: int | None = None) -> Iterator[str]:
+    """Measure everything and yield a line each as it is known, after the device's name; about ten minutes on a CPU."""
+    on_cpu = device == "cpu"
+    name = f"cpu, one thread ({torch.backends.cpu.get_cpu_capability()})" if on_cpu else torch.cuda.get_device_name()
+    with one_thread():
+        yield f"device: {name}, torch {torch.__version__}"
+        yield shares(device)
+        yield from map(str, ratios(device))
+        yield together(device, processes or (sweep.cores() if on_cpu else 4))

@@ -165,7 +165,8 @@ def bench(scale: Literal["laptop", "paper"] = "laptop", device: str = "cpu", pro
     require(device == "cpu" or scale == "paper", "device", device, "the laptop's ratios are of CPU time; use cpu")
     require(processes is None or processes >= 1, "processes", processes, "give at least 1")
     require_device(device)
-    print(bench.report() if scale == "laptop" else bench_paper.report(device, processes))
+    for line in [bench.report()] if scale == "laptop" else bench_paper.lines(device, processes):
+        print(line, flush=True)
 
 
 COMMANDS = (run, sweep, tables, verify, claims, check, data, bench, cite, site, latex)

@@ -60,7 +60,7 @@ def test_clients_trained_at_once_are_trained_as_one_by_one(small: None, monkeypa
 
 
 def test_the_paper_scale_is_told_by_device_and_line(small: None) -> None:
-    lines = bench_paper.report("cpu", processes=3).splitlines()
+    lines = list(bench_paper.lines("cpu", processes=3))
     assert lines[0].startswith("device: cpu, one thread") and "torch" in lines[0]
     assert "augmentation" in lines[1] and "backward" in lines[1] and lines[-1] == "3 runs at a time"
     for words in (
