@@ -102,6 +102,9 @@ def run_all(page: Page) -> None:
             page.locator(".lm-MenuBar-item", has_text="Run").first.click(timeout=20_000)
             page.locator('.lm-Menu-item[data-command="runmenu:run-all"]').click(timeout=20_000)
             expect(first).to_have_text(RAN, timeout=30_000)
+            # It may forget all but the first, too: the last one must have run or be waiting.
+            last = page.locator(".jp-NotebookPanel .jp-CodeCell .jp-InputPrompt").last
+            expect(last).to_have_text(re.compile(r"\[(\d+|\*)\]:"), timeout=30_000)
             return
         except (AssertionError, Error):
             if time.monotonic() > end:
