@@ -114,3 +114,12 @@ def test_ctrl_c_keeps_whole_records_and_a_second_call_goes_on(tmp_path: Path) ->
     assert len(sweep.missing(todo, folder)) == 400 - len(kept)
     first_missing = sweep.missing(todo, folder)[:1]
     assert sweep.sweep(first_missing, folder, jobs=1, progress=False) == 1
+
+
+def test_workers_keep_freed_memory_unless_their_user_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_")
+    for name in names:
+        monkeypatch.setenv(name, "5")
+    monkeypatch.delenv(names[0])
+    sweep.workers(1).shutdown()  # what a process starts with is set before there is any
+    assert [os.environ[name] for name in names] == ["1000000000", "5"]
