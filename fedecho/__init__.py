@@ -11,33 +11,33 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fedecho.config import Delays as Delays
-    from fedecho.config import Partition as Partition
-    from fedecho.config import Protocol as Protocol
-    from fedecho.config import RunConfig as RunConfig
-    from fedecho.distill import Distillation as Distillation
-    from fedecho.errors import InputError as InputError
-    from fedecho.experiment import run as run
-    from fedecho.methods import CA2FL as CA2FL
-    from fedecho.methods import FADAS as FADAS
-    from fedecho.methods import FedBuff as FedBuff
-    from fedecho.methods import FedEcho as FedEcho
-    from fedecho.records import Record as Record
+    from fedecho.core.checks import InputError as InputError
+    from fedecho.core.config import RunConfig as RunConfig
+    from fedecho.core.records import Record as Record
+    from fedecho.core.settings import Delays as Delays
+    from fedecho.core.settings import Partition as Partition
+    from fedecho.core.settings import Protocol as Protocol
+    from fedecho.learning.distill import Distillation as Distillation
+    from fedecho.learning.experiment import run as run
+    from fedecho.learning.methods import CA2FL as CA2FL
+    from fedecho.learning.methods import FADAS as FADAS
+    from fedecho.learning.methods import FedBuff as FedBuff
+    from fedecho.learning.methods import FedEcho as FedEcho
 
 # Loaded on first use: the schedule and the records must stay usable without importing torch.
 _HOME = {
-    "run": "experiment",
-    "RunConfig": "config",
-    "Protocol": "config",
-    "Delays": "config",
-    "Partition": "config",
-    "FedEcho": "methods",
-    "Distillation": "distill",
-    "FedBuff": "methods",
-    "CA2FL": "methods",
-    "FADAS": "methods",
-    "Record": "records",
-    "InputError": "errors",
+    "run": "learning.experiment",
+    "RunConfig": "core.config",
+    "Protocol": "core.settings",
+    "Delays": "core.settings",
+    "Partition": "core.settings",
+    "FedEcho": "learning.methods",
+    "Distillation": "learning.distill",
+    "FedBuff": "learning.methods",
+    "CA2FL": "learning.methods",
+    "FADAS": "learning.methods",
+    "Record": "core.records",
+    "InputError": "core.checks",
 }
 
 __all__ = list(_HOME)

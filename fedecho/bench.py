@@ -13,12 +13,12 @@ import torch
 import torch.nn.functional as F
 
 from fedecho import presets
-from fedecho.bank import Bank
-from fedecho.distill import distil, pool_batches, predict, teacher
-from fedecho.experiment import one_thread, run
-from fedecho.local import batches, sgd
-from fedecho.methods import FedBuff
-from fedecho.task import Task, prepare
+from fedecho.learning.bank import Bank
+from fedecho.learning.client import batches, sgd
+from fedecho.learning.distill import distil, pool_batches, predict, teacher
+from fedecho.learning.experiment import one_thread, run
+from fedecho.learning.methods import FedBuff
+from fedecho.learning.task import Task, prepare
 
 _KEY = (0, 0, 0)
 

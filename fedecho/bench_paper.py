@@ -13,16 +13,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fedecho import models, presets, sweep
-from fedecho.augment import crop_and_flip
+from fedecho import presets, sweep
 from fedecho.bench import Ratio, cpu_ratio
-from fedecho.config import Local
-from fedecho.distill import predict
-from fedecho.execution import Execution
-from fedecho.experiment import one_thread
-from fedecho.flat import FlatModel
-from fedecho.local import ClientData, batches, sgd
-from fedecho.rng import stream
+from fedecho.core.rng import stream
+from fedecho.core.settings import Execution, Local
+from fedecho.learning import models
+from fedecho.learning.client import ClientData, batches, crop_and_flip, sgd
+from fedecho.learning.distill import predict
+from fedecho.learning.experiment import one_thread
+from fedecho.learning.flat import FlatModel
 
 MODEL, CONTROL = "resnet18", "resnet18-groupnorm"
 SHAPE, CLASSES = (3, 32, 32), 10

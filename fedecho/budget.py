@@ -10,10 +10,11 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fedecho import records, sweep
-from fedecho.config import require
-from fedecho.cost import duration
-from fedecho.cost.duration import Rates
+from fedecho import sweep
+from fedecho.core import records
+from fedecho.core.checks import require
+from fedecho.learning.cost import duration
+from fedecho.learning.cost.duration import Rates
 from fedecho.studies.priority import Wanted
 
 _UNITS = {"s": 1, "m": 60, "h": 3600}

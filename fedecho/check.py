@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from fedecho import cost, paths, report, studies, sweep
+from fedecho import cost, report, studies, sweep
 from fedecho.claims import ledger
-from fedecho.config import require
+from fedecho.core import files
+from fedecho.core.checks import require
+from fedecho.core.files import figures_dir, tables_dir
 from fedecho.cost import writing
-from fedecho.notebooks import figures_dir, tables_dir
 from fedecho.studies import wanted
 from fedecho.theory import writing as theory
 
@@ -28,7 +29,7 @@ def check(profile: str = "laptop") -> list[str]:
     require(cost.stored(profile) is not None, "cost", "no measurement", "run `fedecho tables` first")
     lacking_theory = theory.lacking(profile)
     require(not lacking_theory, "theory", ", ".join(lacking_theory), "records are missing; run `fedecho tables` first")
-    committed, home = (tables_dir(profile), figures_dir(profile)), paths.paper()
+    committed, home = (tables_dir(profile), figures_dir(profile)), files.paper()
     with tempfile.TemporaryDirectory() as folder, _redirected(Path(folder)):
         rebuild(profile)
         rebuilt = (tables_dir(profile), figures_dir(profile))
@@ -39,8 +40,8 @@ def check(profile: str = "laptop") -> list[str]:
 def claims_differences(home: Path, profile: str) -> list[str]:
     """Write the ledger of claims anew and compare it with the one in `home`; only the default profile's must exist."""
     ledger.write(profile)
-    names = [path.name for path in ledger.files(profile) if profile == "laptop" or (home / path.name).is_file()]
-    return [f"{name}: {why}" for name in names if (why := _compare(home, paths.paper(), name))]
+    names = [path.name for path in ledger.written(profile) if profile == "laptop" or (home / path.name).is_file()]
+    return [f"{name}: {why}" for name in names if (why := _compare(home, files.paper(), name))]
 
 
 def rebuild(profile: str) -> None:
@@ -59,7 +60,7 @@ def rebuild(profile: str) -> None:
 @contextmanager
 def _redirected(folder: Path) -> Iterator[None]:
     """Write to `folder` while reading the same records."""
-    before, records = os.environ.get("FEDECHO_PAPER"), paths.paper().resolve() / "records"
+    before, records = os.environ.get("FEDECHO_PAPER"), files.paper().resolve() / "records"
     (folder / "records").symlink_to(records)
     os.environ["FEDECHO_PAPER"] = str(folder)
     try:

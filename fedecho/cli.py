@@ -17,9 +17,8 @@ import tyro
 from fedecho.commands import changed as changed
 from fedecho.commands import literal as literal
 from fedecho.commands import run, sweep, use_data
-from fedecho.config import require
-from fedecho.errors import InputError
-from fedecho.paths import paper
+from fedecho.core.checks import InputError, require
+from fedecho.core.files import paper
 from fedecho.publish.commands import cite, claims, latex, site
 
 Only = Annotated[
@@ -65,7 +64,7 @@ def tables(
     for path in notebooks.make(profile, only=only, fresh=fresh, jobs=jobs):
         print(path)
     ledger.write(profile)
-    print(*ledger.files(profile), sep="\n")
+    print(*ledger.written(profile), sep="\n")
 
 
 def verify(
@@ -160,7 +159,7 @@ def bench(scale: Literal["laptop", "paper"] = "laptop", device: str = "cpu", pro
         processes: runs at a time that are compared with one (left out: all cores, or 4 on a GPU).
     """
     from fedecho import bench, bench_paper
-    from fedecho.experiment import require_device
+    from fedecho.learning.experiment import require_device
 
     require(device == "cpu" or scale == "paper", "device", device, "the laptop's ratios are of CPU time; use cpu")
     require(processes is None or processes >= 1, "processes", processes, "give at least 1")

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from fedecho.config import RunConfig, override_all, require
-from fedecho.paths import paper
-from fedecho.records import Record, Row, find, progress_path, record_path, require_usable, save
-from fedecho.schedule import Round
+from fedecho.core.checks import require
+from fedecho.core.config import RunConfig, override_all
+from fedecho.core.files import paper
+from fedecho.core.records import Record, Row, find, progress_path, record_path, require_usable, save
+from fedecho.simulation.schedule import Round
 
 if TYPE_CHECKING:
-    from fedecho.resume import Keeper
+    from fedecho.learning.resume import Keeper
 
 
 def literal(text: str) -> Any:
@@ -34,8 +35,8 @@ def literal(text: str) -> Any:
 
 def changed(config: RunConfig, assignments: Sequence[str]) -> RunConfig:
     """Return `config` with `field=value` assignments, e.g. `method.distill.lr=0.1`, made all at once."""
-    from fedecho.delays import pin_trace
-    from fedecho.pretrained import pin
+    from fedecho.learning.models.pretrained import pin
+    from fedecho.simulation.delays import pin_trace
 
     values = {}
     for assignment in assignments:
@@ -73,8 +74,8 @@ def run(
         device: cpu or cuda.
     """
     from fedecho import presets
-    from fedecho.experiment import require_device
-    from fedecho.resume import Keeper
+    from fedecho.learning.experiment import require_device
+    from fedecho.learning.resume import Keeper
 
     use_data(data_root)
     require_device(device)
@@ -98,15 +99,15 @@ def run(
 
 def announcement(config: RunConfig, device: str) -> str:
     """Say what a run is going to cost: seconds, by the rate assumed of the device, and bytes at its peak."""
-    from fedecho.cost import duration, memory
+    from fedecho.learning.cost import duration, peak
 
     rates = duration.Rates(device)
     about = f"about {duration.text(rates.seconds(config))} on {device} if it does {rates.prior:.0e} FLOP/s"
-    return f"{about}; {memory.text(config)}"
+    return f"{about}; {peak.text(config)}"
 
 
 def _train(config: RunConfig, device: str, keeper: Keeper) -> Record:
-    from fedecho.experiment import run as run_experiment
+    from fedecho.learning.experiment import run as run_experiment
 
     bar: tqdm[Round] | None = None
 
@@ -148,7 +149,7 @@ def sweep(
     """
     began = time.time()  # before anything heavy is imported: a budget counts from here
     from fedecho import presets
-    from fedecho.experiment import require_device
+    from fedecho.learning.experiment import require_device
     from fedecho.studies import wanted
 
     use_data(data_root)
@@ -177,7 +178,7 @@ def _sweep_within(
     device: str,
 ) -> None:
     from fedecho import budget as budgets
-    from fedecho.cost import memory
+    from fedecho.learning.cost import peak
     from fedecho.studies import priority
     from fedecho.sweep import cores
 
@@ -189,8 +190,6 @@ def _sweep_within(
         budgets.require_enough(plan, seconds, device)
     print(*plan.left_out, plan.outlook(f"{scale}: "), sep="\n", file=sys.stderr)
     if plan.todo:
-        print(
-            f"each of {jobs or cores()} at a time, the first one: {memory.text(plan.todo[0].config)}", file=sys.stderr
-        )
+        print(f"each of {jobs or cores()} at a time, the first one: {peak.text(plan.todo[0].config)}", file=sys.stderr)
         plan = budgets.work_off(plan, seconds - (time.time() - began), jobs=jobs or cores(), device=device)
         print(f"{len(plan.finished)} runs finished; {plan.outlook()}")

@@ -17,9 +17,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from fedecho import stats, tables
+from fedecho import tables
+from fedecho.core import stats
+from fedecho.core.records import Record, find
 from fedecho.presets import REFERENCE, Cell, Trial
-from fedecho.records import Record, find
 
 LOOK: dict[str, tuple[str, str, str]] = {
     "FedAvg (sync)": ("#000000", ":", "P"),

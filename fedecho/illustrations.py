@@ -12,11 +12,11 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fedecho import distill
-from fedecho.delays import SPEED_NAMES
 from fedecho.figures import LOOK, finished, style
+from fedecho.learning import distill
 from fedecho.presets import REFERENCE
-from fedecho.schedule import Job, Schedule
+from fedecho.simulation.delays import SPEED_NAMES
+from fedecho.simulation.schedule import Job, Schedule
 
 _SPEED_COLOURS = ("#009E73", "#E69F00", "#D55E00")
 

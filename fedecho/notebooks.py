@@ -21,9 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fedecho import paths
-from fedecho.config import require
-from fedecho.errors import InputError
+from fedecho.core import files
+from fedecho.core.checks import InputError, require
 
 GROUPS = {
     "quickstart": ("00_quickstart",),
@@ -57,29 +56,9 @@ class NotebookError(RuntimeError):
     """A notebook that did not run to its end; the message names the cell, the error and the partial output."""
 
 
-def records_dir(profile: str) -> Path:
-    """Return the folder of a profile's records."""
-    return paths.paper() / "records" / profile
-
-
-def tuning_dir(profile: str) -> Path:
-    """Return the folder of the tuning's records, apart from those that tables are made of."""
-    return paths.paper() / "records" / ("tuning" if profile == "laptop" else f"tuning-{profile}")
-
-
-def tables_dir(profile: str) -> Path:
-    """Return the folder of a profile's tables: the default profile's lie on top, so no other can be taken for them."""
-    return paths.paper() / "tables" / ("" if profile == "laptop" else profile)
-
-
-def figures_dir(profile: str) -> Path:
-    """Return the folder of a profile's figures, by the rule of `tables_dir`."""
-    return paths.paper() / "figures" / ("" if profile == "laptop" else profile)
-
-
 def catalogue() -> dict[str, Path]:
     """Return every notebook by its stem, in reading order."""
-    return {path.stem: path for path in sorted(paths.notebooks().glob("*.ipynb"))}
+    return {path.stem: path for path in sorted(files.notebooks().glob("*.ipynb"))}
 
 
 def select(only: str = "all") -> list[str]:
@@ -152,7 +131,7 @@ def make(profile: str = "laptop", only: str = "all", fresh: bool = False, jobs: 
     """
     from fedecho.sweep import cores  # it brings torch, which the process that runs a notebook can do without
 
-    folder = paths.paper() / "executed" / ("" if profile == "laptop" else profile)
+    folder = files.paper() / "executed" / ("" if profile == "laptop" else profile)
     limit = _LIMITS.get(profile, max(_LIMITS.values()))
 
     def make_one(stem: str) -> Path:

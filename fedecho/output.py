@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from fedecho import figures
-from fedecho.notebooks import figures_dir, tables_dir
+from fedecho.core.files import figures_dir, tables_dir
 from fedecho.publish import manifest
 
 

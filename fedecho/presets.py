@@ -10,22 +10,13 @@ from typing import Any, Literal
 import numpy as np
 from scipy.stats import qmc
 
-from fedecho.config import (
-    Data,
-    Delays,
-    Evaluation,
-    Local,
-    MethodConfig,
-    Partition,
-    Protocol,
-    RunConfig,
-    override_all,
-    require,
-)
-from fedecho.distill import Distillation
-from fedecho.methods import CA2FL, FADAS, FedAC, FedAsync, FedAvg, FedBuff, FedEcho, method_class
-from fedecho.rng import stream
-from fedecho.schedule import sequential, synchronous
+from fedecho.core.checks import require
+from fedecho.core.config import MethodConfig, RunConfig, method_class, override_all
+from fedecho.core.rng import stream
+from fedecho.core.settings import Data, Delays, Evaluation, Local, Partition, Protocol
+from fedecho.learning.distill import Distillation
+from fedecho.learning.methods import CA2FL, FADAS, FedAC, FedAsync, FedAvg, FedBuff, FedEcho
+from fedecho.simulation.schedule import sequential, synchronous
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from fedecho.paths import write_whole
+from fedecho.core.files import write_whole
 from fedecho.publish.latex import escape
 
 _LATEX = {"±": r"$\pm$", "−": "$-$", "–": "--", "<": "$<$"}

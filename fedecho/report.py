@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from fedecho import experiment, figures, output, paths, presets, records, tables
-from fedecho.config import RunConfig
-from fedecho.notebooks import records_dir, tables_dir, tuning_dir
+from fedecho import figures, output, presets, tables
+from fedecho.core import files, records
+from fedecho.core.config import RunConfig
+from fedecho.core.files import records_dir, tables_dir, tuning_dir
+from fedecho.core.records import Record
+from fedecho.learning import experiment
 from fedecho.presets import REFERENCE, Cell, Trial
-from fedecho.records import Record
-from fedecho.schedule import Round
+from fedecho.simulation.schedule import Round
 from fedecho.studies import wanted
 from fedecho.tables import caveat as caveat
 
@@ -80,7 +82,7 @@ def vision(profile: str = "laptop", jobs: int | None = None, fresh: bool = False
     wanted.train("vision", profile, jobs, fresh)
     cells, folder = presets.vision_table(profile), records_dir(profile)
     frame = tables.collect(cells, folder)
-    summary = tables.vision_summary(frame, tables.reported(paths.REPOSITORY / "paper" / "reported" / "vision.csv"))
+    summary = tables.vision_summary(frame, tables.reported(files.REPOSITORY / "paper" / "reported" / "vision.csv"))
     stem = tables_dir(profile) / "vision"
     title, caption = "Vision: accuracy after equal work", tables.vision_caption(frame, profile)
     tables.write_table(summary, stem, title, caption)

@@ -16,9 +16,9 @@ import torch
 from tqdm import tqdm
 
 from fedecho import data as datasets
-from fedecho.config import RunConfig, require
-from fedecho.errors import InputError, MissingDataError
-from fedecho.records import find, progress_path, record_path, require_usable, save
+from fedecho.core.checks import InputError, MissingDataError, require
+from fedecho.core.config import RunConfig
+from fedecho.core.records import find, progress_path, record_path, require_usable, save
 
 T = TypeVar("T")
 Source = tuple[str, str]
@@ -159,8 +159,8 @@ def run_and_save(
 
     Before `deadline` (seconds since the epoch) its progress is written instead; a later call goes on from there.
     """
-    from fedecho.experiment import run
-    from fedecho.resume import Keeper, Paused
+    from fedecho.learning.experiment import run
+    from fedecho.learning.resume import Keeper, Paused
 
     began, keeper = time.monotonic(), Keeper(progress_path(folder, config), deadline=deadline)
     try:

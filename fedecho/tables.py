@@ -10,11 +10,13 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from fedecho import render, stats
-from fedecho.config import RunConfig, require
-from fedecho.paths import write_whole
+from fedecho import render
+from fedecho.core import stats
+from fedecho.core.checks import require
+from fedecho.core.config import RunConfig
+from fedecho.core.files import write_whole
+from fedecho.core.records import Record, find
 from fedecho.presets import CONTENDERS, DELAYS, REFERENCE, SETTINGS, TUNED, TUNING_TRIALS, Cell, Trial, at_edge
-from fedecho.records import Record, find
 
 NOT_RUN, NOT_STATED, NOTHING = "not run", "not stated", "–"
 BLOCK = ["setting", "delay"]

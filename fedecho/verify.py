@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from fedecho import records
-from fedecho.config import require
-from fedecho.records import Record
+from fedecho.core import records
+from fedecho.core.checks import require
+from fedecho.core.records import Record
 from fedecho.sweep import sweep
 from fedecho.theory import records as theory
 from fedecho.theory.records import TheoryRecord

@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fedecho.bank import Bank
-from fedecho.config import Delays, Local, Protocol
-from fedecho.flat import FlatModel, Weights
-from fedecho.local import Update
-from fedecho.methods import Server
-from fedecho.schedule import draw
+from fedecho.core.settings import Delays, Local, Protocol
+from fedecho.learning.bank import Bank
+from fedecho.learning.client import Update
+from fedecho.learning.flat import FlatModel, Weights
+from fedecho.learning.methods import Server
+from fedecho.simulation.schedule import draw
 
 EMPTY = torch.empty(0)
 

@@ -3,8 +3,7 @@
 import numpy as np
 import torch
 
-from fedecho.augment import crop_and_flip
-from fedecho.local import ClientData, normalise
+from fedecho.learning.client import ClientData, crop_and_flip, normalise
 
 
 def test_every_output_is_a_shifted_perhaps_mirrored_copy() -> None:

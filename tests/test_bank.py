@@ -9,13 +9,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fedecho.bank import Bank, bank_average
-from fedecho.distill import Distillation, teacher
-from fedecho.errors import InputError
-from fedecho.methods import Server
-from fedecho.methods.fedbuff import FedBuff, fedbuff
-from fedecho.methods.fedecho import echo
-from fedecho.truncation import index_type
+from fedecho.core.checks import InputError
+from fedecho.learning.bank import Bank, bank_average
+from fedecho.learning.distill import Distillation, teacher
+from fedecho.learning.methods import Server
+from fedecho.learning.methods.fedbuff import FedBuff, fedbuff
+from fedecho.learning.methods.fedecho import echo
+from fedecho.learning.truncation import index_type
 from tests.conftest import an_update, filled
 
 CPU = torch.device("cpu")

@@ -11,13 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from fedecho import bank as bank_module
-from fedecho.bank import Bank, bank_average, row_bytes
-from fedecho.distill import Distillation, teacher
-from fedecho.errors import InputError
-from fedecho.methods import Server
-from fedecho.methods.fedbuff import FedBuff, fedbuff
-from fedecho.methods.fedecho import echo
+from fedecho.core.checks import InputError
+from fedecho.learning import bank as bank_module
+from fedecho.learning.bank import Bank, bank_average, row_bytes
+from fedecho.learning.distill import Distillation, teacher
+from fedecho.learning.methods import Server
+from fedecho.learning.methods.fedbuff import FedBuff, fedbuff
+from fedecho.learning.methods.fedecho import echo
 from tests.conftest import an_update
 
 CPU, CLASSES = torch.device("cpu"), 5

@@ -49,7 +49,7 @@ def test_the_library_trains_what_the_bare_loop_trains(small: None) -> None:
 
 def test_clients_trained_at_once_are_trained_as_one_by_one(small: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench_paper, "crop_and_flip", lambda images, padding, rng: images)  # all see the same
-    monkeypatch.setattr("fedecho.local.crop_and_flip", lambda images, padding, rng: images)
+    monkeypatch.setattr("fedecho.learning.client.crop_and_flip", lambda images, padding, rng: images)
     data, flat = bench_paper._client("cpu", 2), bench_paper._model("cpu")
     module = copy.deepcopy(flat.module).train()
     together = bench_paper.grouped_epoch(module, data, 2)

@@ -11,14 +11,16 @@ from typing import Any
 import pytest
 import torch
 
-from fedecho import cli, experiment, memory, presets, records, sweep
+from fedecho import cli, presets, sweep
 from fedecho.budget import plan, require_enough, seconds_of, work_off
-from fedecho.config import RunConfig, config_hash, override
-from fedecho.cost import duration
-from fedecho.cost.duration import Rates, operations
-from fedecho.errors import InputError, MissingDataError
-from fedecho.methods import FedBuff, FedEcho
-from fedecho.resume import Keeper
+from fedecho.core import records
+from fedecho.core.checks import InputError, MissingDataError
+from fedecho.core.config import RunConfig, config_hash, override
+from fedecho.learning import experiment, memory
+from fedecho.learning.cost import duration
+from fedecho.learning.cost.duration import Rates, operations
+from fedecho.learning.methods import FedBuff, FedEcho
+from fedecho.learning.resume import Keeper
 from fedecho.studies import priority, wanted
 from fedecho.studies.priority import Wanted
 from fedecho.sweep import Done
@@ -44,7 +46,7 @@ def test_other_texts_are_refused(text: str) -> None:
 
 
 def test_operations_of_a_run_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fedecho.cost.model_size", lambda model, data: (1, 0, 10))
+    monkeypatch.setattr("fedecho.learning.cost.work.model_size", lambda model, data: (1, 0, 10))
     config = tiny(FedBuff())  # 500 images over 10 clients, 1 or 2 epochs; 6 rounds of 2 arrivals; 2 evaluations
     local = 3 * 10 * 50 * config.local.epochs * 2 * 6
     assert operations(config) == local + 2 * 5_000 * 10

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fedecho.check import check, differences
-from fedecho.errors import InputError
+from fedecho.core.checks import InputError
 
 
 def test_differences_are_named(tmp_path: Path) -> None:

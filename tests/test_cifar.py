@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from fedecho import data, experiment, notebooks, presets, studies
-from fedecho.config import RunConfig, override_all
+from fedecho import data, notebooks, presets, studies
+from fedecho.core.checks import MissingDataError
+from fedecho.core.config import RunConfig, override_all
 from fedecho.data.sources import CIFARS
-from fedecho.errors import MissingDataError
-from fedecho.resume import Keeper, Paused
+from fedecho.learning import experiment
+from fedecho.learning.resume import Keeper, Paused
 from fedecho.studies import wanted
 
 

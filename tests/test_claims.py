@@ -8,15 +8,16 @@ from typing import Literal
 
 import pytest
 
-from fedecho import check, claims, paths, presets, stats, studies
+from fedecho import check, claims, presets, studies
 from fedecho.claims import evidence, ledger
 from fedecho.claims.evidence import Measured
 from fedecho.claims.ledger import Line
-from fedecho.clock import Clock
-from fedecho.config import RunConfig, override
-from fedecho.errors import InputError
+from fedecho.core import files, stats
+from fedecho.core.checks import InputError
+from fedecho.core.clock import Clock
+from fedecho.core.config import RunConfig, override
+from fedecho.core.records import new_record, record_path, save
 from fedecho.presets import Cell
-from fedecho.records import new_record, record_path, save
 from fedecho.studies import catalogue
 from fedecho.theory import findings
 
@@ -315,7 +316,7 @@ def test_files_are_whole_repeatable_and_apart_for_each_profile(toy: Path) -> Non
     source = toy / "ledger.toml"
     source.write_text(HEAD + entry, encoding="utf-8")
     lines = ledger.write("smoke", source)
-    page, data = ledger.files("smoke")
+    page, data = ledger.written("smoke")
     before = page.read_bytes(), data.read_bytes()
     assert json.loads(data.read_text()) == [vars(line) for line in lines] and len(lines) == 2
     assert {path.name for path in toy.iterdir()} == {"records", "ledger.toml", "claims-smoke.md", "claims-smoke.json"}
@@ -372,7 +373,7 @@ def test_largest_and_smallest_pool_are_those_of_the_study() -> None:
 
 
 def test_the_papers_numbers_are_those_reported() -> None:
-    folder = paths.REPOSITORY / "paper" / "reported"
+    folder = files.REPOSITORY / "paper" / "reported"
     known = "".join(path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.csv")))
     told = {claim.id: claim.paper or "" for claim in claims.read("laptop")}
     numbers = [word for name, text in told.items() if name != "overhead" for word in text.split() if word[0].isdigit()]

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from fedecho import cli, records
-from fedecho.config import RunConfig, config_hash
-from fedecho.methods import FedBuff, FedEcho
+from fedecho import cli
+from fedecho.core import records
+from fedecho.core.config import RunConfig, config_hash
+from fedecho.learning.methods import FedBuff, FedEcho
 from tests import toy
 
 SMALL = ["--set", "protocol.rounds=2", "data.train_size=500", "partition.min_size=1", "partition.alpha=1.0"]

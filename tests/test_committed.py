@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from fedecho import records
-from fedecho.config import config_hash
-from fedecho.paths import REPOSITORY
+from fedecho.core import records
+from fedecho.core.config import config_hash
+from fedecho.core.files import REPOSITORY
 from fedecho.theory import records as theory
 from fedecho.theory.config import run_hash
 

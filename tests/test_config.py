@@ -8,22 +8,11 @@ from collections.abc import Callable
 
 import pytest
 
-from fedecho.config import (
-    Data,
-    Delays,
-    Evaluation,
-    Local,
-    Partition,
-    Protocol,
-    RunConfig,
-    config_hash,
-    from_dict,
-    override,
-    to_dict,
-)
-from fedecho.distill import Distillation
-from fedecho.errors import InputError
-from fedecho.methods import CA2FL, FADAS, FedAC, FedAsync, FedAvg, FedBuff, FedEcho
+from fedecho.core.checks import InputError
+from fedecho.core.config import RunConfig, config_hash, from_dict, override, to_dict
+from fedecho.core.settings import Data, Delays, Evaluation, Local, Partition, Protocol
+from fedecho.learning.distill import Distillation
+from fedecho.learning.methods import CA2FL, FADAS, FedAC, FedAsync, FedAvg, FedBuff, FedEcho
 
 BAD: list[tuple[Callable[[], object], str, str]] = [
     (lambda: Distillation(alpha_min=0.9), "alpha_max = 0.8", r"\[0.9, 1\]"),

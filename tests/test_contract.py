@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 import torch
 
-from fedecho.config import MethodConfig
-from fedecho.distill import Distillation
-from fedecho.flat import FlatModel, Weights
-from fedecho.local import Update
-from fedecho.methods import CA2FL, FADAS, FedAC, FedAsync, FedAvg, FedBuff, FedEcho, Method, Server, build
-from fedecho.methods.base import REGISTRY, load_state, save_state
-from fedecho.text_models import TextDecoder, TextEncoder
+from fedecho.core.config import METHODS as KNOWN
+from fedecho.core.config import MethodConfig
+from fedecho.learning.client import Update
+from fedecho.learning.distill import Distillation
+from fedecho.learning.flat import FlatModel, Weights
+from fedecho.learning.methods import CA2FL, FADAS, FedAC, FedAsync, FedAvg, FedBuff, FedEcho, Method, Server, build
+from fedecho.learning.methods.base import load_state, save_state
+from fedecho.learning.models.texts import TextDecoder, TextEncoder
 
 METHODS: list[MethodConfig] = [
     FedAvg(), FedAsync(), FedAsync(staleness="hinge"), FedBuff(), FedBuff(staleness_exponent=0.5), FedBuff(ema=0.9),
@@ -71,7 +72,7 @@ def start(server: Server) -> Weights:
 
 
 def test_every_method_is_covered() -> None:
-    assert {config.name for config in METHODS} == set(REGISTRY)
+    assert {config.name for config in METHODS} == set(KNOWN)
 
 
 def test_keeps_dtype_shape_and_finiteness(

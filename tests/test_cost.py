@@ -13,17 +13,19 @@ import pytest
 import torch
 
 from fedecho import cost, presets
-from fedecho.bank import Bank
-from fedecho.clock import Clock
-from fedecho.config import Data, RunConfig, config_hash, override, override_all
-from fedecho.cost import drawing, stand_in, tabulate, writing
-from fedecho.cost.stand_in import HOLDINGS, PHASES, Measurement, Play, peak_versions, tensor_bytes
-from fedecho.distill import Distillation
-from fedecho.errors import InputError
-from fedecho.flat import FlatModel, Weights
-from fedecho.models import build
+from fedecho.core.checks import InputError
+from fedecho.core.clock import Clock
+from fedecho.core.config import RunConfig, config_hash, override, override_all
+from fedecho.core.settings import Data
+from fedecho.cost import drawing, tabulate, writing
+from fedecho.learning.bank import Bank
+from fedecho.learning.cost import stand_in, work
+from fedecho.learning.cost.stand_in import HOLDINGS, PHASES, Measurement, Play, peak_versions, tensor_bytes
+from fedecho.learning.distill import Distillation
+from fedecho.learning.flat import FlatModel, Weights
+from fedecho.learning.models import build
 from fedecho.presets import REFERENCE
-from fedecho.schedule import Job, Round, Schedule
+from fedecho.simulation.schedule import Job, Round, Schedule
 
 BASE = cost.base("smoke", REFERENCE)  # N 20, M_c 10, M 2, |U| 200, Q 3 x 50
 P, C = 10_362, 10
@@ -42,24 +44,24 @@ def play(config: RunConfig, rounds: int = 2) -> tuple[Play, dict[str, int]]:
 
 def test_size_and_flops_of_the_small_model() -> None:
     convolutions = 9 * 4 * 16 * 7 * 7 + 9 * 16 * 32 * 4 * 4  # on 14x14, with stride 2
-    assert cost.model_size("cnn", Data()) == (P, 0, 2 * (convolutions + 512 * 10))
+    assert work.model_size("cnn", Data()) == (P, 0, 2 * (convolutions + 512 * 10))
 
 
 @pytest.mark.parametrize("name", ["cnn-w2", "cnn-w8", "resnet18"])
 def test_sizes_are_those_of_the_model(name: str) -> None:
     model = FlatModel(build(name, (1, 28, 28), 10, seed=0))
-    assert cost.model_size(name, Data())[:2] == (len(model.params), len(model.buffers))
+    assert work.model_size(name, Data())[:2] == (len(model.params), len(model.buffers))
 
 
 def test_work_by_hand() -> None:
-    flops = cost.model_size("cnn", Data())[2]
-    assert cost.work(BASE) == {
+    flops = work.model_size("cnn", Data())[2]
+    assert work.work(BASE) == {
         "inference": 2 * 200 * flops,
         "bank": 3 * 200 * 10,
         "aggregation": 2 * P,
         "distillation": 3 * 150 * flops,
     }
-    assert cost.work(cost.base("smoke", "CA2FL")) == dict.fromkeys(PHASES, 0) | {"aggregation": 2 * P}
+    assert work.work(cost.base("smoke", "CA2FL")) == dict.fromkeys(PHASES, 0) | {"aggregation": 2 * P}
 
 
 @pytest.mark.parametrize(
@@ -67,7 +69,7 @@ def test_work_by_hand() -> None:
     [(3, 50, 200, 150), (4, 50, 200, 200), (5, 50, 200, 250), (3, 100, 250, 250), (5, 100, 250, 450), (2, 99, 9, 18)],
 )
 def test_distilled_images_count_the_short_batches(steps: int, batch: int, pool: int, images: int) -> None:
-    assert cost.distilled_images(Distillation(steps=steps, batch_size=batch), pool) == images
+    assert work.distilled_images(Distillation(steps=steps, batch_size=batch), pool) == images
 
 
 @pytest.mark.parametrize(
@@ -82,12 +84,12 @@ def test_distilled_images_count_the_short_batches(steps: int, batch: int, pool: 
 )
 def test_predicted_seconds_scale_one_measured_point(changes: dict[str, Any], expected: tuple[float, ...]) -> None:
     measured = dict(zip(PHASES, (1.0, 2.0, 3.0, 4.0), strict=True))
-    found = cost.predicted_seconds(override_all(BASE, changes), BASE, measured)
+    found = work.predicted_seconds(override_all(BASE, changes), BASE, measured)
     assert [found[phase] for phase in PHASES] == pytest.approx(expected)
 
 
 def test_bytes_by_hand() -> None:
-    assert cost.predicted_bytes(BASE) == {
+    assert work.predicted_bytes(BASE) == {
         "checkpoints": 9 * 4 * P,
         "uploads": 2 * 4 * P + 2 * 200 * 10 * 4,
         "state": 20 * 200 * 10 * 4 + 200 * 10 * 8 + 20 * 8,
@@ -102,14 +104,14 @@ def test_bytes_by_hand() -> None:
 def test_bytes_are_those_of_the_formulas(label: str, changes: dict[str, Any]) -> None:
     config = override_all(cost.base("smoke", label), changes)
     _, held = play(config)
-    said = cost.predicted_bytes(config)
+    said = work.predicted_bytes(config)
     assert (held["uploads"], held["state"]) == (said["uploads"], said["state"])
     assert 0 < held["checkpoints"] <= said["checkpoints"]
 
 
 def test_bytes_of_a_model_with_buffers() -> None:
     config = override_all(BASE, {"model": "cnn-batchnorm", "data.pool_size": 7})
-    said = cost.predicted_bytes(config)
+    said = work.predicted_bytes(config)
     assert play(config)[1]["uploads"] == said["uploads"]
     assert said["checkpoints"] == 9 * 4 * (P + 2 * 48 + 2 * 48)
 
@@ -124,7 +126,7 @@ def test_bytes_of_a_row_are_those_of_the_bank(form: dict[str, Any]) -> None:
     for classes in (10, 300, 40_000):
         kept = form.get("bank_top_k"), form.get("bank_labels")
         bank = Bank.empty(2, (3, 5, classes), torch.device("cpu"), dtype, *kept)
-        assert bank.nbytes == 2 * 3 * 5 * cost.row_bytes(classes, Distillation(**form))
+        assert bank.nbytes == 2 * 3 * 5 * work.row_bytes(classes, Distillation(**form))
 
 
 def test_stand_in_uploads_reach_bank_and_model() -> None:
@@ -169,11 +171,11 @@ def test_measuring_leaves_out_the_first_rounds() -> None:
 
 
 def test_bytes_of_a_runs_bank() -> None:
-    assert cost.bank_bytes(BASE) == (40, 20 * 200 * 40)
-    assert cost.bank_bytes(override(BASE, "method.distill.bank_top_k", 3)) == (3 * 5 + 4, 20 * 200 * 19)
-    assert cost.bank_bytes(override(BASE, "method.distill.bank_labels", 3)) == (3 * 4 + 4, 20 * 200 * 16)
+    assert work.bank_bytes(BASE) == (40, 20 * 200 * 40)
+    assert work.bank_bytes(override(BASE, "method.distill.bank_top_k", 3)) == (3 * 5 + 4, 20 * 200 * 19)
+    assert work.bank_bytes(override(BASE, "method.distill.bank_labels", 3)) == (3 * 4 + 4, 20 * 200 * 16)
     with pytest.raises(InputError, match="only fedecho has a bank"):
-        cost.bank_bytes(cost.base("smoke", "CA2FL"))
+        work.bank_bytes(cost.base("smoke", "CA2FL"))
 
 
 # The design
@@ -211,7 +213,7 @@ def measurement() -> dict[str, Any]:
     """As if every phase took 2 ms at every point, bytes as predicted."""
     seconds = {phase: [0.001, 0.002, 0.004] for phase in PHASES}
     points = {
-        config_hash(p.config): {"rounds": 9, "seconds": seconds, "bytes": cost.predicted_bytes(p.config)}
+        config_hash(p.config): {"rounds": 9, "seconds": seconds, "bytes": work.predicted_bytes(p.config)}
         for p in cost.points("smoke")
     }
     made = {"commit": "a" * 40, "dirty": False, "versions": {"torch": "0"}, "hardware": {"gpu": None, "cpu": "a CPU"}}

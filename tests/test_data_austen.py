@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fedecho.data import austen, build_austen
-from fedecho.errors import InputError
+from fedecho.core.checks import InputError
+from fedecho.data import austen
+from fedecho.data.build import austen as build_austen
 
 
 def lines(text: str, novel: str = "Emma") -> list[tuple[str, str]]:

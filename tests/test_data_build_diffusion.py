@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fedecho.data import build_diffusion, npz
+from fedecho.data import npz
+from fedecho.data.build import diffusion
 
 
 def toy(values: list[int]) -> np.ndarray:
@@ -17,12 +18,12 @@ def toy(values: list[int]) -> np.ndarray:
 
 
 def test_excluded_images_and_repeats_are_left_out() -> None:
-    kept = build_diffusion.without(toy([5, 1, 2, 1, 3]), toy([2, 9]))
+    kept = diffusion.without(toy([5, 1, 2, 1, 3]), toy([2, 9]))
     assert kept.ravel().tolist() == [5, 1, 3]
 
 
 def test_image_and_noise_swap_places_between_time_0_and_1() -> None:
-    image, noise = build_diffusion.mix(torch.tensor([0.0, 0.5, 1.0]))
+    image, noise = diffusion.mix(torch.tensor([0.0, 0.5, 1.0]))
     torch.testing.assert_close(image.flatten(), torch.tensor([1.0, 0.5**0.5, 0.0]), atol=1e-6, rtol=0)
     torch.testing.assert_close(image**2 + noise**2, torch.ones(3, 1, 1, 1))
 
@@ -35,18 +36,18 @@ class Knows(nn.Module):
         self.clean = clean
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        a, s = build_diffusion.mix(t)
+        a, s = diffusion.mix(t)
         return a * (x - a * self.clean) / s - s * self.clean
 
 
 def test_sampling_from_a_perfect_model_of_one_image_gives_that_image() -> None:
-    images = build_diffusion.sample(Knows(0.2), count=3, steps=4)
+    images = diffusion.sample(Knows(0.2), count=3, steps=4)
     assert images.shape == (3, 28, 28, 1) and images.dtype == np.uint8
     assert np.unique(images).tolist() == [153]  # (0.2 + 1) * 127.5
 
 
 def test_every_time_reaches_the_velocity() -> None:
-    net = build_diffusion.Net(width=8)
+    net = diffusion.Net(width=8)
     x, t = torch.randn(2, 1, 28, 28), torch.tensor([0.1, 0.9])
     out = net(x, t)
     assert out.shape == x.shape
@@ -54,12 +55,12 @@ def test_every_time_reaches_the_velocity() -> None:
 
 
 def test_training_lowers_the_loss_and_repeats_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(build_diffusion, "BATCH", 4)
-    monkeypatch.setattr(build_diffusion, "PEAK_RATE", 0.2)  # 1/200 of it in the first step, while warming up
+    monkeypatch.setattr(diffusion, "BATCH", 4)
+    monkeypatch.setattr(diffusion, "PEAK_RATE", 0.2)  # 1/200 of it in the first step, while warming up
 
     def losses() -> list[float]:
         torch.manual_seed(0)
-        return build_diffusion.train(build_diffusion.Net(width=8), np.zeros((3, 28, 28, 1), np.uint8), steps=10)[1]
+        return diffusion.train(diffusion.Net(width=8), np.zeros((3, 28, 28, 1), np.uint8), steps=10)[1]
 
     first = losses()
     assert np.mean(first[-3:]) < 0.8 * np.mean(first[:3])
@@ -71,20 +72,20 @@ def test_the_average_lags_behind_the_weights() -> None:
     with torch.no_grad():
         average.weight.fill_(0.0)
         net.weight.fill_(1.0)
-    build_diffusion._follow(average, net, decay=0.75)
+    diffusion._follow(average, net, decay=0.75)
     assert average.weight.item() == 0.25
 
 
 def test_distances_to_the_nearest_image() -> None:
     images, reference = toy([0, 51, 255]), toy([0, 102])
-    np.testing.assert_allclose(build_diffusion.nearest_distances(images, reference), [0, 0.2, 0.6])
+    np.testing.assert_allclose(diffusion.nearest_distances(images, reference), [0, 0.2, 0.6])
 
 
 def test_the_sheet_has_the_first_image_in_its_corner(tmp_path: Path) -> None:
     from PIL import Image
 
     images = np.arange(200, dtype=np.uint8)[:, None, None, None] * np.ones((1, 28, 28, 1), np.uint8)
-    build_diffusion.write_sheet(images, tmp_path / "sheet.png")
+    diffusion.write_sheet(images, tmp_path / "sheet.png")
     sheet = np.asarray(Image.open(tmp_path / "sheet.png"))
     assert sheet.shape == (280, 560) and sheet[0, 0] == 0 and sheet[0, 28] == 1 and sheet[28, 0] == 20
 

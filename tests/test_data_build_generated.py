@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 import torch
 
-from fedecho.data import build_generated, load_unlabeled
-from fedecho.errors import InputError
+from fedecho.core.checks import InputError
+from fedecho.data import load_unlabeled
+from fedecho.data.build import generated
 
 
 class Double:
@@ -38,7 +39,7 @@ def loads(double: Double) -> Callable[[str, str], Double]:
 def test_the_written_file_is_the_pool(tmp_path: Path) -> None:
     double, target = Double(), tmp_path / "new" / "generated.npz"
     arguments = [str(target), "--count", "5", "--batch", "2", "--steps", "7"]
-    assert build_generated.main(arguments, loads(double)) == 0
+    assert generated.main(arguments, loads(double)) == 0
     assert double.calls == [{"batch_size": n, "num_inference_steps": 7} for n in (2, 2, 1)]
     images = load_unlabeled("generated", target.parent).images
     assert images.shape == (5, 32, 32, 3) and len(np.unique(images)) == 5
@@ -46,26 +47,26 @@ def test_the_written_file_is_the_pool(tmp_path: Path) -> None:
 
 def test_the_default_place_is_the_data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FEDECHO_DATA", str(tmp_path))
-    assert build_generated.main(["--count", "1"], loads(Double())) == 0
+    assert generated.main(["--count", "1"], loads(Double())) == 0
     assert len(load_unlabeled("generated")) == 1
 
 
 def test_prompts_take_turns_across_batches(tmp_path: Path) -> None:
     double = Double()
     arguments = [str(tmp_path / "g.npz"), "--count", "5", "--batch", "2", "--prompt", "cat", "--prompt", "dog"]
-    build_generated.main([*arguments, "--prompt", "ship"], loads(double))
+    generated.main([*arguments, "--prompt", "ship"], loads(double))
     assert [prompt for call in double.calls for prompt in call["prompt"]] == ["cat", "dog", "ship", "cat", "dog"]
 
 
 def test_larger_images_are_averaged_down_and_others_refused() -> None:
     how: dict[str, Any] = {"prompts": [], "batch": 2, "seed": 0}
-    assert build_generated.sample(Double(64), 2, **how).shape == (2, 32, 32, 3)
+    assert generated.sample(Double(64), 2, **how).shape == (2, 32, 32, 3)
     with pytest.raises(InputError, match="32 divides"):
-        build_generated.sample(Double(48), 2, **how)
+        generated.sample(Double(48), 2, **how)
 
 
 def test_the_seed_decides() -> None:
-    one, again, other = (build_generated.sample(Double(), 2, prompts=[], batch=2, seed=s) for s in (0, 0, 1))
+    one, again, other = (generated.sample(Double(), 2, prompts=[], batch=2, seed=s) for s in (0, 0, 1))
     assert np.array_equal(one, again) and not np.array_equal(one, other)
 
 
@@ -73,7 +74,7 @@ def test_the_seed_decides() -> None:
 def test_no_images_are_refused_before_the_model_is_loaded(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str
 ) -> None:
-    assert build_generated.main([str(tmp_path / "g.npz"), option, "0"]) == 2
+    assert generated.main([str(tmp_path / "g.npz"), option, "0"]) == 2
     assert "at least 1" in capsys.readouterr().err
 
 
@@ -84,7 +85,7 @@ def test_without_diffusers_one_line_says_what_to_install(
         raise ModuleNotFoundError(name)
 
     monkeypatch.setattr(importlib, "import_module", absent)
-    assert build_generated.main([]) == 2
+    assert generated.main([]) == 2
     assert "pip install fedecho[generate]" in capsys.readouterr().err
 
 
@@ -96,5 +97,5 @@ def test_weights_that_are_pickles_are_never_loaded(monkeypatch: pytest.MonkeyPat
     fake = SimpleNamespace(DiffusionPipeline=SimpleNamespace(from_pretrained=from_pretrained))
     monkeypatch.setattr(importlib, "import_module", lambda name: fake)
     with pytest.raises(InputError, match="no safetensors") as caught:
-        build_generated.load_pipeline("somewhere", "cpu")
+        generated.load_pipeline("somewhere", "cpu")
     assert "\n" not in str(caught.value)

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from fedecho.core.checks import InputError
 from fedecho.data import archives, download
 from fedecho.data.archives import ARCHIVES, Archive
-from fedecho.errors import InputError
 
 CONTENT = bytes(range(256)) * 40
 MD5 = hashlib.md5(CONTENT).hexdigest()

@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fedecho.data import build_fashion_mnist, fashion_mnist, load
+from fedecho.core.checks import InputError
+from fedecho.data import fashion_mnist, load
+from fedecho.data.build import fashion_mnist as build_fashion_mnist
 from fedecho.data.canonical import canonical_order, pixel_hashes
 from fedecho.data.splits import Images
-from fedecho.errors import InputError
 
 
 def all_parts() -> dict[str, Images]:

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fedecho.core.checks import InputError
 from fedecho.data import pack
-from fedecho.errors import InputError
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from fedecho import data
+from fedecho.core.checks import InputError, MissingDataError
 from fedecho.data.sentences import SENTENCES, Sentences, load_sentences
-from fedecho.errors import InputError, MissingDataError
 
 
 def toy(name: str, **changes: object) -> Sentences:

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from fedecho import data
+from fedecho.core.checks import InputError, MissingDataError
 from fedecho.data import sources
 from fedecho.data.archives import ARCHIVES
 from fedecho.data.canonical import digest, joint_digest
-from fedecho.errors import InputError, MissingDataError
 
 TOY = sources.Cifar("cifar10", "CIFAR10", ("a", "b"), digest=None, train=6, test=4)
 needs_torchvision = pytest.mark.skipif(
@@ -46,7 +46,7 @@ def write_batches(root: Path, arrays: dict[str, np.ndarray]) -> dict[str, str]:
 
 def use_checksums(md5s: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Let torchvision's real CIFAR10 class expect the toy batches' checksums."""
-    from fedecho.torchvision_compat import torchvision
+    from fedecho.data.torchvision_compat import torchvision
 
     dataset = torchvision().datasets.CIFAR10
     monkeypatch.setattr(dataset, "train_list", [["data_batch_1", md5s["data_batch_1"]]])

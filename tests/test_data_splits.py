@@ -7,8 +7,8 @@ import dataclasses
 import numpy as np
 import pytest
 
+from fedecho.core.checks import InputError
 from fedecho.data import Images, Splits, carve
-from fedecho.errors import InputError
 
 
 def numbered(count: int, classes: int = 2) -> Images:

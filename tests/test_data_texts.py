@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fedecho.core.checks import InputError
 from fedecho.data.texts import Texts, TextSplits, canonical_texts, plain
 from fedecho.data.vocabulary import PADDING, UNKNOWN, Vocabulary
-from fedecho.errors import InputError
 
 WORDS = st.lists(st.sampled_from("abcdefg"), min_size=1, max_size=6).map(" ".join)
 

@@ -8,10 +8,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from fedecho.core.checks import InputError, MissingDataError
 from fedecho.data import sources, unlabeled
 from fedecho.data.archives import ARCHIVES
 from fedecho.data.canonical import canonical_order, digest
-from fedecho.errors import InputError, MissingDataError
 
 
 def random_images(count: int, side: int) -> np.ndarray:

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from fedecho.distill import (
+from fedecho.learning.distill import (
     Distillation,
     Teacher,
     averaged_teacher,
@@ -30,9 +30,9 @@ from fedecho.distill import (
     reverse_kl_from_logits,
     teacher,
 )
-from fedecho.flat import FlatModel
-from fedecho.methods import Server
-from fedecho.methods.fedecho import row_weights
+from fedecho.learning.flat import FlatModel
+from fedecho.learning.methods import Server
+from fedecho.learning.methods.fedecho import row_weights
 from tests.conftest import filled
 
 DEFAULT = Distillation()

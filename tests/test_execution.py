@@ -10,13 +10,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from fedecho import experiment, models
-from fedecho.config import Local, override
-from fedecho.errors import InputError
-from fedecho.execution import Execution
-from fedecho.flat import FlatModel
-from fedecho.local import ClientData, sgd
-from fedecho.methods import FedEcho
+from fedecho.core.checks import InputError
+from fedecho.core.config import override
+from fedecho.core.settings import Execution, Local
+from fedecho.learning import experiment, models
+from fedecho.learning.client import ClientData, sgd
+from fedecho.learning.flat import FlatModel
+from fedecho.learning.methods import FedEcho
 from tests.test_experiment import tiny
 
 SHAPE = (3, 32, 32)

@@ -14,16 +14,19 @@ import torch
 from torch import Tensor
 
 from fedecho import presets
-from fedecho.config import NUMERICS_VERSION, Delays, Evaluation, Local, MethodConfig, Partition, Protocol, RunConfig
-from fedecho.distill import Distillation
-from fedecho.errors import InputError
-from fedecho.experiment import Checkpoints, Version, run, starts_behind, work
-from fedecho.flat import Weights
-from fedecho.methods import CA2FL, FADAS, FedAC, FedAsync, FedAvg, FedBuff, FedEcho
-from fedecho.methods.fedbuff import fedbuff
-from fedecho.records import Record, dumps
-from fedecho.schedule import Job, synchronous
-from fedecho.task import Task, evaluate
+from fedecho.core.checks import InputError
+from fedecho.core.config import NUMERICS_VERSION, MethodConfig, RunConfig
+from fedecho.core.records import Record, dumps
+from fedecho.core.settings import Delays, Evaluation, Local, Partition, Protocol
+from fedecho.learning.distill import Distillation
+from fedecho.learning.evaluation import evaluate
+from fedecho.learning.experiment import run, starts_behind, work
+from fedecho.learning.flat import Weights
+from fedecho.learning.methods import CA2FL, FADAS, FedAC, FedAsync, FedAvg, FedBuff, FedEcho
+from fedecho.learning.methods.fedbuff import fedbuff
+from fedecho.learning.task import Task
+from fedecho.learning.versions import Checkpoints, Version
+from fedecho.simulation.schedule import Job, synchronous
 from tests.conftest import weights
 
 
@@ -50,7 +53,7 @@ def final_params(config: RunConfig) -> Tensor:
         return evaluate(task, version)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("fedecho.experiment.evaluate", spy)
+        patch.setattr("fedecho.learning.experiment.evaluate", spy)
         run(config)
     return seen[-1]
 
@@ -140,7 +143,7 @@ def test_exploding_run_ends_as_diverged() -> None:
 
 
 def test_a_failed_upload_is_rejected_with_its_logits(monkeypatch: pytest.MonkeyPatch) -> None:
-    from fedecho import experiment
+    from fedecho.learning import experiment
 
     real, failed = experiment.sgd, []
 
@@ -161,7 +164,7 @@ def test_nothing_but_failed_uploads_is_divergence() -> None:
 
 
 def test_a_round_in_which_every_upload_failed_is_survived(monkeypatch: pytest.MonkeyPatch) -> None:
-    from fedecho import experiment
+    from fedecho.learning import experiment
 
     real, calls = experiment.sgd, []
 
@@ -211,7 +214,7 @@ def test_official_deltas_are_taken_against_the_new_version(monkeypatch: pytest.M
     sent = held.take(1)
     assert sent.before is not None and (sent.before.params.item(), sent.model.params.item()) == (0.0, 1.0)
     monkeypatch.setattr(
-        "fedecho.experiment.sgd", lambda model, start, *rest: (Weights(start.params + 5, start.buffers), 1)
+        "fedecho.learning.experiment.sgd", lambda model, start, *rest: (Weights(start.params + 5, start.buffers), 1)
     )
     config, method = tiny(FedBuff(), protocol=Protocol(10, 6, 2, 6, delta="fadas_code")), fedbuff(FedBuff())
     task = SimpleNamespace(model=None, clients=[None] * 10)

@@ -15,12 +15,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fedecho import figures, illustrations, presets, tables
-from fedecho.clock import Clock
-from fedecho.config import Delays, Protocol, RunConfig
-from fedecho.distill import Distillation
+from fedecho.core.clock import Clock
+from fedecho.core.config import RunConfig
+from fedecho.core.records import Record, new_record, record_path, save
+from fedecho.core.settings import Delays, Protocol
+from fedecho.learning.distill import Distillation
 from fedecho.presets import Cell, Trial
-from fedecho.records import Record, new_record, record_path, save
-from fedecho.schedule import Job, Round, Schedule, draw
+from fedecho.simulation.schedule import Job, Round, Schedule, draw
 
 NO_PAPER = pd.DataFrame(columns=["setting", "delay", "method", "value"])
 

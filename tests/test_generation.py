@@ -13,30 +13,22 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from fedecho import cost, data, experiment, presets, resume, sampling, task, verify
-from fedecho.config import (
-    NUMERICS_VERSION,
-    Data,
-    Evaluation,
-    Local,
-    Partition,
-    Protocol,
-    RunConfig,
-    config_hash,
-    override_all,
-)
-from fedecho.cost import duration, memory
+from fedecho import data, presets, verify
+from fedecho.core.checks import InputError
+from fedecho.core.config import NUMERICS_VERSION, RunConfig, config_hash, override_all
+from fedecho.core.records import Record, dumps
+from fedecho.core.rng import stream
+from fedecho.core.settings import Data, Evaluation, Local, Partition, Protocol
 from fedecho.data.canonical import permutation
 from fedecho.data.texts import Texts, TextSplits
 from fedecho.data.tokens import CONTEXT
-from fedecho.errors import InputError
-from fedecho.experiment import run
-from fedecho.flat import FlatModel, Weights
-from fedecho.records import Record, dumps
-from fedecho.resume import Keeper, Paused
-from fedecho.rng import stream
-from fedecho.task import prepare
-from fedecho.text_models import TextDecoder
+from fedecho.learning import evaluation, experiment, generate, resume
+from fedecho.learning.cost import duration, peak, work
+from fedecho.learning.experiment import run
+from fedecho.learning.flat import FlatModel, Weights
+from fedecho.learning.models.texts import TextDecoder
+from fedecho.learning.resume import Keeper, Paused
+from fedecho.learning.task import prepare
 
 CPU = torch.device("cpu")
 WORDS = ("she was not at all in the room of her own", "he had been so much as one could say to him", "it is a truth")
@@ -123,7 +115,7 @@ def test_each_client_reads_one_novel() -> None:
 def test_scores_are_means_over_tokens_by_hand() -> None:
     made = prepare(tiny(), CPU)
     weights = made.model.weights()
-    scores = task.evaluate(made, weights)
+    scores = evaluation.evaluate(made, weights)
     logits = made.model.logits(made.held_out.images)
     chosen = logits.log_softmax(-1).gather(-1, made.held_out.labels[..., None])
     hits = (logits.argmax(-1) == made.held_out.labels).float()
@@ -157,24 +149,24 @@ def test_writing_goes_on_from_what_is_there_and_follows_the_distribution() -> No
     model = FlatModel(TextDecoder(9, CONTEXT, width=4))
     torch.nn.init.zeros_(model.module.tokens)  # then tokens are drawn in proportion to 1 / (id + 5)
     start = torch.arange(4000)[:, None] % 9
-    written = sampling.continued(model, model.weights(), start, 2, stream(0, "x"))
+    written = generate.continued(model, model.weights(), start, 2, stream(0, "x"))
     shares = torch.bincount(written[:, 1:].ravel(), minlength=9) / 8000
     odds = 1 / torch.arange(5.0, 14.0)
     assert torch.equal(written[:, :1], start) and torch.allclose(shares, odds / odds.sum(), atol=0.02)
-    cold = sampling.continued(model, model.weights(), start[:9], 3, stream(0, "x"), temperature=1e-3)
+    cold = generate.continued(model, model.weights(), start[:9], 3, stream(0, "x"), temperature=1e-3)
     assert set(cold[:, 1:].ravel().tolist()) == {0}
 
 
 def test_more_is_written_than_the_model_reads_at_once() -> None:
     model = FlatModel(TextDecoder(9, CONTEXT, width=4))
-    written = sampling.continued(model, model.weights(), torch.zeros(2, 1, dtype=torch.long), 40, stream(0, "x"))
+    written = generate.continued(model, model.weights(), torch.zeros(2, 1, dtype=torch.long), 40, stream(0, "x"))
     assert written.shape == (2, 41) and int(written.max()) < 9
 
 
 def test_samples_begin_as_held_out_blocks_do() -> None:
     record, made = run(tiny()), prepare(tiny(), CPU)
     assert made.decode is not None
-    prompts = [made.decode(block[: sampling.PROMPT]) for block in made.held_out.images[:3].tolist()]
+    prompts = [made.decode(block[: generate.PROMPT]) for block in made.held_out.images[:3].tolist()]
     assert [sample["prompt"] for sample in record.facts["samples"]] == prompts
     assert all(sample["text"] for sample in record.facts["samples"])
 
@@ -206,7 +198,7 @@ def test_the_server_writes_u_once_after_the_warm_up() -> None:
     assert [rows for _, rows in seen][:3] == [0, 0, 2]
     own = seen[-1][0]
     assert own.shape == (6, CONTEXT) and all(torch.equal(pool, own) for pool, _ in seen[1:])
-    assert int(own[:, 0].max()) < sampling.FIRST and len({tuple(row) for row in own.tolist()}) == 6
+    assert int(own[:, 0].max()) < generate.FIRST and len({tuple(row) for row in own.tolist()}) == 6
     assert not torch.equal(pools(echo(**OWN, seed=1))[-1][0], own)
 
 
@@ -313,10 +305,10 @@ def test_the_task_leaves_the_hashes_of_earlier_runs_alone() -> None:
 
 @pytest.mark.parametrize("pieces", [1, 2**13, 2**20])
 def test_held_out_tokens_are_scored_alike_whatever_the_piece(pieces: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(task, "PIECE", pieces)
+    monkeypatch.setattr(evaluation, "PIECE", pieces)
     made = prepare(tiny(), CPU)
     made.model.params.mul_(3)  # so that predictions differ
-    scores = task.evaluate(made, made.model.weights())
+    scores = evaluation.evaluate(made, made.model.weights())
     with torch.no_grad():
         logits, targets = made.model.logits(made.held_out.images), made.held_out.labels
     assert scores["loss"] == pytest.approx(float(F.cross_entropy(logits.flatten(0, 1), targets.flatten())), rel=1e-6)
@@ -327,11 +319,11 @@ def test_held_out_tokens_are_scored_alike_whatever_the_piece(pieces: int, monkey
 def test_of_equal_logits_the_first_is_predicted() -> None:
     logits = torch.tensor([[[1.0, 2.0, 2.0], [1.0, 2.0, 2.0], [3.0, 2.0, 1.0]], [[0.0, 0.0, 0.0]] * 3])
     targets = torch.tensor([[1, 2, 1], [0, 1, 2]])
-    assert task._hits(logits, targets).tolist() == [[True, False, False], [True, False, False]]
+    assert evaluation._hits(logits, targets).tolist() == [[True, False, False], [True, False, False]]
 
 
 def test_models_of_nan_predict_nothing() -> None:
-    assert task._hits(torch.full((1, 2, 3), torch.nan), torch.tensor([[0, 1]])).tolist() == [[False, False]]
+    assert evaluation._hits(torch.full((1, 2, 3), torch.nan), torch.tensor([[0, 1]])).tolist() == [[False, False]]
 
 
 # Costs
@@ -339,11 +331,11 @@ def test_models_of_nan_predict_nothing() -> None:
 
 def test_costs_are_predicted_for_tokens() -> None:
     novels = Data("austen", task="generation")
-    parameters, buffers, flops = cost.model_size("text-decoder", novels)
+    parameters, buffers, flops = work.model_size("text-decoder", novels)
     assert (parameters, buffers) == (55_696, 0)
     assert flops > 32 * 2 * (1000 * 32 + 8 * 48 * 48)
     config = replace(echo(**{"method.distill.bank_top_k": 8}), data=replace(novels, pool_size=10))
-    assert cost.bank_bytes(config) == (32 * (8 * 6 + 4), 10 * 10 * 32 * (8 * 6 + 4))
+    assert work.bank_bytes(config) == (32 * (8 * 6 + 4), 10 * 10 * 32 * (8 * 6 + 4))
     assert duration.operations(config) > 0
-    assert memory.data_bytes(config)["U"] == 10 * 32 * 8
-    assert memory.predicted_peak(config)["temporary"] >= 2 * 4 * task.PIECE
+    assert peak.data_bytes(config)["U"] == 10 * 32 * 8
+    assert peak.predicted_peak(config)["temporary"] >= 2 * 4 * evaluation.PIECE

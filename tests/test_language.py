@@ -11,18 +11,19 @@ from typing import Any
 import pytest
 import torch
 
-from fedecho import cost, data, presets
+from fedecho import data, presets
 from fedecho.cli import main
-from fedecho.config import NUMERICS_VERSION, Data, Evaluation, Partition, Protocol, RunConfig, config_hash, override_all
-from fedecho.cost import duration, memory
+from fedecho.core.checks import InputError, MissingDataError
+from fedecho.core.config import NUMERICS_VERSION, RunConfig, config_hash, override_all
+from fedecho.core.settings import Data, Evaluation, Partition, Protocol
 from fedecho.data.vocabulary import Vocabulary
-from fedecho.distill import Distillation
-from fedecho.errors import InputError, MissingDataError
-from fedecho.experiment import run
-from fedecho.methods import FedEcho
-from fedecho.resume import Keeper, Paused
+from fedecho.learning.cost import duration, peak, work
+from fedecho.learning.distill import Distillation
+from fedecho.learning.experiment import run
+from fedecho.learning.methods import FedEcho
+from fedecho.learning.resume import Keeper, Paused
+from fedecho.learning.task import prepare
 from fedecho.sweep import absent_data
-from fedecho.task import prepare
 
 CPU = torch.device("cpu")
 
@@ -137,11 +138,11 @@ def test_the_mask_leaves_the_hashes_of_earlier_runs_alone() -> None:
 
 
 def test_costs_are_predicted_for_texts() -> None:
-    parameters, buffers, flops = cost.model_size("text-encoder", Data("austen"))
+    parameters, buffers, flops = work.model_size("text-encoder", Data("austen"))
     assert (parameters, buffers) == (137_318, 0) and flops > 16 * 2 * 32 * 32 * 8
     config = tiny("FedEcho")
-    assert duration.operations(config) > 0 and memory.predicted_peak(config)["data"] > 0
-    assert memory.data_bytes(config)["U"] == 30 * 64 * 8
+    assert duration.operations(config) > 0 and peak.predicted_peak(config)["data"] > 0
+    assert peak.data_bytes(config)["U"] == 30 * 64 * 8
 
 
 def test_the_list_of_data_sets_has_the_texts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

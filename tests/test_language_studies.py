@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 import torch
 
-from fedecho import presets, records, studies
-from fedecho.config import override_all
+from fedecho import presets, studies
+from fedecho.core import records
+from fedecho.core.config import override_all
+from fedecho.core.records import Record
 from fedecho.presets import Cell
-from fedecho.records import Record
 from fedecho.studies import catalogue, language, samples, tabulate, wanted
 from tests.test_tables import put
 

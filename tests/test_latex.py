@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from fedecho import paths
-from fedecho.errors import InputError
+from fedecho.core import files
+from fedecho.core.checks import InputError
 from fedecho.publish import latex
 from tests import toy
 
-PAPER = paths.REPOSITORY / "paper"
+PAPER = files.REPOSITORY / "paper"
 
 
 def test_body_has_every_table_and_figure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

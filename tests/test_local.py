@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from fedecho.config import Local
-from fedecho.flat import FlatModel, Weights
-from fedecho.local import ClientData, batches, sgd
+from fedecho.core.settings import Local
+from fedecho.learning.client import ClientData, batches, sgd
+from fedecho.learning.flat import FlatModel, Weights
 from tests.conftest import EMPTY, an_update
 
 KEY = (0, 1, 2)

@@ -10,8 +10,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from fedecho import notebooks, paths, tables
-from fedecho.errors import InputError
+from fedecho import notebooks, tables
+from fedecho.core import files
+from fedecho.core.checks import InputError
 from fedecho.publish import manifest
 from fedecho.publish.manifest import Manifest, Picture
 
@@ -81,9 +82,9 @@ def test_described_from_a_frame() -> None:
     assert found.command == "make tables ONLY=90_toy" and found.figures == (Picture("toy_bars", "Bars."),)
 
 
-@pytest.mark.parametrize("found", manifest.read_all(paths.REPOSITORY / "paper" / "tables"), ids=lambda m: m.name)
+@pytest.mark.parametrize("found", manifest.read_all(files.REPOSITORY / "paper" / "tables"), ids=lambda m: m.name)
 def test_the_committed_ones_name_files_that_exist(found: Manifest) -> None:
-    folder = paths.REPOSITORY / "paper"
+    folder = files.REPOSITORY / "paper"
     wanted = [folder / "tables" / name for name in found.tables]
     wanted += [folder / "figures" / f"{figure.stem}{suffix}" for figure in found.figures for suffix in (".pdf", ".png")]
     assert [path.name for path in wanted if not path.is_file()] == []

@@ -9,13 +9,15 @@ import pytest
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
-from fedecho import bank, cost, experiment, presets
-from fedecho.clock import Clock
-from fedecho.config import Data, MethodConfig, RunConfig, override_all
-from fedecho.cost import memory, stand_in
-from fedecho.methods import CA2FL, FADAS, FedAC, FedBuff, FedEcho
+from fedecho import cost, presets
+from fedecho.core.clock import Clock
+from fedecho.core.config import MethodConfig, RunConfig, override_all
+from fedecho.core.settings import Data
+from fedecho.learning import bank, experiment
+from fedecho.learning.cost import peak, stand_in, work
+from fedecho.learning.methods import CA2FL, FADAS, FedAC, FedBuff, FedEcho
+from fedecho.learning.models.texts import TEXT_MODELS
 from fedecho.presets import REFERENCE
-from fedecho.text_models import TEXT_MODELS
 from tests.test_experiment import tiny
 
 
@@ -51,7 +53,7 @@ def scaled(method: MethodConfig, model: str = "cnn-w8", **changes: Any) -> RunCo
     ids=["fedecho", "ca2fl", "fedac", "fadas", "ema", "data", "texts", "bytes"],
 )  # fmt: skip
 def test_prediction_is_within_a_fifth_of_what_is_measured(config: RunConfig) -> None:
-    predicted = sum(memory.predicted_peak(config).values())
+    predicted = sum(peak.predicted_peak(config).values())
     assert predicted == pytest.approx(measured_peak(lambda: experiment.run(config)), rel=0.2)
 
 
@@ -82,7 +84,7 @@ def test_a_vocabulary_is_predicted_too(form: dict[str, Any], block: int, monkeyp
         for rnd in play.server.plan.rounds[:3]:
             play.round(rnd)
 
-    said = memory.predicted_peak(config)
+    said = peak.predicted_peak(config)
     del said["data"]  # a stand-in has none
     assert sum(said.values()) == pytest.approx(measured_peak(work), rel=0.1)
 
@@ -96,34 +98,32 @@ def test_a_bank_of_a_vocabulary_takes_n_u_l_rows_and_their_sum(
         next(iter(form), ""), 4 * 500
     )
     rows = 60 * CONTEXT
-    assert cost.predictions(config) == (rows, 500)
-    assert cost.bank_bytes(config) == (CONTEXT * row, 20 * rows * row)
-    assert memory.predicted_peak(config)["state"] == 20 * rows * row + 8 * (rows * 500 + 20)
+    assert work.predictions(config) == (rows, 500)
+    assert work.bank_bytes(config) == (CONTEXT * row, 20 * rows * row)
+    assert peak.predicted_peak(config)["state"] == 20 * rows * row + 8 * (rows * 500 + 20)
     play = stand_in.Play.start(config, Clock(), "cpu")
     assert play.state.bank.nbytes == 20 * rows * row
     held = play.round(play.server.plan.rounds[0])
     assert (held["uploads"], held["state"]) == tuple(
-        cost.predicted_bytes(config)[part] for part in ("uploads", "state")
+        work.predicted_bytes(config)[part] for part in ("uploads", "state")
     )
 
 
 def test_activations_of_a_known_model() -> None:
     # Per image in float32: the unshuffled input 4x14x14, both convolutions' outputs after their ReLU, 16x7x7 and
     # 32x4x4, and the log-probabilities; beside them the label, 8 bytes.
-    saved, largest = memory.activations("cnn", Data())
+    saved, largest = peak.activations("cnn", Data())
     assert saved == 4 * (4 * 14 * 14 + 16 * 7 * 7 + 32 * 4 * 4 + 10) + 8 and largest == 4 * 16 * 7 * 7
 
 
 def test_a_bank_and_caches_enter_with_their_own_bytes() -> None:
-    echo, cached = (memory.predicted_peak(scaled(m)) for m in (FedEcho(), CA2FL()))
-    assert cached["state"] == 31 * 4 * cost.model_size("cnn-w8", Data())[0]
+    echo, cached = (peak.predicted_peak(scaled(m)) for m in (FedEcho(), CA2FL()))
+    assert cached["state"] == 31 * 4 * work.model_size("cnn-w8", Data())[0]
     assert echo["state"] == 30 * 200 * 10 * 4 + 8 * (200 * 10 + 30)
 
 
 def test_the_paper_scale_is_predicted_without_being_run() -> None:
-    peak = memory.predicted_peak(presets.base("paper", presets.CONTENDERS["CA2FL"], 0))
-    assert peak["state"] == 51 * 4 * 11_173_962
-    assert peak["data"] == 50_000 * (3072 + 8) + 10_000 * (4 * 3072 + 8) + 5_000 * 4 * 3072
-    assert memory.text(presets.base("smoke", presets.CONTENDERS["FedBuff"], 0)).startswith(
-        "predicted peak of tensors: "
-    )
+    found = peak.predicted_peak(presets.base("paper", presets.CONTENDERS["CA2FL"], 0))
+    assert found["state"] == 51 * 4 * 11_173_962
+    assert found["data"] == 50_000 * (3072 + 8) + 10_000 * (4 * 3072 + 8) + 5_000 * 4 * 3072
+    assert peak.text(presets.base("smoke", presets.CONTENDERS["FedBuff"], 0)).startswith("predicted peak of tensors: ")

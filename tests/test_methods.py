@@ -8,18 +8,18 @@ from typing import Any
 import pytest
 import torch
 
-from fedecho.config import Local
-from fedecho.distill import Distillation
-from fedecho.flat import Weights
-from fedecho.local import Update
-from fedecho.methods import CA2FL, FADAS, FedAC, FedAsync, FedAvg, FedBuff, Method, Server
-from fedecho.methods.ca2fl import ca2fl
-from fedecho.methods.fadas import fadas
-from fedecho.methods.fedac import fedac, similarity
-from fedecho.methods.fedasync import fedasync, staleness_weight
-from fedecho.methods.fedavg import fedavg
-from fedecho.methods.fedbuff import fedbuff
-from fedecho.methods.fedecho import echo
+from fedecho.core.settings import Local
+from fedecho.learning.client import Update
+from fedecho.learning.distill import Distillation
+from fedecho.learning.flat import Weights
+from fedecho.learning.methods import CA2FL, FADAS, FedAC, FedAsync, FedAvg, FedBuff, Method, Server
+from fedecho.learning.methods.ca2fl import ca2fl
+from fedecho.learning.methods.fadas import fadas
+from fedecho.learning.methods.fedac import fedac, similarity
+from fedecho.learning.methods.fedasync import fedasync, staleness_weight
+from fedecho.learning.methods.fedavg import fedavg
+from fedecho.learning.methods.fedbuff import fedbuff
+from fedecho.learning.methods.fedecho import echo
 from tests.conftest import an_update, weights
 
 

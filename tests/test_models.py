@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from fedecho import models
-from fedecho.errors import InputError
-from fedecho.flat import FlatModel
+from fedecho.core.checks import InputError
+from fedecho.learning import models
+from fedecho.learning.flat import FlatModel
 
 
 @pytest.mark.parametrize(

@@ -13,11 +13,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fedecho import notebooks, paths, presets, report, verdicts
-from fedecho.errors import InputError
+from fedecho import notebooks, presets, report, verdicts
+from fedecho.core import files
+from fedecho.core.checks import InputError
 from fedecho.notebooks import NotebookError
 
-ALL = sorted((paths.REPOSITORY / "notebooks").glob("*.ipynb"))
+ALL = sorted((files.REPOSITORY / "notebooks").glob("*.ipynb"))
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 every_notebook = pytest.mark.parametrize("path", ALL, ids=lambda path: path.stem)
 
@@ -89,7 +90,7 @@ def test_names_no_folder_of_anyone(path: Path) -> None:
 
 
 def test_sources_stand_alone() -> None:
-    folder = paths.REPOSITORY / "notebooks"
+    folder = files.REPOSITORY / "notebooks"
     assert [p.name for p in folder.iterdir() if p.suffix == ".py"] == []  # one named like a module would shadow it
     assert {stem for stems in notebooks.GROUPS.values() for stem in stems} == {path.stem for path in ALL}
 
@@ -99,10 +100,10 @@ def test_sources_stand_alone() -> None:
 
 def test_only_the_default_profile_writes_to_the_tables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("FEDECHO_PAPER", str(tmp_path))
-    assert notebooks.tables_dir("laptop") == tmp_path / "tables"
-    assert notebooks.figures_dir("laptop") == tmp_path / "figures"
-    assert notebooks.tuning_dir("laptop") == tmp_path / "records" / "tuning"
-    for function in (notebooks.tables_dir, notebooks.figures_dir, notebooks.records_dir, notebooks.tuning_dir):
+    assert files.tables_dir("laptop") == tmp_path / "tables"
+    assert files.figures_dir("laptop") == tmp_path / "figures"
+    assert files.tuning_dir("laptop") == tmp_path / "records" / "tuning"
+    for function in (files.tables_dir, files.figures_dir, files.records_dir, files.tuning_dir):
         assert len({function(name) for name in presets.PROFILES}) == len(presets.PROFILES)
 
 
@@ -153,7 +154,7 @@ def test_parameters_that_fit(given: dict[str, object], tmp_path: Path) -> None:
 ])  # fmt: skip
 def test_parameters_that_do_not(given: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tiny(tmp_path, PARAMETERS)
-    monkeypatch.setattr(paths, "notebooks", lambda: tmp_path)
+    monkeypatch.setattr(files, "notebooks", lambda: tmp_path)
     monkeypatch.setattr(notebooks, "_attempt", lambda job: pytest.fail("a kernel was started"))
     with pytest.raises(InputError) as caught:
         notebooks.execute("tiny", given, tmp_path / "out", 10)
@@ -191,9 +192,9 @@ def test_runs_here_with_our_python_and_typed_values(tmp_path: Path, monkeypatch:
                         "FEDECHO_PAPER": "here"}.items():  # fmt: skip
         monkeypatch.setenv(name, str(value))
     monkeypatch.chdir(tmp_path)
-    probe = "import os, sys\nfrom fedecho import paths\n[sys.executable, rounds, limit, name, str(paths.paper()), "
+    probe = "import os, sys\nfrom fedecho.core import files\n[sys.executable, rounds, limit, name, str(files.paper()), "
     tiny(tmp_path, "rounds = 1\nlimit: float | None = 1.0\nname = 'x'", probe + "os.environ.get('MPLBACKEND')]")
-    monkeypatch.setattr(paths, "notebooks", lambda: tmp_path)
+    monkeypatch.setattr(files, "notebooks", lambda: tmp_path)
     done = notebooks.execute("tiny", {"rounds": 7, "limit": None, "name": "0042"}, Path("out"), 100)
     assert done == tmp_path / "out" / "tiny.ipynb"
     assert [p.name for p in done.parent.iterdir()] == ["tiny.ipynb"]
@@ -204,7 +205,7 @@ def test_runs_here_with_our_python_and_typed_values(tmp_path: Path, monkeypatch:
 
 def test_failed_run_leaves_only_the_partial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tiny(tmp_path, "rounds = 1", "x = 2", "raise ValueError('broken\\nsecond line')", "y = 3")
-    monkeypatch.setattr(paths, "notebooks", lambda: tmp_path)
+    monkeypatch.setattr(files, "notebooks", lambda: tmp_path)
     out = tmp_path / "out"
     out.mkdir()
     (out / "tiny.ipynb").write_text("of an earlier run")
@@ -230,7 +231,7 @@ def test_only_a_kernel_that_did_not_start_is_tried_again(
         Path(job["partial"]).write_text("{}")
         return {"kind": made[-1], "message": "it went wrong"}
 
-    monkeypatch.setattr(paths, "notebooks", lambda: tmp_path)
+    monkeypatch.setattr(files, "notebooks", lambda: tmp_path)
     monkeypatch.setattr(notebooks, "_attempt", attempt)
     if works:
         assert notebooks.execute("tiny", {}, tmp_path / "out", 10).name == "tiny.ipynb"
@@ -251,7 +252,7 @@ def test_time_limit_ends_the_child(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_make_passes_each_notebook_what_it_declares(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tiny(tmp_path, "profile = 'laptop'\nfresh = False", stem="00_a")
     tiny(tmp_path, "profile = 'laptop'\njobs = 0", stem="01_b")
-    monkeypatch.setattr(paths, "notebooks", lambda: tmp_path)
+    monkeypatch.setattr(files, "notebooks", lambda: tmp_path)
     monkeypatch.setattr(notebooks, "execute", lambda stem, given, folder, timeout: (stem, given, folder.name))
     assert list(notebooks.make("smoke", jobs=3)) == [
         ("00_a", {"profile": "smoke", "fresh": False}, "smoke"), ("01_b", {"profile": "smoke", "jobs": 3}, "smoke"),
@@ -261,7 +262,7 @@ def test_make_passes_each_notebook_what_it_declares(tmp_path: Path, monkeypatch:
 def test_what_measures_time_runs_last_and_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for stem in ("20_a", "25_server_cost", "26_c"):
         tiny(tmp_path, "profile = 'laptop'\nfresh = False", stem=stem)
-    monkeypatch.setattr(paths, "notebooks", lambda: tmp_path)
+    monkeypatch.setattr(files, "notebooks", lambda: tmp_path)
     monkeypatch.setattr(notebooks, "execute", lambda stem, given, folder, timeout: (stem, given["fresh"]))
     # What sweeps train is trained before; a second `fresh` would train it twice.
     assert list(notebooks.make("smoke", fresh=True)) == [("20_a", False), ("26_c", False), ("25_server_cost", True)]

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedecho.config import Partition
-from fedecho.delays import SLOW
-from fedecho.errors import InputError
-from fedecho.partition import divide
+from fedecho.core.checks import InputError
+from fedecho.core.settings import Partition
+from fedecho.simulation.delays import SLOW
+from fedecho.simulation.partition import divide
 
 LABELS = np.tile(np.arange(10), 100)
 SPEEDS = (0,) * 5 + (1,) * 3 + (2,) * 2

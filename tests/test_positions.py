@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fedecho.bank import Bank, bank_average
-from fedecho.distill import (
+from fedecho.learning.bank import Bank, bank_average
+from fedecho.learning.distill import (
     Distillation,
     averaged_teacher,
     corrupted,
@@ -22,10 +22,10 @@ from fedecho.distill import (
     reverse_kl_from_logits,
     teacher,
 )
-from fedecho.flat import FlatModel
-from fedecho.methods import Server
-from fedecho.methods.fedbuff import FedBuff, fedbuff
-from fedecho.methods.fedecho import echo
+from fedecho.learning.flat import FlatModel
+from fedecho.learning.methods import Server
+from fedecho.learning.methods.fedbuff import FedBuff, fedbuff
+from fedecho.learning.methods.fedecho import echo
 from tests.conftest import an_update
 
 CPU = torch.device("cpu")

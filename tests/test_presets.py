@@ -7,10 +7,9 @@ from collections import Counter, defaultdict
 import pytest
 
 from fedecho import presets, tables
-from fedecho.config import config_hash
-from fedecho.errors import InputError
-from fedecho.methods.base import REGISTRY
-from fedecho.notebooks import tuning_dir
+from fedecho.core.checks import InputError
+from fedecho.core.config import METHODS, config_hash
+from fedecho.core.files import tuning_dir
 
 
 @pytest.mark.parametrize("name", [*presets.WHOLE, *presets.BLOCKS["cifar"].values()])
@@ -37,7 +36,7 @@ def test_cells_of_a_comparison_share_everything_but_the_method(name: str) -> Non
 
 
 def test_every_method_has_a_contender() -> None:
-    assert {contender.method.name for contender in presets.CONTENDERS.values()} == set(REGISTRY)
+    assert {contender.method.name for contender in presets.CONTENDERS.values()} == set(METHODS)
 
 
 @pytest.mark.parametrize("name", presets.PROFILES)
@@ -109,7 +108,7 @@ def test_stragglers_own_classes_at_fixed_speeds() -> None:
 
 
 def test_single_run_of_each_method() -> None:
-    for name in REGISTRY:
+    for name in METHODS:
         assert presets.single(name, "smoke", 3).method.name == name
     assert presets.single("fedasync", "laptop", 0).protocol.buffer_size == 1
     assert presets.single("fedavg", "laptop", 0).protocol.concurrency == 5

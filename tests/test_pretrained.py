@@ -16,16 +16,20 @@ from typing import Any
 import pytest
 import torch
 
-from fedecho import cli, cost, experiment, models, pretrained, records
-from fedecho.config import Data, Evaluation, Local, Partition, Protocol, RunConfig, config_hash, override_all
-from fedecho.cost import duration, memory
+from fedecho import cli
+from fedecho.core import records
+from fedecho.core.checks import InputError
+from fedecho.core.config import RunConfig, config_hash, override_all
+from fedecho.core.settings import Data, Evaluation, Local, Partition, Protocol
 from fedecho.data.sentences import SENTENCES
-from fedecho.distill import Distillation
-from fedecho.errors import InputError
-from fedecho.flat import FlatModel
-from fedecho.methods import FedBuff, FedEcho
-from fedecho.task import Task, prepare
-from fedecho.torchvision_compat import torchvision
+from fedecho.data.torchvision_compat import torchvision
+from fedecho.learning import experiment, models
+from fedecho.learning.cost import duration, peak, work
+from fedecho.learning.distill import Distillation
+from fedecho.learning.flat import FlatModel
+from fedecho.learning.methods import FedBuff, FedEcho
+from fedecho.learning.models import pretrained
+from fedecho.learning.task import Task, prepare
 
 language = pytest.mark.skipif(
     not all(map(find_spec, ("transformers", "peft"))), reason="needs the extra: pip install 'fedecho[language]'"
@@ -98,9 +102,11 @@ def test_the_hash_names_the_files_and_not_the_folder(files: str, tmp_path: Path)
     one, two = (pretrained.pin(on(model)) for model in (files, f"lora:{twin}"))
     assert one.model_sha256 == two.model_sha256 and len(one.model_sha256 or "") == 64
     name = config_hash(one)
-    assert name == config_hash(two) == config_hash(on(files)) != config_hash(on("text-encoder"))
+    assert name == config_hash(two) != config_hash(on("text-encoder"))
     (twin / "vocab.txt").write_text("other words")
-    assert config_hash(on(f"lora:{twin}")) != name
+    assert config_hash(pretrained.pin(on(f"lora:{twin}"))) != name
+    with pytest.raises(InputError, match=r"model_sha256 = None .* filled in by pretrained.pin"):
+        config_hash(on(files))
     shutil.rmtree(folder)
     assert config_hash(one) == name  # a pinned run has its name wherever it is looked for
 
@@ -188,13 +194,13 @@ def test_the_seed_decides_what_is_not_pretrained(tiny: str) -> None:
 
 @language
 def test_costs_are_predicted_for_what_is_trained_and_for_what_is_frozen(tiny: str) -> None:
-    parameters, buffers, flops = cost.model_size(tiny, Data("austen"))
+    parameters, buffers, flops = work.model_size(tiny, Data("austen"))
     assert (parameters, buffers) == (ADAPTERS + 6 * 8 + 6, 0) and flops > 2 * 128 * 2 * 8 * 3072
     everything = sum(p.numel() for p in models.build(tiny, TEXT, 6, 0).parameters())
-    assert memory.frozen_bytes(on(tiny)) == 4 * (everything - parameters)
-    assert memory.data_bytes(on(tiny))["U"] == 10 * pretrained.CONTEXT * 8
-    assert duration.operations(on(tiny)) > 0 and memory.predicted_peak(on(tiny))["temporary"] > 0
-    assert memory.frozen_bytes(on("text-encoder")) == 0
+    assert peak.frozen_bytes(on(tiny)) == 4 * (everything - parameters)
+    assert peak.data_bytes(on(tiny))["U"] == 10 * pretrained.CONTEXT * 8
+    assert duration.operations(on(tiny)) > 0 and peak.predicted_peak(on(tiny))["temporary"] > 0
+    assert peak.frozen_bytes(on("text-encoder")) == 0
 
 
 # Refusals

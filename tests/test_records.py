@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 
-from fedecho import records
-from fedecho.clock import Clock
-from fedecho.config import RunConfig
-from fedecho.errors import InputError
-from fedecho.methods import FedBuff, FedEcho
-from fedecho.records import Journal, Record, new_record
-from fedecho.schedule import Job, Round
+from fedecho.core import records
+from fedecho.core.checks import InputError
+from fedecho.core.clock import Clock
+from fedecho.core.config import RunConfig
+from fedecho.core.records import Record, new_record
+from fedecho.learning.evaluation import Journal
+from fedecho.learning.methods import FedBuff, FedEcho
+from fedecho.simulation.schedule import Job, Round
 
 
 def record(accuracies: list[float], status: Any = "done", config: RunConfig | None = None) -> Record:

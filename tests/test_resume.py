@@ -16,14 +16,16 @@ import numpy as np
 import pytest
 import torch
 
-from fedecho import experiment, provenance, resume
-from fedecho.clock import Clock
-from fedecho.config import Evaluation, MethodConfig, Protocol, RunConfig
-from fedecho.distill import Distillation
-from fedecho.errors import InputError
-from fedecho.methods import CA2FL, FADAS, FedAC, FedAsync, FedBuff, FedEcho
-from fedecho.records import dumps
-from fedecho.resume import Keeper, Paused
+from fedecho.core import provenance
+from fedecho.core.checks import InputError
+from fedecho.core.clock import Clock
+from fedecho.core.config import MethodConfig, RunConfig
+from fedecho.core.records import dumps
+from fedecho.core.settings import Evaluation, Protocol
+from fedecho.learning import experiment, resume
+from fedecho.learning.distill import Distillation
+from fedecho.learning.methods import CA2FL, FADAS, FedAC, FedAsync, FedBuff, FedEcho
+from fedecho.learning.resume import Keeper, Paused
 from tests.test_experiment import tiny
 
 ROUNDS = 8
@@ -221,8 +223,8 @@ def test_the_record_names_who_made_the_earlier_part(tmp_path: Path, monkeypatch:
 SCRIPT = """
 import sys
 from pathlib import Path
-from fedecho.experiment import run
-from fedecho.resume import Keeper
+from fedecho.learning.experiment import run
+from fedecho.learning.resume import Keeper
 from tests.test_resume import config_of
 run(config_of("fedecho"), keeper=Keeper(Path(sys.argv[1]), every=0.0))
 """

@@ -1,6 +1,6 @@
 """Streams depend on role, seed and identity, and on nothing else."""
 
-from fedecho.rng import seed_sequence, stream, torch_seed
+from fedecho.core.rng import seed_sequence, stream, torch_seed
 
 
 def first(seed: int, role: str, *identity: int) -> int:

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedecho.config import Delays, Protocol
-from fedecho.delays import job_times, pin_trace
-from fedecho.errors import InputError
-from fedecho.schedule import Schedule, draw, sequential, synchronous
+from fedecho.core.checks import InputError
+from fedecho.core.settings import Delays, Protocol
+from fedecho.simulation.delays import job_times, pin_trace
+from fedecho.simulation.schedule import Schedule, draw, sequential, synchronous
 
 
 def trace(tmp_path: Path, durations: dict[int, list[float]]) -> Delays:
@@ -138,7 +138,7 @@ def test_largest_staleness_lies_where_the_official_simulator_has_it(
 
 
 def test_schedule_needs_no_torch() -> None:
-    code = "import sys; import fedecho.schedule; sys.exit('torch' in sys.modules)"
+    code = "import sys; import fedecho.simulation.schedule; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

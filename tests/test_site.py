@@ -11,7 +11,7 @@ from urllib.parse import unquote
 import pytest
 
 from fedecho import notebooks
-from fedecho.errors import InputError
+from fedecho.core.checks import InputError
 from fedecho.publish import pages, site
 from fedecho.studies import STUDIES
 from tests import toy

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from fedecho.stats import band, holm, mean_ci, paired_difference
+from fedecho.core.stats import band, holm, mean_ci, paired_difference
 
 
 def test_interval_of_three_values() -> None:

@@ -6,9 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from fedecho import experiment, presets, walkthrough
-from fedecho.config import RunConfig, override
-from fedecho.task import Task, evaluate, prepare
+from fedecho import presets
+from fedecho.core.config import RunConfig, override
+from fedecho.learning import experiment, walkthrough
+from fedecho.learning.evaluation import evaluate
+from fedecho.learning.task import Task, prepare
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 """Rounding makes about 1e-7 after six rounds, the smallest change tried below 8e-5. Training amplifies rounding, so

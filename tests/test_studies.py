@@ -11,11 +11,11 @@ import pytest
 from matplotlib.figure import Figure
 
 from fedecho import notebooks, presets, studies, tables, verdicts
-from fedecho.config import config_hash
-from fedecho.cost import memory
-from fedecho.errors import InputError
+from fedecho.core.checks import InputError
+from fedecho.core.config import config_hash
+from fedecho.core.records import Record
+from fedecho.learning.cost import peak
 from fedecho.publish import manifest
-from fedecho.records import Record
 from fedecho.studies import ablations, catalogue, drawing, tabulate, wanted
 from tests.test_tables import put
 
@@ -48,7 +48,7 @@ def test_a_variant_differs_from_its_contender_in_the_named_fields_only() -> None
 
 
 def records_form(config: object) -> object:
-    from fedecho.config import to_dict
+    from fedecho.core.config import to_dict
 
     return to_dict(config)
 
@@ -95,9 +95,9 @@ def test_fresh_runs_are_trained_by_the_first_set_that_has_them() -> None:
 
 def test_the_memory_that_is_told_is_that_of_the_largest_run(paper: Path) -> None:
     runs = wanted.configs("bank_vocabulary", "smoke")[::-1]  # small banks first
-    peaks = [sum(memory.predicted_peak(run).values()) for run in runs]
+    peaks = [sum(peak.predicted_peak(run).values()) for run in runs]
     assert max(peaks) > peaks[0]
-    largest = memory.text(runs[peaks.index(max(peaks))])
+    largest = peak.text(runs[peaks.index(max(peaks))])
     said = wanted.outlook("smoke", ["bank_vocabulary"], fresh=True, choose=lambda name, profile, fresh: runs)
     assert said.endswith(largest)
 

@@ -15,9 +15,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from fedecho import records, sweep
-from fedecho.errors import InputError
-from fedecho.methods import FedBuff
+from fedecho import sweep
+from fedecho.core import records
+from fedecho.core.checks import InputError
+from fedecho.learning.methods import FedBuff
 from tests.test_experiment import tiny
 
 
@@ -33,7 +34,7 @@ def test_missing_runs_are_found_once(tmp_path: Path) -> None:
 
 
 def test_sweep_runs_in_processes_and_equals_a_direct_run(tmp_path: Path) -> None:
-    from fedecho.experiment import run
+    from fedecho.learning.experiment import run
 
     todo = configs(2)
     assert sweep.sweep(todo, tmp_path, jobs=2, progress=False) == 2

@@ -119,7 +119,7 @@ def test_modules_stay_small(path: Path) -> None:
 def test_run_fits_on_a_screen() -> None:
     import inspect
 
-    from fedecho.experiment import run
+    from fedecho.learning.experiment import run
 
     assert len(inspect.getsource(run).splitlines()) <= 60
 

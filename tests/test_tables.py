@@ -12,11 +12,11 @@ import pandas as pd
 import pytest
 
 from fedecho import presets, render, tables
-from fedecho.clock import Clock
-from fedecho.config import RunConfig, override
-from fedecho.errors import InputError
+from fedecho.core.checks import InputError
+from fedecho.core.clock import Clock
+from fedecho.core.config import RunConfig, override
+from fedecho.core.records import new_record, record_path, save
 from fedecho.presets import Cell, Trial
-from fedecho.records import new_record, record_path, save
 
 OWNERS = "Dir(0.1), stragglers own 2 classes, mixed"
 REPORTED = pd.DataFrame(

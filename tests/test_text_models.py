@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from fedecho import data, models
-from fedecho.errors import InputError
-from fedecho.flat import FlatModel
-from fedecho.text_models import GROUP, TextDecoder, TextEncoder, example
+from fedecho import data
+from fedecho.core.checks import InputError
+from fedecho.learning import models
+from fedecho.learning.flat import FlatModel
+from fedecho.learning.models.texts import GROUP, TextDecoder, TextEncoder, example
 
 
 def small() -> TextEncoder:

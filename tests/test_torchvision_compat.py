@@ -9,7 +9,7 @@ import sys
 import pytest
 
 IMPORT_AND_USE = """
-import fedecho.torchvision_compat as compat
+import fedecho.data.torchvision_compat as compat
 tv = compat.torchvision()
 assert compat.torchvision() is tv
 import torch
@@ -27,7 +27,7 @@ SOMEBODY_ELSE_DECLARED_ONE = """
 import torch
 theirs = torch.library.Library("torchvision", "DEF")
 theirs.define("nms(Tensor theirs) -> Tensor")
-from fedecho.torchvision_compat import declare_missing
+from fedecho.data.torchvision_compat import declare_missing
 assert declare_missing() == ["qnms"]
 assert declare_missing() == []
 assert "theirs" in str(torch.ops.torchvision.nms.default._schema)
@@ -36,7 +36,7 @@ assert "theirs" in str(torch.ops.torchvision.nms.default._schema)
 IMPORTED_BEFORE = """
 import sys, types
 sys.modules["torchvision"] = before = types.ModuleType("torchvision")
-from fedecho.torchvision_compat import _libraries, torchvision
+from fedecho.data.torchvision_compat import _libraries, torchvision
 assert torchvision() is before
 assert _libraries == []
 """

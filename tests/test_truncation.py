@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from fedecho.truncation import (
+from fedecho.learning.truncation import (
     entropy_error_bound,
     first,
     kept_probabilities,

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from fedecho import records, sweep
-from fedecho.errors import InputError
-from fedecho.methods import FedBuff
+from fedecho import sweep
+from fedecho.core import records
+from fedecho.core.checks import InputError
+from fedecho.learning.methods import FedBuff
 from fedecho.theory import records as theory
 from fedecho.theory.arrivals import Arrivals
 from fedecho.theory.config import TheoryRun

@@ -14,10 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from fedecho import paths
-from fedecho.checked import Checked, require
-from fedecho.config import RunConfig, from_dict
-from fedecho.errors import InputError
+from fedecho.core import files
+from fedecho.core.checks import Checked, InputError, require
+from fedecho.core.config import RunConfig, from_dict
 from fedecho.presets import WHOLE, whole
 from fedecho.studies import catalogue
 from fedecho.theory.findings import FINDINGS
@@ -136,7 +135,7 @@ def read(name: str, path: Path | None = None) -> list[Claim]:
     Raises `InputError` naming the entry, the field and what is allowed.
     """
     whole(name)
-    content = _content(path or paths.REPOSITORY / "paper" / "claims.toml")
+    content = _content(path or files.REPOSITORY / "paper" / "claims.toml")
     found: dict[str, Claim] = {}
     for position, entry in enumerate(content["claim"], start=1):
         with _naming(str(entry.get("id", f"claim {position}"))):

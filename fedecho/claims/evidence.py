@@ -10,10 +10,11 @@ from typing import Literal
 
 import numpy as np
 
-from fedecho import stats, tables
+from fedecho import tables
 from fedecho.claims import Claim, Term, runs_of
-from fedecho.config import RunConfig, config_hash
-from fedecho.records import Record, find
+from fedecho.core import stats
+from fedecho.core.config import RunConfig, config_hash
+from fedecho.core.records import Record, find
 from fedecho.studies.tabulate import mean_of, server_seconds
 from fedecho.theory.findings import finding
 

@@ -8,9 +8,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from fedecho import claims, notebooks, paths, presets, render, tables
+from fedecho import claims, presets, render, tables
 from fedecho.claims import Claim
 from fedecho.claims.evidence import LEVEL, RULE, VERDICTS, Shelf, Verdict, corrected, measure
+from fedecho.core import files
 from fedecho.theory import findings
 
 _SOURCES = {"paper": "Claims of the paper", "package": "Claims of this package",
@@ -66,8 +67,8 @@ def evaluate(profile: str, path: Path | None = None) -> list[Line]:
     Raises `InputError` for an entry that cannot be used, before any record is read.
     """
     found = claims.read(profile, path)
-    beside = tuple(notebooks.records_dir(scales[profile]) for scales in presets.BLOCKS.values())
-    shelf = Shelf(profile, notebooks.records_dir(profile), beside)
+    beside = tuple(files.records_dir(scales[profile]) for scales in presets.BLOCKS.values())
+    shelf = Shelf(profile, files.records_dir(profile), beside)
     out: dict[str, Line] = {}
     for source in _SOURCES:
         family = [claim for claim in found if claim.source == source]
@@ -102,21 +103,21 @@ def sentence(claim: Claim) -> str:
     return text[0].upper() + text[1:] + how.get(claim.test.kind, "; paired t-test over the seeds") + "."
 
 
-def files(profile: str) -> tuple[Path, Path]:
+def written(profile: str) -> tuple[Path, Path]:
     """Return where the ledger is written, .md and .json: the default profile's have the plain name, no other can
     replace them."""
     name = "claims" if profile == "laptop" else f"claims-{profile}"
-    return paths.paper() / f"{name}.md", paths.paper() / f"{name}.json"
+    return files.paper() / f"{name}.md", files.paper() / f"{name}.json"
 
 
 def write(profile: str, path: Path | None = None) -> list[Line]:
-    """Write the ledger's `files`, the same bytes each time, and return the lines; see `evaluate`."""
+    """Write the ledger's files (`written`), the same bytes each time, and return the lines; see `evaluate`."""
     lines = evaluate(profile, path)
     beside = evaluate("paper", path) if profile == "laptop" else []
-    page, data = files(profile)
-    paths.write_whole(page, markdown(lines, beside))
+    page, data = written(profile)
+    files.write_whole(page, markdown(lines, beside))
     content = json.dumps([asdict(line) for line in lines], indent=1, ensure_ascii=False, allow_nan=False)
-    paths.write_whole(data, content + "\n")
+    files.write_whole(data, content + "\n")
     return lines
 
 
@@ -182,5 +183,5 @@ def _evidence(line: Line) -> str:
     folder = "tables" if line.profile == "laptop" else f"tables/{line.profile}"
     found = [(line.notebook, f"../notebooks/{line.notebook}.ipynb")]
     found += [(line.table, f"{folder}/{line.table}.md")] if line.table else []
-    home = paths.REPOSITORY / "paper"
+    home = files.REPOSITORY / "paper"
     return ", ".join(f"[{name}]({link})" if (home / link).is_file() else name for name, link in found)

@@ -8,9 +8,11 @@ from typing import Any
 
 import pandas as pd
 
-from fedecho import cost, paths, render, tables
-from fedecho.cost.stand_in import HOLDINGS, PHASES
-from fedecho.methods import FedEcho
+from fedecho import cost, render, tables
+from fedecho.core import files
+from fedecho.learning.cost import work
+from fedecho.learning.cost.stand_in import HOLDINGS, PHASES
+from fedecho.learning.methods import FedEcho
 from fedecho.presets import REFERENCE
 
 _MILLI, _MEGA = 1e-3, 1e6
@@ -85,7 +87,7 @@ def _scale(profile: str) -> str:
     config = cost.base(profile, REFERENCE)
     assert isinstance(config.method, FedEcho)
     protocol, how = config.protocol, config.method.distill
-    parameters = cost.model_size(config.model, config.data)[0]
+    parameters = work.model_size(config.model, config.data)[0]
     return (
         f"Profile {profile}: N = {protocol.clients}, M_c = {protocol.concurrency}, M = {protocol.buffer_size}, "
         f"|U| = {config.data.pool_size}, Q = {how.steps} minibatches of {how.batch_size}, P = {parameters:,} parameters"
@@ -123,9 +125,9 @@ def sentences(frame: pd.DataFrame, profile: str) -> list[str]:
     row = frame[frame["base"] & (frame["method"] == REFERENCE)].iloc[0]
     parts = ", ".join(f"{phase} {100 * row[phase] / row['server']:.0f} %" for phase in PHASES)
     config, large = cost.base(profile, REFERENCE), cost.base("paper", REFERENCE)
-    here, there = (sum(cost.work(c)[phase] for phase in ("inference", "distillation")) for c in (config, large))
+    here, there = (sum(work.work(c)[phase] for phase in ("inference", "distillation")) for c in (config, large))
     rate = here / (row["inference"] + row["distillation"])
-    said = pd.read_csv(paths.REPOSITORY / "paper" / "reported" / "overhead.csv").iloc[0]
+    said = pd.read_csv(files.REPOSITORY / "paper" / "reported" / "overhead.csv").iloc[0]
     low, high = float(said["low_seconds"]), float(said["high_seconds"])
     return [
         f"At the profile's own point the server of {REFERENCE} works {row['server'] / _MILLI:.3g} ms a round: {parts}.",

@@ -8,9 +8,9 @@ from pathlib import Path
 import pandas as pd
 
 from fedecho import cost, output
-from fedecho.config import require
+from fedecho.core.checks import require
+from fedecho.core.files import tables_dir
 from fedecho.cost import drawing, tabulate
-from fedecho.notebooks import tables_dir
 
 NOTEBOOK = "25_server_cost"
 _LINES = "Dots: measured; lines: predicted, from the profile's own point (vertical line) alone; both axes logarithmic."

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 from pathlib import Path
 
+from fedecho.core.checks import InputError
 from fedecho.data import pools
 from fedecho.data.austen import load_austen, load_chapters
 from fedecho.data.canonical import canonical, canonical_order, digest
@@ -21,7 +22,6 @@ from fedecho.data.splits import Images, Splits, carve
 from fedecho.data.texts import Texts, TextSplits
 from fedecho.data.tokens import Blocks, Tokens, blocks
 from fedecho.data.unlabeled import read_unlabeled
-from fedecho.errors import InputError
 
 DATASETS = ("fashion-mnist", "cifar10", "cifar100")
 UNLABELED_DATASETS = ("cifar10", "cifar100", "cifar100-20k", "stl10", "tiny-imagenet-32")

@@ -9,7 +9,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from fedecho.errors import InputError
+from fedecho.core.checks import InputError
 
 
 @dataclass(frozen=True)

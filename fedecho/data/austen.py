@@ -17,10 +17,10 @@ from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
 
+from fedecho.core.checks import InputError
 from fedecho.data.canonical import permutation
 from fedecho.data.fashion_mnist import bundled_path as bundled_path
 from fedecho.data.texts import TextSplits, canonical_texts, plain
-from fedecho.errors import InputError
 
 CLASSES = (
     "Sense & Sensibility", "Pride & Prejudice", "Mansfield Park", "Emma", "Northanger Abbey", "Persuasion",

@@ -11,7 +11,7 @@ import hashlib
 import numpy as np
 import numpy.typing as npt
 
-from fedecho import rng
+from fedecho.core import rng
 
 Pixels = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.int64]

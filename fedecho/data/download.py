@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 
+from fedecho.core.checks import InputError
 from fedecho.data.archives import ARCHIVES, Archive, ensure_unpacked, matches
 from fedecho.data.folders import data_root
-from fedecho.errors import InputError
 
 CHUNK = 1 << 20
 TIMEOUT_SECONDS = 60.0

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from fedecho.core.checks import InputError
 from fedecho.data import npz
 from fedecho.data.canonical import digest, joint_digest
 from fedecho.data.splits import Images, Splits
-from fedecho.errors import InputError
 
 CLASSES = (
     "T-shirt/top",

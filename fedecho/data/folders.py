@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-from fedecho.errors import MissingDataError
+from fedecho.core.checks import MissingDataError
 
 
 def data_root(root: Path | None = None) -> Path:

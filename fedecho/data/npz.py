@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from fedecho.core.checks import InputError
 from fedecho.data.canonical import Labels, Pixels
-from fedecho.errors import InputError
 
 
 def read(path: Path, keys: tuple[str, ...]) -> list[npt.NDArray[np.generic]]:

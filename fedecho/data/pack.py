@@ -16,11 +16,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from fedecho.core.checks import InputError
 from fedecho.data import load, npz
 from fedecho.data.folders import data_root
 from fedecho.data.sources import NPZ_KEYS
 from fedecho.data.unlabeled import CIFAR100_PART, TINY_IMAGENET, read_unlabeled
-from fedecho.errors import InputError
 
 PART = 60 * 2**20
 """Largest size of a part, in bytes."""

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from fedecho.core.checks import InputError, MissingDataError
 from fedecho.data import npz
 from fedecho.data.canonical import Pixels, canonical_order, digest, permutation
 from fedecho.data.fashion_mnist import bundled_path
 from fedecho.data.splits import Images
-from fedecho.errors import InputError, MissingDataError
 
 DIFFUSION_DIGEST = "2723eade2570ffa7e0972c2afaca8bf51a86a94e3334099981d0e8ab0fa9dae3"
 GENERATED = "generated.npz"

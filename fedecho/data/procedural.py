@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from fedecho import rng
+from fedecho.core import rng
 from fedecho.data.canonical import Pixels
 
 Shape = tuple[int, int, int]

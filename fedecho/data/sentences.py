@@ -22,8 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from fedecho.core.checks import InputError, MissingDataError
 from fedecho.data.texts import Texts, TextSplits, canonical_texts, plain
-from fedecho.errors import InputError, MissingDataError
 
 _ENTITY = re.compile(r"&?(#[0-9]+|lt|gt|amp|quot);")
 

@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from fedecho.core.checks import InputError
 from fedecho.data import npz
 from fedecho.data.archives import ARCHIVES, ensure_unpacked
 from fedecho.data.canonical import Labels, Pixels, canonical, digest, joint_digest
 from fedecho.data.cifar_classes import CIFAR10_CLASSES, CIFAR100_CLASSES
 from fedecho.data.folders import missing
 from fedecho.data.splits import Images, Splits
-from fedecho.errors import InputError
-from fedecho.torchvision_compat import torchvision
+from fedecho.data.torchvision_compat import torchvision
 
 NPZ_KEYS = ("train_images", "train_labels", "test_images", "test_labels")
 

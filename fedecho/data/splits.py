@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from fedecho.core.checks import InputError
 from fedecho.data.canonical import Labels, Pixels
-from fedecho.errors import InputError
 
 
 @dataclass(frozen=True, eq=False)

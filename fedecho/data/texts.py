@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fedecho.core.checks import InputError
 from fedecho.data.canonical import Labels, permutation
-from fedecho.errors import InputError
 
 _TOKEN = re.compile(r"[a-z0-9]+(?:'[a-z]+)*|<[a-z]+>|[^\sa-z0-9]")
 

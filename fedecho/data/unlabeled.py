@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from fedecho.core.checks import InputError, MissingDataError
 from fedecho.data import npz
 from fedecho.data.archives import ARCHIVES, ensure_unpacked
 from fedecho.data.canonical import Pixels, canonical_order, digest
 from fedecho.data.folders import missing
 from fedecho.data.sources import CIFARS, load_cifar, open_torchvision, original_order
 from fedecho.data.splits import Images
-from fedecho.errors import InputError, MissingDataError
 
 CIFAR100_PART = "cifar100_first20000.npz"
 CIFAR100_PART_SIZE = 20_000

@@ -11,7 +11,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from fedecho.errors import InputError
+from fedecho.core.checks import InputError
 
 PADDING, UNKNOWN = 0, 1
 RESERVED = 2

@@ -5,8 +5,8 @@ from __future__ import annotations
 import importlib.metadata
 from collections.abc import Sequence
 
-from fedecho import notebooks
-from fedecho.config import require
+from fedecho.core import files
+from fedecho.core.checks import require
 from fedecho.publish.latex import escape
 from fedecho.publish.manifest import Manifest, read_all
 
@@ -64,7 +64,7 @@ def record_set(manifest: Manifest) -> str:
 
 def cite(name: str, profile: str = "laptop") -> str:
     """Return three entries for a table or figure: paper, package and record set; `InputError` for an unknown name."""
-    return f"{bibtex()}\n\n{record_set(behind(name, read_all(notebooks.tables_dir(profile))))}"
+    return f"{bibtex()}\n\n{record_set(behind(name, read_all(files.tables_dir(profile))))}"
 
 
 def behind(name: str, manifests: Sequence[Manifest]) -> Manifest:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import tyro
 
-from fedecho.paths import write_whole
+from fedecho.core.files import write_whole
 
 
 def claims(profile: str = "laptop") -> None:
@@ -21,7 +21,7 @@ def claims(profile: str = "laptop") -> None:
 
     lines = ledger.write(presets.whole(profile).name)
     print(ledger.text(lines))
-    print(*(path for path in ledger.files(profile)), sep="\n")
+    print(*(path for path in ledger.written(profile)), sep="\n")
 
 
 def cite(name: tyro.conf.Positional[str | None] = None, profile: str = "laptop") -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from fedecho import notebooks, paths
-from fedecho.config import require
+from fedecho.core import files
+from fedecho.core.checks import require
 from fedecho.publish.manifest import Manifest, read_all
 
 _SPECIAL = {
@@ -32,23 +32,23 @@ def body(profile: str = "laptop") -> str:
 
     Raises `InputError` when no study has been run, or a file that a manifest names is not there.
     """
-    manifests = read_all(notebooks.tables_dir(profile))
+    manifests = read_all(files.tables_dir(profile))
     require(bool(manifests), "profile", profile, "it has no tables yet; run `make tables` first")
     return "\n".join(_section(manifest, profile) for manifest in manifests)
 
 
 def _section(manifest: Manifest, profile: str) -> str:
-    files = [name for name in manifest.tables if name.endswith(".tex")]
-    tables = [rf"\input{{{_relative(notebooks.tables_dir(profile) / name, manifest)}}}" for name in files]
+    sources = [name for name in manifest.tables if name.endswith(".tex")]
+    tables = [rf"\input{{{_relative(files.tables_dir(profile) / name, manifest)}}}" for name in sources]
     figures = [_figure(manifest, stem.stem, stem.caption, profile) for stem in manifest.figures]
     return "\n".join([rf"\section{{{escape(manifest.title)}}}", *tables, *figures, "\\clearpage\n"])
 
 
 def _figure(manifest: Manifest, stem: str, caption: str, profile: str) -> str:
-    file = _relative(notebooks.figures_dir(profile) / f"{stem}.pdf", manifest)
+    file = _relative(files.figures_dir(profile) / f"{stem}.pdf", manifest)
     return _FIGURE % (file, escape(caption), manifest.record_set, stem)
 
 
 def _relative(path: Path, manifest: Manifest) -> str:
     require(path.is_file(), manifest.name, path.name, f"the file is not there; run `{manifest.command}`")
-    return path.relative_to(paths.paper()).as_posix()
+    return path.relative_to(files.paper()).as_posix()

@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fedecho.config import require
-from fedecho.errors import InputError
-from fedecho.paths import write_whole
+from fedecho.core.checks import InputError, require
+from fedecho.core.files import write_whole
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -19,7 +19,7 @@ from jinja2 import pass_context
 from nbconvert.exporters import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 
-from fedecho.errors import InputError
+from fedecho.core.checks import InputError
 
 Links = Mapping[str, str]
 """Name of a file -> where it is, from the page that links to it; what is not here is shown as text."""

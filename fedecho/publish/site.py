@@ -14,9 +14,9 @@ from typing import Any
 
 import jinja2
 
-from fedecho import notebooks, paths
-from fedecho.config import require
-from fedecho.errors import InputError
+from fedecho import notebooks
+from fedecho.core import files
+from fedecho.core.checks import InputError, require
 from fedecho.presets import PROFILES
 from fedecho.publish import citation, manifest
 from fedecho.publish.manifest import Manifest
@@ -85,19 +85,19 @@ class _Site:
         made = _environment().get_template(template).render(
             up=up, profile=self.profile, version=citation.version(), paper=citation.PAPER_TITLE, **values
         )  # fmt: skip
-        paths.write_whole(self.root / name, made)
+        files.write_whole(self.root / name, made)
 
 
 def _environment() -> jinja2.Environment:
     return jinja2.Environment(
-        loader=jinja2.FileSystemLoader(paths.PACKAGE / "publish" / "templates"), autoescape=True,
+        loader=jinja2.FileSystemLoader(files.PACKAGE / "publish" / "templates"), autoescape=True,
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
     )  # fmt: skip
 
 
 def folder(profile: str) -> Path:
     """Return the folder of a profile's pages: the default profile's lie on top."""
-    return paths.paper() / "site" / ("" if profile == "laptop" else profile)
+    return files.paper() / "site" / ("" if profile == "laptop" else profile)
 
 
 def build(profile: str = "laptop") -> Path:
@@ -109,7 +109,7 @@ def build(profile: str = "laptop") -> Path:
         require(importlib.util.find_spec(package) is not None, "site", package, "install fedecho[notebooks] first")
     final = folder(profile)
     final.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=paths.paper(), prefix="site.", suffix=".partial") as name:
+    with tempfile.TemporaryDirectory(dir=files.paper(), prefix="site.", suffix=".partial") as name:
         root = Path(name) / "site"
         root.mkdir()
         _fill(_Site(root, profile))
@@ -127,8 +127,8 @@ def _replace(final: Path, made: Path) -> None:
 
 
 def _fill(site: _Site) -> None:
-    manifests, claims = manifest.read_all(notebooks.tables_dir(site.profile)), read_claims()
-    shutil.copyfile(paths.PACKAGE / "publish" / "templates" / "site.css", site.root / "site.css")
+    manifests, claims = manifest.read_all(files.tables_dir(site.profile)), read_claims()
+    shutil.copyfile(files.PACKAGE / "publish" / "templates" / "site.css", site.root / "site.css")
     guides = [_guide(site, stem, source) for stem, source in notebooks.catalogue().items()]
     for found in manifests:
         _copy(site, found)
@@ -142,7 +142,7 @@ def _fill(site: _Site) -> None:
 
 def executed(profile: str) -> Path:
     """Return the folder of a profile's executed notebooks."""
-    return paths.paper() / "executed" / ("" if profile == "laptop" else profile)
+    return files.paper() / "executed" / ("" if profile == "laptop" else profile)
 
 
 def _guide(site: _Site, stem: str, source: Path) -> Guide:
@@ -158,10 +158,10 @@ def _guide(site: _Site, stem: str, source: Path) -> Guide:
 def _copy(site: _Site, found: Manifest) -> None:
     """Copy the files of a study; links to its table lead to its section."""
     for name in found.tables:
-        site.add(notebooks.tables_dir(site.profile) / name, "tables")
+        site.add(files.tables_dir(site.profile) / name, "tables")
     for figure in found.figures:
         for suffix in ("png", "pdf"):
-            site.add(notebooks.figures_dir(site.profile) / f"{figure.stem}.{suffix}", "figures")
+            site.add(files.figures_dir(site.profile) / f"{figure.stem}.{suffix}", "figures")
     site.links[found.name] = site.links[f"{found.name}.md"] = f"index.html#{found.name}"
 
 
@@ -178,7 +178,7 @@ def _ledger_page(site: _Site) -> bool:
     """Write the page of the claims' ledger, if there is one."""
     from fedecho.publish import pages
 
-    source = paths.paper() / "claims.md"
+    source = files.paper() / "claims.md"
     if source.is_file():
         body = pages.markdown(source.read_text(encoding="utf-8"), site.links)
         site.write("claims.html", "claims.html.j2", body=body)
@@ -225,7 +225,7 @@ def _tables(found: Manifest, places: dict[str, str]) -> tuple[Table, ...]:
     names = sorted((name for name in found.tables if name.endswith(".md")), key=lambda name: "_compact" not in name)
     out = []
     for position, name in enumerate(names):
-        text = (notebooks.tables_dir(found.profile) / name).read_text(encoding="utf-8")
+        text = (files.tables_dir(found.profile) / name).read_text(encoding="utf-8")
         text = text.removeprefix(f"## {found.title}\n\n").replace(found.caption, "", 1)
         made = pages.markdown(text, places)
         rows = made.count("<tr>") - made.count("<thead>")
@@ -235,7 +235,7 @@ def _tables(found: Manifest, places: dict[str, str]) -> tuple[Table, ...]:
 
 def read_claims() -> list[dict[str, Any]]:
     """Return the claims of `paper/claims.json`, none if it is not there; `InputError` names what is wrong with it."""
-    source = paths.paper() / "claims.json"
+    source = files.paper() / "claims.json"
     if not source.is_file():
         return []
     try:

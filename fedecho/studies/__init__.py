@@ -15,10 +15,10 @@ from typing import Any, Literal
 import pandas as pd
 from matplotlib.figure import Figure
 
-from fedecho import cost, figures, output, presets, render, tables, verdicts
-from fedecho.config import require
-from fedecho.notebooks import tables_dir
-from fedecho.paths import REPOSITORY
+from fedecho import figures, output, presets, render, tables, verdicts
+from fedecho.core.checks import require
+from fedecho.core.files import REPOSITORY, tables_dir
+from fedecho.learning.cost import work
 from fedecho.presets import Cell
 from fedecho.studies import ablations, catalogue, drawing, language, tabulate, wanted
 from fedecho.studies.tabulate import Column, largest_of, mean_of, server_seconds, time_to
@@ -205,13 +205,13 @@ _VOCABULARY = (
     Column("bits a character", tabulate.bits, 3),
     Column("entropy", mean_of("entropy"), 3),
     Column("bytes", tabulate.position_bytes, 0),
-    Column("bank, MB", lambda record: cost.bank_bytes(record.run_config())[1] / 1e6),
+    Column("bank, MB", lambda record: work.bank_bytes(record.run_config())[1] / 1e6),
     Column("allocated, MB", lambda record: tabulate.allocated(record)[0] / 1e6),
     Column("and the sum, MB", lambda record: sum(tabulate.allocated(record)) / 1e6),
 )
 _BANK = (
-    Column("bytes an image", lambda record: float(cost.bank_bytes(record.run_config())[0]), 0),
-    Column("bank, MB", lambda record: cost.bank_bytes(record.run_config())[1] / 1e6),
+    Column("bytes an image", lambda record: float(work.bank_bytes(record.run_config())[0]), 0),
+    Column("bank, MB", lambda record: work.bank_bytes(record.run_config())[1] / 1e6),
 )
 _MEASURED: dict[str, tuple[Column, ...]] = {
     "ablation_alpha": _ALPHAS,

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from fedecho.config import override_all
+from fedecho.core.config import override_all
 from fedecho.presets import CONTENDERS, REFERENCE, Cell, base, placed, profile, tuned
 
 Changes = Mapping[str, Any]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from fedecho.config import require
+from fedecho.core.checks import require
 from fedecho.presets import BLOCKS, Cell, vision_table
 from fedecho.studies import ablations, language
 

@@ -14,9 +14,9 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from fedecho import tables
+from fedecho.core.records import Record, find
 from fedecho.figures import LOOK, finished, say_not_run, style
 from fedecho.presets import Cell
-from fedecho.records import Record, find
 
 _CYCLE = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#808080")
 _DASHES = ("-", "--", "-.", ":")

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from fedecho import presets, records
-from fedecho.config import RunConfig
+from fedecho import presets
+from fedecho.core import records
+from fedecho.core.config import RunConfig
 from fedecho.studies import wanted
 from fedecho.studies.ablations import DIR, PURE
 

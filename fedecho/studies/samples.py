@@ -7,10 +7,10 @@ import re
 import torch
 from torch import Tensor
 
-from fedecho.config import RunConfig
-from fedecho.records import find
+from fedecho.core.config import RunConfig
+from fedecho.core.records import find
+from fedecho.learning.task import Task, prepare
 from fedecho.studies import Results
-from fedecho.task import Task, prepare
 
 
 def markdown(results: Results, setting: str, delay: str, seed: int = 0) -> str:

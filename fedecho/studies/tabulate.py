@@ -11,10 +11,12 @@ import numpy as np
 import pandas as pd
 import torch
 
-from fedecho import cost, stats, tables
-from fedecho.bank import DTYPES, Bank
+from fedecho import tables
+from fedecho.core import stats
+from fedecho.core.records import Record, find
+from fedecho.learning.bank import DTYPES, Bank
+from fedecho.learning.cost import work
 from fedecho.presets import WHOLE, Cell
-from fedecho.records import Record, find
 from fedecho.tables import BLOCK, NOT_STATED
 
 
@@ -93,14 +95,14 @@ def bits(record: Record) -> float:
 def position_bytes(record: Record) -> float:
     """Return the bytes that the bank of a FedEcho run keeps of one prediction."""
     config = record.run_config()
-    return cost.bank_bytes(config)[1] / (config.protocol.clients * cost.predictions(config)[0])
+    return work.bank_bytes(config)[1] / (config.protocol.clients * work.predictions(config)[0])
 
 
 def allocated(record: Record) -> tuple[float, float]:
     """Return the bytes of the tensors of a FedEcho run's bank, to set beside what is predicted, and of the running sum
     of its rows, which comes on top whatever is kept of them."""
     config = record.run_config()
-    (rows, classes), settings = cost.predictions(config), config.method.distill  # type: ignore[attr-defined]
+    (rows, classes), settings = work.predictions(config), config.method.distill  # type: ignore[attr-defined]
     kept = settings.bank_top_k, settings.bank_labels
     bank = Bank.empty(
         config.protocol.clients, (rows, classes), torch.device("meta"), DTYPES[settings.bank_dtype], *kept

@@ -7,12 +7,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from fedecho import presets, records, sweep
-from fedecho.config import RunConfig, config_hash, require
-from fedecho.cost import memory
-from fedecho.cost.duration import Rates
-from fedecho.cost.duration import text as duration_text
-from fedecho.notebooks import records_dir, tuning_dir
+from fedecho import presets, sweep
+from fedecho.core import records
+from fedecho.core.checks import require
+from fedecho.core.config import RunConfig, config_hash
+from fedecho.core.files import records_dir, tuning_dir
+from fedecho.learning.cost import peak
+from fedecho.learning.cost.duration import Rates
+from fedecho.learning.cost.duration import text as duration_text
 from fedecho.studies import catalogue
 from fedecho.sweep import missing
 
@@ -159,8 +161,8 @@ def outlook(
     about = _about(todo.values(), device)
     # Seeds need alike, and each prediction draws a schedule.
     first = {config_hash(replace(run, seed=0)): run for run in todo.values()}
-    largest = max(first.values(), key=lambda run: sum(memory.predicted_peak(run).values()))
-    return f"{said}, {about}, beside a few short examples; {memory.text(largest)}"
+    largest = max(first.values(), key=lambda run: sum(peak.predicted_peak(run).values()))
+    return f"{said}, {about}, beside a few short examples; {peak.text(largest)}"
 
 
 def _about(todo: Iterable[RunConfig], device: str = "cpu") -> str:

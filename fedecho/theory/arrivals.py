@@ -15,11 +15,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fedecho import schedule
-from fedecho.checked import Checked, require
-from fedecho.config import Delays, Protocol
-from fedecho.delays import SPEED_NAMES
-from fedecho.rng import stream
+from fedecho.core.checks import Checked, require
+from fedecho.core.rng import stream
+from fedecho.core.settings import Delays, Protocol
+from fedecho.simulation import schedule
+from fedecho.simulation.delays import SPEED_NAMES
 from fedecho.theory.objectives import Objective, extremity
 
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fedecho.checked import require
+from fedecho.core.checks import require
 from fedecho.theory.records import Row, TheoryRecord
 
 

@@ -8,12 +8,11 @@ from dataclasses import dataclass, field, replace
 from math import sqrt
 from typing import Literal
 
-from fedecho.checked import Checked, require
-from fedecho.config import MethodConfig, to_dict
-from fedecho.errors import InputError
-from fedecho.methods import CA2FL, FADAS, FedAC, FedAsync, FedAvg, FedBuff, FedEcho
+from fedecho.core.checks import Checked, InputError, require
+from fedecho.core.config import MethodConfig, to_dict
+from fedecho.learning.methods import CA2FL, FADAS, FedAC, FedAsync, FedAvg, FedBuff, FedEcho
 from fedecho.theory.arrivals import Arrivals
-from fedecho.theory.play import Local
+from fedecho.theory.simulate import Local
 
 VERSION = 1
 """Bumped whenever the same run would give other numbers; records of an older version are not used."""

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
 
-from fedecho import stats
+from fedecho.core import stats
 from fedecho.figures import finished, say_not_run, style
 from fedecho.studies.drawing import look
 from fedecho.theory.results import NOTHING_LEFT, Result, fit_of, series_of, term_fit, term_values

@@ -14,8 +14,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from fedecho.config import Local
-from fedecho.distill import (
+from fedecho.core.rng import stream
+from fedecho.core.settings import Execution, Local
+from fedecho.learning.distill import (
     Distillation,
     Teacher,
     clip_factor,
@@ -24,12 +25,10 @@ from fedecho.distill import (
     normalised_entropy,
     pool_batches,
 )
-from fedecho.execution import Execution
-from fedecho.flat import FlatModel, Weights
-from fedecho.methods import Method, Server
-from fedecho.methods.base import around
-from fedecho.rng import stream
-from fedecho.schedule import Schedule
+from fedecho.learning.flat import FlatModel, Weights
+from fedecho.learning.methods import Method, Server
+from fedecho.learning.methods.base import around
+from fedecho.simulation.schedule import Schedule
 from fedecho.theory.objectives import Softmax, stationary
 
 Teaches = Literal["adversarial", "random"]

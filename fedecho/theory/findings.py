@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from fedecho.checked import require
+from fedecho.core.checks import require
 from fedecho.theory import fits, records, runs
 from fedecho.theory.fits import Fit
 from fedecho.theory.results import Result, fit_of, judge, log_ratio, without_bias

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from fedecho.checked import require
+from fedecho.core.checks import require
 
 Array = NDArray[np.float64]
 RESAMPLES = 999

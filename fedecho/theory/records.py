@@ -17,17 +17,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fedecho import methods, provenance
-from fedecho.checked import require
-from fedecho.config import Local as ClientWork
-from fedecho.config import from_dict, to_dict
-from fedecho.errors import InputError
-from fedecho.experiment import one_thread
-from fedecho.methods import FADAS, FedAC, FedAsync, FedBuff, FedEcho, Method
-from fedecho.notebooks import records_dir
-from fedecho.paths import write_whole
-from fedecho.records import dumps as dumps
-from fedecho.theory import arrivals, echo, play
+from fedecho.core import provenance
+from fedecho.core.checks import InputError, require
+from fedecho.core.config import from_dict, to_dict
+from fedecho.core.files import records_dir, write_whole
+from fedecho.core.records import dumps as dumps
+from fedecho.core.settings import Local as ClientWork
+from fedecho.learning import methods
+from fedecho.learning.experiment import one_thread
+from fedecho.learning.methods import FADAS, FedAC, FedAsync, FedBuff, FedEcho, Method
+from fedecho.theory import arrivals, echo, simulate
 from fedecho.theory.config import Point, TheoryRun, point, run_hash, stability_limit
 from fedecho.theory.objectives import Softmax, client_spread, stationary, suboptimality
 from fedecho.theory.tasks import Built, build
@@ -141,7 +140,7 @@ def _row(run: TheoryRun, built: Built, at: Point) -> Row:
     dealt = arrivals.deal(run.arrivals, order, built.objective, run.walks, run.seed)
     x0 = built.x0.repeat(run.walks, 1)
     method = _method(run, built, at, x0)
-    played = play.one_by_one if isinstance(at.method, play.ALONE) else play.walk
+    played = simulate.one_by_one if isinstance(at.method, simulate.ALONE) else simulate.walk
     path = played(built.objective, method, order, dealt, at.local, x0, run.seed, at.played)
     taus = order.staleness
     # The step of an adaptive method is not gamma: it has no such limit.
@@ -157,7 +156,7 @@ def _row(run: TheoryRun, built: Built, at: Point) -> Row:
     }  # fmt: skip
 
 
-def _measures(path: play.Path) -> dict[str, Tensor]:
+def _measures(path: simulate.Path) -> dict[str, Tensor]:
     return {"mean": path.mean(), "late": path.late(), "least": path.least()}
 
 

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from fedecho import stats, tables
+from fedecho import tables
+from fedecho.core import stats
 from fedecho.theory import fits, records, runs
 from fedecho.theory.config import Entry
 from fedecho.theory.fits import Fit, Verdict

@@ -6,10 +6,11 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from fedecho import presets
-from fedecho.checked import require
-from fedecho.config import Delays, MethodConfig
-from fedecho.distill import Distillation
-from fedecho.methods import CA2FL, FADAS, FedAC, FedAsync, FedBuff, FedEcho
+from fedecho.core.checks import require
+from fedecho.core.config import MethodConfig
+from fedecho.core.settings import Delays
+from fedecho.learning.distill import Distillation
+from fedecho.learning.methods import CA2FL, FADAS, FedAC, FedAsync, FedBuff, FedEcho
 from fedecho.theory.arrivals import Arrivals
 from fedecho.theory.config import Entry, TheoryRun
 from fedecho.theory.terms import ASSUMED, terms

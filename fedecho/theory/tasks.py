@@ -10,9 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fedecho import data, partition
-from fedecho.config import Partition
-from fedecho.rng import stream
+from fedecho import data
+from fedecho.core.rng import stream
+from fedecho.core.settings import Partition
+from fedecho.simulation import partition
 from fedecho.theory.config import TheoryRun
 from fedecho.theory.objectives import Bounded, Network, Objective, Quadratic, Softmax, stationary
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from math import sqrt
 from typing import Any
 
-from fedecho.config import Delays
+from fedecho.core.settings import Delays
 from fedecho.theory.arrivals import Arrivals
 from fedecho.theory.config import Entry, TheoryRun
 

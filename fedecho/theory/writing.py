@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from tqdm import tqdm
 
 from fedecho import output, render, tables
-from fedecho.checked import require
-from fedecho.notebooks import tables_dir
+from fedecho.core.checks import require
+from fedecho.core.files import tables_dir
 from fedecho.theory import drawing, records, runs, tabulate
 from fedecho.theory.config import Entry, TheoryRun
 from fedecho.theory.fits import FLOOR_BAND, LEAST_R2, SLOPE_BAND

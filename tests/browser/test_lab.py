@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fedecho import paths
+from fedecho.core import files
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -49,12 +49,12 @@ def environment(home: Path) -> dict[str, str]:
 def lab(tmp_path: Path) -> Iterator[Lab]:
     home = tmp_path / "home"
     (home / "paper").mkdir(parents=True)
-    (home / "paper" / "records").symlink_to(paths.REPOSITORY / "paper" / "records")
+    (home / "paper" / "records").symlink_to(files.REPOSITORY / "paper" / "records")
     # Outputs beyond the window would not be in the page otherwise.
     settings = home / "config" / SETTINGS
     settings.parent.mkdir(parents=True)
     settings.write_text('{"windowingMode": "none"}')
-    copies = shutil.copytree(paths.notebooks(), tmp_path / "notebooks", ignore=shutil.ignore_patterns(".*"))
+    copies = shutil.copytree(files.notebooks(), tmp_path / "notebooks", ignore=shutil.ignore_patterns(".*"))
     command = [sys.executable, "-m", "jupyter", "lab", "--no-browser", "--allow-root", "--ServerApp.ip=127.0.0.1",
                "--ServerApp.port=0", f"--ServerApp.root_dir={copies}", "--LabApp.news_url=",
                "--LabApp.extension_manager=readonly"]  # fmt: skip
@@ -104,7 +104,7 @@ def run_all(page: Page) -> None:
 def test_run_all_cells(chromium: Browser, lab: Lab) -> None:
     from playwright.sync_api import expect
 
-    before = {path: path.read_bytes() for path in paths.notebooks().glob("*.ipynb")}
+    before = {path: path.read_bytes() for path in files.notebooks().glob("*.ipynb")}
     context = chromium.new_context(viewport={"width": 1400, "height": 1000})
     page = context.new_page()
     page.goto(f"{lab.address}lab/tree/{STEM}.ipynb?token={lab.token}", timeout=1000 * START)
@@ -121,4 +121,4 @@ def test_run_all_cells(chromium: Browser, lab: Lab) -> None:
     assert page.locator('[data-mime-type="application/vnd.jupyter.error"]').count() == 0
     context.close()
     assert (lab.notebooks.parent / "home" / "paper" / "tables" / "vision.md").is_file()
-    assert {path: path.read_bytes() for path in paths.notebooks().glob("*.ipynb")} == before
+    assert {path: path.read_bytes() for path in files.notebooks().glob("*.ipynb")} == before

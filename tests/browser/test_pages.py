@@ -9,7 +9,8 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from fedecho import paths, presets
+from fedecho import presets
+from fedecho.core import files
 from fedecho.publish import site
 from tests import toy
 
@@ -116,7 +117,7 @@ def test_the_crawl_notices_what_is_broken(chromium: Browser, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("profile", presets.WHOLE)
 def test_the_pages_built_here(chromium: Browser, profile: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    front = paths.REPOSITORY / "paper" / "site" / ("" if profile == "laptop" else profile) / "index.html"
+    front = files.REPOSITORY / "paper" / "site" / ("" if profile == "laptop" else profile) / "index.html"
     if not front.is_file():
         pytest.skip(f"paper/site has no pages of the profile {profile}; `make html PROFILE={profile}` makes them")
     reader = Reader(chromium)

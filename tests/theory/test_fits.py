@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from fedecho.errors import InputError
+from fedecho.core.checks import InputError
 from fedecho.theory import fits
 from fedecho.theory.fits import Fit, Slope
 

@@ -10,22 +10,22 @@ import pytest
 import torch
 from torch import Tensor
 
-from fedecho import methods
-from fedecho.bank import Bank
-from fedecho.config import Delays, Local, MethodConfig
-from fedecho.distill import Distillation, distil, teacher
-from fedecho.execution import Execution
-from fedecho.flat import FlatModel, Weights
-from fedecho.methods import CA2FL, FADAS, FedAsync, FedBuff, FedEcho, Method, Server
-from fedecho.schedule import Schedule
-from fedecho.theory import arrivals, echo, play, tasks
+from fedecho.core.config import MethodConfig
+from fedecho.core.settings import Delays, Execution, Local
+from fedecho.learning import methods
+from fedecho.learning.bank import Bank
+from fedecho.learning.distill import Distillation, distil, teacher
+from fedecho.learning.flat import FlatModel, Weights
+from fedecho.learning.methods import CA2FL, FADAS, FedAsync, FedBuff, FedEcho, Method, Server
+from fedecho.simulation.schedule import Schedule
+from fedecho.theory import arrivals, echo, simulate, tasks
 from fedecho.theory.arrivals import Arrivals, Order
 from fedecho.theory.config import TheoryRun
 from fedecho.theory.objectives import Quadratic, Softmax
 
 NONE = torch.empty(0)
 LAW = Arrivals("independent", clients=6, tau_max=3)
-STEP = play.Local(lr=0.1, variance=0.0)
+STEP = simulate.Local(lr=0.1, variance=0.0)
 TOY = Quadratic(torch.ones(2, 1).double(), torch.tensor([[0.0], [1.0]]).double())
 
 
@@ -37,9 +37,9 @@ def order(clients: list[list[int]], bases: list[list[int]], places: int = 2) -> 
     return Order(np.array(clients), np.array(bases), (0,) * places)
 
 
-def walked(config: MethodConfig, plan: Order, walks: int = 1, local: play.Local = STEP) -> play.Path:
+def walked(config: MethodConfig, plan: Order, walks: int = 1, local: simulate.Local = STEP) -> simulate.Path:
     dealt = torch.arange(2).expand(walks, -1)
-    return play.walk(TOY, built(config), plan, dealt, local, torch.ones(walks, 1).double(), seed=0)
+    return simulate.walk(TOY, built(config), plan, dealt, local, torch.ones(walks, 1).double(), seed=0)
 
 
 def test_two_rounds_by_hand() -> None:
@@ -64,28 +64,28 @@ def test_a_batch_is_what_its_walks_are_alone(config: MethodConfig) -> None:
     plan = arrivals.draw(LAW, 30, 2, 0)
     dealt = arrivals.deal(LAW, plan, objective, 3, 0)
     x0 = torch.linspace(-1, 1, 60, dtype=torch.float64).view(3, 20)
-    together = play.walk(objective, built(config), plan, dealt, STEP, x0, 0)
-    alone = play.one_by_one(objective, built(config), plan, dealt, STEP, x0, 0)
+    together = simulate.walk(objective, built(config), plan, dealt, STEP, x0, 0)
+    alone = simulate.one_by_one(objective, built(config), plan, dealt, STEP, x0, 0)
     torch.testing.assert_close(together.squares, alone.squares, rtol=1e-12, atol=0)
 
 
 def test_measured_rounds_stand_for_all_of_them() -> None:
     for rounds in (1, 2, 7, 250, 8000):
-        at, stands_for = play.measured_rounds(rounds)
+        at, stands_for = simulate.measured_rounds(rounds)
         assert int(stands_for.sum()) == rounds and int(at[-1]) < rounds and bool((at.diff() > 0).all())
         ends = stands_for.cumsum(0)
         assert bool(((ends - stands_for <= at) & (at < ends)).all())
-    at, stands_for = play.measured_rounds(8000)
-    assert int((at >= 4000).sum()) == play.LATE
+    at, stands_for = simulate.measured_rounds(8000)
+    assert int((at >= 4000).sum()) == simulate.LATE
     decay = torch.exp(-0.05 * at.double())
     assert float((stands_for * decay).sum()) == pytest.approx(1 / (1 - np.exp(-0.05)), rel=0.01)
 
 
 def test_noise_has_its_variance_and_a_stream_of_its_own() -> None:
     def drawn(variance: float, seed: int, *identity: int) -> Tensor:
-        return next(play.noise(play.Local(1.0, variance=variance), (50, 40, 20), seed, identity))
+        return next(simulate.noise(simulate.Local(1.0, variance=variance), (50, 40, 20), seed, identity))
 
-    assert play.noise_scale(4.0, 16) == 0.5
+    assert simulate.noise_scale(4.0, 16) == 0.5
     assert float((drawn(4.0, 0, 7) ** 2).sum(-1).mean()) == pytest.approx(4.0, rel=0.05)
     assert torch.equal(drawn(1.0, 0, 7), drawn(1.0, 0, 7)) and not torch.equal(drawn(1.0, 0, 7), drawn(1.0, 0, 8))
     assert not drawn(0.0, 0, 7).any()
@@ -94,8 +94,8 @@ def test_noise_has_its_variance_and_a_stream_of_its_own() -> None:
 def test_a_walk_that_leaves_the_numbers_stays_away_alone() -> None:
     plan = order([[0]] * 1500, [[t] for t in range(1500)])
     x0 = torch.tensor([[1.0], [0.0]]).double()
-    fast = play.Local(lr=3.0, variance=0.0)
-    path = play.walk(TOY, built(FedBuff()), plan, torch.zeros(2, 2).long(), fast, x0, 0)
+    fast = simulate.Local(lr=3.0, variance=0.0)
+    path = simulate.walk(TOY, built(FedBuff()), plan, torch.zeros(2, 2).long(), fast, x0, 0)
     assert not torch.isfinite(path.mean()[0]) and float(path.mean()[1]) == 0.25
 
 
@@ -156,13 +156,15 @@ def test_fedecho_on_a_batch_is_the_librarys_on_each_walk() -> None:
     config = FedEcho(distill=HOW)
     plan = arrivals.draw(LAW, 12, 2, 0)
     dealt = arrivals.deal(LAW, plan, objective, 3, 0)
-    together = play.walk(
+    together = simulate.walk(
         objective, methods.build(config, echo.server(objective, pool, x0, 4)), plan, dealt, STEP, x0, 0
     )
     for walk in range(3):
         start = x0[walk : walk + 1]
         own = Server(One(objective, start[0]), pool, Schedule((), (), ()), Local(), 4)
-        alone = play.walk(objective, methods.build(config, Exact.of(own)), plan, dealt[walk : walk + 1], STEP, start, 0)
+        alone = simulate.walk(
+            objective, methods.build(config, Exact.of(own)), plan, dealt[walk : walk + 1], STEP, start, 0
+        )
         # Banks keep single precision.
         torch.testing.assert_close(together.squares[:, walk], alone.squares[:, 0], rtol=1e-5, atol=0)
     assert together.metrics["teachers"] > 1
@@ -191,8 +193,8 @@ def test_teachers_that_lie(teaches: echo.Teaches) -> None:
     assert torch.equal(lie(0), lie(1)) == (teaches == "adversarial")
     method = echo.misled(built(FedBuff()), server, HOW, teaches)
     plan = order([[0], [1]], [[0], [1]], places=2)
-    path = play.walk(objective, method, plan, torch.zeros(2, 2).long(), STEP, x0, 0)
-    plain = play.walk(objective, built(FedBuff()), plan, torch.zeros(2, 2).long(), STEP, x0, 0)
+    path = simulate.walk(objective, method, plan, torch.zeros(2, 2).long(), STEP, x0, 0)
+    plain = simulate.walk(objective, built(FedBuff()), plan, torch.zeros(2, 2).long(), STEP, x0, 0)
     assert not torch.allclose(path.squares[1], plain.squares[1]) and path.metrics["gradient_norm"] > 0
 
 

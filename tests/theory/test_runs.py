@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from fedecho import tables
-from fedecho.errors import InputError
-from fedecho.methods import CA2FL, FADAS, FedAC, FedAsync, FedBuff, FedEcho
+from fedecho.core.checks import InputError
+from fedecho.learning.methods import CA2FL, FADAS, FedAC, FedAsync, FedBuff, FedEcho
 from fedecho.theory import bound, findings, records, results, runs, tabulate, writing
 from fedecho.theory.arrivals import Arrivals
 from fedecho.theory.config import Entry, TheoryRun, point, run_hash, stability_limit, step_size

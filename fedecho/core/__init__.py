@@ -1,0 +1,1 @@
+"""What everything rests on: checked configs, records, files, random streams, statistics."""

@@ -1,0 +1,57 @@
+"""Where things lie, independent of the folder a command is called from."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parents[1]
+REPOSITORY = PACKAGE.parent
+
+
+def paper() -> Path:
+    """Return the folder of records, tables and figures: FEDECHO_PAPER, or `paper/` of the source tree."""
+    return Path(os.environ.get("FEDECHO_PAPER", REPOSITORY / "paper"))
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file so that a reader sees all of it or nothing, and a failure leaves nothing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.parent / f"{path.name}.{os.getpid()}.partial"
+    try:
+        partial.write_text(text, encoding="utf-8", newline="\n")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def notebooks() -> Path:
+    """Return the folder of the notebooks."""
+    return REPOSITORY / "notebooks"
+
+
+def records_dir(profile: str) -> Path:
+    """Return the folder of a profile's records."""
+    return paper() / "records" / profile
+
+
+def tuning_dir(profile: str) -> Path:
+    """Return the folder of the tuning's records, apart from those that tables are made of."""
+    return paper() / "records" / ("tuning" if profile == "laptop" else f"tuning-{profile}")
+
+
+def tables_dir(profile: str) -> Path:
+    """Return the folder of a profile's tables: the default profile's lie on top, so no other can be taken for them."""
+    return paper() / "tables" / ("" if profile == "laptop" else profile)
+
+
+def figures_dir(profile: str) -> Path:
+    """Return the folder of a profile's figures, by the rule of `tables_dir`."""
+    return paper() / "figures" / ("" if profile == "laptop" else profile)
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file as hex digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

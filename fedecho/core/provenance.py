@@ -1,0 +1,67 @@
+"""What a record says about its making: code, versions, machine. What cannot be found out is null, never guessed."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import subprocess
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fedecho.core.files import PACKAGE, REPOSITORY
+
+
+def collect(device: str) -> dict[str, Any]:
+    """Return commit, dirty flag, versions, hardware and thread count, as JSON values."""
+    return {**_code(), "versions": _versions(), "hardware": _hardware(device), "threads": torch.get_num_threads()}
+
+
+@cache
+def _code() -> dict[str, Any]:
+    """The commit of the package's own repository; `dirty` looks at the code alone, as records are made beside it."""
+    commit = _git("rev-parse", "HEAD")
+    changes = _git("status", "--porcelain", "--", str(PACKAGE))
+    return {"commit": commit, "dirty": None if changes is None else bool(changes)}
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        done = subprocess.run(["git", "-C", str(REPOSITORY), *arguments], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
+
+
+@cache
+def _versions() -> dict[str, str | None]:
+    versions: dict[str, str | None] = {"python": platform.python_version()}
+    for package in ("fedecho", "torch", "torchvision", "numpy", "scipy", "tokenizers"):
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            versions[package] = None
+    return versions
+
+
+@cache
+def _hardware(device: str) -> dict[str, Any]:
+    gpu = torch.cuda.get_device_name() if device.startswith("cuda") else None
+    return {
+        "machine": platform.machine(),
+        "cpu": _cpu_name(),
+        "cores": os.cpu_count(),
+        "gpu": gpu,
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+    }
+
+
+def _cpu_name() -> str | None:
+    info = Path("/proc/cpuinfo")
+    if not info.is_file():
+        return platform.processor() or None
+    names = (line.partition(":")[2].strip() for line in info.read_text().splitlines() if line.startswith("model name"))
+    return next(names, None)

@@ -1,0 +1,96 @@
+"""Sample `generated.npz`, the pool `generated`: `python -m fedecho.data.build_generated [TARGET] [options]`.
+
+Needs `pip install fedecho[generate]`, a download of the model and, in practice, a GPU. Without `--prompt` the model is
+unconditional; with prompts (e.g. the class names) they take turns. The default model was itself trained on CIFAR-10:
+with `cifar10` at the clients, such a U tells what a generative model adds, not what a stranger to the data could do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from fedecho.core.checks import require
+from fedecho.data import npz, pools
+from fedecho.data.canonical import Pixels
+from fedecho.data.folders import data_root
+from fedecho.data.unlabeled import shrink
+from fedecho.core.checks import InputError
+
+SIDE = 32
+Pipeline = Callable[..., Any]
+
+
+def load_pipeline(model: str, device: str) -> Pipeline:
+    """Return the pretrained pipeline `model`, a name on the Hugging Face hub or a folder; InputError if it cannot be.
+
+    Only safetensors are read: the older weight files are pickles, which may run code.
+    """
+    try:
+        diffusers = importlib.import_module("diffusers")
+    except ImportError:
+        raise InputError("model", model, "sampling needs diffusers; run `pip install fedecho[generate]`") from None
+    try:
+        pipeline: Pipeline = diffusers.DiffusionPipeline.from_pretrained(model, use_safetensors=True).to(device)
+    except (OSError, ValueError) as error:
+        reason = str(error).partition("\n")[0]
+        raise InputError("model", model, f"it must be loadable ({reason})") from None
+    return pipeline
+
+
+def sample(pipeline: Pipeline, count: int, *, prompts: list[str], batch: int, seed: int, **options: Any) -> Pixels:
+    """Return `count` images uint8 `[count, 32, 32, 3]`, averaged down from a multiple of 32; InputError otherwise."""
+    generator, parts = torch.Generator().manual_seed(seed), []
+    for start in range(0, count, batch):
+        size = min(batch, count - start)
+        asked = [prompts[index % len(prompts)] for index in range(start, start + size)] if prompts else None
+        how = {"prompt": asked} if prompts else {"batch_size": size}
+        images = np.asarray(pipeline(**how, generator=generator, output_type="np", **options).images)
+        parts.append(_to_size(np.rint(images.clip(0, 1) * 255).astype(np.uint8)))
+        print(f"{start + size} of {count}", flush=True)
+    return np.concatenate(parts)
+
+
+def _to_size(images: Pixels) -> Pixels:
+    height, width, channels = images.shape[1:]
+    fits = height == width and height % SIDE == 0 and channels == 3
+    require(fits, "model", images.shape[1:], f"its images must be square, in colour, with a side that {SIDE} divides")
+    return shrink(images, height // SIDE)
+
+
+def main(arguments: list[str], load: Callable[[str, str], Pipeline] = load_pipeline) -> int:
+    """Write the pool that the command line's arguments ask for and return the exit code."""
+    parser = argparse.ArgumentParser("python -m fedecho.data.build_generated", description=__doc__)
+    parser.add_argument("target", type=Path, nargs="?", help=f"default: {pools.GENERATED} in the data folder")
+    parser.add_argument("--model", default="google/ddpm-cifar10-32")
+    parser.add_argument("--prompt", action="append", default=[], help="may be given several times")
+    parser.add_argument("--count", type=int, default=5_000)
+    parser.add_argument("--batch", type=int, default=100)
+    parser.add_argument("--steps", type=int, help="denoising steps; default: the pipeline's own")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    chosen = parser.parse_args(arguments)
+    try:
+        require(min(chosen.count, chosen.batch) >= 1, "count, batch", (chosen.count, chosen.batch), "give at least 1")
+        options = {} if chosen.steps is None else {"num_inference_steps": chosen.steps}
+        pipeline = load(chosen.model, chosen.device)
+        images = sample(pipeline, chosen.count, prompts=chosen.prompt, batch=chosen.batch, seed=chosen.seed, **options)
+    except InputError as error:
+        print(error, file=sys.stderr)
+        return 2
+    target = chosen.target or data_root() / pools.GENERATED
+    target.parent.mkdir(parents=True, exist_ok=True)
+    npz.write(target, {"images": images})
+    print(target)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

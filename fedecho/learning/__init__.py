@@ -1,0 +1,1 @@
+"""One run: clients, server methods, distillation, evaluation. Start reading at `experiment.run`."""

@@ -1,0 +1,181 @@
+"""The bank: the last prediction of every client on the pool U, whole or truncated, and their sum."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from fedecho.core.checks import require
+from fedecho.learning import truncation
+from fedecho.learning.truncation import Holds, index_type
+
+_CANCELS = 1e8
+"""Rows above this leave fewer than 8 digits of the others in a float64 sum."""
+_BLOCK = 2**25
+"""Entries of all clients' rows together that are rebuilt at a time: 134 MB in float32."""
+DTYPES = {"float32": torch.float32, "float16": torch.float16}
+"""Names of the precisions that rows are kept in."""
+
+
+@dataclass(frozen=True, eq=False)
+class Bank:
+    """The last prediction of every client on U, and their running sum; updated in place.
+
+    A classifier predicts once an input; axes between the pool and the classes are positions in a text. Truncation saves
+    of the N rows, never of the sum, which has an entry for every class (see `total`).
+    """
+
+    parts: tuple[Tensor, ...]
+    """Y, `[clients, pool, ..., width]` each. Whole rows: one part. The first m classes: their entries (width m) and the
+    one number that stands for every other class (1). The k largest: these (k), their classes (k), that number (1)."""
+    total: Tensor
+    """Sum of the rows `[pool, ..., classes]`, in float64 so that additions and removals cancel to the last digits."""
+    uploaded: Tensor
+    """Round of each client's last upload `[clients]`; -1 before its first."""
+    holds: Holds = "logits"
+
+    @staticmethod
+    def empty(
+        clients: int,
+        shape: tuple[int, ...],
+        device: torch.device,
+        dtype: torch.dtype = torch.float32,
+        top_k: int | None = None,
+        labels: int | None = None,
+        holds: Holds = "logits",
+    ) -> Bank:
+        """Return a bank without any row; `shape` is that of one client's, `(pool, ..., classes)`.
+
+        With `top_k` k or `labels` m (the first m classes) rows are truncated, unless that is all of them. Raises
+        `InputError` for a number outside 1..classes, or for both.
+        """
+        *leading, classes = shape
+        for name, kept in (("bank_top_k", top_k), ("bank_labels", labels)):
+            fits = kept is None or 1 <= kept <= classes
+            require(fits, name, kept, f"give 1 to {classes}, the number of classes, or none")
+        check_form(top_k, labels)
+        return Bank(
+            tuple(
+                torch.zeros(clients, *leading, width, device=device, dtype=kind)
+                for width, kind in _widths(classes, dtype, top_k, labels)
+            ),
+            torch.zeros(shape, device=device, dtype=torch.float64),
+            torch.full((clients,), -1, dtype=torch.long),
+            holds,
+        )
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Precision of the stored entries."""
+        return self.parts[0].dtype
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all rows, N R `row_bytes` with R predictions a row."""
+        return sum(part.nbytes for part in self.parts)
+
+    def pack(self, row: Tensor) -> tuple[Tensor, ...]:
+        """Return what is kept of a row `[pool, ..., classes]`, each part `[pool, ..., width]`."""
+        if len(self.parts) == 1:
+            return (row.to(self.dtype),)
+        pieces = [self._truncated(piece) for piece in torch.split(row, self._texts)]
+        return tuple(torch.cat(parts) for parts in zip(*pieces, strict=True))
+
+    def can_keep(self, row: Tensor) -> bool:
+        """Tell whether every entry of a row is finite in the bank's precision."""
+        return all(_finite(piece.to(self.dtype)) for piece in torch.split(row, self._texts))
+
+    def store(self, client: int, row: Tensor, round_index: int) -> None:
+        """Put `row` `[pool, ..., classes]` in the place of the client's last one, at a cost independent of N."""
+        self.put(client, self.pack(row), round_index)
+
+    def put(self, client: int, packed: tuple[Tensor, ...], round_index: int) -> None:
+        """Store a row that was packed before."""
+        pieces = zip(*(torch.split(part, self._texts) for part in packed), strict=True)
+        for block, piece in zip(self.blocks(), pieces, strict=True):
+            block._overwrite(client, piece)
+        self.uploaded[client] = round_index
+
+    def seen(self) -> Tensor:
+        """Tell which clients have uploaded, as booleans `[clients]`."""
+        return self.uploaded >= 0
+
+    def dense(self) -> Tensor:
+        """Return all rows `[clients, pool, ..., classes]`; truncated ones are rebuilt, the others not even copied."""
+        return self._unpack(self.parts)
+
+    def blocks(self) -> Iterator[Bank]:
+        """Yield this bank by pieces of the pool, views of it, whose rows can be rebuilt in little memory."""
+        if self._texts >= len(self.total):
+            yield self
+            return
+        for start in range(0, len(self.total), self._texts):
+            piece = slice(start, start + self._texts)
+            yield replace(self, parts=tuple(part[:, piece] for part in self.parts), total=self.total[piece])
+
+    @property
+    def _texts(self) -> int:
+        return block_size(len(self.uploaded), self.total[0].numel())
+
+    def _overwrite(self, client: int, new: tuple[Tensor, ...]) -> None:
+        last = tuple(part[client] for part in self.parts)
+        huge = any(_largest(part) > _CANCELS for part in last if part.is_floating_point())
+        self.total.add_(self._unpack(new)).sub_(self._unpack(last))
+        for part, piece in zip(self.parts, new, strict=True):
+            part[client] = piece
+        if huge:  # beside such a row the others had been rounded away
+            self.total.copy_(self.dense().sum(0, dtype=self.total.dtype))
+
+    def _truncated(self, row: Tensor) -> tuple[Tensor, ...]:
+        cut = truncation.first if len(self.parts) == 2 else truncation.largest
+        kept = cut(row, self.parts[0].shape[-1], self.holds)
+        return tuple(piece.to(part.dtype) for piece, part in zip(kept, self.parts, strict=True))
+
+    def _unpack(self, parts: tuple[Tensor, ...]) -> Tensor:
+        return parts[0] if len(parts) == 1 else truncation.rebuilt(parts, self.total.shape[-1])
+
+
+def check_form(top_k: int | None, labels: int | None) -> None:
+    """Refuse two truncations at a time."""
+    both = top_k is not None and labels is not None
+    require(not both, "bank_labels", labels, f"bank_top_k = {top_k} truncates already; give one of them")
+
+
+def _finite(entries: Tensor) -> bool:
+    # A finite sum has finite terms and takes one fast pass; the other way round, large terms may overflow.
+    return bool(torch.isfinite(entries.sum(dtype=torch.float32))) or bool(torch.isfinite(entries).all())
+
+
+def _largest(entries: Tensor) -> float:
+    """Return the largest absolute value."""
+    low, high = entries.aminmax()
+    return max(-float(low), float(high))
+
+
+def block_size(clients: int, entries: int) -> int:
+    """Return how many inputs of the pool make a block, where each has `entries` entries in a client's row."""
+    return max(1, _BLOCK // (clients * entries))
+
+
+def row_bytes(classes: int, dtype: torch.dtype, top_k: int | None = None, labels: int | None = None) -> int:
+    """Return the bytes of one prediction: C b, m b + b, or k (b + i) + b with b bytes an entry and i an index."""
+    return sum(width * kind.itemsize for width, kind in _widths(classes, dtype, top_k, labels))
+
+
+def _widths(classes: int, dtype: torch.dtype, top_k: int | None, labels: int | None) -> list[tuple[int, torch.dtype]]:
+    """Return width and type of each part; where nothing is dropped, indices and a tail would only cost bytes."""
+    if top_k is not None and top_k < classes:
+        return [(top_k, dtype), (top_k, index_type(classes)), (1, dtype)]
+    if labels is not None and labels < classes:
+        return [(labels, dtype), (1, dtype)]
+    return [(classes, dtype)]
+
+
+def bank_average(bank: Bank, weights: Tensor | None) -> Tensor:
+    """Return the mean row `[pool, ..., classes]`: over all clients seen, or with `weights` `[clients]`."""
+    if weights is None:
+        return (bank.total / bank.seen().sum()).float()
+    return torch.einsum("n,n...->...", (weights / weights.sum()).to(bank.total.device), bank.dense().float())

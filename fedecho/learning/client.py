@@ -1,0 +1,162 @@
+"""Local SGD of one client: from the version it was sent to the update it returns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fedecho.core.rng import stream
+from fedecho.core.settings import Local
+from fedecho.learning.flat import FlatModel, Weights
+
+_PAD = 4
+
+
+@dataclass(frozen=True, eq=False)
+class Update:
+    """What a client sends back; the server still holds the version it started from."""
+
+    client: int
+    base_version: int
+    """s: the version it started from."""
+    round: int
+    """t: the server round in whose buffer it arrives."""
+    arrived_at: float
+    """Virtual seconds."""
+    start: Weights
+    """x_s, shared with the checkpoint, not a copy."""
+    delta: Tensor
+    """Delta_i = x_i - x_s `[P]`."""
+    buffers: Tensor
+    """The client's own BatchNorm statistics `[B]`: a difference alone cannot rebuild them."""
+    steps: int
+    """K: SGD steps taken."""
+    correction: Tensor | None = None
+    """What was added to each of its gradients `[P]` (FedAC)."""
+
+    @property
+    def staleness(self) -> int:
+        """tau = t - s, in rounds."""
+        return self.round - self.base_version
+
+    @property
+    def model(self) -> Weights:
+        """The client's model x_s + Delta_i with its own statistics."""
+        return Weights(self.start.params + self.delta, self.buffers)
+
+    def finite(self) -> bool:
+        """Tell whether the upload can be used at all."""
+        return Weights(self.delta, self.buffers).finite()
+
+
+@dataclass(frozen=True, eq=False)
+class ClientData:
+    """One client's images `[n, channels, height, width]`, labels `[n]`, and the value that pads a crop `[channels]`.
+
+    Or token ids `[n, length]`, with labels `[n]`, or with the tokens that follow `[n, length]`.
+
+    The images are normalised, or bytes (a quarter of the memory) beside the `moments` that normalise a batch: mean and
+    standard deviation `[1, channels, 1, 1]` of values in [0, 1]. Both give the same numbers to the last bit.
+    """
+
+    images: Tensor
+    labels: Tensor
+    padding: Tensor
+    moments: tuple[Tensor, Tensor] | None = None
+
+    def normalised(self, images: Tensor) -> Tensor:
+        """Return a batch of these images, cropped or not, as the model takes them."""
+        return images if self.moments is None else normalise(images, *self.moments)
+
+
+def normalise(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """Return bytes `[batch, channels, height, width]` as (x / 255 - mean) / std."""
+    return (images.float() / 255 - mean) / std
+
+
+def batches(count: int, local: Local, rng_key: tuple[int, int, int]) -> Iterator[Tensor]:
+    """Yield index batches: E epochs, each freshly shuffled, the last partial batch kept.
+
+    `rng_key` = (seed, client, job) names the stream, so methods that are compared see the same order.
+    """
+    rng = stream(rng_key[0], "batches", *rng_key[1:])
+    for _ in range(local.epochs):
+        yield from torch.split(torch.from_numpy(rng.permutation(count)), local.batch_size)
+
+
+def sgd(
+    model: FlatModel,
+    start: Weights,
+    data: ClientData,
+    local: Local,
+    rng_key: tuple[int, int, int],
+    correction: Tensor | None = None,
+    proximal: float = 0.0,
+) -> tuple[Weights, int]:
+    """Return the model after local SGD from `start`, and the number of steps K.
+
+    x <- x - eta_l * (grad F_i(x; batch) + wd * x + correction + proximal * (x - x_s)); momentum 0, constant rate.
+    `correction` `[P]` is a control variate (FedAC) and `proximal` FedAsync's rho; both are absent by default.
+    """
+    model.load(start)
+    model.module.train()
+    augmentation = stream(rng_key[0], "augmentation", *rng_key[1:]) if local.augment else None
+    steps = 0
+    for batch in batches(len(data.labels), local, rng_key):
+        images, labels = data.images[batch], data.labels[batch]
+        if augmentation is not None:
+            images = crop_and_flip(images, data.padding, augmentation)
+        step(model, cross_entropy(model.logits(data.normalised(images)), labels), local, start, correction, proximal)
+        steps += 1
+    return model.weights(), steps
+
+
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the mean in nats over all labels `[batch]` or `[batch, positions]`; logits have one axis more."""
+    return F.cross_entropy(logits.flatten(0, -2), labels.flatten())
+
+
+@torch.no_grad()
+def _descend(model: FlatModel, gradient: Tensor, local: Local) -> None:
+    # wd * x enters as a decay factor: one pass over x fewer than adding it to the gradient.
+    model.params.mul_(1 - local.lr * local.weight_decay).sub_(gradient, alpha=local.lr)
+
+
+def step(
+    model: FlatModel, loss: Tensor, local: Local, start: Weights, correction: Tensor | None, proximal: float
+) -> None:
+    """Take one SGD step on `loss` in place."""
+    gradient = model.gradient(loss)
+    if correction is not None:
+        gradient += correction
+    if proximal:
+        gradient += proximal * (model.params - start.params)
+    _descend(model, gradient, local)
+
+
+def crop_and_flip(images: Tensor, padding: Tensor, rng: np.random.Generator) -> Tensor:
+    """Return `images` `[batch, channels, height, width]`, each shifted by up to 4 pixels and flipped with odds 1/2.
+
+    The border is filled with `padding` `[channels]`, the normalised value of black, as when padding comes before
+    normalisation.
+    """
+    count, _, height, width = images.shape
+    rows = _offsets(rng, count, height, images.device)
+    columns = _offsets(rng, count, width, images.device)
+    flipped = torch.from_numpy(rng.random(count) < 0.5).to(images.device)
+    columns = torch.where(flipped[:, None], columns.flip(1), columns)
+    canvas = padding[None, :, None, None].expand(count, -1, height + 2 * _PAD, width + 2 * _PAD).clone()
+    canvas[:, :, _PAD:-_PAD, _PAD:-_PAD] = images
+    which = torch.arange(count, device=images.device)[:, None, None]
+    return canvas.permute(0, 2, 3, 1)[which, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2).contiguous()
+
+
+def _offsets(rng: np.random.Generator, count: int, size: int, device: torch.device) -> Tensor:
+    """Source rows or columns of each crop, `[batch, size]`."""
+    shifts = torch.from_numpy(rng.integers(0, 2 * _PAD + 1, count)).to(device)
+    return shifts[:, None] + torch.arange(size, device=device)

@@ -1,0 +1,1 @@
+"""What a run costs, predicted before it starts: operations, seconds, bytes; and a server measured on stand-ins."""

@@ -1,0 +1,65 @@
+"""How long a run takes: its floating-point operations over a rate, a stated guess until one has been measured."""
+
+from __future__ import annotations
+
+from fedecho.core.config import RunConfig
+from fedecho.learning.cost import work
+from fedecho.learning.cost.stand_in import images_of
+
+PRIOR = {"cpu": 6e10, "cuda": 1e13}
+"""FLOP/s assumed of one process before anything is measured: one core of a server, a large GPU in float32."""
+START = {"cpu": 5.0, "cuda": 15.0}
+"""Seconds assumed for a process to start and to load its data."""
+
+
+def operations(config: RunConfig) -> float:
+    """Return the floating-point operations of a whole run: local work, the server's, and the evaluations.
+
+    A job counts as one of a client with an average number of images; a backward pass as two forward passes.
+    """
+    flops = work.model_size(config.model, config.data)[2]
+    protocol, (clients, _, held_out) = config.protocol, images_of(config.data)
+    images = (config.data.train_size or clients - config.data.validation_size) / protocol.clients * config.local.epochs
+    local = 3 * flops * images * protocol.buffer_size * protocol.rounds
+    server = sum(work.work(config)[phase] for phase in ("inference", "distillation")) * protocol.rounds
+    evaluations = -(-protocol.rounds // config.evaluation.every)
+    return local + server + evaluations * held_out * flops
+
+
+def kind(device: str) -> str:
+    """Return cpu or cuda."""
+    return device.split(":")[0]
+
+
+class Rates:
+    """FLOP/s by model, as measured in this sweep; the prior where nothing has been measured."""
+
+    def __init__(self, device: str) -> None:
+        """Begin with the prior of a device."""
+        self.prior = PRIOR[kind(device)]
+        self._seen: dict[str, tuple[float, float]] = {}
+
+    def saw(self, config: RunConfig, rounds: int, seconds: float) -> None:
+        """Take note of the seconds that `rounds` rounds of a run took."""
+        done, spent = self._seen.get(config.model, (0.0, 0.0))
+        share = rounds / config.protocol.rounds
+        self._seen[config.model] = (done + share * operations(config), spent + seconds)
+
+    def measured(self, config: RunConfig) -> bool:
+        """Tell whether an estimate for this run rests on a measurement."""
+        return self._seen.get(config.model, (0.0, 0.0))[1] > 0
+
+    def seconds(self, config: RunConfig, rounds: int | None = None) -> float:
+        """Return the estimated seconds of `rounds` rounds, none = of the whole run."""
+        done, spent = self._seen.get(config.model, (0.0, 0.0))
+        rate = done / spent if spent > 0 and done > 0 else self.prior
+        share = 1.0 if rounds is None else rounds / config.protocol.rounds
+        return share * operations(config) / rate
+
+
+def text(seconds: float) -> str:
+    """Write seconds as 8 s, 12 min, 3.4 h or 5.1 days."""
+    for limit, unit, name in ((90, 1, "s"), (5400, 60, "min"), (172_800, 3600, "h")):
+        if seconds < limit:
+            return f"{seconds / unit:.2g} {name}" if seconds / unit < 10 else f"{seconds / unit:.0f} {name}"
+    return f"{seconds / 86_400:,.1f} days"

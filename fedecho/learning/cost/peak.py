@@ -1,0 +1,158 @@
+"""The bytes of tensors that a run holds at its peak, predicted by formula before it starts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from fedecho.core.config import RunConfig
+from fedecho.core.settings import Data
+from fedecho.learning.bank import block_size
+from fedecho.learning.client import cross_entropy
+from fedecho.learning.cost import work
+from fedecho.learning.cost.stand_in import images_of, peak_versions, shape_of
+from fedecho.learning.evaluation import PIECE
+from fedecho.learning.methods import CA2FL, FADAS, FedAC, FedBuff, FedEcho
+from fedecho.learning.models.texts import example
+from fedecho.simulation import schedule
+
+
+def predicted_peak(config: RunConfig) -> dict[str, int]:
+    """Return the bytes by holding at the peak: data, model, checkpoints, uploads, state (bank, caches, moments) and
+    temporary (activations and gradients, or the copies that an aggregation makes)."""
+    parameters, buffers, _ = work.model_size(config.model, config.data)
+    known, data = work.predicted_bytes(config), data_bytes(config)
+    version = known["checkpoints"] // (config.protocol.concurrency - config.protocol.buffer_size + 1)
+    plan = schedule.draw(config.protocol, config.delays, config.seed)
+    averaged = isinstance(config.method, FedBuff) and config.method.ema is not None
+    running = {
+        "data": sum(data.values()),
+        "model": 2 * 4 * (parameters + buffers) + frozen_bytes(config),
+        "checkpoints": peak_versions(plan) * version,
+        "uploads": known["uploads"],
+        "state": known["state"] + averaged * 4 * (parameters + buffers),
+        "temporary": max(_local(config), _echo(config), _aggregation(config, 4 * parameters), _evaluation(config)),
+    }
+    loading = _loading(config, data)
+    return running if sum(running.values()) >= loading else dict.fromkeys(running, 0) | {"data": loading}
+
+
+def text(config: RunConfig) -> str:
+    """Say the predicted peak in a line."""
+    parts = {name: size for name, size in predicted_peak(config).items() if size}
+    listed = ", ".join(f"{name} {megabytes(size)}" for name, size in parts.items())
+    return f"predicted peak of tensors: {megabytes(sum(parts.values()))} MB ({listed})"
+
+
+def megabytes(size: float) -> str:
+    """Write bytes as MB = 10^6 bytes."""
+    return f"{size / 1e6:,.0f}" if size >= 1e7 else f"{size / 1e6:.1f}"
+
+
+def data_bytes(config: RunConfig) -> dict[str, int]:
+    """Return the bytes of the clients' images, the held-out ones and U; client images stay bytes where crops are
+    taken of them, and so do labels at 8 bytes each. Tokens to be predicted count as labels."""
+    clients, validation, test = images_of(config.data)
+    pixels, count = _numbers(config), config.data.train_size or clients - config.data.validation_size
+    label = 8 * _shape(config)[1] if config.data.task == "generation" else 8
+    held_out = test if config.evaluation.split == "test" else validation or config.data.validation_size
+    return {
+        "clients": count * (pixels * (1 if config.local.augment else 4) + label),
+        "held out": held_out * (4 * pixels + label),
+        "U": config.data.pool_size * 4 * pixels,
+    }
+
+
+def _shape(config: RunConfig) -> tuple[int, ...]:
+    return shape_of(config.model, config.data)[0]
+
+
+def _numbers(config: RunConfig) -> int:
+    """Return the numbers of 4 bytes in an image, or in a text as long as the context, whose ids take 8 bytes each."""
+    shape = _shape(config)
+    return 2 * shape[1] if len(shape) == 2 else math.prod(shape)
+
+
+def frozen_bytes(config: RunConfig) -> int:
+    """Return the bytes of the parameters that are never trained, which a process holds once."""
+    module = work.outline(config.model, config.data)
+    return sum(4 * p.numel() for p in module.parameters() if not p.requires_grad)
+
+
+def _loading(config: RunConfig, data: dict[str, int]) -> int:
+    """Return the peak while the data are made ready: each array beside a copy of itself."""
+    colour = _shape(config)[0] > 1  # planes of one channel need no copy
+    peak = sum(data.values()) + data["clients"]
+    before = 0
+    for size in data.values():
+        peak = max(peak, before + 2 * size + colour * size // 4)
+        before += size
+    return peak if not config.local.augment else max(peak, before + data["clients"])
+
+
+def _local(config: RunConfig) -> int:
+    return step_bytes(config, config.local.batch_size)
+
+
+def _echo(config: RunConfig) -> int:
+    """Return the most that FedEcho makes for a while: a row's logits by batches and whole; the teacher, its mean in
+    float64 taken block by block; the teacher (probabilities, labels, entropies) beside a step of distillation."""
+    if not isinstance(config.method, FedEcho):
+        return 0
+    (rows, classes), pool = work.predictions(config), config.data.pool_size
+    entries, batch = rows * classes, min(config.method.distill.batch_size, pool)
+    block = min(block_size(config.protocol.clients, entries // pool), pool) * entries // pool
+    losses = 12 * batch * entries // pool  # the teacher's part, the logits, the second log-softmax
+    distilling = 4 * entries + 16 * rows + losses + step_bytes(config, batch)
+    return max(8 * entries, 4 * entries + 8 * block, distilling)
+
+
+def _evaluation(config: RunConfig) -> int:
+    """Return the bytes of a piece's logits and their log-probabilities, where a text has many; else they are few."""
+    (vocabulary, context), tokens = _shape(config)[:2], config.data.task == "generation"
+    return tokens * 2 * 4 * max(PIECE, context * vocabulary)
+
+
+def _aggregation(config: RunConfig, vector: int) -> int:
+    """Return the bytes of the vectors that a server step makes: the stacked updates, and what each method adds."""
+    buffered = config.protocol.buffer_size
+    method = config.method.inner if isinstance(config.method, FedEcho) else config.method
+    extra = {CA2FL: buffered + 4, FADAS: 7, FedAC: 2 * buffered + 6}.get(type(method), 3)
+    return (buffered + extra) * vector
+
+
+def step_bytes(config: RunConfig, batch: int) -> int:
+    """Return the bytes of one training step: saved activations and the gradients under way, or all gradients twice."""
+    saved, largest = activations(config.model, config.data)
+    half = 2 if config.execution.autocast == "bfloat16" else 1
+    parameters = work.model_size(config.model, config.data)[0]
+    under_way = batch * (saved + 2 * largest) // half
+    images = batch * 4 * _numbers(config)
+    return max(under_way, 2 * 4 * parameters) + images
+
+
+@cache
+def activations(model: str, data: Data) -> tuple[int, int]:
+    """Return the bytes an image that a forward pass saves for the backward one, in all and by the largest tensor."""
+    module, batch, seen = work.outline(model, data).train(), 8, dict[int, int]()
+    own = {t.untyped_storage()._cdata for t in [*module.parameters(), *module.buffers()]}
+    with torch.autograd.graph.saved_tensors_hooks(_noting(seen, own), lambda tensor: tensor):
+        out = module(example(shape_of(model, data)[0], batch, "meta"))
+        cross_entropy(out, torch.zeros(out.shape[:-1], dtype=torch.long, device="meta"))
+    return sum(seen.values()) // batch, max(seen.values()) // batch
+
+
+def _noting(seen: dict[int, int], own: set[int]) -> Callable[[Tensor], Tensor]:
+    """Return a hook that notes the bytes of each saved tensor's storage once, without the model's own."""
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage._cdata not in own:
+            seen[storage._cdata] = storage.nbytes()
+        return tensor
+
+    return pack

@@ -1,0 +1,111 @@
+"""What a round costs the server, by formula: sizes of models, units of work, bytes by holding."""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from fedecho.core.checks import require
+from fedecho.core.config import RunConfig
+from fedecho.core.settings import Data
+from fedecho.learning import bank, models
+from fedecho.learning.cost.stand_in import PHASES, shape_of
+from fedecho.learning.distill import Distillation
+from fedecho.learning.methods import FedAC, FedEcho
+from fedecho.learning.models.texts import example
+
+
+@cache
+def outline(model: str, data: Data) -> nn.Module:
+    """Return a model for a data set without its numbers: shapes alone, which take no memory."""
+    return models.build(model, *shape_of(model, data), 0, data.task).to("meta")
+
+
+def model_size(model: str, data: Data) -> tuple[int, int, int]:
+    """Return P, the number of buffers B, and the FLOPs of one image's forward pass (2 per multiplication and addition
+    of convolutions and matrix products; nothing else is counted). Frozen parameters are not in P."""
+    return _traced(model, data)[0]
+
+
+def predictions(config: RunConfig) -> tuple[int, int]:
+    """Return the predictions that the model makes of the whole pool, |U| L with L positions a text (an image has one),
+    and the classes C of each."""
+    *positions, classes = _traced(config.model, config.data)[1]
+    return config.data.pool_size * math.prod(positions), classes
+
+
+@cache
+def _traced(model: str, data: Data) -> tuple[tuple[int, int, int], tuple[int, ...]]:
+    """Return what a forward pass of one input tells: the sizes, and the shape `(..., classes)` of its logits."""
+    module = outline(model, data).eval()
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        logits = module(example(shape_of(model, data)[0], 1, "meta"))
+    buffers = sum(b.numel() for b in module.buffers() if b.is_floating_point())
+    trained = sum(p.numel() for p in module.parameters() if p.requires_grad)
+    return (trained, buffers, counter.get_total_flops()), tuple(logits.shape[1:])
+
+
+def work(config: RunConfig) -> dict[str, float]:
+    """Return the units of work a round: FLOPs of inference M |U| F and of distillation 3 Q b F (backward counts as two
+    forward passes), entries of the bank written and averaged (M + 1) |U| L C, parameters aggregated M P."""
+    parameters, _, flops = model_size(config.model, config.data)
+    arrivals, pool = config.protocol.buffer_size, config.data.pool_size
+    if not isinstance(config.method, FedEcho):
+        return dict.fromkeys(PHASES, 0.0) | {"aggregation": arrivals * parameters}
+    how = config.method.distill
+    return {
+        "inference": arrivals * pool * flops,
+        "bank": (arrivals + 1) * math.prod(predictions(config)),
+        "aggregation": arrivals * parameters,
+        "distillation": 3 * distilled_images(how, pool) * flops,
+    }
+
+
+def distilled_images(how: Distillation, pool: int) -> int:
+    """Return the images in Q minibatches of passes over U, of which each pass may end with a smaller one."""
+    passes, rest = divmod(how.steps, -(-pool // how.batch_size))
+    return passes * pool + min(rest * how.batch_size, pool)
+
+
+def predicted_seconds(config: RunConfig, fitted: RunConfig, seconds: dict[str, float]) -> dict[str, float]:
+    """Scale the `seconds` by phase measured at `fitted` by the ratio of work: one measured point, no other fit."""
+    here, there = work(config), work(fitted)
+    return {phase: seconds[phase] * here[phase] / there[phase] if there[phase] else 0.0 for phase in PHASES}
+
+
+def predicted_bytes(config: RunConfig) -> dict[str, int]:
+    """Return the bytes by holding; that of checkpoints is a bound.
+
+    M of the M_c clients at work start from the newest version, so at most M_c - M + 1 versions are in flight.
+    """
+    parameters, buffers, _ = model_size(config.model, config.data)
+    n, m, m_c = config.protocol.clients, config.protocol.buffer_size, config.protocol.concurrency
+    control = parameters if isinstance(config.method, FedAC) else 0  # travels with versions and uploads alike
+    version = 4 * (parameters + buffers + control)
+    models_kept = {"ca2fl": n + 1, "fadas": 3, "fedac": n + 3}.get(config.method.name, 0)
+    out = {"checkpoints": (m_c - m + 1) * version, "uploads": m * version, "state": 4 * models_kept * parameters}
+    if isinstance(config.method, FedEcho):  # beside the rows: their sum in float64, a round for each client
+        rows, classes = predictions(config)
+        row = row_bytes(classes, config.method.distill)
+        out["uploads"] += m * rows * row
+        out["state"] += n * rows * row + 8 * (rows * classes + n)
+    return out
+
+
+def row_bytes(classes: int, how: Distillation) -> int:
+    """Return the bytes of one prediction in the bank: C b; m b + b for the first m classes; k (b + i) + b for the
+    largest k; with b bytes an entry and i an index."""
+    return bank.row_bytes(classes, bank.DTYPES[how.bank_dtype], how.bank_top_k, how.bank_labels)
+
+
+def bank_bytes(config: RunConfig) -> tuple[int, int]:
+    """Return the bytes of one input's row in the bank of a FedEcho run, L `row_bytes`, and of all N |U| of them."""
+    require(isinstance(config.method, FedEcho), "method", config.method.name, "only fedecho has a bank")
+    assert isinstance(config.method, FedEcho)
+    rows, classes = predictions(config)
+    size = rows * row_bytes(classes, config.method.distill)
+    return size // config.data.pool_size, config.protocol.clients * size

@@ -1,0 +1,350 @@
+"""Echo distillation: the teacher that the bank of client logits makes, and the clipped steps towards it.
+
+Equations 2-4 and lines 12-16 of Algorithm 1 of FedEcho (arXiv 2511.19966), as far as a summary of the paper gives them;
+every gap is a field of `Distillation` whose default is the reading chosen here.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fedecho.core.checks import Checked, require
+from fedecho.core.rng import stream
+from fedecho.learning.bank import Bank, bank_average, check_form
+from fedecho.learning.flat import FlatModel, Weights
+
+
+@dataclass(frozen=True)
+class Distillation(Checked):
+    """How the server distils; `none` stands for "no limit"."""
+
+    steps: int = 20
+    """Q. Unspecified in paper; the stated overhead of 2-3.5 s suggests tens of steps."""
+    lr: float = 0.01
+    """eta_d. Unspecified in paper; tuned on the validation split."""
+    batch_size: int = 128
+    """Pool images per step, in a fresh order each round. Unspecified in paper; 128 is FedDF's value."""
+    clip_norm: float | None = 5.0
+    """nu (Table 11)."""
+    clip: Literal["norm", "value"] = "norm"
+    """Unspecified in paper: the L2 norm of the whole gradient; by value a threshold of 5 would never bind."""
+    optimizer: Literal["sgd", "adam"] = "sgd"
+    """Eq. 2 is plain SGD; Adam (as in FedDF) starts afresh each round."""
+    alpha_min: float = 0.2
+    """Unspecified in paper, as is `alpha_max`."""
+    alpha_max: float = 0.8
+    alpha_scope: Literal["batch", "sample"] = "batch"
+    """One alpha per step from the batch's mean entropy (Eq. 3-4), or one per prediction."""
+    alpha_direction: Literal["rising", "falling"] = "rising"
+    """`rising`: more KL where the teacher is uncertain; `falling` is a control."""
+    entropy_of: Literal["teacher", "clients"] = "teacher"
+    """Unspecified in paper: entropy of the averaged teacher, or the mean of the clients' entropies."""
+    average: Literal["logits", "probabilities"] = "logits"
+    hard_label: Literal["teacher", "majority"] = "teacher"
+    """argmax of the averaged teacher, or the class that most clients predict."""
+    temperature: float = 1.0
+    """T_d; none is mentioned in the paper."""
+    kl: Literal["forward", "reverse"] = "forward"
+    """KL(teacher || student), or KL(student || teacher)."""
+    teachers: Literal["seen", "idle", "fresh", "fast", "slow"] = "seen"
+    """Whose rows count: all clients with an upload; idle ones; this round's M; all but the slow; only the slow."""
+    source: Literal["bank", "average"] = "bank"
+    """Whose predictions teach: the banked clients', or (a control) those of the server's models' moving average."""
+    bank_decay: float = 1.0
+    """Weight decay^age of a row, its age in rounds; the paper mentions none (1)."""
+    bank_max_age: int | None = None
+    """Rows older than this many rounds are left out."""
+    bank_dtype: Literal["float32", "float16"] = "float32"
+    """Precision of the stored rows; halves N * |U| * C * 4 bytes. The paper does not say how a large bank is kept."""
+    bank_top_k: int | None = None
+    """Of each row only the k largest entries are kept, and one number for all others that spreads their probability
+    evenly (at temperature 1); none = all. Unspecified in paper: with a vocabulary for classes, all would not fit."""
+    bank_labels: int | None = None
+    """m: instead, the entries of the first m classes are kept (of a vocabulary in order of frequency: the m most
+    frequent tokens), and one number for all others as above; none = all. Unspecified in paper."""
+    include_fresh: bool = True
+    """Whether this round's M uploads already count in this round's teacher (they are stored on arrival)."""
+    client_buffers: Literal["own", "server"] = "own"
+    """BatchNorm statistics of the rebuilt client model: the client's own, or those of the version it started from."""
+    batchnorm: Literal["eval", "train"] = "eval"
+    """Statistics stay frozen while distilling, or follow the pool's batches."""
+    broadcast: Literal["distilled", "averaged"] = "distilled"
+    """Clients start from the distilled x_{t+1}, or from the averaged model before it (the distilled one is scored)."""
+    warmup_rounds: int = 0
+    """Rounds before distillation begins; clipping is said to be the only early guard."""
+    pool_weights: Literal["equal", "certainty", "agreement"] = "equal"
+    """How much an image of U counts: all alike; 1 - H_u / log C; or the share of teachers that predict its label."""
+    corrupt_rounds: int = 0
+    """First rounds in which the teacher is made wrong and sure (a stress test of clipping; see `corrupted`)."""
+    norm_quantiles: bool = False
+    """Whether the record also has the median and the largest gradient norm of each round's steps."""
+
+    def validate(self) -> None:
+        """Check ranges."""
+        require(self.steps >= 0, "steps", self.steps, "Q must be 0 or more")
+        require(self.lr >= 0, "lr", self.lr, "the distillation rate must be >= 0")
+        require(self.batch_size >= 1, "batch_size", self.batch_size, "give at least 1 image")
+        require(
+            self.clip_norm is None or self.clip_norm > 0,
+            "clip_norm",
+            self.clip_norm,
+            "nu must be > 0, or none for no clipping",
+        )
+        require(0 <= self.alpha_min <= 1, "alpha_min", self.alpha_min, "give a number in [0, 1]")
+        require(
+            self.alpha_min <= self.alpha_max <= 1,
+            "alpha_max",
+            self.alpha_max,
+            f"give a number in [alpha_min, 1] = [{self.alpha_min:g}, 1]",
+        )
+        require(self.temperature > 0, "temperature", self.temperature, "give a number > 0")
+        require(0 < self.bank_decay <= 1, "bank_decay", self.bank_decay, "give a number in (0, 1]")
+        require(
+            self.bank_max_age is None or self.bank_max_age >= 0,
+            "bank_max_age",
+            self.bank_max_age,
+            "give a number of rounds >= 0, or none",
+        )
+        require(self.bank_top_k is None or self.bank_top_k >= 1, "bank_top_k", self.bank_top_k, "give k >= 1, or none")
+        require(
+            self.bank_labels is None or self.bank_labels >= 1, "bank_labels", self.bank_labels, "give m >= 1, or none"
+        )
+        check_form(self.bank_top_k, self.bank_labels)
+        taught = self.include_fresh or self.teachers != "fresh"
+        require(taught, "include_fresh", self.include_fresh, "with teachers = fresh nobody would teach; leave it on")
+        require(self.warmup_rounds >= 0, "warmup_rounds", self.warmup_rounds, "give a number of rounds >= 0")
+        require(self.corrupt_rounds >= 0, "corrupt_rounds", self.corrupt_rounds, "give a number of rounds >= 0")
+
+
+@dataclass(frozen=True, eq=False)
+class Teacher:
+    """What the student is taught, computed once a round for the whole pool."""
+
+    probs: Tensor
+    """p_u `[pool, ..., classes]`: one distribution an image, or one for each position of a text."""
+    labels: Tensor
+    """Hard labels `[pool, ...]`."""
+    entropy: Tensor
+    """H_u / log C in [0, 1], `[pool, ...]`."""
+    weights: Tensor | None = None
+    """How much each prediction counts `[pool, ...]`, relative to the others of its minibatch; none = all alike."""
+
+
+def normalised_entropy(probs: Tensor) -> Tensor:
+    """Return H / log C in [0, 1] of distributions `[..., classes]`, with 0 log 0 = 0 (Eq. 4); shape `[...]`."""
+    return (_nats(probs) / math.log(probs.shape[-1])).clamp(0, 1)
+
+
+def teacher(bank: Bank, settings: Distillation, weights: Tensor | None = None) -> Teacher:
+    """Average the bank into a teacher; `weights` `[clients]` where not all seen rows count alike."""
+    pieces = [_taught(block, settings, weights) for block in bank.blocks()]
+    return pieces[0] if len(pieces) == 1 else _joined(pieces)
+
+
+def _joined(pieces: list[Teacher]) -> Teacher:
+    counts = [piece.weights for piece in pieces if piece.weights is not None]
+    return Teacher(
+        torch.cat([piece.probs for piece in pieces]),
+        torch.cat([piece.labels for piece in pieces]),
+        torch.cat([piece.entropy for piece in pieces]),
+        torch.cat(counts) if counts else None,
+    )
+
+
+def _taught(bank: Bank, settings: Distillation, weights: Tensor | None) -> Teacher:
+    mean = bank_average(bank, weights)
+    probs = mean if settings.average == "probabilities" else F.softmax(mean / settings.temperature, dim=-1)
+    rows_weights = bank.seen().float() if weights is None else weights
+    labels, entropy = _hard_labels(bank, settings, mean, rows_weights), _entropy(bank, settings, probs, rows_weights)
+    match settings.pool_weights:
+        case "certainty":
+            return Teacher(probs, labels, entropy, 1 - entropy)
+        case "agreement":
+            return Teacher(probs, labels, entropy, _agreement(bank, labels, rows_weights))
+    return Teacher(probs, labels, entropy)
+
+
+def averaged_teacher(logits: Tensor, settings: Distillation) -> Teacher:
+    """Return one model's predictions `[pool, ..., classes]` as a teacher: a bank of one row."""
+    bank = Bank.empty(1, logits.shape, logits.device)
+    row = logits if settings.average == "logits" else (logits / settings.temperature).softmax(-1)
+    bank.store(0, row, 0)
+    return teacher(bank, settings)
+
+
+_SURE = 10.0
+"""Factor on the logits of a corrupted teacher."""
+
+
+def corrupted(taught: Teacher) -> Teacher:
+    """Return a teacher that is wrong and sure: every class taken for the next one, the logits times 10."""
+    wrong = (taught.probs.clamp_min(1e-30).log() * _SURE).softmax(-1).roll(1, -1)
+    labels = (taught.labels + 1) % wrong.shape[-1]
+    return Teacher(wrong, labels, normalised_entropy(wrong), taught.weights)
+
+
+def _agreement(bank: Bank, labels: Tensor, weights: Tensor) -> Tensor:
+    """Return the share in [0, 1] of the teachers whose own prediction is the label `[pool, ...]`."""
+    agree = (bank.dense().argmax(-1) == labels).float()
+    return torch.einsum("n,n...->...", (weights / weights.sum()).to(agree), agree)
+
+
+def _hard_labels(bank: Bank, settings: Distillation, mean: Tensor, weights: Tensor) -> Tensor:
+    if settings.hard_label == "teacher":
+        return mean.argmax(-1)
+    votes = F.one_hot(bank.dense().argmax(-1), bank.total.shape[-1]).float()
+    return torch.einsum("n,n...->...", weights.to(votes), votes).argmax(-1)
+
+
+def _entropy(bank: Bank, settings: Distillation, probs: Tensor, weights: Tensor) -> Tensor:
+    if settings.entropy_of == "teacher":
+        return normalised_entropy(probs)
+    rows = bank.dense().float()
+    rows = rows if settings.average == "probabilities" else F.softmax(rows / settings.temperature, dim=-1)
+    return torch.einsum("n,n...->...", (weights / weights.sum()).to(rows), normalised_entropy(rows))
+
+
+def mixing_weight(entropy: Tensor, settings: Distillation) -> Tensor:
+    """Return alpha in [alpha_min, alpha_max] for entropies `[batch, ...]`: a scalar per batch, or `[batch, ...]`.
+
+    alpha = alpha_min + (alpha_max - alpha_min) * Hbar (Eq. 3-4): the more uncertain, the more weight on KL.
+    """
+    level = entropy if settings.alpha_scope == "sample" else entropy.mean()
+    level = 1 - level if settings.alpha_direction == "falling" else level
+    alpha: Tensor = settings.alpha_min + (settings.alpha_max - settings.alpha_min) * level
+    return alpha
+
+
+def kl_from_logits(probs: Tensor, student: Tensor, nats: Tensor | None = None) -> Tensor:
+    """Return KL(probs || softmax(student)) per prediction `[...]`, in nats; both arguments are `[..., classes]`.
+
+    `nats` `[...]`: the entropy of `probs`, where it is known already.
+    """
+    # Cross-entropy with soft labels is one fused operation; the teacher's entropy takes it to the divergence.
+    return _cross_entropy(student, probs) - (_nats(probs) if nats is None else nats)
+
+
+def _nats(probs: Tensor) -> Tensor:
+    entropy: Tensor = torch.special.entr(probs).sum(-1)
+    return entropy
+
+
+def _cross_entropy(student: Tensor, target: Tensor) -> Tensor:
+    """Return the cross-entropy `[...]` of logits `[..., classes]` with labels `[...]` or distributions."""
+    rows = student.flatten(0, -2)  # torch looks for the classes on axis 1
+    target = target.flatten(0, -2) if target.is_floating_point() else target.flatten()
+    return F.cross_entropy(rows, target, reduction="none").view(student.shape[:-1])
+
+
+def reverse_kl_from_logits(probs: Tensor, student: Tensor) -> Tensor:
+    """Return KL(softmax(student) || probs) per prediction `[...]`, in nats; `probs` below 1e-12 count as 1e-12."""
+    log_student = F.log_softmax(student, -1)
+    return (log_student.exp() * (log_student - probs.clamp_min(1e-12).log())).sum(-1)
+
+
+def distillation_loss(
+    student: Tensor,
+    probs: Tensor,
+    labels: Tensor,
+    alpha: Tensor,
+    settings: Distillation,
+    weights: Tensor | None = None,
+    nats: Tensor | None = None,
+) -> Tensor:
+    """Return mean_u [alpha * KL(p_u || q_u) + (1 - alpha) * CE(q_u, label_u)] in nats (Eq. 3).
+
+    `student` logits and `probs` are `[batch, ..., classes]`, `labels` `[batch, ...]`, `alpha` a scalar or
+    `[batch, ...]`; u runs over all predictions. With T_d != 1 the student is softened too and KL is scaled by T_d^2, as
+    is usual. Finite for logits of any finite size. `weights` `[batch, ...]` make the mean a weighted one (all zero: no
+    gradient). `nats` `[batch, ...]`: the entropy of `probs`, where it is known already.
+    """
+    softened = student / settings.temperature
+    forward = settings.kl == "forward"
+    soft = kl_from_logits(probs, softened, nats) if forward else reverse_kl_from_logits(probs, softened)
+    soft = soft * settings.temperature**2
+    hard = _cross_entropy(student, labels)
+    losses = alpha * soft + (1 - alpha) * hard
+    return losses.mean() if weights is None else (weights * losses).sum() / weights.sum().clamp_min(1e-12)
+
+
+def clip_factor(gradient: Tensor, settings: Distillation) -> tuple[Tensor, Tensor]:
+    """Return the factor min(1, nu / ||g||_2) of Clip(g, nu) (Eq. 2) and the norm of g `[P]`, both scalars.
+
+    With `clip="value"` the factor is a vector `[P]` that takes each component to [-nu, nu].
+    """
+    norm = gradient.norm()
+    if settings.clip_norm is None:
+        return torch.ones_like(norm), norm
+    size = gradient.abs() if settings.clip == "value" else norm
+    return (settings.clip_norm / size).clamp(max=1), norm
+
+
+@torch.no_grad()
+def predict(model: FlatModel, weights: Weights, images: Tensor, batch_size: int) -> Tensor:
+    """Return the logits `[images, ..., classes]` of one version in eval mode."""
+    model.load(weights)
+    model.module.eval()
+    batches = [model.logits(batch) for batch in torch.split(images, batch_size)]
+    return batches[0] if len(batches) == 1 else torch.cat(batches)
+
+
+def distil(
+    model: FlatModel, x: Weights, pool: Tensor, taught: Teacher, settings: Distillation, rng_key: tuple[int, int]
+) -> tuple[Weights, dict[str, float]]:
+    """Take Q steps x <- x - eta_d * Clip(grad L, nu) on minibatches of U (Algorithm 1, lines 12-16).
+
+    `rng_key` = (seed, round) names the stream of minibatches. Returns the new version and means over the steps: alpha,
+    entropy (in [0, 1]), clipped (share in [0, 1]), gradient_norm, distillation_loss (nats).
+    """
+    model.load(x)
+    model.module.train(settings.batchnorm == "train")
+    optimizer = torch.optim.Adam([model.params], lr=settings.lr) if settings.optimizer == "adam" else None
+    losses, norms, clips, alphas, entropies = [], [], [], [], []
+    nats = torch.cat([_nats(probs) for probs in torch.split(taught.probs, settings.batch_size)])
+    for batch in pool_batches(len(pool), settings, rng_key):
+        entropies.append(taught.entropy[batch])
+        alphas.append(mixing_weight(entropies[-1], settings))
+        student = model.logits(pool[batch])
+        counts = None if taught.weights is None else taught.weights[batch]
+        probs, labels = taught.probs[batch], taught.labels[batch]
+        loss = distillation_loss(student, probs, labels, alphas[-1], settings, counts, nats[batch])
+        gradient = model.gradient(loss)
+        factor, norm = clip_factor(gradient, settings)
+        _descend(model, gradient, factor, settings.lr, optimizer)
+        losses.append(loss.detach())
+        norms.append(norm)
+        clips.append(factor)
+    metrics = {"alpha": alphas, "entropy": entropies, "gradient_norm": norms, "distillation_loss": losses}
+    means = {name: float(torch.cat([value.reshape(-1) for value in values]).mean()) for name, values in metrics.items()}
+    means["clipped"] = float(torch.stack([(f < 1).any() for f in clips]).float().mean())
+    if settings.norm_quantiles:
+        steps = torch.stack(norms)
+        means |= {"gradient_norm_median": float(steps.median()), "gradient_norm_max": float(steps.max())}
+    return model.weights(), means
+
+
+@torch.no_grad()
+def _descend(
+    model: FlatModel, gradient: Tensor, factor: Tensor, lr: float, optimizer: torch.optim.Optimizer | None
+) -> None:
+    if optimizer is None:
+        model.params.addcmul_(gradient, factor, value=-lr)
+    else:
+        model.params.grad = gradient * factor
+        optimizer.step()
+        model.params.grad = None
+
+
+def pool_batches(count: int, settings: Distillation, rng_key: tuple[int, int]) -> list[Tensor]:
+    """Return Q index batches over U: shuffled passes, a new order for each pass and round."""
+    rng = stream(rng_key[0], "distillation", rng_key[1])
+    batches: list[Tensor] = []
+    while len(batches) < settings.steps:
+        batches += torch.split(torch.from_numpy(rng.permutation(count)), min(settings.batch_size, count))
+    return batches[: settings.steps]

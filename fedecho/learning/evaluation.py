@@ -1,0 +1,115 @@
+"""Scores of the server's model on held-out data, and the row of a record that an evaluation makes."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fedecho.core.records import Row, rounded
+from fedecho.learning.distill import predict
+from fedecho.learning.flat import Weights
+from fedecho.learning.task import Task
+from fedecho.simulation.schedule import Round
+
+
+@dataclass
+class Journal:
+    """Collects what happens between two evaluations into one row."""
+
+    taus: list[int] = field(default_factory=list)
+    accepted: int = 0
+    metrics: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+
+    def observe(self, rnd: Round, accepted: int, metrics: dict[str, float]) -> None:
+        """Note one round and how many of its uploads could be used."""
+        self.taus += rnd.staleness
+        self.accepted += accepted
+        for name, value in metrics.items():
+            self.metrics[name].append(value)
+
+    def row(self, rnd: Round, buffer_size: int, scores: dict[str, Any]) -> Row:
+        """Return the row of an evaluation after `rnd`, and begin the next one."""
+        out = {
+            "round": rnd.index + 1,
+            "virtual_time": rnd.closed_at,
+            "arrivals": (rnd.index + 1) * buffer_size,
+            **scores,
+            "tau_mean": float(np.mean(self.taus)),
+            "tau_max": max(self.taus),
+            "rejected": len(self.taus) - self.accepted,
+            **{name: float(np.mean(values)) for name, values in self.metrics.items()},
+        }
+        self.taus, self.accepted, self.metrics = [], 0, defaultdict(list)
+        return {name: rounded(value) for name, value in out.items()}
+
+
+def evaluate(task: Task, weights: Weights) -> dict[str, Any]:
+    """Return accuracy in [0, 1], loss in nats and per-class accuracies of one version on the held-out images.
+
+    Of a model that predicts tokens: the same over all of them (its perplexity is e^loss), the classes being novels.
+    """
+    if task.decode is not None:
+        return _evaluate_tokens(task, weights)
+    labels = task.held_out.labels
+    logits = predict(task.model, weights, task.held_out.images, task.model.execution.inference_batch)
+    correct = (logits.argmax(-1) == labels).double()
+    return {
+        "accuracy": float(correct.mean()),
+        "loss": float(F.cross_entropy(logits, labels)),
+        "per_class": _by_class(correct, labels, logits.shape[-1]),
+    }
+
+
+PIECE = 2**20
+"""Logits of held-out tokens looked at together, 4 MB: all of them would be gigabytes, and these fit a cache."""
+
+
+@torch.no_grad()
+def _evaluate_tokens(task: Task, weights: Weights) -> dict[str, Any]:
+    data, vocabulary = task.held_out, task.facts["vocabulary_size"]
+    task.model.load(weights)
+    task.model.module.eval()
+    texts = max(1, PIECE // (data.images.shape[1] * vocabulary))
+    pieces = zip(torch.split(data.images, texts), torch.split(data.labels, texts), strict=True)
+    scores = [_score(task.model.logits(ids), targets) for ids, targets in pieces]
+    log_probs, hits = (torch.cat(parts) for parts in zip(*scores, strict=True))
+    losses = [_mean_loss(batch) * len(batch) for batch in torch.split(log_probs, task.model.execution.inference_batch)]
+    correct = hits.double().mean(1)
+    return {
+        "accuracy": float(correct.mean()),
+        "loss": float(torch.stack(losses).sum() / len(data.labels)),
+        "per_class": _by_class(correct, task.classes, len(task.facts["classes"])),
+    }
+
+
+def _score(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the log-probability of each target `[texts, tokens]`, and whether it is the most probable token."""
+    log_probs = logits.log_softmax(-1).gather(-1, targets.unsqueeze(-1)).squeeze(-1)
+    return log_probs, _hits(logits, targets)
+
+
+def _mean_loss(log_probs: Tensor) -> Tensor:
+    # torch's own sum for a cross-entropy: another order would change the last digits of records.
+    column = log_probs.reshape(-1, 1)
+    return F.nll_loss(column, torch.zeros(len(column), dtype=torch.long, device=column.device)).double()
+
+
+def _hits(logits: Tensor, targets: Tensor) -> Tensor:
+    """Tell where the largest of `logits` `[..., classes]`, the first if several are, is that of `targets` `[...]`."""
+    # torch finds a maximum eight times as fast as its place, which is asked for only where it may be the target's.
+    hits = logits.gather(-1, targets.unsqueeze(-1)).squeeze(-1) == logits.amax(-1)
+    hits[hits.clone()] = logits[hits].argmax(-1) == targets[hits]
+    return hits
+
+
+def _by_class(correct: Tensor, classes: Tensor, count: int) -> list[float]:
+    """Return the mean of `correct` `[images]` over the images of each class."""
+    total = torch.bincount(classes, weights=correct, minlength=count)
+    means: list[float] = (total / torch.bincount(classes, minlength=count)).tolist()
+    return means

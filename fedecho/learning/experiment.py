@@ -1,0 +1,135 @@
+"""One run: Algorithm 1 replayed over a schedule that was drawn beforehand. Start reading at `run`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fedecho.core.checks import require
+from fedecho.core.clock import Clock
+from fedecho.core.config import RunConfig
+from fedecho.core.records import Record, Row, new_record
+from fedecho.core.settings import Protocol
+from fedecho.learning import memory, methods
+from fedecho.learning.client import Update, sgd
+from fedecho.learning.evaluation import Journal, evaluate
+from fedecho.learning.generate import sampled
+from fedecho.learning.methods import Method, Server
+from fedecho.learning.models.pretrained import pin
+from fedecho.learning.resume import Keeper, Progress
+from fedecho.learning.task import Task, prepare
+from fedecho.learning.versions import Checkpoints as Checkpoints
+from fedecho.learning.versions import Version as Version
+from fedecho.simulation.schedule import Job, Round
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Run with one torch thread, and on a GPU with convolutions that sum in a fixed order: sums split over threads
+    would differ from machine to machine, and those of other algorithms from call to call."""
+    before, cudnn = torch.get_num_threads(), torch.backends.cudnn
+    chosen = cudnn.deterministic, cudnn.benchmark
+    torch.set_num_threads(1)
+    cudnn.deterministic, cudnn.benchmark = True, False
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+        cudnn.deterministic, cudnn.benchmark = chosen
+
+
+@one_thread()
+@memory.explained
+def run(
+    config: RunConfig,
+    *,
+    on_row: Callable[[Row], None] = lambda row: None,
+    progress: Callable[[Iterable[Round]], Iterable[Round]] = iter,
+    device: str = "cpu",
+    data_root: Path | None = None,
+    keeper: Keeper | None = None,
+) -> Record:
+    """Train one model as `config` says and return its record: on one machine's CPU, a pure function of `config`.
+
+    `on_row` sees every evaluation as it is made; `progress` may wrap the rounds in a bar; `keeper` keeps what is done
+    in a file and goes on from there. Raises `InputError` before any training. A run ends early as `diverged` once the
+    model or its loss is not finite, or when every upload between two evaluations had to be rejected.
+    """
+    require_device(device)
+    config.execution.require_compiler(device)
+    config = pin(config)
+    task, clock = prepare(config, torch.device(device), data_root), Clock()
+    method = methods.build(config.method, server_of(task, config, clock))
+
+    x = task.model.weights()  # x_0
+    state, checkpoints = method.init(x, config.protocol.clients), Checkpoints.of(task.plan, config.protocol)
+    keeper = keeper or Keeper()
+    now = keeper.begin(Progress(0, x, state, checkpoints, Journal(), []), config, task, clock, device)
+    done, x, state, checkpoints, journal, rows = now  # as it was left, where the keeper has a file of this run
+    for rnd in progress(task.plan.rounds[done:]):
+        checkpoints.keep(rnd.index, Version(x, method.broadcast(state)))
+        accepted = 0
+        for job in rnd.arrivals:
+            with clock("local"):  # the client returns Delta_i = x_i - x_s
+                update = work(task, config, method, state, rnd, job, checkpoints.take(job.base_version))
+            if update.finite() or not config.protocol.reject_failed:  # else reject it, and its logits with it
+                state = method.receive(state, update)  # FedEcho: the logits of x_s + Delta_i on U enter the bank
+                accepted += 1
+        if accepted:
+            with clock("aggregation"):
+                state, x = method.close_round(state, x)  # x_t + eta * mean Delta, then Q distillation steps
+        journal.observe(rnd, accepted, method.metrics(state))
+        if not x.finite():
+            break
+        if is_due(rnd, config):
+            with clock("evaluation"):
+                scores = evaluate(task, method.evaluated(state, x))
+            if journal.accepted == 0 or not math.isfinite(scores["loss"]):
+                break
+            rows.append(journal.row(rnd, config.protocol.buffer_size, scores))
+            on_row(rows[-1])
+        keeper.after(Progress(rnd.index + 1, x, state, checkpoints, journal, rows))
+    whole = bool(rows) and rows[-1]["round"] == config.protocol.rounds
+    facts = task.facts | (sampled(task, config, method.evaluated(state, x)) if whole else {})
+    return new_record(config, "done" if whole else "diverged", rows, facts, clock, keeper.provenance(device))
+
+
+def require_device(device: str) -> None:
+    """Raise `InputError` for a device that torch does not have here."""
+    known = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+    require(device.split(":")[0] in known, "device", device, f"this machine has {' and '.join(known)}")
+
+
+def server_of(task: Task, config: RunConfig, clock: Clock) -> Server:
+    """Return what the server-side of a method may use."""
+    writes = config.data.pool == "self"
+    return Server(task.model, task.pool, task.plan, config.local, config.seed, clock=clock, writes_pool=writes)
+
+
+def work(task: Task, config: RunConfig, method: Method[Any], state: Any, rnd: Round, job: Job, sent: Version) -> Update:
+    """Do one client's job from the version it was sent, and return its upload."""
+    correction = method.correction(state, job.client, sent.extra)
+    key = (config.seed, job.client, job.number)
+    start = sent.before if sent.before is not None and starts_behind(job, config.protocol) else sent.model
+    model, steps = sgd(task.model, start, task.clients[job.client], config.local, key, correction, method.proximal)
+    delta = model.params - sent.model.params
+    return Update(
+        job.client, job.base_version, rnd.index, job.arrived_at, sent.model, delta, model.buffers, steps, correction
+    )
+
+
+def starts_behind(job: Job, protocol: Protocol) -> bool:
+    """Tell whether the official FADAS loop starts this job from the version before the one it is labelled with: so it
+    does for all but the last of the M clients that start when a round closes."""
+    place = job.number - protocol.concurrency
+    return place >= 0 and (place + 1) % protocol.buffer_size != 0
+
+
+def is_due(rnd: Round, config: RunConfig) -> bool:
+    """Tell whether the model is evaluated after this round."""
+    return (rnd.index + 1) % config.evaluation.every == 0 or rnd.index + 1 == config.protocol.rounds

@@ -1,0 +1,61 @@
+"""Text that a model writes, token by token."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fedecho.core.config import RunConfig
+from fedecho.core.rng import stream
+from fedecho.data.tokens import CONTEXT
+from fedecho.learning.distill import predict
+from fedecho.learning.flat import FlatModel, Weights
+from fedecho.learning.task import Task
+
+PROMPTS, PROMPT, LENGTH = 3, 8, 60
+"""The first held-out blocks whose first tokens are written on for the record, and by how many."""
+TEMPERATURE = 0.8
+"""Of the record's samples."""
+FIRST = 100
+"""The most frequent ids, with one of which a block of a pool begins."""
+
+
+@torch.no_grad()
+def continued(
+    model: FlatModel, weights: Weights, ids: Tensor, length: int, rng: np.random.Generator, temperature: float = 1.0
+) -> Tensor:
+    """Return `ids` int64 `[texts, tokens]` with `length` more tokens each, from softmax(logits / temperature).
+
+    The model reads the last `CONTEXT` tokens; every token takes one number of `rng`.
+    """
+    for _ in range(length):
+        logits = predict(model, weights, ids[:, -CONTEXT:], model.execution.inference_batch)[:, -1]
+        cumulative = (logits.double() / temperature).softmax(-1).cumsum(-1)
+        drawn = torch.from_numpy(rng.random((len(ids), 1))).to(ids.device)
+        following = torch.searchsorted(cumulative, drawn).clamp_max(logits.shape[-1] - 1)
+        ids = torch.cat([ids, following], 1)
+    return ids
+
+
+def written(model: FlatModel, weights: Weights, shape: tuple[int, ...], seed: int) -> Tensor:
+    """Return blocks `shape` = `[pool, length]` from a model's own distribution: a pool U that needs no data.
+
+    Each begins with one of the `FIRST` most frequent ids, drawn uniformly. Unspecified in paper: it has no such pool.
+    """
+    rng, (count, length) = stream(seed, "written-pool"), shape
+    first = rng.integers(FIRST, size=(count, 1))
+    return continued(model, weights, torch.from_numpy(first).to(model.device), length - 1, rng)
+
+
+def sampled(task: Task, config: RunConfig, weights: Weights) -> dict[str, Any]:
+    """Return `samples` for the record: what a version makes of the beginnings of held-out blocks; no text, no fact."""
+    if task.decode is None:
+        return {}
+    prompts = task.held_out.images[:PROMPTS, :PROMPT]
+    rng = stream(config.seed, "samples")
+    written = continued(task.model, weights, prompts, LENGTH, rng, TEMPERATURE)
+    rows = zip(prompts.tolist(), written[:, PROMPT:].tolist(), strict=True)
+    return {"samples": [{"prompt": task.decode(prompt), "text": task.decode(text)} for prompt, text in rows]}

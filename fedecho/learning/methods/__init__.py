@@ -1,0 +1,14 @@
+"""One file per paper; importing this package makes all of them known by name."""
+
+from __future__ import annotations
+
+from fedecho.learning.methods.base import Method as Method
+from fedecho.learning.methods.base import Server as Server
+from fedecho.learning.methods.base import build as build
+from fedecho.learning.methods.ca2fl import CA2FL as CA2FL
+from fedecho.learning.methods.fadas import FADAS as FADAS
+from fedecho.learning.methods.fedac import FedAC as FedAC
+from fedecho.learning.methods.fedasync import FedAsync as FedAsync
+from fedecho.learning.methods.fedavg import FedAvg as FedAvg
+from fedecho.learning.methods.fedbuff import FedBuff as FedBuff
+from fedecho.learning.methods.fedecho import FedEcho as FedEcho

@@ -1,0 +1,138 @@
+"""What a method is: a frozen record of functions, in the manner of fedjax's algorithms and optax's transformations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import torch
+from torch import Tensor
+
+from fedecho.core.clock import Clock
+from fedecho.core.config import MethodConfig
+from fedecho.core.settings import Local
+from fedecho.learning.client import Update
+from fedecho.learning.distill import Distillation, Teacher, distil
+from fedecho.learning.flat import FlatModel, Weights
+from fedecho.simulation.schedule import Schedule
+
+S = TypeVar("S")
+Distil = Callable[
+    [FlatModel, Weights, Tensor, Teacher, Distillation, tuple[int, int]], tuple[Weights, dict[str, float]]
+]
+"""The signature of `distill.distil`."""
+
+
+@dataclass(frozen=True, eq=False)
+class Server:
+    """What a method may use besides the updates: the pool, a workspace model, the schedule, its random streams."""
+
+    model: FlatModel
+    pool: Tensor
+    """U `[pool, channels, height, width]`, normalised, never augmented, without labels."""
+    plan: Schedule
+    local: Local
+    seed: int
+    clock: Clock = field(default_factory=Clock)
+    writes_pool: bool = False
+    """Whether U is to be sampled from the server's own model; `pool` is then of the same shape and says nothing."""
+    distil: Distil = distil
+    """How the Q steps are taken; another one where the model stands for many at a time."""
+
+
+@dataclass(frozen=True)
+class Method(Generic[S]):
+    """A server algorithm. A state passed in is consumed: large tensors in it (caches, banks) are updated in place."""
+
+    init: Callable[[Weights, int], S]
+    """(x_0, N) -> state."""
+    receive: Callable[[S, Update], S]
+    """One arrival; must not depend on the order of arrivals of different clients within a round."""
+    close_round: Callable[[S, Weights], tuple[S, Weights]]
+    """(state, x_t) -> (state, x_{t+1}) after the M-th arrival."""
+    broadcast: Callable[[S], Tensor | None] = lambda state: None
+    """What travels to clients with a new version besides the weights (FedAC: the server's control variate)."""
+    correction: Callable[[S, int, Tensor | None], Tensor | None] = lambda state, client, sent: None
+    """(state, client, what was broadcast with its version) -> what it adds to each local gradient `[P]`."""
+    evaluated: Callable[[S, Weights], Weights] = lambda state, x: x
+    """The model that is scored (an average of the iterates, say); clients always get x itself."""
+    metrics: Callable[[S], dict[str, float]] = lambda state: {}
+    """Numbers about the last closed round, for the record."""
+    proximal: float = 0.0
+    """rho of the clients' proximal term."""
+
+
+@dataclass(frozen=True, eq=False)
+class Buffer:
+    """The updates of the round so far; kept until the round closes, so that their sum never depends on their order."""
+
+    updates: tuple[Update, ...] = ()
+
+    def add(self, update: Update) -> Buffer:
+        """Return the buffer with one more update."""
+        return Buffer((*self.updates, update))
+
+    def ordered(self) -> tuple[Update, ...]:
+        """Return the updates by arrival time, then client."""
+        return tuple(sorted(self.updates, key=lambda update: (update.arrived_at, update.client)))
+
+
+def mean_delta(updates: Sequence[Update], weights: Sequence[float] | None = None) -> Tensor:
+    """Return (1/M) sum_i w_i Delta_i `[P]` over M updates; the weights are 1 unless given, and are not normalised."""
+    deltas = torch.stack([update.delta for update in updates])
+    return deltas.mean(0) if weights is None else (deltas * deltas.new_tensor(weights)[:, None]).mean(0)
+
+
+def mean_buffers(updates: Sequence[Update]) -> Tensor:
+    """Return the plain mean of the clients' BatchNorm statistics `[B]`, as the official FADAS code does."""
+    return torch.stack([update.buffers for update in updates]).mean(0)
+
+
+Factory = Callable[[Any, Server], Method[Any]]
+FACTORIES: dict[type[MethodConfig], Factory] = {}
+STATES: set[type] = {Buffer, Update, Weights}
+
+
+def register(config: type[MethodConfig], factory: Factory, *states: type) -> None:
+    """Say what makes a method of its config; `states` are the classes that its saved state consists of."""
+    FACTORIES[config] = factory
+    STATES.update(states)
+
+
+def build(config: MethodConfig, server: Server) -> Method[Any]:
+    """Return the method that `config` describes."""
+    return FACTORIES[type(config)](config, server)
+
+
+def buffered(step: Callable[[tuple[Update, ...], Weights], Weights]) -> Method[Buffer]:
+    """Return the method whose round is one function of its M updates and x_t, with nothing kept between rounds."""
+
+    def close_round(state: Buffer, x: Weights) -> tuple[Buffer, Weights]:
+        return Buffer(), step(state.ordered(), x)
+
+    return Method(lambda x0, clients: Buffer(), Buffer.add, close_round)
+
+
+def around(inner: Method[Any], method: Method[S]) -> Method[S]:
+    """Return `method`, whose states hold one of `inner` as `.inner`, with all that concerns clients left to `inner`."""
+
+    def broadcast(state: Any) -> Tensor | None:
+        return inner.broadcast(state.inner)
+
+    def correction(state: Any, client: int, sent: Tensor | None) -> Tensor | None:
+        return inner.correction(state.inner, client, sent)
+
+    return replace(method, broadcast=broadcast, correction=correction, proximal=inner.proximal)
+
+
+def save_state(state: object, path: Path) -> None:
+    """Write a method's state."""
+    torch.save(state, path)
+
+
+def load_state(path: Path) -> Any:
+    """Read what `save_state` wrote; only the registered state classes and tensors can be in the file."""
+    with torch.serialization.safe_globals(list(STATES)):
+        return torch.load(path, weights_only=True)

@@ -1,0 +1,74 @@
+"""CA2FL: Wang et al., "Tackling the data heterogeneity in asynchronous federated learning with cached update
+calibration", ICLR 2024 (Algorithm 2). No official code is public; the equations are those that independent
+re-implementations share.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from torch import Tensor
+
+from fedecho.core.checks import require
+from fedecho.core.config import MethodConfig
+from fedecho.learning.client import Update
+from fedecho.learning.flat import Weights
+from fedecho.learning.methods.base import Buffer, Method, Server, mean_buffers, mean_delta, register
+
+
+@dataclass(frozen=True)
+class CA2FL(MethodConfig):
+    """v_t = h_t + (1/M) sum_j (Delta_j - h_j); x_{t+1} = x_t + eta * v_t."""
+
+    name: ClassVar[str] = "ca2fl"
+    server_lr: float = 1.0
+    """eta"""
+
+    def validate(self) -> None:
+        """Check ranges."""
+        require(self.server_lr > 0, "server_lr", self.server_lr, "the server learning rate must be > 0")
+
+
+@dataclass(frozen=True, eq=False)
+class Cached:
+    """The buffer, every client's last update h_i `[N, P]` (0 before its first) and their mean h_t `[P]`."""
+
+    buffer: Buffer
+    cache: Tensor
+    mean: Tensor
+
+
+def ca2fl(config: CA2FL) -> Method[Cached]:
+    """Return CA2FL as a method; its state is N + 1 models."""
+
+    def init(x0: Weights, clients: int) -> Cached:
+        return Cached(Buffer(), x0.params.new_zeros(clients, len(x0.params)), x0.params.new_zeros(len(x0.params)))
+
+    def receive(state: Cached, update: Update) -> Cached:
+        return replace(state, buffer=state.buffer.add(update))
+
+    def close_round(state: Cached, x: Weights) -> tuple[Cached, Weights]:
+        updates = state.buffer.ordered()
+        corrections = [replace(update, delta=_exchange(state.cache, update)) for update in updates]
+        change = mean_delta(corrections)
+        # v_t takes h_t as it stood at the start of the round, before this buffer's replacements.
+        x_new = Weights(x.params + config.server_lr * (state.mean + change), mean_buffers(updates))
+        mean = state.mean + change * (len(updates) / len(state.cache))
+        return Cached(Buffer(), state.cache, mean), x_new
+
+    return Method(init, receive, close_round)
+
+
+def _exchange(cache: Tensor, update: Update) -> Tensor:
+    """Put Delta_i in the place of h_i and return Delta_i - h_i; a client's second update in a buffer telescopes."""
+    correction = update.delta - cache[update.client]
+    cache[update.client] = update.delta
+    return correction
+
+
+def _from_config(config: CA2FL, server: Server) -> Method[Cached]:
+    return ca2fl(config)
+
+
+register(CA2FL, _from_config, Cached)

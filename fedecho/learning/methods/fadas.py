@@ -1,0 +1,91 @@
+"""FADAS: Wang, Wang, Xu, Chen, Chen, "FADAS: towards federated adaptive asynchronous optimization", ICML 2024,
+arXiv 2407.18365; equations as in the authors' code (github.com/yujiaw98/FADAS, commit 8c4df23).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from fedecho.core.checks import require
+from fedecho.core.config import MethodConfig
+from fedecho.learning.client import Update
+from fedecho.learning.flat import Weights
+from fedecho.learning.methods.base import Buffer, Method, Server, mean_buffers, mean_delta, register
+
+
+@dataclass(frozen=True)
+class FADAS(MethodConfig):
+    """AMSGrad on the mean update: x <- x + eta * lambda_t * (m / c_1) / (sqrt(vh / c_2) + eps).
+
+    m = b1 m + (1-b1) Delta; v = b2 v + (1-b2) Delta^2; vh = max(vh, v); c_k = 1 - b_k^(t+1) corrects the bias.
+    """
+
+    name: ClassVar[str] = "fadas"
+    server_lr: float = 1e-3
+    """eta; the official README has 1e-4, and 1e-3 for the delay-adaptive variant."""
+    beta1: float = 0.9
+    beta2: float = 0.99
+    eps: float = 1e-8
+    delay_adaptive: bool = False
+    """lambda_t = 1/tau_max of the buffer where that exceeds `delay_threshold`, else 1 (the code's rule)."""
+    delay_threshold: float = 1.0
+    """tau_c, in rounds."""
+
+    def validate(self) -> None:
+        """Check ranges."""
+        require(self.server_lr > 0, "server_lr", self.server_lr, "the server learning rate must be > 0")
+        for name, beta in (("beta1", self.beta1), ("beta2", self.beta2)):
+            require(0 <= beta < 1, name, beta, "give a decay in [0, 1)")
+        require(self.eps > 0, "eps", self.eps, "give a number > 0")
+        require(self.delay_threshold >= 0, "delay_threshold", self.delay_threshold, "give a number of rounds >= 0")
+
+
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """The buffer, Adam's moments m, v and the running maximum vh `[P]`, and the number of steps taken."""
+
+    buffer: Buffer
+    first: Tensor
+    second: Tensor
+    largest: Tensor
+    steps: int = 0
+
+
+def delay_factor(config: FADAS, updates: tuple[Update, ...]) -> float:
+    """Return lambda_t in (0, 1]."""
+    slowest = max(update.staleness for update in updates)
+    return 1 / slowest if config.delay_adaptive and slowest > config.delay_threshold else 1.0
+
+
+def fadas(config: FADAS) -> Method[Moments]:
+    """Return FADAS as a method; its state is 3 models."""
+
+    def init(x0: Weights, clients: int) -> Moments:
+        zeros = torch.zeros_like(x0.params)
+        return Moments(Buffer(), zeros, zeros, zeros)
+
+    def receive(state: Moments, update: Update) -> Moments:
+        return replace(state, buffer=state.buffer.add(update))
+
+    def close_round(state: Moments, x: Weights) -> tuple[Moments, Weights]:
+        updates = state.buffer.ordered()
+        delta, steps = mean_delta(updates), state.steps + 1
+        first = config.beta1 * state.first + (1 - config.beta1) * delta
+        second = config.beta2 * state.second + (1 - config.beta2) * delta**2
+        largest = torch.maximum(state.largest, second)
+        rate = config.server_lr * delay_factor(config, updates) / (1 - config.beta1**steps)
+        step = rate * first / ((largest / (1 - config.beta2**steps)).sqrt() + config.eps)
+        return Moments(Buffer(), first, second, largest, steps), Weights(x.params + step, mean_buffers(updates))
+
+    return Method(init, receive, close_round)
+
+
+def _from_config(config: FADAS, server: Server) -> Method[Moments]:
+    return fadas(config)
+
+
+register(FADAS, _from_config, Moments)

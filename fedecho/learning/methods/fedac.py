@@ -1,0 +1,128 @@
+"""FedAC-public: Zang et al., "Efficient asynchronous federated learning with prospective momentum aggregation and
+fine-grained correction", AAAI 2024, doi 10.1609/aaai.v38i15.29603.
+
+Unspecified in paper (as far as it could be read): all equations. This is what independent public re-implementations
+agree on, with the correction of SCAFFOLD inside each step; a poor result here may be theirs or ours rather than the
+paper's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fedecho.core.checks import require
+from fedecho.core.config import MethodConfig
+from fedecho.core.settings import Local
+from fedecho.learning.client import Update
+from fedecho.learning.flat import Weights
+from fedecho.learning.methods.base import Buffer, Method, Server, mean_buffers, register
+
+
+@dataclass(frozen=True)
+class FedAC(MethodConfig):
+    """Similarity-weighted buffer, look-ahead momentum over an adaptive step, control variates on the clients."""
+
+    name: ClassVar[str] = "fedac"
+    server_lr: float = 1e-3
+    """eta_g"""
+    beta1: float = 0.6
+    beta2: float = 0.9
+    eps: float = 1e-8
+    similarity_floor: float = 0.1
+    """Least weight r_i of an update before normalisation."""
+    correction: Literal["per_step", "none"] = "per_step"
+    """Add c - c_i to every local gradient, or leave the clients' gradients alone."""
+    control_step: Literal["scaffold", "weighted"] = "scaffold"
+    """c moves by (1/N) sum dC_i, or by sum w_i dC_i (N/M times more; over-reactive)."""
+
+    def validate(self) -> None:
+        """Check ranges."""
+        require(self.server_lr > 0, "server_lr", self.server_lr, "the server learning rate must be > 0")
+        for name, beta in (("beta1", self.beta1), ("beta2", self.beta2)):
+            require(0 <= beta < 1, name, beta, "give a decay in [0, 1)")
+        require(self.eps > 0, "eps", self.eps, "give a number > 0")
+        require(0 < self.similarity_floor <= 1, "similarity_floor", self.similarity_floor, "give a number in (0, 1]")
+
+
+@dataclass(frozen=True, eq=False)
+class Controlled:
+    """The buffer, moments m, v `[P]`, the server's control c `[P]` and the clients' c_i `[N, P]`."""
+
+    buffer: Buffer
+    first: Tensor
+    second: Tensor
+    control: Tensor
+    client_controls: Tensor
+
+
+def similarity(update: Update, x: Weights, floor: float) -> float:
+    """Return r_i = max(cos(x_t - x_s, Delta_i), floor); 1 for a fresh update, whose temporal gradient is 0."""
+    if update.staleness == 0:
+        return 1.0
+    return max(float(F.cosine_similarity(x.params - update.start.params, update.delta, dim=0)), floor)
+
+
+def fedac(config: FedAC, local: Local) -> Method[Controlled]:
+    """Return FedAC-public as a method; its state is N + 3 models."""
+
+    def init(x0: Weights, clients: int) -> Controlled:
+        zeros = torch.zeros_like(x0.params)
+        return Controlled(Buffer(), zeros, zeros, zeros, zeros.new_zeros(clients, len(zeros)))
+
+    def correction(state: Controlled, client: int, sent: Tensor | None) -> Tensor | None:
+        if sent is None or config.correction == "none":
+            return None
+        return sent - state.client_controls[client]
+
+    def receive(state: Controlled, update: Update) -> Controlled:
+        return replace(state, buffer=state.buffer.add(update))
+
+    def close_round(state: Controlled, x: Weights) -> tuple[Controlled, Weights]:
+        updates = state.buffer.ordered()
+        weights = normalised([similarity(update, x, config.similarity_floor) for update in updates])
+        delta = sum_of([w * u.delta for w, u in zip(weights, updates, strict=True)])
+        first = config.beta1 * state.first + (1 - config.beta1) * delta
+        second = config.beta2 * state.second + (1 - config.beta2) * delta**2
+        ahead = config.beta1 * first + (1 - config.beta1) * delta
+        params = x.params + config.server_lr * ahead / (second.sqrt() + config.eps)
+        control = state.control + move_controls(state, updates, weights)
+        state = Controlled(Buffer(), first, second, control, state.client_controls)
+        return state, Weights(params, mean_buffers(updates))
+
+    def move_controls(state: Controlled, updates: tuple[Update, ...], weights: list[float]) -> Tensor:
+        """c_i <- (x_s - x_i) / (K eta_l) - (c - c_i), with c - c_i as it was during the job; return the step of c."""
+        moves = []
+        for update in updates:
+            if update.correction is None:
+                return torch.zeros_like(state.control)
+            new = -update.delta / (update.steps * local.lr) - update.correction
+            moves.append(new - state.client_controls[update.client])
+            state.client_controls[update.client] = new
+        scaffold = [1 / len(state.client_controls)] * len(moves)
+        shares = scaffold if config.control_step == "scaffold" else weights
+        return sum_of([share * move for share, move in zip(shares, moves, strict=True)])
+
+    return Method(init, receive, close_round, broadcast=lambda state: state.control, correction=correction)
+
+
+def normalised(values: list[float]) -> list[float]:
+    """Return `values` divided by their sum."""
+    total = sum(values)
+    return [value / total for value in values]
+
+
+def sum_of(tensors: list[Tensor]) -> Tensor:
+    """Return the sum of equally shaped tensors."""
+    return torch.stack(tensors).sum(0)
+
+
+def _from_config(config: FedAC, server: Server) -> Method[Controlled]:
+    return fedac(config, server.local)
+
+
+register(FedAC, _from_config, Controlled)

@@ -1,0 +1,75 @@
+"""FedAsync: Xie, Koyejo, Gupta, "Asynchronous federated optimization", arXiv 1903.03934.
+
+Every arrival is a server step: run it with M = 1 (`schedule.sequential`), T*M steps for the local work of T rounds.
+With a larger buffer the arrivals of a round are mixed in one after the other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from fedecho.core.checks import require
+from fedecho.core.config import MethodConfig
+from fedecho.learning.client import Update
+from fedecho.learning.flat import Weights
+from fedecho.learning.methods.base import Buffer, Method, Server, buffered, register
+
+
+@dataclass(frozen=True)
+class FedAsync(MethodConfig):
+    """x <- (1 - alpha_t) x + alpha_t x_i, with alpha_t = alpha * s(tau)."""
+
+    name: ClassVar[str] = "fedasync"
+    mixing: float = 0.6
+    """alpha"""
+    staleness: Literal["constant", "polynomial", "hinge"] = "polynomial"
+    """s(tau): 1 | (1 + tau)^(-a) | 1 if tau <= b else 1 / (a (tau - b) + 1)."""
+    polynomial_a: float = 0.5
+    hinge_a: float = 10.0
+    hinge_b: float = 4.0
+    proximal: float = 0.005
+    """rho of the local objective F_i(x) + rho/2 ||x - x_s||^2."""
+
+    def validate(self) -> None:
+        """Check ranges."""
+        require(0 < self.mixing <= 1, "mixing", self.mixing, "give a share in (0, 1]")
+        require(self.polynomial_a >= 0, "polynomial_a", self.polynomial_a, "give a number >= 0")
+        require(self.hinge_a > 0, "hinge_a", self.hinge_a, "give a number > 0")
+        require(self.hinge_b >= 0, "hinge_b", self.hinge_b, "give a number >= 0")
+        require(self.proximal >= 0, "proximal", self.proximal, "give a number >= 0")
+
+
+def staleness_weight(config: FedAsync, staleness: int) -> float:
+    """Return s(tau) in (0, 1] for a staleness in server steps."""
+    match config.staleness:
+        case "polynomial":
+            return float((1 + staleness) ** -config.polynomial_a)
+        case "hinge":
+            over = staleness - config.hinge_b
+            return 1.0 if over <= 0 else 1 / (config.hinge_a * over + 1)
+        case _:
+            return 1.0
+
+
+def fedasync(config: FedAsync) -> Method[Buffer]:
+    """Return FedAsync as a method."""
+
+    def mix(x: Weights, update: Update) -> Weights:
+        share = config.mixing * staleness_weight(config, update.staleness)
+        return Weights(*((1 - share) * old + share * new for old, new in zip(x, update.model, strict=True)))
+
+    def step(updates: tuple[Update, ...], x: Weights) -> Weights:
+        for update in updates:
+            x = mix(x, update)
+        return x
+
+    method = buffered(step)
+    return Method(method.init, method.receive, method.close_round, proximal=config.proximal)
+
+
+def _from_config(config: FedAsync, server: Server) -> Method[Buffer]:
+    return fedasync(config)
+
+
+register(FedAsync, _from_config)

@@ -1,0 +1,42 @@
+"""FedAvg: McMahan et al., "Communication-efficient learning of deep networks from decentralized data", AISTATS 2017.
+
+The synchronous reference: M clients start together from x_t and the server waits for all (`schedule.synchronous`).
+It weighs clients uniformly, like the asynchronous methods beside it, and not by their number of images.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from fedecho.core.checks import require
+from fedecho.core.config import MethodConfig
+from fedecho.learning.flat import Weights
+from fedecho.learning.methods.base import Buffer, Method, Server, buffered, mean_buffers, mean_delta, register
+
+
+@dataclass(frozen=True)
+class FedAvg(MethodConfig):
+    """x_{t+1} = x_t + eta * mean_i Delta_i over the clients of the round."""
+
+    name: ClassVar[str] = "fedavg"
+    server_lr: float = 1.0
+    """eta"""
+
+    def validate(self) -> None:
+        """Check ranges."""
+        require(self.server_lr > 0, "server_lr", self.server_lr, "the server learning rate must be > 0")
+
+
+def fedavg(config: FedAvg) -> Method[Buffer]:
+    """Return FedAvg as a method."""
+    return buffered(
+        lambda updates, x: Weights(x.params + config.server_lr * mean_delta(updates), mean_buffers(updates))
+    )
+
+
+def _from_config(config: FedAvg, server: Server) -> Method[Buffer]:
+    return fedavg(config)
+
+
+register(FedAvg, _from_config)

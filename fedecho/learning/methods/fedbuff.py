@@ -1,0 +1,56 @@
+"""FedBuff: Nguyen et al., "Federated learning with buffered asynchronous aggregation", AISTATS 2022, arXiv 2106.06639.
+
+With exponent 0 this is the parameter step of FedEcho (Algorithm 1, line 11) and the FedBuff of the FADAS experiments.
+Departure: the authors' own code sums over the buffer where the equation averages; here eta multiplies the mean.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from fedecho.core.checks import require
+from fedecho.core.config import MethodConfig
+from fedecho.learning.client import Update
+from fedecho.learning.flat import Weights
+from fedecho.learning.methods.base import Method, Server, buffered, mean_buffers, mean_delta, register
+from fedecho.learning.methods.ema import averaged
+
+
+@dataclass(frozen=True)
+class FedBuff(MethodConfig):
+    """x_{t+1} = x_t + eta * (1/M) sum_j s(tau_j) Delta_j, with s(tau) = (1 + tau)^(-a)."""
+
+    name: ClassVar[str] = "fedbuff"
+    server_lr: float = 1.0
+    """eta"""
+    staleness_exponent: float = 0.0
+    """a; FedBuff's own experiments use 1/2, FADAS and FedEcho weigh all updates alike."""
+    ema: float | None = None
+    """Score the exponential moving average of the server's models with this decay; none = score x itself."""
+
+    def validate(self) -> None:
+        """Check ranges."""
+        require(self.server_lr > 0, "server_lr", self.server_lr, "the server learning rate must be > 0")
+        require(self.staleness_exponent >= 0, "staleness_exponent", self.staleness_exponent, "give a number >= 0")
+        require(self.ema is None or 0 <= self.ema < 1, "ema", self.ema, "give a decay in [0, 1), or leave it out")
+
+
+def fedbuff(config: FedBuff) -> Method[Any]:
+    """Return FedBuff as a method."""
+
+    def step(updates: tuple[Update, ...], x: Weights) -> Weights:
+        weights = None
+        if config.staleness_exponent:
+            weights = [(1 + update.staleness) ** -config.staleness_exponent for update in updates]
+        return Weights(x.params + config.server_lr * mean_delta(updates, weights), mean_buffers(updates))
+
+    method = buffered(step)
+    return method if config.ema is None else averaged(method, config.ema)
+
+
+def _from_config(config: FedBuff, server: Server) -> Method[Any]:
+    return fedbuff(config)
+
+
+register(FedBuff, _from_config)

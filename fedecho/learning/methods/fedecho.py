@@ -1,0 +1,203 @@
+"""FedEcho: "Stragglers can contribute more: uncertainty-aware distillation for asynchronous federated learning",
+arXiv 2511.19966.
+
+A composition: any method's parameter step (line 11 of Algorithm 1; FedBuff in the paper) followed by echo distillation
+(lines 12-16). Only a summary of the paper was at hand; `Distillation` lists every gap and how it is filled here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from fedecho.core.checks import require
+from fedecho.core.config import MethodConfig
+from fedecho.learning.bank import DTYPES, Bank
+from fedecho.learning.client import Update
+from fedecho.learning.distill import Distillation, Teacher, averaged_teacher, corrupted, predict, teacher
+from fedecho.learning.flat import Weights
+from fedecho.learning.generate import written
+from fedecho.learning.methods.base import Method, Server, around, build, register
+from fedecho.learning.methods.ema import moved
+from fedecho.learning.methods.fedbuff import FedBuff
+from fedecho.simulation.delays import SLOW
+
+
+@dataclass(frozen=True)
+class FedEcho(MethodConfig):
+    """`echo(inner, ...)`: the inner method's step, then Q clipped steps towards the average of all banked logits."""
+
+    name: ClassVar[str] = "fedecho"
+    inner: MethodConfig = field(default_factory=FedBuff)
+    distill: Distillation = field(default_factory=Distillation)
+
+    def validate(self) -> None:
+        """Refuse an averaged inner method: its average would never be scored."""
+        ema = getattr(self.inner, "ema", None)
+        require(ema is None, "inner.ema", ema, "FedEcho scores its own distilled model; leave it out")
+
+
+@dataclass(frozen=True, eq=False)
+class Echo:
+    """The inner method's state, the bank, the round's packed rows by (arrival, client), the last round's metrics."""
+
+    inner: Any
+    bank: Bank
+    arrived: tuple[tuple[float, int, tuple[Tensor, ...]], ...] = ()
+    round: int = 0
+    """t, taken from the uploads: a round in which every upload failed is never closed."""
+    scored: Weights | None = None
+    """The distilled model, where clients are sent the averaged one instead."""
+    metrics: dict[str, float] = field(default_factory=dict)
+    average: Weights | None = None
+    """Moving average of the models x_hat, where it is the teacher (`source`)."""
+    pool: Tensor | None = None
+    """U `[pool, length]`, where the server sampled it from its own model at the end of the warm-up."""
+
+
+_AVERAGE_DECAY = 0.95
+"""As in the control FedBuff + EMA."""
+
+
+def echo(inner: Method[Any], server: Server, settings: Distillation) -> Method[Echo]:
+    """Return `inner` followed by echo distillation; with Q = 0 or eta_d = 0 it computes exactly what `inner` does."""
+
+    def init(x0: Weights, clients: int) -> Echo:
+        shape = (len(server.pool), *predict(server.model, x0, server.pool[:1], 1).shape[1:])
+        average = x0 if settings.source == "average" else None
+        return Echo(inner.init(x0, clients), _empty_bank(clients, shape, server, settings), average=average)
+
+    def receive(state: Echo, update: Update) -> Echo:
+        if server.writes_pool and state.pool is None:  # there is no U yet
+            return replace(state, inner=inner.receive(state.inner, update), round=update.round)
+        with server.clock("inference"):
+            row = _client_row(update, _with_own_pool(server, state), settings)
+        arrived = state.arrived
+        if state.bank.can_keep(row):  # else keep the client's old row
+            with server.clock("bank"):
+                arrived = (*arrived, (update.arrived_at, update.client, state.bank.pack(row)))
+        return replace(state, inner=inner.receive(state.inner, update), arrived=arrived, round=update.round)
+
+    def close_round(state: Echo, x: Weights) -> tuple[Echo, Weights]:
+        if settings.include_fresh:
+            _store(state, server)
+        inner_state, x_hat = inner.close_round(state.inner, x)
+        average = moved(state.average, x_hat, _AVERAGE_DECAY) if state.average else None
+        here = _with_own_pool(server, state)
+        distilled, metrics = _distilled(replace(state, average=average), x_hat, here, settings)
+        if not settings.include_fresh:
+            _store(state, server)
+        sent = distilled if settings.broadcast == "distilled" else x_hat
+        pool = state.pool
+        if server.writes_pool and pool is None and state.round + 1 >= settings.warmup_rounds:
+            pool = written(server.model, distilled, server.pool.shape, server.seed)
+        return Echo(inner_state, state.bank, (), state.round, distilled, metrics, average, pool), sent
+
+    method = Method(
+        init,
+        receive,
+        close_round,
+        evaluated=lambda state, x: state.scored or x,
+        metrics=lambda state: inner.metrics(state.inner) | state.metrics,
+    )
+    return around(inner, method)
+
+
+def _with_own_pool(server: Server, state: Echo) -> Server:
+    return server if state.pool is None else replace(server, pool=state.pool)
+
+
+def _empty_bank(clients: int, shape: tuple[int, ...], server: Server, settings: Distillation) -> Bank:
+    dtype = DTYPES[settings.bank_dtype]
+    kept = settings.bank_top_k, settings.bank_labels
+    return Bank.empty(clients, shape, server.pool.device, dtype, *kept, settings.average)
+
+
+def _client_row(update: Update, server: Server, settings: Distillation) -> Tensor:
+    """Rebuild the client's model x_s + Delta_i, take its predictions on U `[pool, ..., classes]`, and drop it."""
+    model = update.model if settings.client_buffers == "own" else Weights(update.model.params, update.start.buffers)
+    logits = _predictions(server, model)
+    return logits if settings.average == "logits" else (logits / settings.temperature).softmax(-1)
+
+
+def _predictions(server: Server, model: Weights) -> Tensor:
+    return predict(server.model, model, server.pool, server.model.execution.inference_batch)
+
+
+def _store(state: Echo, server: Server) -> None:
+    """Move the round's rows into the bank, in order of arrival, whatever order they were received in."""
+    with server.clock("bank"):
+        for _, client, row in sorted(state.arrived, key=lambda entry: entry[:2]):
+            state.bank.put(client, row, state.round)
+
+
+def _distilled(state: Echo, x_hat: Weights, server: Server, settings: Distillation) -> tuple[Weights, dict[str, float]]:
+    """Distil from the bank unless there is nothing to do or nobody to learn from."""
+    off = settings.steps == 0 or settings.lr == 0 or state.round < settings.warmup_rounds
+    if off or not bool(state.bank.seen().any()):
+        return x_hat, {}
+    weights = row_weights(state.bank, server, settings, state.round)
+    if weights is not None and not bool(weights.any()):
+        return x_hat, {}
+    taught = _teacher(state, server, settings, weights)
+    with server.clock("distillation"):
+        x, metrics = server.distil(server.model, x_hat, server.pool, taught, settings, (server.seed, state.round))
+    return x, metrics | _bank_facts(state.bank, weights, state.round)
+
+
+def _teacher(state: Echo, server: Server, settings: Distillation, weights: Tensor | None) -> Teacher:
+    """Return what the settings let teach in this round: the bank, or the average of the server's models."""
+    if state.average is not None:
+        with server.clock("inference"):
+            logits = _predictions(server, state.average)
+        taught = averaged_teacher(logits, settings)
+    else:
+        with server.clock("bank"):
+            taught = teacher(state.bank, settings, weights)
+    return corrupted(taught) if state.round < settings.corrupt_rounds else taught
+
+
+def row_weights(bank: Bank, server: Server, settings: Distillation, round_index: int) -> Tensor | None:
+    """Return how much each client's row counts `[clients]`; none where all that were seen count alike (the default)."""
+    unlimited = settings.bank_decay == 1 and settings.bank_max_age is None
+    if settings.teachers == "seen" and unlimited:
+        return None
+    age = (round_index - bank.uploaded).clamp_min(0)
+    weights = bank.seen().float() * settings.bank_decay ** age.float()
+    if settings.bank_max_age is not None:
+        weights = weights * (age <= settings.bank_max_age)
+    return weights * _chosen(bank, server, settings, round_index)
+
+
+def _chosen(bank: Bank, server: Server, settings: Distillation, round_index: int) -> Tensor:
+    """Tell which clients may teach under `settings.teachers`, `[clients]`."""
+    slow = torch.tensor([speed == SLOW for speed in server.plan.speed_class])
+    match settings.teachers:
+        case "idle":
+            busy = server.plan.rounds[round_index].busy
+            return torch.tensor([client not in busy for client in range(len(slow))])
+        case "fresh":
+            return bank.uploaded == round_index
+        case "fast":
+            return ~slow
+        case "slow":
+            return slow
+        case _:
+            return torch.ones_like(slow)
+
+
+def _bank_facts(bank: Bank, weights: Tensor | None, round_index: int) -> dict[str, float]:
+    """Count the teachers and their mean age in rounds."""
+    used = bank.seen() if weights is None else weights > 0
+    ages = (round_index - bank.uploaded)[used].float()
+    return {"teachers": float(used.sum()), "bank_age": float(ages.mean())}
+
+
+def _from_config(config: FedEcho, server: Server) -> Method[Echo]:
+    return echo(build(config.inner, server), server, config.distill)
+
+
+register(FedEcho, _from_config, Echo, Bank)

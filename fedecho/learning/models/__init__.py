@@ -1,0 +1,107 @@
+"""The models: a small strided CNN for the laptop profile and the CIFAR ResNet-18 of the paper's protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+
+from fedecho.core.checks import require
+from fedecho.core.config import LORA
+from fedecho.core.rng import torch_seed
+from fedecho.core.settings import TaskKind
+from fedecho.learning.models import pretrained
+from fedecho.learning.models.texts import TEXT_MODELS
+
+
+def cnn(shape: tuple[int, int, int], classes: int, width: int = 1) -> nn.Module:
+    """Return the small CNN for images `[batch, *shape]`: 10,362 parameters at 1x28x28 and 10 classes, no norm layers.
+
+    The stem trades resolution for channels (space-to-depth by 2), so that the first convolution works on 14x14.
+    `width` multiplies the channels of both convolutions.
+    """
+    return _strided_cnn(shape, classes, lambda channels: nn.Identity(), width)
+
+
+def cnn_batchnorm(shape: tuple[int, int, int], classes: int) -> nn.Module:
+    """Return `cnn` with BatchNorm after each convolution: the smallest model whose buffers must travel."""
+    return _strided_cnn(shape, classes, nn.BatchNorm2d)
+
+
+def _strided_cnn(
+    shape: tuple[int, int, int], classes: int, norm: Callable[[int], nn.Module], multiple: int = 1
+) -> nn.Module:
+    channels, height, width = shape
+    first, second = 16 * multiple, 32 * multiple
+    # Two stride-2 convolutions with padding 1 each halve the size, rounding up.
+    out_height, out_width = (-(-height // 2) + 3) // 4, (-(-width // 2) + 3) // 4
+    return nn.Sequential(
+        nn.PixelUnshuffle(2),
+        nn.Conv2d(4 * channels, first, 3, stride=2, padding=1), norm(first), nn.ReLU(),
+        nn.Conv2d(first, second, 3, stride=2, padding=1), norm(second), nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(second * out_height * out_width, classes),
+    )  # fmt: skip
+
+
+def resnet18(shape: tuple[int, int, int], classes: int) -> nn.Module:
+    """Return torchvision's ResNet-18 with the CIFAR stem (3x3, stride 1, no pooling) and BatchNorm.
+
+    11,173,962 parameters at 10 classes, the size of the model in the official FADAS code.
+    """
+    return _cifar_resnet18(shape, classes, nn.BatchNorm2d)
+
+
+def resnet18_groupnorm(shape: tuple[int, int, int], classes: int) -> nn.Module:
+    """Return `resnet18` with GroupNorm (32 groups) instead of BatchNorm: the control without travelling statistics."""
+    return _cifar_resnet18(shape, classes, lambda channels: nn.GroupNorm(32, channels))
+
+
+def _cifar_resnet18(shape: tuple[int, int, int], classes: int, norm: Callable[[int], nn.Module]) -> nn.Module:
+    from fedecho.data.torchvision_compat import torchvision
+
+    model: nn.Module = torchvision().models.resnet18(num_classes=classes, norm_layer=norm)
+    model.conv1 = nn.Conv2d(shape[0], 64, 3, padding=1, bias=False)
+    model.maxpool = nn.Identity()
+    return model
+
+
+def split_stem(module: nn.Module) -> tuple[nn.Module, nn.Module]:
+    """Return what a model does first without any parameters, and the rest of it.
+
+    A fixed rearrangement of pixels can be done once per data set instead of once per batch, to the same last bit.
+    """
+    if isinstance(module, nn.Sequential) and isinstance(module[0], nn.PixelUnshuffle):
+        return module[0], module[1:]
+    return nn.Identity(), module
+
+
+MODELS: dict[str, Callable[[tuple[int, int, int], int], nn.Module]] = {
+    "cnn": cnn,
+    **{f"cnn-w{width}": partial(cnn, width=width) for width in (2, 4, 8)},
+    "cnn-batchnorm": cnn_batchnorm,
+    "resnet18": resnet18,
+    "resnet18-groupnorm": resnet18_groupnorm,
+}
+
+
+def build(name: str, shape: tuple[int, ...], classes: int, seed: int, task: TaskKind = "classification") -> nn.Module:
+    """Return the model `name` for images `[channels, height, width]` or for texts (vocabulary, context).
+
+    A pretrained encoder `lora:...` brings its own vocabulary and context. What is not pretrained is initialised from
+    the stream of `seed`, and the global generator of torch is left as it was. Raises `InputError` for a name that is
+    unknown, reads something else or learns another task.
+    """
+    classifies = len(shape) == 2 and task == "classification"
+    if classifies and name.startswith(LORA):
+        return pretrained.build(name, classes, seed)
+    known: dict[str, Any] = TEXT_MODELS[task] if len(shape) == 2 else MODELS
+    choices = [*known, *([f"{LORA}<folder or name on the hub>"] if classifies else [])]
+    require(name in known, "model", name, f"choose one of {', '.join(choices)}")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(torch_seed(seed, "initial-weights"))
+        module: nn.Module = known[name](shape, classes)
+        return module

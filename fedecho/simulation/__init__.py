@@ -1,0 +1,1 @@
+"""Who holds what and who arrives when: partitions, delays, the schedule; no torch."""

@@ -1,0 +1,163 @@
+"""Speed classes of the clients and the time their jobs take, in virtual seconds. No torch here.
+
+The classes and the `mild` and `large` ranges are those of the official FADAS simulator (github.com/yujiaw98/FADAS,
+commit 8c4df23): class probabilities p ~ Dir([3, 2, 1]) per client, class = argmax p; a job of a fast, medium or slow
+client takes U(1, 2), U(3, 5), U(5, 8), and U(50, 80) for slow clients under large delay.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from fedecho.core.checks import InputError, require
+from fedecho.core.files import file_sha256
+from fedecho.core.rng import stream
+from fedecho.core.settings import Delays
+
+SPEED_NAMES = ("fast", "medium", "slow")
+SLOW = 2
+_CONCENTRATION = (3.0, 2.0, 1.0)
+_MILD = ((1.0, 2.0), (3.0, 5.0), (5.0, 8.0))
+_LARGE = ((1.0, 2.0), (3.0, 5.0), (50.0, 80.0))
+_MEANS = tuple((low + high) / 2 for low, high in _MILD)
+_DEFAULT_SHAPE = {"pareto": 1.5, "lognormal": 1.0}
+_CALM, _OUTAGE = 20.0, 10.0
+_PERIOD = 60.0
+
+JobTime = Callable[[int, float], float]
+"""(client, start in virtual seconds) -> duration in virtual seconds."""
+
+
+def speed_classes(delays: Delays, clients: int, seed: int) -> tuple[int, ...]:
+    """Return each client's speed class, 0 fast, 1 medium, 2 slow, as a tuple `[clients]`."""
+    rng = stream(seed, "speed-classes")
+    if delays.speed_counts is not None:
+        return tuple(map(int, rng.permutation(np.repeat(np.arange(3), delays.speed_counts))))
+    return tuple(map(int, rng.dirichlet(_CONCENTRATION, size=clients).argmax(axis=1)))
+
+
+def job_times(delays: Delays, classes: tuple[int, ...], seed: int) -> JobTime:
+    """Return the sampler of job durations for one run.
+
+    Each client draws from its own stream, so the k-th job of a client takes equally long whatever else happens.
+    """
+    if delays.model == "trace":
+        return _replay(_read_trace(delays, len(classes)))
+    rngs = [stream(seed, "job-times", client) for client in range(len(classes))]
+
+    def draw(client: int, start: float) -> float:
+        return _duration(delays, classes[client], rngs[client])
+
+    match delays.model:
+        case "bursty":
+            return _held_by_outages(draw, seed)
+        case "periodic":
+            return _held_by_nights(draw)
+    return draw
+
+
+def _duration(delays: Delays, speed: int, rng: np.random.Generator) -> float:
+    """One job's duration; the heavy-tailed models keep the class means of `mild` and change the tail only."""
+    mean, shape = _MEANS[speed], delays.shape or _DEFAULT_SHAPE.get(delays.model, 0.0)
+    match delays.model:
+        case "constant":
+            return 1.0
+        case "uniform" | "periodic":
+            return float(rng.uniform(1.0, 8.0))
+        case "large":
+            return float(rng.uniform(*_LARGE[speed]))
+        case "exponential":
+            return float(rng.exponential(mean))
+        case "lognormal":
+            return float(mean * rng.lognormal(-(shape**2) / 2, shape))
+        case "pareto":
+            # A tail index <= 1 has no mean: scale by the minimum instead, which every index has.
+            minimum = mean * (shape - 1) / shape if shape > 1 else mean / 3
+            return float(minimum * (1 + rng.pareto(shape)))
+        case _:
+            return float(rng.uniform(*_MILD[speed]))
+
+
+def _held_by_outages(draw: JobTime, seed: int) -> JobTime:
+    """Hold every job that would end during an outage until the outage is over, so that arrivals come in bursts.
+
+    Calm spells and outages alternate; both are exponential, with means of 20 and 10 virtual seconds.
+    """
+    rng = stream(seed, "outages")
+    edges = [float(rng.exponential(_CALM))]
+
+    def held(client: int, start: float) -> float:
+        end = start + draw(client, start)
+        while edges[-1] <= end:
+            edges.append(edges[-1] + float(rng.exponential(_OUTAGE if len(edges) % 2 else _CALM)))
+        after = int(np.searchsorted(edges, end, side="right"))
+        return (edges[after] if after % 2 else end) - start
+
+    return held
+
+
+def _held_by_nights(draw: JobTime) -> JobTime:
+    """Hold every job that would end while its client sleeps until it wakes: of each 60 virtual seconds clients with an
+    odd number sleep through the first 30, the others through the last 30."""
+
+    def held(client: int, start: float) -> float:
+        end = start + draw(client, start)
+        since = (end + (client % 2) * _PERIOD / 2) % _PERIOD - _PERIOD / 2  # since it fell asleep
+        return (end if since < 0 else end + _PERIOD / 2 - since) - start
+
+    return held
+
+
+def _replay(durations: list[list[float]]) -> JobTime:
+    """Give each client the durations of the trace in order, from the beginning again when they are used up."""
+    used = [0] * len(durations)
+
+    def draw(client: int, start: float) -> float:
+        used[client] += 1
+        return durations[client][(used[client] - 1) % len(durations[client])]
+
+    return draw
+
+
+def _read_trace(delays: Delays, clients: int) -> list[list[float]]:
+    path = Path(delays.trace or "")
+    require(path.is_file(), "trace", delays.trace, "no such file; give a CSV file with the columns client,duration")
+    if delays.trace_sha256 is not None:
+        require(file_sha256(path) == delays.trace_sha256, "trace", delays.trace, "the file is not the one of this run")
+    durations: list[list[float]] = [[] for _ in range(clients)]
+    for number, row in enumerate(csv.DictReader(_lines(path)), start=2):
+        client, duration = _trace_row(row, f"{path.name} line {number}", clients)
+        durations[client].append(duration)
+    missing = [client for client, jobs in enumerate(durations) if not jobs]
+    require(not missing, "trace", delays.trace, f"it has no job for client {missing[0] if missing else None}")
+    return durations
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError:
+        raise InputError("trace", str(path), "it is not a text file; give a CSV file in UTF-8") from None
+
+
+def _trace_row(row: dict[str, str], where: str, clients: int) -> tuple[int, float]:
+    try:
+        client, duration = int(row["client"]), float(row["duration"])
+    except (KeyError, TypeError, ValueError):
+        raise InputError(where, row, "each line needs a whole client and a duration in virtual seconds") from None
+    require(0 <= client < clients, where, client, f"clients are numbered 0 to {clients - 1}")
+    require(0 < duration < float("inf"), where, duration, "a duration must be a finite number > 0")
+    return client, duration
+
+
+def pin_trace(delays: Delays) -> Delays:
+    """Return `delays` with the digest of its trace file filled in, so that the run's hash names the file's content."""
+    if delays.trace is None:
+        return delays
+    require(Path(delays.trace).is_file(), "trace", delays.trace, "no such file; give a CSV file: client,duration")
+    return dataclasses.replace(delays, trace_sha256=file_sha256(Path(delays.trace)))

@@ -1,0 +1,184 @@
+"""Who holds which images: Dirichlet over clients per class, label-speed correlated, iid, or by whole chapters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedecho.core.checks import InputError, require
+from fedecho.core.rng import stream
+from fedecho.core.settings import Partition
+from fedecho.simulation.delays import SLOW
+
+Indices = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Shards:
+    """The images of every client, as indices into the training split."""
+
+    clients: tuple[Indices, ...]
+    straggler_classes: tuple[int, ...]
+    """The classes that slow clients own; empty in the ordinary setting."""
+    redraws: int
+    """Draws rejected because some client had fewer than `min_size` images."""
+
+
+def divide(
+    labels: Indices, partition: Partition, speed_class: tuple[int, ...], seed: int, groups: Indices | None = None
+) -> Shards:
+    """Divide the images with `labels` `[images]` among the clients.
+
+    Per class c the shares are p ~ Dir(alpha * 1_N) over clients and the class's images are cut at the cumulative shares
+    (the official FADAS rule). By kind `natural`, `groups` `[images]` of one class each (chapters of a novel) stay whole
+    and every client has one class's only. Raises `InputError` when some client cannot have `min_size` images.
+    """
+    clients = len(speed_class)
+    require(
+        len(labels) >= clients * partition.min_size,
+        "min_size",
+        partition.min_size,
+        f"{len(labels)} images cannot give {clients} clients that many each",
+    )
+    if partition.kind == "iid":
+        order = stream(seed, "partition").permutation(len(labels))
+        return Shards(tuple(np.sort(part) for part in np.array_split(order, clients)), (), 0)
+    slow = np.flatnonzero(np.asarray(speed_class) == SLOW)
+    draws = partition.max_redraws if partition.too_small == "redraw" else 1
+    owned = _straggler_classes(labels, partition, seed)
+    if partition.kind == "natural":
+        require(groups is not None, "kind", "natural", "these data have no chapters; choose dirichlet or iid")
+        assert groups is not None
+        return Shards(_natural(labels, groups, partition, clients, slow, owned, seed), owned, 0)
+    for redraw in range(draws):
+        rng = stream(seed, "partition", redraw)
+        shards = _draw(labels, partition, clients, slow, owned, rng)
+        if partition.too_small == "top up":
+            shards = _topped_up(shards, slow if owned else slow[:0], partition.min_size)
+        if min(map(len, shards)) >= partition.min_size:
+            return Shards(shards, owned, redraw)
+    raise InputError(
+        "alpha",
+        partition.alpha,
+        f"no draw of {draws} gave every client {partition.min_size} images; raise alpha or lower min_size",
+    )
+
+
+def _topped_up(shards: tuple[Indices, ...], slow: Indices, min_size: int) -> tuple[Indices, ...]:
+    """Give each client below `min_size` the last images of the client of its kind that has most: where slow clients
+    own classes, neither they nor the others get images of the other kind."""
+    parts, kinds = list(shards), [np.setdiff1d(np.arange(len(shards)), slow), slow]
+    for kind in kinds:
+        for client in sorted(kind, key=lambda c: (len(parts[c]), c)):
+            lacking = min_size - len(parts[client])
+            donor = max(kind, key=lambda c: (len(parts[c]), -c))
+            if lacking > 0 and len(parts[donor]) - lacking >= min_size:
+                parts[client] = np.sort(np.concatenate([parts[client], parts[donor][-lacking:]]))
+                parts[donor] = parts[donor][:-lacking]
+    return tuple(parts)
+
+
+def _straggler_classes(labels: Indices, partition: Partition, seed: int) -> tuple[int, ...]:
+    """Draw the classes by seed, so that no class's own difficulty decides the comparison."""
+    classes = np.unique(labels)
+    require(
+        partition.straggler_classes < len(classes),
+        "straggler_classes",
+        partition.straggler_classes,
+        f"the data has {len(classes)} classes and the other clients need one",
+    )
+    drawn = stream(seed, "straggler-classes").choice(classes, partition.straggler_classes, replace=False)
+    return tuple(sorted(map(int, drawn)))
+
+
+def _draw(
+    labels: Indices,
+    partition: Partition,
+    clients: int,
+    slow: Indices,
+    owned: tuple[int, ...],
+    rng: np.random.Generator,
+) -> tuple[Indices, ...]:
+    parts: list[list[Indices]] = [[np.empty(0, np.int64)] for _ in range(clients)]
+    pure = bool(owned) and partition.straggler_mix == "pure"
+    others = np.setdiff1d(np.arange(clients), slow) if pure else np.arange(clients)
+    for label in np.unique(labels):
+        images = np.flatnonzero(labels == label)
+        reserved = round(partition.straggler_share * len(images)) if label in owned else 0
+        if pure:
+            _deal_evenly(images[:reserved], slow, parts)
+        else:
+            _deal(images[:reserved], slow, partition.alpha, rng, parts)
+        _deal(images[reserved:], others, partition.alpha, rng, parts)
+    return tuple(np.sort(np.concatenate(part)) for part in parts)
+
+
+def _deal_evenly(images: Indices, receivers: Indices, parts: list[list[Indices]]) -> None:
+    for receiver, part in zip(receivers, np.array_split(images, len(receivers)), strict=True):
+        parts[receiver].append(part)
+
+
+def _deal(
+    images: Indices, receivers: Indices, alpha: float, rng: np.random.Generator, parts: list[list[Indices]]
+) -> None:
+    """Cut `images` at the cumulative shares of one Dirichlet draw over `receivers`."""
+    if len(receivers) == 0:
+        return
+    shares = rng.dirichlet(np.full(len(receivers), alpha))
+    cuts = np.round(np.cumsum(shares)[:-1] * len(images)).astype(int)
+    for receiver, part in zip(receivers, np.split(images, cuts), strict=True):
+        parts[receiver].append(part)
+
+
+def _natural(
+    labels: Indices,
+    groups: Indices,
+    partition: Partition,
+    clients: int,
+    slow: Indices,
+    owned: tuple[int, ...],
+    seed: int,
+) -> tuple[Indices, ...]:
+    """Give each client whole groups of one class; slow clients have those of the `owned` classes and nothing else."""
+    everyone = stream(seed, "partition").permutation(clients)
+    is_slow = np.isin(everyone, slow) if owned else np.zeros(clients, dtype=bool)
+    parts: list[Indices] = [np.empty(0, np.int64)] * clients
+    sides = [(everyone[~is_slow], np.setdiff1d(labels, owned)), *([(everyone[is_slow], owned)] if owned else [])]
+    for side, classes in sides:
+        sizes = {int(c): np.unique(groups[labels == c], return_counts=True) for c in classes}
+        shares = _shares({c: counts for c, (_, counts) in sizes.items()}, len(side))
+        for label, receivers in zip(sizes, np.split(side, np.cumsum(list(shares.values()))[:-1]), strict=True):
+            for receiver, held in zip(receivers, _balanced(*sizes[label], len(receivers)), strict=True):
+                parts[receiver] = np.flatnonzero(np.isin(groups, held))
+    least = min(map(len, parts))
+    words = f"with whole chapters the smallest client has {least}; lower min_size or the number of clients"
+    require(least >= partition.min_size, "min_size", partition.min_size, words)
+    return tuple(parts)
+
+
+def _shares(sizes: dict[int, Indices], clients: int) -> dict[int, int]:
+    """Return how many clients each class gets, in proportion to its images (D'Hondt's rule, at least one each).
+
+    `sizes`: class -> images of each of its groups. Raises `InputError` where a class has fewer groups than clients.
+    """
+    words = f"{len(sizes)} classes to be held by whole chapters need as many clients at least"
+    require(clients >= len(sizes), "clients", clients, words)
+    shares = dict.fromkeys(sizes, 1)
+    while (given := sum(shares.values())) < clients:
+        label = max(sizes, key=lambda c: sizes[c].sum() / (shares[c] + 1))
+        words = f"class {label} has {len(sizes[label])} chapters, so at most {given} clients can hold whole ones"
+        require(shares[label] < len(sizes[label]), "clients", clients, words)
+        shares[label] += 1
+    return shares
+
+
+def _balanced(groups: Indices, sizes: Indices, clients: int) -> list[list[int]]:
+    """Deal groups, the largest first, each to the client that has least."""
+    held, totals = [list[int]() for _ in range(clients)], np.zeros(clients)
+    for place in np.argsort(-sizes, kind="stable"):
+        least = int(totals.argmin())
+        held[least].append(int(groups[place]))
+        totals[least] += sizes[place]
+    return held
