@@ -26,6 +26,11 @@ def write_whole(path: Path, text: str) -> None:
         partial.unlink(missing_ok=True)
 
 
+def custom() -> Path:
+    """Return the folder of custom tables, `build/custom` beside `paper/`."""
+    return paper().parent / "build" / "custom"
+
+
 def notebooks() -> Path:
     """Return the folder of the notebooks."""
     return REPOSITORY / "notebooks"

@@ -65,3 +65,8 @@ def _cpu_name() -> str | None:
         return platform.processor() or None
     names = (line.partition(":")[2].strip() for line in info.read_text().splitlines() if line.startswith("model name"))
     return next(names, None)
+
+
+def cores() -> int:
+    """Return how many processes make sense here."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -8,20 +8,19 @@ import torch
 from torch import Tensor
 
 from fedecho.core.config import RunConfig
-from fedecho.core.records import find
 from fedecho.learning.task import Task, prepare
-from fedecho.studies import Results
+from fedecho.studies.training import Trained
 
 
-def markdown(results: Results, setting: str, delay: str, seed: int = 0) -> str:
+def markdown(study: Trained, setting: str, delay: str, seed: int = 0) -> str:
     """Return a Markdown list: for each method, how its model goes on from the first prompt (nothing without a record).
 
     The samples were drawn at the end of the run and are part of its record; `seed`: whose run.
     """
     lines = []
-    for cell in results.cells:
+    for cell in study.cells:
         if (cell.setting, cell.delay, cell.config.seed) == (setting, delay, seed):
-            record = find(results.folder, cell.config)
+            record = study.find(cell.config)
             written = record.facts.get("samples", []) if record is not None else []
             lines += [f"* **{cell.method}**: *{_literal(s['prompt'])}* {_literal(s['text'])}" for s in written[:1]]
     return "\n".join(lines) or "No run has a record yet."

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from fedecho.core.config import RunConfig
 from fedecho.learning.cost import work
 from fedecho.learning.cost.stand_in import images_of
@@ -63,3 +65,9 @@ def text(seconds: float) -> str:
         if seconds < limit:
             return f"{seconds / unit:.2g} {name}" if seconds / unit < 10 else f"{seconds / unit:.0f} {name}"
     return f"{seconds / 86_400:,.1f} days"
+
+
+def about(runs: Iterable[RunConfig], device: str = "cpu") -> str:
+    """Say how long runs take one after the other, at the rate assumed of a device."""
+    rates = Rates(device)
+    return f"about {text(sum(map(rates.seconds, runs)))} one after the other at {rates.prior:.0e} FLOP/s"

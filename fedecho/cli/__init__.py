@@ -1,0 +1,1 @@
+"""The `fedecho` command: a file per group of commands, `main` parses."""

@@ -1,0 +1,72 @@
+"""The commands that pass on what was made, without training anything: claims, citations, pages, the paper's body."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import tyro
+
+from fedecho.core.files import write_whole
+
+
+def claims(profile: str = "laptop") -> None:
+    """Test every claim of the paper and of this package on the records; print the verdicts and write paper/claims.md
+    and .json.
+
+    Args:
+        profile: whose records; any but laptop has files of its own, claims-PROFILE.md and .json.
+    """
+    from fedecho.studies import profiles
+    from fedecho.studies.claims import ledger
+
+    lines = ledger.write(profiles.whole(profile).name)
+    print(ledger.text(lines))
+    print(*(path for path in ledger.written(profile)), sep="\n")
+
+
+def cite(name: tyro.conf.Positional[str | None] = None, profile: str = "laptop") -> None:
+    """Print BibTeX for the paper and for this package, and for the records behind a table or figure.
+
+    Args:
+        name: a table or figure, e.g. vision or vision_bars.
+        profile: whose table.
+    """
+    from fedecho.report.publish import citation
+    from fedecho.studies import profiles
+
+    scale = profiles.whole(profile).name
+    print(citation.bibtex() if name is None else citation.cite(name, scale))
+
+
+def site(profile: str = "laptop") -> None:
+    """Write tables, figures, claims and executed notebooks as pages to paper/site, readable without a network.
+
+    Args:
+        profile: whose; any but laptop gets a folder of its own in paper/site.
+    """
+    from fedecho.report.manifest import command
+    from fedecho.report.publish.site import Study, build
+    from fedecho.studies import TABLES, profiles
+
+    name = profiles.whole(profile).name
+    planned = [
+        Study(s.name, s.title, s.notebook, command(s.notebook, name)) for s in (b(name) for b in TABLES.values())
+    ]
+    print(build(name, planned))
+
+
+def latex(profile: str = "laptop", output: Path | None = None) -> None:
+    """Write the body of the paper, every table and figure, to a file that paper/main.tex includes.
+
+    Args:
+        profile: whose tables and figures.
+        output: the file (otherwise standard output).
+    """
+    from fedecho.report.publish.latex import body
+    from fedecho.studies import profiles
+
+    text = body(profiles.whole(profile).name)
+    if output is None:
+        print(text)
+    else:
+        write_whole(output, text)

@@ -1,0 +1,106 @@
+"""The commands that make and check tables: execute notebooks, rebuild from records, recompute records."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from fedecho.cli.train import use_data
+from fedecho.core.checks import require
+from fedecho.core.files import paper
+
+Only = Annotated[
+    str,
+    tyro.conf.arg(
+        help="quickstart, algorithm, tuning, vision, unlabeled, cifar, ablations, cost, controls, theory, a notebook, "
+        "or all"
+    ),
+]
+
+
+def tables(
+    profile: str = "laptop",
+    only: Only = "all",
+    fresh: bool = False,
+    jobs: int | None = None,
+    data_root: Path | None = None,
+) -> None:
+    """Execute the notebooks, which train what has no record; write tables, figures and claims to paper/.
+
+    Args:
+        profile: smoke, laptop or paper.
+        fresh: train everything again, from the beginning.
+        jobs: processes for training (all cores if left out).
+        data_root: folder of data sets (otherwise FEDECHO_DATA).
+    """
+    from fedecho.report import notebooks
+    from fedecho.studies import TABLES, plan, profiles
+    from fedecho.studies.claims import ledger
+    from fedecho.studies.training import Trained
+
+    use_data(data_root)
+    stems = notebooks.select(only)
+    profile = profiles.whole(profile).name
+    require(jobs is None or jobs >= 1, "jobs", jobs, "give at least 1 process")
+    studies = [study for build in TABLES.values() if (study := build(profile)).notebook in stems]
+    trained = [study for study in studies if isinstance(study, Trained)]
+    left_out = [why for stem in stems if (why := notebooks.left_out(stem, profile)) is not None]
+    reasons = [*left_out, *(f"{study.name}: {o.why}" for study in trained for o in study.obstacles(fresh))]
+    todo = plan.runs_of(trained, fresh, all_runs=False)
+    print(*reasons, plan.outlook(todo, profile), sep="\n", file=sys.stderr)
+    simulated = sum(study.missing() for study in studies if not isinstance(study, Trained))
+    if simulated:
+        print(f"and {simulated} batches of trajectories or measurements of a server", file=sys.stderr)
+    plan.train_all(todo, jobs, fresh)
+    for path in notebooks.make(profile, only=only, fresh=fresh, jobs=jobs):
+        print(path)
+    ledger.write(profile)
+    print(*ledger.written(profile), sep="\n")
+
+
+def verify(
+    sample: int = 3,
+    profile: str = "laptop",
+    theory: bool = False,
+    seed: int | None = None,
+    jobs: int | None = None,
+    data_root: Path | None = None,
+) -> None:
+    """Recompute some committed records, drawn at random, and compare them with what is stored.
+
+    Args:
+        sample: how many.
+        theory: draw from the records of the theory notebooks in place of the training runs.
+        profile: whose records.
+        seed: makes the draw repeatable.
+        jobs: processes (all cores if left out).
+        data_root: folder of data sets (otherwise FEDECHO_DATA).
+    """
+    from fedecho.studies.verify import verify as compare
+    from fedecho.studies.verify import verify_theory
+
+    use_data(data_root)
+    folder = paper() / "records" / profile
+    outcomes = verify_theory(folder / "theory", sample, seed) if theory else compare(folder, sample, seed, jobs)
+    for outcome in outcomes:
+        print(outcome)
+    if not all(outcome.ok for outcome in outcomes):
+        sys.exit(1)
+
+
+def check(profile: str = "laptop") -> None:
+    """Rebuild every table, every figure and the ledger of claims elsewhere, and fail if a committed one differs.
+
+    Args:
+        profile: whose tables.
+    """
+    from fedecho.studies import profiles
+    from fedecho.studies.check import check as compare
+
+    differences = compare(profiles.whole(profile).name)
+    print("\n".join(differences) or f"{profile}: every table, figure and claim is what the records give")
+    if differences:
+        sys.exit(1)

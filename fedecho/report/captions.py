@@ -1,0 +1,140 @@
+"""Numbers as text, what captions share, and sentences that are computed from a summary by a rule fixed beforehand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from fedecho.report.summary import NOT_RUN, NOT_STATED, PLACE, REFERENCE, Column, record_set_hash
+
+NOTHING = "–"
+LEVEL = 0.05
+"""A difference counts if Holm's p is below."""
+BARS = (
+    "Test accuracy in %, a panel for each setting: filled markers are means over the finished seeds with 95 % "
+    "confidence intervals (Student t), hollow ones the same on the classes that only slow clients own; the "
+    "vertical line is the mean of the row that the others are compared with."
+)
+POINTS = "Markers are means over the finished seeds, bars 95 % confidence intervals (Student t)."
+CURVES = (
+    "Test accuracy in % against server rounds, as evaluated, not smoothed: mean over the finished seeds; bands are "
+    "95 % confidence intervals, drawn for three methods."
+)
+
+
+def number(mean: float, half: float = np.nan, sign: str = "") -> str:
+    """Write `mean` and `half` to 2 decimals as `82.31 ± 0.85`, without the half width where there is none."""
+    if np.isnan(mean):
+        return NOTHING
+    width = "" if np.isnan(half) else f" ± {half:.2f}"
+    return f"{mean:{sign}.2f}{width}".replace("-", "−")
+
+
+def p_text(p: float) -> str:
+    """Write a p-value in [0, 1] to 3 decimals."""
+    if np.isnan(p):
+        return NOTHING
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def accuracy_text(row: Mapping[Any, Any]) -> str:
+    """Write a row's mean and half width, or why it has none."""
+    if row["n"]:
+        return number(row["mean"], row.get("half", np.nan))
+    return "diverged" if row["diverged"] else NOT_RUN
+
+
+def n_text(row: Mapping[Any, Any]) -> str:
+    """Write the number of finished runs, and of those that diverged."""
+    return f"{row['n']} ({row['diverged']} diverged)" if row["diverged"] else str(row["n"])
+
+
+def display(summary: pd.DataFrame, reference: str, columns: Sequence[Column] = (), word: str = "row") -> pd.DataFrame:
+    """Return a summary as texts to read, indexed by setting, delay and method; `word`: what a row is."""
+    texts = pd.DataFrame([
+        {
+            **{name: row[name] for name in PLACE},
+            "accuracy, %": accuracy_text(row),
+            "n": n_text(row),
+            f"{reference} − {word}": number(row["difference"], row["difference_half"], "+"),
+            "p (Holm)": p_text(row["p_holm"]),
+            "slow classes, %": number(row["straggler_mean"], row["straggler_half"]),
+            **{column.name: _plain(row[column.name], column.digits) for column in columns},
+            "paper": NOT_STATED if np.isnan(row["reported"]) else f"{row['reported']:.2f}",
+        }
+        for row in summary.to_dict("records")
+    ]).set_index(PLACE)  # fmt: skip
+    absent = {"slow classes, %": summary["straggler_mean"], "paper": summary["reported"]}
+    return texts.drop(columns=[name for name, numbers in absent.items() if numbers.isna().all()])
+
+
+def _plain(value: float, digits: int) -> str:
+    return NOTHING if np.isnan(value) else f"{value:,.{digits}f}".replace("-", "−")
+
+
+def caption(frame: pd.DataFrame, profile: str, note: str, *, family: str, columns: bool, edges: str) -> str:
+    """Say what the numbers of a comparison are and which records they come from."""
+    return " ".join(filter(None, _parts(frame, profile, note, family, columns, edges)))
+
+
+def _parts(frame: pd.DataFrame, profile: str, note: str, family: str, columns: bool, edges: str) -> Iterator[str]:
+    yield f"Profile {profile}. {note}"
+    yield (
+        "Accuracy: test accuracy, mean of a run's last 5 evaluations; mean ± half width of the 95 % confidence "
+        "interval (Student t) over n seeds. Bold: the highest mean of a block, among rows of which no run diverged. "
+        "Differences: in points ± their 95 % interval, paired over the seeds both finished. p: two-sided paired "
+        f"t-test, Holm-corrected over {'the rows of a block' if family == 'block' else 'the whole table'}."
+    )
+    yield "Slow classes: accuracy on those that only slow clients own." if frame["straggler"].notna().any() else ""
+    yield "Other columns: means over the runs." if columns else ""
+    yield edges
+    yield provenance_text(frame)
+    yield caveat(profile)
+
+
+def caveat(profile: str) -> str:
+    """Say what the numbers of a profile must not be taken for."""
+    return "The smoke profile tests the plumbing; its numbers are not results." if profile.endswith("smoke") else ""
+
+
+def provenance_text(frame: pd.DataFrame) -> str:
+    """Name the records behind a frame: how many, their set's hash, the commits that made them, and how many dirty."""
+    made = frame[frame["hash"].notna()].drop_duplicates("hash")
+    if made.empty:
+        return "Records: none yet."
+    commits = sorted({str(commit)[:7] if isinstance(commit, str) else "unknown" for commit in made["commit"]})
+    dirty = sum(flag is True for flag in made["dirty"].astype(object))
+    state = f", {dirty} of them with uncommitted changes" if dirty else ""
+    return f"Records: {len(made)}, set {record_set_hash(frame)}, made by commit {', '.join(commits)}{state}."
+
+
+def sentences(summary: pd.DataFrame, reference: str = REFERENCE, rivals: Sequence[str] = ()) -> list[str]:
+    """Say for each row of the `rivals` (none given = of all others) how the reference stands to it."""
+    rows = [
+        row for row in summary.to_dict("records") if row["method"] in (rivals or {*summary["method"]} - {reference})
+    ]
+    return [f"{_place(row)}: {_verdict(row, reference)}" for row in rows]
+
+
+def _place(row: Mapping[Any, Any]) -> str:
+    return f"{row['setting']}, {row['delay']}" + ("" if "=" in row["delay"] else " delays")
+
+
+def _verdict(row: Mapping[Any, Any], reference: str) -> str:
+    mean, p, rival = row["difference"], row["p_holm"], row["method"]
+    if np.isnan(mean):
+        return f"{reference} and {rival} cannot be compared, no seed has both."
+    gap = number(mean, row["difference_half"], "+")
+    size = f"{reference} scores {gap} points relative to {rival}, {row['pairs']} paired seeds"
+    if np.isnan(p):
+        return f"{size}, too few for a test."
+    found = f"{reference} is {'better' if mean > 0 else 'worse'}" if p < LEVEL else "no difference shown"
+    return f"{size}, Holm-corrected p {p_text(p)}: {found} at the {100 * LEVEL:g} % level."
+
+
+def bullets(lines: Sequence[str]) -> str:
+    """Return lines as a Markdown list."""
+    return "\n".join(f"* {line}" for line in lines)

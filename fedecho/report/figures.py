@@ -1,0 +1,186 @@
+"""The figure kit: one style, panels, looks, intervals, bands, maps and legends; figures belong to no global state."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import matplotlib.style
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
+from numpy.typing import NDArray
+
+from fedecho.report.summary import NOT_RUN
+
+LOOK: dict[str, tuple[str, str, str]] = {
+    "FedAvg (sync)": ("#000000", ":", "P"),
+    "FedAsync": ("#808080", "-", "X"),
+    "FedBuff": ("#0072B2", "-", "s"),
+    "FedBuff + EMA": ("#56B4E9", "--", "D"),
+    "FedBuff (tuned eta)": ("#0072B2", ":", "v"),
+    "CA2FL": ("#009E73", "-", "^"),
+    "FedAC-public": ("#CC79A7", "--", "<"),
+    "FADAS": ("#E69F00", "-", ">"),
+    "FADAS-da": ("#E69F00", "-.", "*"),
+    "FedEcho": ("#D55E00", "-", "o"),
+}
+"""Colour, line style and marker of each contender, the same in every figure; no two share all but the colour."""
+COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#808080")
+GREY = "#808080"
+_PLAIN = ("#404040", "-", ".")
+_DASHES = ("-", "--", "-.", ":")
+_MARKERS = ("o", "s", "^", "D", "v", "X", "P", "*")
+WIDTH = 7.0
+"""Of a figure, in inches."""
+
+
+def look(label: str, place: int | None = None) -> dict[str, Any]:
+    """Return colour, line style and marker of a series: a contender's own, else the next of a cycle, or a plain one."""
+    fallback = _PLAIN if place is None else (
+        COLOURS[place % 8], _DASHES[place // 8 % 4 if place >= 8 else place % 4], _MARKERS[place % 8]
+    )  # fmt: skip
+    return dict(zip(("color", "linestyle", "marker"), LOOK.get(label, fallback), strict=True))
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """Draw in the style of the package."""
+    with matplotlib.style.context(Path(__file__).with_name("paper.mplstyle")):
+        yield
+
+
+def _as_it_lies() -> AbstractContextManager[None]:
+    """Keep matplotlib from giving a figure without a layout engine a new one."""
+    return matplotlib.rc_context({"figure.constrained_layout.use": False})
+
+
+def save_figure(figure: Figure, stem: Path, record_set: str) -> None:
+    """Write `stem`.pdf and .png whole, the same bytes each time, with the record set's hash in their metadata."""
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    subject = f"record set {record_set}"
+    metadata: dict[str, dict[str, Any]] = {
+        "pdf": {"Creator": "fedecho", "Subject": subject, "CreationDate": None},
+        "png": {"Software": "fedecho", "Description": subject},
+    }
+    for suffix, values in metadata.items():
+        partial = stem.parent / f"{stem.name}.{suffix}.{os.getpid()}.partial"
+        with style(), _as_it_lies():
+            figure.savefig(partial, format=suffix, metadata=values)
+        partial.replace(stem.parent / f"{stem.name}.{suffix}")
+
+
+def finished(figure: Figure) -> Figure:
+    """Lay the figure out while the style holds: matplotlib makes its ticks only now.
+
+    This is done once: as it is written, once for each format, matplotlib would lay it out again and measure every text.
+    """
+    figure.draw_without_rendering()
+    with _as_it_lies():
+        figure.set_layout_engine(None)
+    return figure
+
+
+def say_not_run(axes: Axes) -> None:
+    """Leave a panel without results empty but for the words."""
+    axes.set_axis_off()
+    axes.text(0.5, 0.5, NOT_RUN, transform=axes.transAxes, ha="center", va="center", color=GREY)
+
+
+def grid(count: int, columns: int, height: float, extra: float = 0.5, **shared: Any) -> tuple[Figure, list[Axes]]:
+    """Return a figure with `count` panels of a height in inches, so many in a row, and those panels."""
+    rows = -(-count // columns)
+    figure = Figure(figsize=(WIDTH, height * rows + extra))
+    panels = list(figure.subplots(rows, columns, squeeze=False, **shared).ravel())
+    for axes in panels[count:]:
+        axes.remove()
+    return figure, panels[:count]
+
+
+def panels(
+    places: Sequence[tuple[str, str]], height: float, **shared: Any
+) -> tuple[Figure, dict[tuple[str, str], Axes]]:
+    """Return a figure with a panel for each (setting, delay): settings down, delays across."""
+    settings, delays = (list(dict.fromkeys(place[k] for place in places)) for k in (0, 1))
+    figure = Figure(figsize=(WIDTH, height * len(settings) + 0.5))
+    axes = figure.subplots(len(settings), len(delays), squeeze=False, **shared)
+    found = {(s, d): axes[i, j] for i, s in enumerate(settings) for j, d in enumerate(delays)}
+    for (setting, delay), panel in found.items():
+        panel.set_title(f"{setting} · {delay} delays", loc="left", pad=10)
+    return figure, found
+
+
+def label_axes(figure: Figure, x: str = "", y: str = "") -> None:
+    """Write what the panels' axes show."""
+    if x:
+        figure.supxlabel(x, fontsize=7)
+    if y:
+        figure.supylabel(y, fontsize=7)
+
+
+def legend(figure: Figure, axes: Axes, columns: int = 5, handlelength: float = 2.6) -> None:
+    """Put the legend of a panel above all of them."""
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=columns, handlelength=handlelength)
+
+
+def fullest(panels: Sequence[Axes]) -> Axes:
+    """Return the first of the panels with the most entries of a legend."""
+    return max(panels, key=lambda axes: len(axes.get_legend_handles_labels()[1]))
+
+
+def band(axes: Axes, x: Any, mean: Any, half: Any, *, alpha: float = 0.2, positive: bool = False, **how: Any) -> None:
+    """Draw means with the band of their intervals; on a log scale (`positive`) what would reach 0 is cut."""
+    x, mean, half = (np.asarray(values, dtype=float) for values in (x, mean, half))
+    axes.plot(x, mean, **how)
+    low = np.maximum(mean - half, 0.05 * mean) if positive else mean - half
+    axes.fill_between(x, low, mean + half, color=how["color"], alpha=alpha, linewidth=0)
+
+
+def rows(axes: Axes, labels: Sequence[str]) -> None:
+    """Name the rows of a panel of dots, the first on top."""
+    axes.set_yticks(range(len(labels)), labels)
+    axes.set_ylim(len(labels) - 0.4, -0.6)
+
+
+def log_scales(axes: Axes, ticks: Sequence[float] = ()) -> None:
+    """Make both axes logarithmic, with plain numbers: at `ticks` where they are given."""
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    if len(ticks):
+        axes.set_xticks(list(ticks), [f"{tick:g}" for tick in ticks])
+        axes.xaxis.set_minor_locator(NullLocator())
+    else:
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+def slope_line(axes: Axes, at: Sequence[float], through: float, slope: float, label: str | None = None) -> None:
+    """Draw a dashed line of a slope (both axes logarithmic) through `through` at the first of `at`."""
+    x = np.array([min(at), max(at)], dtype=float)
+    axes.plot(x, through * (x / x[0]) ** slope, color=GREY, linestyle=(0, (4, 2)), linewidth=0.8, label=label,
+              marker="", zorder=1)  # fmt: skip
+
+
+def fields(
+    axes: Axes, table: pd.DataFrame, x: str, y: str, text: Callable[[int, int, float], dict[str, Any]], **how: Any
+) -> Any:
+    """Draw a map `[rows, columns]` with what `text` makes of each field (`Axes.text`); return the image."""
+    values = table.to_numpy(dtype=float)
+    image = axes.imshow(values, origin="lower", aspect="auto", **how)
+    for (i, j), value in np.ndenumerate(values):
+        axes.text(j, i, ha="center", va="center", **text(i, j, value))
+    for names, ticks in ((table.columns, axes.set_xticks), (table.index, axes.set_yticks)):
+        ticks(range(len(names)), [name if isinstance(name, str) else f"{name:g}" for name in names])
+    axes.set(xlabel=x, ylabel=y)
+    axes.grid(False)
+    return image
+
+
+Numbers = NDArray[np.float64]

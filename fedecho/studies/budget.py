@@ -1,0 +1,141 @@
+"""A sweep that ends in time: the most wanted runs first, what is unfinished kept for the next call."""
+
+from __future__ import annotations
+
+import math
+import re
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fedecho.core import records
+from fedecho.core.checks import require
+from fedecho.learning.cost import duration
+from fedecho.learning.cost.duration import Rates
+from fedecho.studies import sweep
+from fedecho.studies.plan import Wanted
+
+_UNITS = {"s": 1, "m": 60, "h": 3600}
+_SHARE, _LEAST, _MOST = 0.05, 5.0, 30.0
+"""Share of a budget that is left for files to be written and processes to end, and its limits in seconds."""
+
+
+def seconds_of(budget: str) -> float:
+    """Return the seconds of a text such as 25m, 90s or 1h30m."""
+    whole = re.fullmatch(r"(?:\d+(?:\.\d+)?[smh])+", budget)
+    require(whole is not None, "budget", budget, "write a time such as 25m, 90s or 1h30m")
+    return sum(float(n) * _UNITS[unit] for n, unit in re.findall(r"(\d+(?:\.\d+)?)([smh])", budget))
+
+
+@dataclass
+class Plan:
+    """The runs still to do and what is known of how long they take."""
+
+    todo: list[Wanted]
+    rates: Rates
+    finished: list[Wanted] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+    """Why runs were left out, a line each."""
+
+    def outlook(self, before: str = "") -> str:
+        """Say how many runs remain and how long they would take."""
+        if not self.todo:
+            return f"{before}nothing is missing"
+        total = sum(self.rates.seconds(run.config) for run in self.todo)
+        measured = all(self.rates.measured(run.config) for run in self.todo)
+        how = "as measured" if measured else f"if this device does {self.rates.prior:.0e} FLOP/s, not measured yet"
+        begun = sum(run.progress.is_file() for run in self.todo)
+        some = f", {begun} of them begun" if begun else ""
+        return f"{before}{len(self.todo)} runs remain{some}: about {duration.text(total)} one after the other, {how}"
+
+
+def plan(wanted: Sequence[Wanted], device: str, data_root: Path | None = None) -> Plan:
+    """Return what is missing, runs already begun first; raises `InputError` where no data are there for any of it."""
+    for folder in dict.fromkeys(run.folder for run in wanted):
+        records.require_usable(folder)
+    missing = [run for run in wanted if records.find(*run) is None]
+    absent = sweep.absent_data([run.config for run in missing], data_root)
+    able = [run for run in missing if (run.config.data.name, run.config.data.pool) not in absent]
+    if missing and not able:
+        raise next(iter(absent.values()))
+    counts = {key: sum((r.config.data.name, r.config.data.pool) == key for r in missing) for key in absent}
+    left_out = [f"left out: {counts[key]} runs on {' with U from '.join(key)} ({e})" for key, e in absent.items()]
+    return Plan(sorted(able, key=lambda run: not run.progress.is_file()), Rates(device), left_out=left_out)
+
+
+def require_enough(plan: Plan, budget: float, device: str) -> None:
+    """Raise `InputError` unless the first run can start and reach an evaluation."""
+    first = plan.todo[0].config
+    start, interval = duration.START[duration.kind(device)], plan.rates.seconds(first, first.evaluation.every)
+    need = start + interval
+    least = math.ceil(min(max(need + _LEAST, need / (1 - _SHARE)), need + _MOST))
+    allowed = (
+        f"the next run, {first.method.name} with {first.model}, is reckoned to need {start:.0f} s to start and "
+        f"{duration.text(interval)} to its first evaluation; give {least}s or more"
+    )
+    require(budget >= least, "budget", f"{budget:g}s", allowed)
+
+
+def work_off(
+    plan: Plan,
+    budget: float,
+    *,
+    jobs: int = 1,
+    device: str = "cpu",
+    data_root: Path | None = None,
+    say: Callable[[str], None] = print,
+    now: Callable[[], float] = time.time,
+) -> Plan:
+    """Do what fits into `budget` seconds, `jobs` runs at a time, and return the plan with what remains."""
+    end = now() + budget
+    deadline = end - min(max(_SHARE * budget, _LEAST), _MOST)
+    queue, running = list(plan.todo), dict[Future[sweep.Done], Wanted]()
+    executor = sweep.workers(min(jobs, len(queue)))
+
+    def fill() -> bool:
+        """Start what there is room and time for; tell whether anything runs."""
+        while queue and len(running) < jobs and _worth_starting(plan, queue[0], deadline - now(), device):
+            run = queue.pop(0)
+            running[executor.submit(sweep.run_and_save, *run[::-1], data_root, device, deadline)] = run
+        return bool(running)
+
+    try:
+        while fill():
+            ended = wait(running, timeout=max(0.0, end - now()), return_when=FIRST_COMPLETED).done
+            if not ended:  # a round takes longer than any before it
+                break
+            for future in ended:
+                _note(plan, running.pop(future), future.result(), say)
+    except BaseException:
+        sweep.abandon(executor, [run.folder for run in plan.todo])
+        raise
+    _close(executor, running, say)
+    return plan
+
+
+def _worth_starting(plan: Plan, run: Wanted, left: float, device: str) -> bool:
+    every = plan.rates.seconds(run.config, run.config.evaluation.every)
+    return left > duration.START[duration.kind(device)] + every
+
+
+def _note(plan: Plan, run: Wanted, done: sweep.Done, say: Callable[[str], None]) -> None:
+    plan.rates.saw(run.config, done.rounds_made, done.seconds)
+    about = f"{run.config.method.name}, seed {run.config.seed}"
+    if done.rounds is None:
+        plan.todo.remove(run)
+        plan.finished.append(run)
+        say(plan.outlook(f"{about}: done in {duration.text(done.seconds)}; "))
+    else:
+        say(f"{about}: {done.rounds} of {run.config.protocol.rounds} rounds are done and kept")
+
+
+def _close(
+    executor: ProcessPoolExecutor, running: dict[Future[sweep.Done], Wanted], say: Callable[[str], None]
+) -> None:
+    for run in running.values():
+        say(f"{run.config.method.name}, seed {run.config.seed}: stopped in the middle of a long round")
+    if running:
+        sweep.abandon(executor, [run.folder for run in running.values()])
+    executor.shutdown()

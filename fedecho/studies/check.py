@@ -1,0 +1,70 @@
+"""Rebuilds tables, figures and the ledger of claims elsewhere and compares them with what is committed."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from fedecho.core import files
+from fedecho.core.checks import require
+from fedecho.core.files import figures_dir, tables_dir
+from fedecho.studies import TABLES
+from fedecho.studies.claims import ledger
+from fedecho.studies.study import write
+
+
+def check(profile: str = "laptop") -> list[str]:
+    """Return a line for each committed file that differs from its rebuild, or that exists on one side only.
+
+    Raises `InputError` when a record is missing: nothing is trained here.
+    """
+    studies = [build(profile) for build in TABLES.values()]
+    for study in studies:
+        lacking = study.missing()
+        require(not lacking, study.name, f"{lacking} missing records", "run `fedecho tables` first")
+    committed, home = (tables_dir(profile), figures_dir(profile)), files.paper()
+    with tempfile.TemporaryDirectory() as folder, _redirected(Path(folder)):
+        for study in studies:
+            write(study)
+        rebuilt = (tables_dir(profile), figures_dir(profile))
+        drifted = [line for one, two in zip(committed, rebuilt, strict=True) for line in differences(one, two)]
+        return drifted + claims_differences(home, profile)
+
+
+def claims_differences(home: Path, profile: str) -> list[str]:
+    """Write the ledger of claims anew and compare it with the one in `home`; only the default profile's must exist."""
+    ledger.write(profile)
+    names = [path.name for path in ledger.written(profile) if profile == "laptop" or (home / path.name).is_file()]
+    return [f"{name}: {why}" for name in names if (why := _compare(home, files.paper(), name))]
+
+
+@contextmanager
+def _redirected(folder: Path) -> Iterator[None]:
+    """Write to `folder` while reading the same records."""
+    before, records = os.environ.get("FEDECHO_PAPER"), files.paper().resolve() / "records"
+    (folder / "records").symlink_to(records)
+    os.environ["FEDECHO_PAPER"] = str(folder)
+    try:
+        yield
+    finally:
+        del os.environ["FEDECHO_PAPER"]
+        if before is not None:
+            os.environ["FEDECHO_PAPER"] = before
+
+
+def differences(committed: Path, rebuilt: Path) -> list[str]:
+    """Compare the files of two folders, byte by byte; folders of other profiles inside them are left alone."""
+    names = {path.name for folder in (committed, rebuilt) for path in folder.glob("*.*") if path.is_file()}
+    return [f"{committed.name}/{name}: {why}" for name in sorted(names) if (why := _compare(committed, rebuilt, name))]
+
+
+def _compare(committed: Path, rebuilt: Path, name: str) -> str:
+    if not (rebuilt / name).is_file():
+        return "no table or figure of this name is made any more"
+    if not (committed / name).is_file():
+        return "is made from the records but not there"
+    same = (committed / name).read_bytes() == (rebuilt / name).read_bytes()
+    return "" if same else "differs from what the records give"

@@ -1,0 +1,80 @@
+"""A table of accuracies: rows against one of them, block by block, with intervals and paired tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from fedecho.report import captions, summary
+from fedecho.report.summary import Column, Found
+from fedecho.studies import contenders, profiles
+from fedecho.studies.study import Table
+from fedecho.studies.training import Trained
+
+Draw = Callable[["Results"], Figure]
+
+
+@dataclass(frozen=True, eq=False)
+class Results:
+    """The runs of a comparison and what they gave; figures are drawn from this."""
+
+    study: Comparison
+    found: Found
+    frame: pd.DataFrame
+    """One row per run (`summary.collect`)."""
+    summary: pd.DataFrame
+    """One row per setting, delay and method (`summary.summarise`)."""
+
+    def factor(self, name: str, of: Literal["method", "setting", "delay"] = "method") -> dict[str, float]:
+        """Map each row's (setting's, delay's) name to the value of a factor; those without it are left out."""
+        values = {getattr(cell, of): cell.factors[name] for cell, _ in self.found if name in cell.factors}
+        return {label: float(value) for label, value in sorted(values.items(), key=lambda item: float(item[1]))}
+
+    def wide(self, row: str, column: str) -> pd.DataFrame:
+        """Return the means as a map over two factors of the rows."""
+        ends = self.factor(row), self.factor(column)
+        names = self.summary["method"]
+        placed = self.summary.assign(row=names.map(ends[0]).astype(float), column=names.map(ends[1]).astype(float))
+        return placed.pivot_table(index="row", columns="column", values="mean", dropna=False)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Comparison(Trained):
+    """A table of accuracies: rows against one of them, block by block."""
+
+    note: str = ""
+    """What the caption has to say of this table."""
+    columns: tuple[Column, ...] = ()
+    family: Literal["block", "table"] = "block"
+    """Over which tests Holm's correction goes: those of a block, or of the whole table."""
+    figures: Mapping[str, tuple[Draw, str]] = field(default_factory=dict)
+    """Name -> what draws it, and its caption."""
+
+    def results(self) -> Results:
+        """Return what the records say."""
+        found = self.found()
+        frame = summary.collect(found, self.columns)
+        return Results(self, found, frame, summary.summarise(frame, self.reference, self.columns, family=self.family))
+
+    def table(self) -> Table:
+        """Return the table with its figures."""
+        found = self.results()
+        text = self.caption(found.frame) + (f" Compared with: {self.reference}." if self.custom else "")
+        shown = captions.display(found.summary, self.reference, self.columns)
+        drawn = {name: (draw(found), words) for name, (draw, words) in self.figures.items()}
+        return Table(found.frame, shown, found.summary, text, drawn, summary.best_of_block(found.summary))
+
+    def caption(self, frame: pd.DataFrame) -> str:
+        """Say what the numbers are and which records they come from."""
+        edges = "" if self.at in profiles.WHOLE else edges_text(self.at)
+        return captions.caption(frame, self.at, self.note, family=self.family, columns=bool(self.columns), edges=edges)
+
+
+def edges_text(profile: str) -> str:
+    """Name the tuned values that lie at the edge of their search space."""
+    found = contenders.at_edge(contenders.TUNED.get(profile, {}), 8, profile)
+    return f"Tuned at the edge of the searched box, so perhaps not at their best: {'; '.join(found)}." if found else ""

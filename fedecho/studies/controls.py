@@ -1,0 +1,136 @@
+"""26: what is FedEcho's gain made of, and where is it larger than that of an average of models?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from fedecho.report import captions, charts
+from fedecho.report.summary import REFERENCE
+from fedecho.studies.comparison import Comparison, Results
+from fedecho.studies.contenders import CONTENDERS
+from fedecho.studies.grid import FEW, HERE, MIXED, OWN, PURE, PURE_LARGE, Seeds, Setting, echo, grid, plain
+from fedecho.studies.study import Study, table
+
+RIVALS = ("FedBuff", "FedBuff + EMA", "FedBuff (tuned eta)")
+WITHOUT_SLOW = echo("slow clients' rows left out", teachers="fast")
+ONLY_SLOW = echo("only slow clients' rows", teachers="slow")
+PROBABILITIES = echo("probabilities averaged", average="probabilities")
+CONTROLS = (
+    echo("no distillation (Q = 0)", steps=0),
+    WITHOUT_SLOW,
+    ONLY_SLOW,
+    echo("this round's M clients only", teachers="fresh"),
+    echo("rows decay, 0.99 per round", bank_decay=0.99),
+    echo("teacher: averaged model", source="average"),
+    PROBABILITIES,
+)
+TAILS = ("mild", "pareto", "large")
+
+
+@table
+def controls(profile: str = "laptop", *, methods: Sequence[str] = RIVALS, seeds: Seeds = None) -> Study:
+    """Return the controls: one thing of FedEcho changed at a time, in three settings."""
+    rivals = plain(methods)
+    cells = grid(profile, [OWN, *rivals, *CONTROLS], [HERE, PURE_LARGE], seeds=seeds)
+    cells += grid(
+        profile, [OWN, *rivals, WITHOUT_SLOW, ONLY_SLOW, PROBABILITIES], [Setting(MIXED)], few=FEW, seeds=seeds
+    )
+    return Comparison(
+        name="controls", title="What FedEcho's gain is made of", notebook="26_controls", profile=profile, cells=cells,
+        figures={"bars": (lambda found: charts.bars(found.summary), captions.BARS)},
+        note="Large delays. Each row changes one thing of FedEcho, or is a control without distillation. Slow "
+        "clients' rows left out, only slow clients' rows, this round's M clients only: whose logits the teacher "
+        "averages. Decay: a row's weight is 0.99 to the power of its age in rounds. Averaged model: the teacher is "
+        "the moving average (0.95) of the server's own models, without a bank.",
+    )  # fmt: skip
+
+
+@table
+def owners(
+    profile: str = "laptop",
+    *,
+    owned: Sequence[int] = (1, 2, 4),
+    methods: Sequence[str] = tuple(CONTENDERS),
+    seeds: Seeds = None,
+) -> Study:
+    """Return the table of stragglers that alone hold k classes: all methods, and the bank without their rows."""
+    settings = [
+        Setting(f"stragglers own {k} class{'es' * (k > 1)}, pure", "large",
+                {} if k == 2 else {"partition.straggler_classes": k}, (PURE, "large"), {"k": k})
+        for k in owned
+    ]  # fmt: skip
+    rows = [*plain(dict.fromkeys([*methods, REFERENCE])), WITHOUT_SLOW, PROBABILITIES]
+    of_those = "accuracy on those classes, %"
+    return Comparison(
+        name="owners", title="Stragglers as sole owners of classes", notebook="26_controls", profile=profile,
+        cells=grid(profile, rows, settings, few=FEW, seeds=seeds),
+        figures={
+            "classes": (
+                partial(over_owned, column="straggler_mean", label=of_those),
+                f"Accuracy in % on the classes that only slow clients own, against their number k. {captions.POINTS}",
+            ),
+            "accuracy": (
+                partial(over_owned, column="mean", label=charts.ACCURACY),
+                f"Test accuracy in % over all classes, against k. {captions.POINTS}",
+            ),
+        },
+        note="Large delays; 25 fast, 16 medium and 9 slow clients at laptop scale. Slow clients hold k classes in "
+        "equal parts and nothing else; the other classes are dealt among the other clients by Dir(0.1).",
+    )  # fmt: skip
+
+
+def over_owned(found: Results, column: str, label: str) -> Figure:
+    """Draw a column of the summary against the number of classes that slow clients own."""
+    summary = found.summary.assign(all="slow clients hold k classes and nothing else; large delays")
+    return charts.over_factor(
+        summary, found.factor("k", "setting"), "setting", "k, classes that slow clients own", panel_of="all",
+        column=column, label=label, log=True,
+    )  # fmt: skip
+
+
+@table
+def correlation(
+    profile: str = "laptop",
+    *,
+    shares: Sequence[float] = (0.0, 0.5, 1.0),
+    delays: Sequence[str] = TAILS,
+    seeds: Seeds = None,
+) -> Study:
+    """Return the map: the share of two classes that slow clients own x the tail of the delays."""
+    settings = [
+        Setting(f"correlation {share:g}", tail, shared(share) | ({"delays.model": tail} if tail == "pareto" else {}),
+                (PURE, "large" if tail == "pareto" else tail))
+        for share in shares
+        for tail in delays
+    ]  # fmt: skip
+    return Comparison(
+        name="correlation", title="Where FedEcho beats an average of models, and where not", notebook="26_controls",
+        profile=profile, cells=grid(profile, plain(("FedBuff + EMA", REFERENCE)), settings, few=FEW, seeds=seeds),
+        family="table",
+        figures={
+            "map": (
+                lambda found: charts.difference_map(
+                    found.summary, "FedBuff + EMA", list(dict.fromkeys(found.summary["setting"])), delays,
+                    "tail of the delays",
+                ),
+                "FedEcho minus FedBuff + EMA in points, by correlation (up) and tail of the delays (across): purple "
+                "where FedEcho is ahead, orange where it is behind. Left: test accuracy over all classes, paired over "
+                "the seeds, a dot for Holm-corrected p < 0.05 over the whole map. Right: accuracy on the classes that "
+                "slow clients own.",
+            )
+        },
+        note="Correlation of label and speed: the share of two classes that slow clients own; what they own they "
+        "hold in equal parts, and nothing else. At 0 all classes are dealt among all clients. 25 fast, 16 medium "
+        "and 9 slow clients at laptop scale. pareto: tail index 1.5, with the class means of mild delays.",
+    )  # fmt: skip
+
+
+def shared(share: float) -> dict[str, Any]:
+    """Return the changes to a share: at 0 the two classes are dealt like the others, and slow clients take part."""
+    if share == 0:
+        return {"partition.straggler_classes": 0, "partition.straggler_mix": "mixed"}
+    return {} if share == 1 else {"partition.straggler_share": share}

@@ -1,0 +1,120 @@
+"""What a table compares: variants of the contenders, in settings, over seeds; and the runs that this asks for."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from fedecho.core.checks import require
+from fedecho.core.config import RunConfig, override_all
+from fedecho.core.settings import Delays
+from fedecho.report.summary import REFERENCE, Cell
+from fedecho.studies.contenders import CONTENDERS, base, tuned
+from fedecho.studies.profiles import profile
+
+Changes = Mapping[str, Any]
+"""Dotted field of `RunConfig` -> value."""
+Seeds = Sequence[int] | None
+"""None = those of the profile."""
+DIR = "Dir(0.1)"
+MIXED, PURE = (f"Dir(0.1), stragglers own 2 classes, {mix}" for mix in ("mixed", "pure"))
+PARTITIONS: dict[str, dict[str, Any]] = {
+    DIR: {"alpha": 0.1},
+    "Dir(0.3)": {"alpha": 0.3},
+    MIXED: {"alpha": 0.1, "straggler_classes": 2},
+    PURE: {"alpha": 0.1, "straggler_classes": 2, "straggler_mix": "pure"},
+}
+"""Partitions of the main table. `mixed`: slow clients alone hold two classes, dealt among them by Dir(0.1), beside
+shares of the other classes; `pure`: they hold those two classes in equal parts and nothing else."""
+DELAYS = ("mild", "large")
+CORE = ("FedBuff", "FedBuff + EMA", "CA2FL", "FADAS", REFERENCE)
+WITHOUT_POOL = ("FedBuff", "FedBuff + EMA")
+FEW = 3
+"""Seeds of landscapes; claims and controls have all seeds of the profile."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A partition and a kind of delay, as the table calls them, and how to get there from one of the main table's."""
+
+    name: str = DIR
+    delay: str = "large"
+    changes: Changes = field(default_factory=dict)
+    like: tuple[str, str] | None = None
+    """Partition and delay of the main table that the `changes` start from; none = the same names."""
+    factors: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A row of a table: a contender with some fields changed."""
+
+    label: str
+    changes: Changes = field(default_factory=dict)
+    contender: str = REFERENCE
+    factors: Mapping[str, Any] = field(default_factory=dict)
+    """The values that it stands for: name -> value."""
+
+
+HERE, PURE_LARGE = Setting(), Setting(PURE)
+OWN = Variant(REFERENCE)
+
+
+def plain(labels: Iterable[str]) -> list[Variant]:
+    """Return contenders as they stand in the main table; raises `InputError` naming the known ones."""
+    labels = list(labels)
+    for label in labels:
+        require(label in CONTENDERS, "methods", label, f"choose among {', '.join(CONTENDERS)}")
+    return [Variant(label, contender=label) for label in labels]
+
+
+def echo(label: str, *, factors: Mapping[str, Any] | None = None, **fields: Any) -> Variant:
+    """Return FedEcho with fields of its distillation changed."""
+    return Variant(label, {f"method.distill.{name}": value for name, value in fields.items()}, factors=factors or {})
+
+
+def grid(
+    name: str, variants: Iterable[Variant], settings: Sequence[Setting], *, few: int | None = None, seeds: Seeds = None
+) -> list[Cell]:
+    """Return every variant in every setting on the profile's seeds, its first `few` ones, or on `seeds` if given."""
+    variants = list(variants)
+    return [
+        Cell(v.label, s.name, s.delay, run_at(name, v, s, seed), {**s.factors, **v.factors})
+        for seed in (profile(name).seeds[:few] if seeds is None else seeds)
+        for s in settings
+        for v in variants
+    ]
+
+
+def run_at(name: str, variant: Variant, setting: Setting, seed: int) -> RunConfig:
+    """Return one run: the contender as tuned, in its setting, with the changes of both."""
+    contender = CONTENDERS[variant.contender]
+    config = tuned(base(name, contender, seed), contender.label, name)
+    config = placed(config, name, *(setting.like or (setting.name, setting.delay)))
+    return override_all(config, {**setting.changes, **variant.changes})
+
+
+def placed(config: RunConfig, name: str, partition: str, delay: str) -> RunConfig:
+    """Return `config` with a partition and a kind of delay of the main table, at a profile's scale."""
+    require(partition in PARTITIONS, "setting", partition, f"choose one of {', '.join(PARTITIONS)}")
+    require(delay in DELAYS, "delay", delay, f"choose one of {', '.join(DELAYS)}")
+    fields = PARTITIONS[partition]
+    counts = profile(name).speed_counts if fields.get("straggler_classes") else None
+    return dataclasses.replace(
+        config,
+        partition=dataclasses.replace(config.partition, **fields),
+        delays=Delays(delay, speed_counts=counts),  # type: ignore[arg-type]
+    )
+
+
+def main_settings(name: str, settings: Iterable[str] | None = None, delays: Iterable[str] = DELAYS) -> list[Setting]:
+    """Return the settings of a profile's main table: its partitions (or those given) x kinds of delay."""
+    chosen = list(settings if settings is not None else profile(name).settings or PARTITIONS)
+    return [Setting(setting, delay) for setting in chosen for delay in delays]
+
+
+def main_methods(name: str, methods: Iterable[str] | None = None) -> list[Variant]:
+    """Return the contenders of a profile's main table, or those given."""
+    return plain(methods if methods is not None else profile(name).methods or CONTENDERS)

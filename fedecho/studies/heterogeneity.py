@@ -1,0 +1,68 @@
+"""24: how do heterogeneity and the size of the buffer act together, at equally many client updates?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from fedecho.report import captions, charts
+from fedecho.report.summary import REFERENCE
+from fedecho.studies.comparison import Comparison
+from fedecho.studies.contenders import CONTENDERS, base
+from fedecho.studies.grid import DIR, FEW, WITHOUT_POOL, Seeds, Setting, grid, plain
+from fedecho.studies.profiles import profile as scale_of
+from fedecho.studies.study import Study, table
+
+SIZES = {"smoke": (1, 2, 5), "laptop": (1, 2, 5, 10, 25), "paper": (1, 2, 5, 10, 25)}
+
+
+@table
+def heterogeneity_buffer(
+    profile: str = "laptop",
+    *,
+    levels: Sequence[float] = (0.03, 0.1),
+    sizes: Sequence[int] | None = None,
+    seeds: Seeds = None,
+) -> Study:
+    """Return the table: methods by Dirichlet concentration and buffer size M."""
+    settings = [
+        Setting(f"Dir({level:g})", f"M = {size}", buffer(profile, size) | dirichlet(level), (DIR, "large"), {"M": size})
+        for level in levels
+        for size in (SIZES[profile] if sizes is None else sizes)
+    ]
+    return Comparison(
+        name="heterogeneity_buffer", title="Heterogeneity and buffer size", notebook="24_heterogeneity_buffer",
+        profile=profile, cells=grid(profile, plain((*WITHOUT_POOL, REFERENCE)), settings, few=FEW, seeds=seeds),
+        figures={
+            "accuracy": (
+                lambda found: charts.over_factor(
+                    found.summary, found.factor("M", "delay"), "delay", "buffer size M", log=True
+                ),
+                f"Test accuracy in % against the buffer size M (log scale). {captions.POINTS}",
+            )
+        },
+        note="Large delays. T times M is the same for every M, so that the clients' work is equal; small buffers make "
+        "more server steps, and more distillation steps, since Q is per round. M = M_c waits for all who work. Every "
+        "method keeps the rates tuned at M = 5; 10 % is chance. At Dir(0.1) every client has at least 10 images (5 at "
+        "smoke scale), at Dir(0.03) at least 1.",
+    )  # fmt: skip
+
+
+def buffer(profile: str, size: int) -> dict[str, Any]:
+    """Return the changes that give a buffer of `size` the same work, and the same work between evaluations."""
+    protocol = scale_of(profile).protocol
+    if size == protocol.buffer_size:
+        return {}
+    every = base(profile, CONTENDERS[REFERENCE], 0).evaluation.every * protocol.buffer_size
+    return {
+        "protocol.buffer_size": size,
+        "protocol.rounds": protocol.buffer_size * protocol.rounds // size,
+        "evaluation.every": max(1, every // size),
+    }
+
+
+def dirichlet(level: float) -> dict[str, Any]:
+    """Return the changes to Dir(`level`): below 0.1 hardly any draw gives every client the usual number of images."""
+    if level == 0.1:
+        return {}
+    return {"partition.alpha": level} | ({"partition.min_size": 1} if level < 0.1 else {})

@@ -1,0 +1,131 @@
+"""Which runs the tables need, in which order they are wanted, what they cost, and the training of those that lack."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+from fedecho.core import records
+from fedecho.core.checks import require
+from fedecho.core.config import RunConfig, config_hash
+from fedecho.learning.cost import duration, peak
+from fedecho.studies import profiles, sweep
+from fedecho.studies.grid import DIR, PURE
+from fedecho.studies.study import TABLES
+from fedecho.studies.training import Trained
+
+FIRST_METHODS = ("FedBuff", "FedEcho", "FedBuff + EMA", "CA2FL", "FADAS")
+FIRST_SETTINGS = (
+    (DIR, "large"), (PURE, "large"), (DIR, "mild"), (PURE, "mild"), ("Dir(0.3)", "large"), ("Dir(0.3)", "mild"),
+)  # fmt: skip
+"""The main table's first runs: the paper's own kind of setting, then where stragglers alone hold two classes."""
+THEN = ("ablation_nu", "ablation_alpha", "unlabeled")
+"""What follows after those; then the rest of the main table, and every other one."""
+
+
+@functools.cache
+def trained(profile: str) -> dict[str, Trained]:
+    """Return the tables of training runs at a profile by name, in the order in which they are made: a run that several
+    share belongs to the first of them. A block has its own tables, and the tuning behind them."""
+    block, whole = profiles.block_of(profiles.profile(profile).name)
+    studies = [build(whole) for build in TABLES.values()]
+    return {s.name: s for s in studies if isinstance(s, Trained) and (not block or s.at == profile)}
+
+
+def named(names: Iterable[str], profile: str) -> list[Trained]:
+    """Return tables by name; raises `InputError` naming the known ones."""
+    known = trained(profile)
+    for name in names:
+        require(name in known, "only", name, f"choose one of all, {', '.join(known)}")
+    return [known[name] for name in names]
+
+
+def runs_of(studies: Iterable[Trained], fresh: bool, all_runs: bool) -> dict[Path, list[RunConfig]]:
+    """Return folder -> runs to train for several tables, those that are shared once; with `all_runs` also those that a
+    table by itself does not train."""
+    out: dict[Path, dict[RunConfig, None]] = {}
+    for study in studies:
+        records.require_usable(study.places[0])
+        todo = (study.configs if fresh else study.lacking()) if all_runs else study.trainable(fresh)
+        out.setdefault(study.places[0], {}).update(dict.fromkeys(todo))
+    return {place: list(runs) for place, runs in out.items()}
+
+
+def train_all(
+    todo: dict[Path, list[RunConfig]],
+    jobs: int | None = None,
+    fresh: bool = False,
+    cluster: bool = False,
+    device: str = "cpu",
+) -> int:
+    """Train runs by folder (`runs_of`) and return how many that was."""
+    return sum(
+        sweep.sweep(runs, place, jobs=jobs, fresh=fresh, cluster=cluster, device=device) for place, runs in todo.items()
+    )
+
+
+def outlook(todo: dict[Path, list[RunConfig]], profile: str, device: str = "cpu") -> str:
+    """Say how many runs are going to be trained, how long about, and what the largest one holds in memory."""
+    runs = [run for place in todo.values() for run in place]
+    said = f"profile {profile}: {len(runs)} runs to train"
+    if not runs:
+        return said
+    # Seeds need alike, and each prediction draws a schedule.
+    first = {config_hash(replace(run, seed=0)): run for run in runs}
+    largest = max(first.values(), key=lambda run: sum(peak.predicted_peak(run).values()))
+    return f"{said}, {duration.about(runs, device)}, beside a few short examples; {peak.text(largest)}"
+
+
+# In which order runs are wanted
+
+
+class Wanted(NamedTuple):
+    """A run and the folder of its record."""
+
+    folder: Path
+    config: RunConfig
+
+    @property
+    def path(self) -> Path:
+        """Its record."""
+        return records.record_path(self.folder, self.config)
+
+    @property
+    def progress(self) -> Path:
+        """The file of its progress, apart from the records."""
+        return records.progress_path(self.folder, self.config)
+
+
+def ordered(profile: str, names: Sequence[str]) -> list[Wanted]:
+    """Return the runs of the tables `names`, each once, the most wanted first."""
+    chosen = {study.name: study for study in named(names, profile)}
+    # Tables use what tuning chose, so it comes first; the paper's scale runs at the protocol's own values meanwhile.
+    tunings = [
+        s.name
+        for s in trained(profile).values()
+        if s.tuning and ("vision" not in trained(profile) or s.name == "tuning")
+    ]
+    others = [name for name in trained(profile) if name not in tunings]
+    order = [*([] if profile == "paper" else tunings), "first", *THEN, "vision", *others, *tunings]
+    runs = [run for name in order for run in _wanted(name, chosen)]
+    return list({run.path: run for run in runs}.values())
+
+
+def _wanted(name: str, chosen: dict[str, Trained]) -> Iterator[Wanted]:
+    study = chosen.get("vision" if name == "first" else name)
+    if study is not None:
+        runs = _first(study) if name == "first" else study.configs
+        yield from (Wanted(study.places[0], config) for config in runs)
+
+
+def _first(study: Trained) -> Iterator[RunConfig]:
+    """Yield the main table's first runs: setting by setting, and seed by seed so that comparisons are complete early."""
+    cells = {(c.setting, c.delay, c.config.seed, c.method): c.config for c in study.cells}
+    for setting, delay in FIRST_SETTINGS:
+        for seed in profiles.profile(study.at).seeds:
+            for method in FIRST_METHODS:
+                if (setting, delay, seed, method) in cells:
+                    yield cells[setting, delay, seed, method]

@@ -1,0 +1,120 @@
+"""The scales at which everything can be run: smoke, laptop, paper, and the blocks beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from fedecho.core.checks import require
+from fedecho.core.settings import Data, Local, Protocol
+from fedecho.learning.distill import Distillation
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A scale at which every experiment can be run."""
+
+    name: str
+    data: Data
+    model: str
+    protocol: Protocol
+    local: Local
+    distill: Distillation
+    seeds: tuple[int, ...]
+    speed_counts: tuple[int, int, int]
+    """Fast, medium and slow clients where stragglers own classes, so that seeds differ in data and not in kind."""
+    min_size: int = 10
+    too_small: Literal["redraw", "top up"] = "redraw"
+    methods: tuple[str, ...] = ()
+    """Contenders of the main table; none given = all."""
+    settings: tuple[str, ...] = ()
+    """Its partitions; none given = all."""
+    spaces: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    """Dotted field -> (lowest, highest), where another range than the contenders' own is searched."""
+    tuning_seeds: tuple[int, ...] = (1000,)
+    """Seeds that no table reports."""
+    trials: int = 8
+    """Of the tuning, per method: the same for all, whatever the number of its hyper-parameters."""
+
+
+_SMOKE: Any = {"seeds": (0, 1), "speed_counts": (10, 6, 4), "trials": 2}
+_FULL: Any = {"speed_counts": (25, 16, 9), "tuning_seeds": (1000, 1001)}
+_CIFAR: Any = {
+    "methods": ("FedBuff", "FedBuff + EMA", "CA2FL", "FADAS", "FedEcho"),
+    "settings": ("Dir(0.1)", "Dir(0.1), stragglers own 2 classes, pure"),
+}
+_LANGUAGE: Any = {
+    "methods": ("FedAvg (sync)", "FedBuff", "FedBuff + EMA", "CA2FL", "FedAC-public", "FADAS", "FedEcho"),
+    "too_small": "top up",
+}
+_GENERATION: Any = _LANGUAGE | {"spaces": {"local.lr": (0.05, 2.0), "method.distill.lr": (0.01, 1.0)}}
+_ALL = (
+    Profile(
+        "smoke", Data(train_size=2000, pool_size=200), "cnn", Protocol(20, 10, 2, 20), Local(epochs=1),
+        Distillation(steps=3, batch_size=50), min_size=5, **_SMOKE,
+    ),
+    Profile(
+        "laptop", Data(), "cnn", Protocol(50, 25, 5, 300), Local(), Distillation(steps=10, batch_size=100),
+        (0, 1, 2, 3, 4), **_FULL,
+    ),
+    Profile(
+        "paper", Data("cifar10", pool="cifar100-20k", pool_size=5000), "resnet18", Protocol(50, 25, 5, 500),
+        Local(augment=True), Distillation(steps=20, batch_size=128), (0, 1, 2), (25, 16, 9),
+    ),
+    Profile(
+        "cifar-small", Data("cifar10", 10_000, "cifar100-20k", 1000, validation_size=5000), "cnn",
+        Protocol(50, 25, 5, 200), Local(), Distillation(steps=10, batch_size=100), (0, 1, 2), **_FULL, **_CIFAR,
+    ),
+    Profile(
+        "cifar-smoke", Data("cifar10", 2000, "cifar100-20k", 200, validation_size=1000), "cnn", Protocol(20, 10, 2, 10),
+        Local(epochs=1), Distillation(steps=3, batch_size=50), min_size=5, **_SMOKE, **_CIFAR,
+    ),
+    Profile(
+        "language", Data("austen", pool_size=200), "text-encoder", Protocol(50, 25, 5, 150),
+        Local(epochs=1, batch_size=20), Distillation(steps=5, batch_size=50), (0, 1, 2, 3, 4), **_FULL, **_LANGUAGE,
+    ),
+    Profile(
+        "language-smoke", Data("austen", train_size=600, pool_size=50), "text-encoder", Protocol(20, 10, 2, 10),
+        Local(epochs=1, batch_size=20), Distillation(steps=2, batch_size=25), **_SMOKE, **_LANGUAGE,
+    ),
+    Profile(
+        "generation", Data("austen", 3000, pool_size=50, task="generation"), "text-decoder", Protocol(50, 25, 5, 100),
+        Local(epochs=1, batch_size=20), Distillation(steps=5, batch_size=25), (0, 1, 2, 3, 4), (25, 16, 9),
+        **_GENERATION,
+    ),
+    Profile(
+        "generation-smoke", Data("austen", 300, pool_size=10, task="generation", vocabulary=257), "text-decoder",
+        Protocol(10, 5, 2, 5), Local(epochs=1, batch_size=20), Distillation(steps=1, batch_size=10),
+        **_SMOKE | {"speed_counts": (5, 3, 2)}, **_GENERATION,
+    ),
+)  # fmt: skip
+PROFILES = {profile.name: profile for profile in _ALL}
+WHOLE = ("smoke", "laptop", "paper")
+"""The profiles at which every table can be made."""
+BLOCKS = {
+    "cifar": {"smoke": "cifar-smoke", "laptop": "cifar-small", "paper": "cifar-small"},
+    "language": {"smoke": "language-smoke", "laptop": "language", "paper": "language"},
+    "generation": {"smoke": "generation-smoke", "laptop": "generation", "paper": "generation"},
+}
+"""Block -> profile of whole tables -> profile of the block beside them: other data, its own methods and settings."""
+
+
+def profile(name: str) -> Profile:
+    """Return a profile by name; raise `InputError` naming the known ones otherwise."""
+    require(name in PROFILES, "profile", name, f"choose one of {', '.join(PROFILES)}")
+    return PROFILES[name]
+
+
+def whole(name: str) -> Profile:
+    """Return a profile at which every table can be made; raise `InputError` otherwise."""
+    scale = profile(name)
+    allowed = f"choose one of {', '.join(WHOLE)}; the tables of {name} are `fedecho tables --only {block_of(name)[0]}`"
+    require(name in WHOLE, "profile", name, allowed)
+    return scale
+
+
+def block_of(name: str) -> tuple[str, str]:
+    """Return the block of a profile, "" for none, and the profile of whole tables that it stands beside, or is."""
+    beside = {scale: (block, whole) for block, scales in BLOCKS.items() for whole, scale in reversed(scales.items())}
+    return beside.get(name, ("", name))

@@ -1,0 +1,66 @@
+"""27: how sensitive is FedEcho to its distillation steps, and to other readings of what the paper leaves open?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fedecho.learning.methods import FedEcho
+from fedecho.report import captions, charts
+from fedecho.report.summary import REFERENCE
+from fedecho.studies.comparison import Comparison
+from fedecho.studies.controls import PROBABILITIES
+from fedecho.studies.grid import FEW, HERE, OWN, Seeds, Variant, echo, grid, plain, run_at
+from fedecho.studies.study import Study, table
+
+STEPS = {"smoke": (1, 3), "laptop": (1, 10, 20), "paper": (1, 5, 20, 50)}
+
+
+@table
+def sensitivity(
+    profile: str = "laptop", *, steps: Sequence[int] | None = None, rates: Sequence[float] | None = None,
+    seeds: Seeds = None,
+) -> Study:  # fmt: skip
+    """Return the landscape over Q and eta_d; the profile's own pair stays where others are asked for."""
+    method = run_at(profile, OWN, HERE, 0).method
+    assert isinstance(method, FedEcho)
+    own, tuned = method.distill.steps, method.distill.lr
+    known = (round(tuned / 3, 6), tuned, round(3 * tuned, 6))
+    chosen = STEPS[profile] if steps is None else sorted({own, *steps})
+    rows = [step(q, lr) for q in chosen for lr in (known if rates is None else sorted({tuned, *rates}))]
+    return Comparison(
+        name="sensitivity", title="Distillation steps and step size", notebook="27_sensitivity", profile=profile,
+        cells=grid(profile, rows, [HERE], few=FEW, seeds=seeds), family="table",
+        reference=step(10 if steps is None else own, 0.0225 if rates is None else tuned).label,
+        figures={
+            "map": (
+                lambda found: charts.landscape(found.wide("Q", "eta_d"), "eta_d", "Q"),
+                "Mean test accuracy in % over Q and eta_d; the highest in bold.",
+            )
+        },
+        note="Q steps a round at rate eta_d; the middle rate is the one tuned at Q = 10.",
+    )  # fmt: skip
+
+
+def step(steps: int, rate: float) -> Variant:
+    """Return FedEcho with Q steps at rate eta_d."""
+    return echo(f"Q = {steps}, eta_d = {rate:g}", steps=steps, lr=rate, factors={"Q": steps, "eta_d": rate})
+
+
+@table
+def readings(profile: str = "laptop", *, temperatures: Sequence[float] = (0.5, 2.0), seeds: Seeds = None) -> Study:
+    """Return other readings of the method and of the protocol."""
+    code = {"protocol.delta": "fadas_code"}
+    rows = [OWN, PROBABILITIES, *(echo(f"temperature {t:g}", temperature=t) for t in temperatures)]
+    rows += [Variant(f"{label}, official loop's deltas", code, label) for label in ("FedBuff", "FADAS", REFERENCE)]
+    if profile == "paper":
+        rows += [
+            echo("BatchNorm in train mode", batchnorm="train"),
+            Variant("GroupNorm", {"model": "resnet18-groupnorm"}),
+        ]
+    return Comparison(
+        name="readings", title="Other readings of the method and the protocol", notebook="27_sensitivity",
+        profile=profile, cells=grid(profile, [*rows, *plain(("FedBuff", "FADAS"))], [HERE], few=FEW, seeds=seeds),
+        figures={"bars": (lambda found: charts.bars(found.summary), captions.BARS)},
+        note="Official loop's deltas: as in the public code of FADAS, all but the last of the M clients that start "
+        "when a round closes train from the version before, while their delta is taken against the new one.",
+    )  # fmt: skip

@@ -1,0 +1,1 @@
+"""The theory tables: rates, controls, terms of the bound, arrivals, methods, teachers."""

@@ -1,0 +1,113 @@
+"""Studies of training runs: which runs they need, where the records lie, and what is trained for them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fedecho.core import files, records
+from fedecho.core.config import RunConfig, config_hash
+from fedecho.core.records import Record
+from fedecho.learning.cost import duration
+from fedecho.report.summary import Cell, Found
+from fedecho.studies import sweep
+from fedecho.studies.study import TABLES, Study
+
+
+@dataclass(frozen=True)
+class Obstacle:
+    """Runs that a table does not train, and why."""
+
+    runs: tuple[RunConfig, ...]
+    why: str
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Trained(Study):
+    """A study of training runs."""
+
+    cells: Sequence[Cell]
+    scale: str = ""
+    """The profile of the runs, where it is that of a block."""
+    tuning: bool = False
+    """Whether the runs are trials of a tuning, whose records lie apart."""
+
+    @property
+    def at(self) -> str:
+        """The profile of the runs."""
+        return self.scale or self.profile
+
+    @property
+    def places(self) -> list[Path]:
+        """The folders that records are looked for in; what is trained is written to the first."""
+        committed = (files.tuning_dir if self.tuning else files.records_dir)(self.at)
+        return [*([self.home / "records"] if self.custom else []), committed]
+
+    @property
+    def configs(self) -> list[RunConfig]:
+        """The runs, each once."""
+        return list(dict.fromkeys(cell.config for cell in self.cells))
+
+    def find(self, config: RunConfig) -> Record | None:
+        """Return the record of a run, none without one."""
+        return next((found for place in self.places if (found := records.find(place, config)) is not None), None)
+
+    def found(self) -> Found:
+        """Return the cells with their records."""
+        return [(cell, self.find(cell.config)) for cell in self.cells]
+
+    def lacking(self) -> list[RunConfig]:
+        """Return the runs without a record."""
+        return [config for config in self.configs if self.find(config) is None]
+
+    def missing(self) -> int:
+        """Return how many runs have no record."""
+        return len(self.lacking())
+
+    def own(self) -> list[RunConfig]:
+        """Return the runs that no earlier table has: what is trained again where everything is wanted fresh."""
+        theirs: set[str] = set()
+        for name in () if self.custom or self.tuning else TABLES:
+            other = TABLES[name](self.profile)
+            if name == self.name:
+                break
+            if isinstance(other, Trained) and other.places == self.places:
+                theirs |= set(map(config_hash, other.configs))
+        return [config for config in self.configs if config_hash(config) not in theirs]
+
+    def obstacles(self, fresh: bool = False) -> list[Obstacle]:
+        """Return which of the runs that are lacking (all, if `fresh`) a table does not train: absent data, or days of
+        training."""
+        todo = self.configs if fresh else self.lacking()
+        if todo and self.at == "paper":
+            asked = "`fedecho sweep --profile paper --budget 25m` trains them"
+            why = f"{len(todo)} runs, {duration.about(todo)} on a CPU, are not trained by a table: {asked}"
+            return [Obstacle(tuple(todo), why)]
+        out = []
+        for source, error in sweep.absent_data(todo).items():
+            runs = tuple(config for config in todo if (config.data.name, config.data.pool) == source)
+            out.append(Obstacle(runs, f"{len(runs)} runs are not trained, {error}"))
+        return out
+
+    def trainable(self, fresh: bool = False) -> list[RunConfig]:
+        """Return what a table trains: the runs that are lacking, or all if `fresh`, without what stands in the way."""
+        refused = {config for obstacle in self.obstacles(fresh) for config in obstacle.runs}
+        return [config for config in (self.configs if fresh else self.lacking()) if config not in refused]
+
+    def train(self, jobs: int | None = None, fresh: bool = False) -> None:
+        """Run what is lacking, and where `fresh` all runs that are its own.
+
+        What must not or cannot be trained here stays as it is; the table then says that it was not run.
+        """
+        for obstacle in self.obstacles(fresh):
+            print(f"{self.name}: {obstacle.why}", file=sys.stderr)
+        if self.custom:
+            todo = self.trainable(fresh)
+            print(f"custom table {self.name}, in {self.home}: {len(todo)} runs to train", file=sys.stderr)
+        if fresh:
+            mine = set(self.own())
+            again = [config for config in self.trainable(fresh) if config in mine]
+            sweep.sweep(again, self.places[0], jobs=jobs, fresh=True)
+        sweep.sweep(self.trainable(), self.places[0], jobs=jobs)
