@@ -103,12 +103,9 @@ def ordered(profile: str, names: Sequence[str]) -> list[Wanted]:
     """Return the runs of the tables `names`, each once, the most wanted first."""
     chosen = {study.name: study for study in named(names, profile)}
     # Tables use what tuning chose, so it comes first; the paper's scale runs at the protocol's own values meanwhile.
-    tunings = [
-        s.name
-        for s in trained(profile).values()
-        if s.tuning and ("vision" not in trained(profile) or s.name == "tuning")
-    ]
-    others = [name for name in trained(profile) if name not in tunings]
+    known = trained(profile)
+    tunings = ["tuning"] if "vision" in known else [study.name for study in known.values() if study.tuning]
+    others = [name for name in known if name not in tunings]
     order = [*([] if profile == "paper" else tunings), "first", *THEN, "vision", *others, *tunings]
     runs = [run for name in order for run in _wanted(name, chosen)]
     return list({run.path: run for run in runs}.values())
