@@ -8,18 +8,18 @@ from typing import Literal
 
 import pytest
 
-from fedecho import check, claims, presets, studies
-from fedecho.claims import evidence, ledger
-from fedecho.claims.evidence import Measured
-from fedecho.claims.ledger import Line
+from fedecho import studies
 from fedecho.core import files, stats
 from fedecho.core.checks import InputError
 from fedecho.core.clock import Clock
 from fedecho.core.config import RunConfig, override
 from fedecho.core.records import new_record, record_path, save
-from fedecho.presets import Cell
-from fedecho.studies import catalogue
-from fedecho.theory import findings
+from fedecho.report.summary import Cell
+from fedecho.studies import catalogue, check, claims, profiles
+from fedecho.studies.claims import evidence, ledger
+from fedecho.studies.claims.evidence import Measured
+from fedecho.studies.claims.ledger import Line
+from fedecho.studies.theory import findings
 
 SEEDS = (0, 1, 2)
 PLACE = ("Dir(0.1)", "large")
@@ -349,7 +349,7 @@ def test_check_rewrites_the_ledger_elsewhere(toy: Path, tmp_path_factory: pytest
     assert [line.split(":")[0] for line in check.claims_differences(toy, "laptop")] == ["claims.md", "claims.json"]
 
 
-@pytest.mark.parametrize("name", presets.WHOLE)
+@pytest.mark.parametrize("name", profiles.WHOLE)
 def test_every_claim_of_the_package_can_be_asked(name: str) -> None:
     found = claims.read(name)
     assert {claim.source for claim in found} == set(ledger._SOURCES) and len(found) > 40
@@ -366,7 +366,7 @@ def test_notebooks_are_those_of_the_studies() -> None:
 
 
 def test_largest_and_smallest_pool_are_those_of_the_study() -> None:
-    for name in presets.WHOLE:
+    for name in profiles.WHOLE:
         (claim,) = (claim for claim in claims.read(name) if claim.id == "more-images")
         sizes = [variant for variant, _, _ in claims.runs_of("ablation_data_size", name) if variant.startswith("|U|")]
         assert (claim.test.b, claim.test.a) == (sizes[0], sizes[-1])

@@ -12,20 +12,20 @@ from typing import Any
 import pytest
 import torch
 
-from fedecho import cost, presets
 from fedecho.core.checks import InputError
 from fedecho.core.clock import Clock
 from fedecho.core.config import RunConfig, config_hash, override, override_all
 from fedecho.core.settings import Data
-from fedecho.cost import drawing, tabulate, writing
 from fedecho.learning.bank import Bank
 from fedecho.learning.cost import stand_in, work
 from fedecho.learning.cost.stand_in import HOLDINGS, PHASES, Measurement, Play, peak_versions, tensor_bytes
 from fedecho.learning.distill import Distillation
 from fedecho.learning.flat import FlatModel, Weights
 from fedecho.learning.models import build
-from fedecho.presets import REFERENCE
+from fedecho.report.summary import REFERENCE
 from fedecho.simulation.schedule import Job, Round, Schedule
+from fedecho.studies import cost, profiles
+from fedecho.studies.cost import drawing, tabulate, writing
 
 BASE = cost.base("smoke", REFERENCE)  # N 20, M_c 10, M 2, |U| 200, Q 3 x 50
 P, C = 10_362, 10
@@ -181,7 +181,7 @@ def test_bytes_of_a_runs_bank() -> None:
 # The design
 
 
-@pytest.mark.parametrize("name", presets.WHOLE)
+@pytest.mark.parametrize("name", profiles.WHOLE)
 def test_each_factor_changes_one_field_and_has_the_profiles_own_value(name: str) -> None:
     for label in METHODS:
         mine = [point for point in cost.points(name) if point.method == label]

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from fedecho import sweep
 from fedecho.core import records
 from fedecho.core.checks import InputError
 from fedecho.learning.methods import FedBuff
+from fedecho.studies import sweep
+from fedecho.studies.verify import compare, verify, verify_theory
 from fedecho.theory import records as theory
 from fedecho.theory.arrivals import Arrivals
 from fedecho.theory.config import TheoryRun
-from fedecho.verify import compare, verify, verify_theory
 from tests.test_experiment import tiny
 from tests.test_records import record
 

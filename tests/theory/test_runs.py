@@ -14,11 +14,12 @@ import pytest
 from fedecho import tables
 from fedecho.core.checks import InputError
 from fedecho.learning.methods import CA2FL, FADAS, FedAC, FedAsync, FedBuff, FedEcho
-from fedecho.theory import bound, findings, records, results, runs, tabulate, writing
+from fedecho.studies.theory import findings, results, runs, tabulate, writing
+from fedecho.studies.theory.results import Result
+from fedecho.theory import bound, records
 from fedecho.theory.arrivals import Arrivals
 from fedecho.theory.config import Entry, TheoryRun, point, run_hash, stability_limit, step_size
 from fedecho.theory.records import StabilityWarning
-from fedecho.theory.results import Result
 
 TINY = TheoryRun(rounds=(4, 8), buffers=(1, 2), walks=2, arrivals=Arrivals("independent", clients=4, tau_max=1))
 ONE_ROUND = replace(TINY, rounds=(4,), buffers=(1,))
