@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar, get_args
 
-from fedecho.core.checks import Checked, field_hints, require
+from fedecho.core.checks import Checked, Natural, field_hints, require
 from fedecho.core.files import file_sha256
 from fedecho.core.settings import Data, Delays, Evaluation, Execution, Local, Partition, Protocol
 
@@ -51,7 +51,7 @@ class RunConfig(Checked):
     """Everything that determines a run; `experiment.run` is a pure function of it."""
 
     method: MethodConfig
-    seed: int = 0
+    seed: Natural = 0
     data: Data = field(default_factory=Data)
     partition: Partition = field(default_factory=Partition)
     protocol: Protocol = field(default_factory=Protocol)
@@ -66,7 +66,6 @@ class RunConfig(Checked):
 
     def validate(self) -> None:
         """Check what needs two parts at once."""
-        require(self.seed >= 0, "seed", self.seed, "give a whole number >= 0")
         counts, clients = self.delays.speed_counts, self.protocol.clients
         require(counts is None or sum(counts) == clients, "speed_counts", counts, f"they must add up to N = {clients}")
         pinned = self.model_sha256 is None or self.model.startswith(LORA)
