@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from fedecho.core import records
-from fedecho.core.config import config_hash
 from fedecho.core.files import REPOSITORY
-from fedecho.theory import records as theory
-from fedecho.theory.config import run_hash
+from fedecho.core.records import RUNS
+from fedecho.core.store import Store, dumps
+from fedecho.theory.records import THEORY
 
 HOME = REPOSITORY / "paper" / "records"
 ALL = sorted(path for path in HOME.rglob("*-*.json") if path.parent.name not in ("examples", "runs", "unfinished"))
@@ -20,24 +20,15 @@ FOLDERS = sorted({path.parent for path in ALL if "smoke" not in path.parts[len(H
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.relative_to(HOME).as_posix())
 def test_every_record_has_the_hash_of_its_config(folder: Path) -> None:
     found = sorted(folder.glob("*-*.json"))
-    named = {path.name: _name(path) for path in found}
-    assert named == {path.name: path.name for path in found}
+    records = [_store(folder).load(path) for path in found]  # which has the hash of its own config, or is refused
+    assert [_store(folder).own_name(record) for record in records] == [path.stem for path in found]
 
 
-def _name(path: Path) -> str:
-    """The file's name as its content asks for it: first part of the config, hash, and the same hash inside."""
-    if path.parent.name == "theory":
-        played = theory.load(path)
-        assert played.hash == run_hash(played.run())
-        return f"{played.run().objective}-{played.hash}.json"
-    stored = records.load(path)
-    config = stored.run_config()
-    assert stored.hash == config_hash(config) and stored.seed == config.seed
-    return f"{config.method.name}-{stored.hash}.json"
+def _store(folder: Path) -> Store[Any, Any]:
+    return THEORY if folder.name == "theory" else RUNS
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.relative_to(HOME).as_posix())
 def test_every_record_is_written_again_as_it_was_read(folder: Path) -> None:
-    load = theory.load if folder.name == "theory" else records.load
     for path in folder.glob("*-*.json"):
-        assert records.dumps(load(path)) == path.read_text(), path.name
+        assert dumps(_store(folder).load(path)) == path.read_text(), path.name

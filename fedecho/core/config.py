@@ -7,15 +7,13 @@ leaves all existing records valid; changing a default is a change of numerics an
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar, get_args
 
 from fedecho.core.checks import Checked, Natural, field_hints, require
-from fedecho.core.files import file_sha256
+from fedecho.core.files import file_sha256, json_sha256
 from fedecho.core.settings import Data, Delays, Evaluation, Execution, Local, Partition, Protocol
 
 NUMERICS_VERSION = 1
@@ -105,8 +103,7 @@ def config_hash(config: RunConfig) -> str:
         pinned = config.model_sha256 is not None
         require(pinned, "model_sha256", None, f"the digest of {config.model} is filled in by pretrained.pin")
         values["model"] = LORA + values.pop("model_sha256")
-    canonical = json.dumps([NUMERICS_VERSION, values], sort_keys=True, allow_nan=False)
-    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+    return json_sha256([NUMERICS_VERSION, values])[:16]
 
 
 def from_dict(cls: type[T], values: Mapping[str, Any]) -> T:

@@ -5,10 +5,7 @@ Only what the server does is played, on random images and uploads: neither data 
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +14,9 @@ import torch
 
 from fedecho import presets
 from fedecho.core import provenance
-from fedecho.core.checks import InputError, require
 from fedecho.core.config import RunConfig, config_hash, override
-from fedecho.core.files import records_dir, write_whole
+from fedecho.core.files import json_sha256, records_dir
+from fedecho.core.store import Store
 from fedecho.learning.cost import work
 from fedecho.learning.cost.stand_in import PHASES, Measurement, measure
 from fedecho.presets import CONTENDERS, REFERENCE
@@ -78,16 +75,31 @@ def base(profile: str, label: str) -> RunConfig:
 # What is measured
 
 
-def measured(profile: str, fresh: bool = False) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Measured:
+    """What was measured of a profile's points."""
+
+    provenance: dict[str, Any]
+    points: dict[str, dict[str, Any]]
+    """Hash of a point's config -> rounds, seconds by phase (three quartiles), bytes by holding."""
+
+
+COST: Store[str, Measured] = Store(
+    Measured, name=lambda profile: "server", own_name=lambda measurement: "server", check=lambda measurement: None
+)
+"""The measurements, one to a profile, apart from the records of runs: no two measurements are equal."""
+
+
+def measured(profile: str, fresh: bool = False) -> Measured:
     """Return the measurement of a profile's points, made now if it is missing or `fresh` is wanted; one at a time."""
     wanted = {config_hash(point.config): point.config for point in points(profile)}
     found = None if fresh else stored(profile)
-    if found is not None and wanted.keys() <= found["points"].keys():
+    if found is not None and wanted.keys() <= found.points.keys():
         return found
     device = "cuda" if profile == "paper" and torch.cuda.is_available() else "cpu"
-    content = {"provenance": provenance.collect(device), "points": _measure_all(wanted, _ROUNDS[profile], device)}
-    write_whole(measurement_path(profile), json.dumps(content, indent=1, allow_nan=False) + "\n")
-    return content
+    made = Measured(provenance.collect(device), _measure_all(wanted, _ROUNDS[profile], device))
+    COST.save(made, measurement_path(profile))
+    return made
 
 
 def _measure_all(wanted: dict[str, RunConfig], rounds: int, device: str) -> dict[str, Any]:
@@ -101,38 +113,34 @@ def _measure_all(wanted: dict[str, RunConfig], rounds: int, device: str) -> dict
 
 
 def measurement_path(profile: str) -> Path:
-    """Return the file of a profile's measurement, apart from the records: no two measurements are equal."""
-    return records_dir(profile) / "cost" / "server.json"
+    """Return the file of a profile's measurement."""
+    return COST.path(_folder(profile), profile)
 
 
-def stored(profile: str) -> dict[str, Any] | None:
+def _folder(profile: str) -> Path:
+    return records_dir(profile) / "cost"
+
+
+def stored(profile: str) -> Measured | None:
     """Return the measurement that is stored, if any; raises `InputError` for a file that is not one."""
-    path = measurement_path(profile)
-    if not path.is_file():
-        return None
-    try:
-        content: dict[str, Any] = json.loads(path.read_text())
-    except ValueError:
-        raise InputError("cost", str(path), "it cannot be read; delete it to measure again") from None
-    require({"provenance", "points"} <= content.keys(), "cost", str(path), "it is incomplete; delete it")
-    return content
+    return COST.find(_folder(profile), profile)
 
 
-def digest(measurement: Mapping[str, Any]) -> str:
+def digest(measurement: Measured) -> str:
     """Return 12 hex digits that name a measurement."""
-    return hashlib.sha256(json.dumps(measurement, sort_keys=True).encode()).hexdigest()[:12]
+    return json_sha256(asdict(measurement))[:12]
 
 
-def frame(profile: str, measurement: dict[str, Any]) -> pd.DataFrame:
+def frame(profile: str, measurement: Measured) -> pd.DataFrame:
     """Return one row per point: factor, value, method, hash, commit, dirty, base (whether it is the profile's own),
     rounds, and by phase (seconds a round: median, quartiles `_low` and `_high`) and holding (bytes) what was measured,
     with `_predicted` beside it."""
     return pd.DataFrame([_row(point, base(profile, point.method), measurement) for point in points(profile)])
 
 
-def _row(point: Point, own: RunConfig, measurement: dict[str, Any]) -> dict[str, Any]:
-    name, made = config_hash(point.config), measurement["provenance"]
-    seen, fitted = measurement["points"][name], measurement["points"][config_hash(own)]["seconds"]
+def _row(point: Point, own: RunConfig, measurement: Measured) -> dict[str, Any]:
+    name, made = config_hash(point.config), measurement.provenance
+    seen, fitted = measurement.points[name], measurement.points[config_hash(own)]["seconds"]
     seconds = work.predicted_seconds(point.config, own, {phase: fitted[phase][1] for phase in PHASES})
     row = {
         "factor": point.factor, "value": value_of(point), "method": point.method, "base": point.config == own,

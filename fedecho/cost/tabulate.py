@@ -74,9 +74,9 @@ def surprises(frame: pd.DataFrame) -> list[str]:
     return out
 
 
-def made_by(measurement: Mapping[str, Any], digest: str) -> str:
+def made_by(measurement: cost.Measured, digest: str) -> str:
     """Name the machine, the measurement and the commit that made it."""
-    made = measurement["provenance"]
+    made = measurement.provenance
     hardware, commit = made["hardware"], str(made["commit"] or "unknown")[:7]
     device = hardware["gpu"] or f"one thread of {hardware['cpu'] or hardware['machine']}"
     dirty = ", with uncommitted changes" if made["dirty"] else ""
@@ -139,7 +139,7 @@ def sentences(frame: pd.DataFrame, profile: str) -> list[str]:
     ]  # fmt: skip
 
 
-def write(frame: pd.DataFrame, measurement: Mapping[str, Any], profile: str, stem: Path) -> dict[str, tuple[str, str]]:
+def write(frame: pd.DataFrame, measurement: cost.Measured, profile: str, stem: Path) -> dict[str, tuple[str, str]]:
     """Write both tables beside `stem` and return name -> title and caption of each."""
     end = f" {made_by(measurement, cost.digest(measurement))}"
     if profile == "smoke":

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import dataclass, field, replace
 from math import sqrt
 from typing import Annotated, Literal
@@ -12,6 +10,7 @@ from annotated_types import Interval
 
 from fedecho.core.checks import BelowOne, Checked, Count, InputError, Natural, NotNegative, Positive, require
 from fedecho.core.config import MethodConfig, to_dict
+from fedecho.core.files import json_sha256
 from fedecho.learning.methods import CA2FL, FADAS, FedAC, FedAsync, FedAvg, FedBuff, FedEcho
 from fedecho.theory.arrivals import Arrivals
 from fedecho.theory.simulate import Local
@@ -142,8 +141,7 @@ def stability_limit(smoothness: float, tau_max: float) -> float:
 
 def run_hash(run: TheoryRun) -> str:
     """Return the first 16 hex digits of the SHA-256 of the canonical JSON of `run` and `VERSION`."""
-    canonical = json.dumps([VERSION, to_dict(run)], sort_keys=True, allow_nan=False)
-    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+    return json_sha256([VERSION, to_dict(run)])[:16]
 
 
 Group = Literal["rate", "control", "speed-up", "FedEcho", "term", "arrivals", "method", "teacher"]

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from fedecho import output, render, tables
 from fedecho.core.checks import require
 from fedecho.core.files import tables_dir
-from fedecho.theory import drawing, records, runs, tabulate
+from fedecho.theory import drawing, engine, records, runs, tabulate
 from fedecho.theory.config import Entry, TheoryRun
 from fedecho.theory.fits import FLOOR_BAND, LEAST_R2, SLOPE_BAND
 from fedecho.theory.results import Result, collect, fit_of, frame, judge, points
@@ -198,7 +198,7 @@ def make(name: str, profile: str = "laptop", fresh: bool = False) -> TheoryRepor
     def progress(missing: Iterable[TheoryRun]) -> Iterable[TheoryRun]:
         return tqdm(list(missing), desc=f"theory, {name}", unit="run", disable=None)
 
-    records.make([entry.run for entry in runs.entries(name, profile)], profile, fresh, progress)
+    engine.make([entry.run for entry in runs.entries(name, profile)], profile, fresh, progress)
     return write(name, profile)
 
 
@@ -228,7 +228,7 @@ def _walks_text(results: Sequence[Result]) -> str:
 
 def doubt(run: TheoryRun) -> str:
     """Play a run of one's own, keep nothing, and say how its error falls and what the rule says to that."""
-    found = Result(Entry("rate", "a run of one's own", run), records.execute(run))
+    found = Result(Entry("rate", "a run of one's own", run), engine.execute(run))
     fitted, verdict = fit_of(found), judge(found)
     slopes = {} if fitted is None else fitted.slopes
     parts = [f"slope in {name} {tabulate.slope_text(slope)}" for name, slope in slopes.items()]
