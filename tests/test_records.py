@@ -17,6 +17,7 @@ from fedecho.core.records import Record, new_record
 from fedecho.learning.evaluation import Journal
 from fedecho.learning.methods import FedBuff, FedEcho
 from fedecho.simulation.schedule import Job, Round
+from tests.sound import sound
 
 
 def record(accuracies: list[float], status: Any = "done", config: RunConfig | None = None) -> Record:
@@ -26,7 +27,7 @@ def record(accuracies: list[float], status: Any = "done", config: RunConfig | No
 
 def test_round_trip(tmp_path: Path) -> None:
     config = RunConfig(FedEcho(), seed=4)
-    stored = record([0.25, 0.5], config=config)
+    stored = sound(record([0.25, 0.5], config=config))
     path = records.record_path(tmp_path, config)
     records.save(stored, path)
     assert records.load(path) == stored and stored.run_config() == config
@@ -37,7 +38,7 @@ def test_round_trip(tmp_path: Path) -> None:
 
 def test_a_file_of_another_run_is_refused(tmp_path: Path) -> None:
     one, other = RunConfig(FedBuff(), seed=1), RunConfig(FedBuff(), seed=2)
-    records.save(record([0.5], config=one), records.record_path(tmp_path, other))
+    records.save(sound(record([0.5], config=one)), records.record_path(tmp_path, other))
     with pytest.raises(InputError, match="belongs to another run"):
         records.find(tmp_path, other)
 

@@ -16,6 +16,7 @@ from fedecho.theory.arrivals import Arrivals
 from fedecho.theory.config import TheoryRun
 from fedecho.theory.records import THEORY
 from fedecho.verify import compare, verify, verify_theory
+from tests.sound import sound
 from tests.test_experiment import tiny
 from tests.test_records import record
 
@@ -48,7 +49,7 @@ def test_diverged_against_done_is_never_ok() -> None:
 
 
 def test_more_records_than_there_are(tmp_path: Path) -> None:
-    records.save(record([0.5]), tmp_path / "fedbuff-0.json")
+    records.save(sound(record([0.5])), tmp_path / "fedbuff-0.json")
     with pytest.raises(InputError, match="sample = 2"):
         verify(tmp_path, 2)
 

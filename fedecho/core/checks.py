@@ -5,11 +5,10 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-import operator
 import types
 import typing
-from collections.abc import Callable
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Union, get_args, get_origin
 
 from annotated_types import Interval
 
@@ -24,7 +23,9 @@ Natural = Annotated[int, Interval(ge=0)]
 
 
 class InputError(ValueError):
-    """Bad input, found before any work started; the command line prints it and exits with code 2."""
+    """Bad input, found before any work started; the command line prints it and exits with `code`."""
+
+    code: ClassVar = 2
 
     def __init__(self, field: str, value: object, allowed: str) -> None:
         """Name the `field`, the offending `value` and, as the end of a sentence, what is `allowed`."""
@@ -42,35 +43,60 @@ class MissingDataError(InputError):
     """A data set is not in the data folder; the message says in one line how to get it."""
 
 
+class RecordError(InputError):
+    """A stored record cannot be believed: it was edited or damaged, or it is no such record."""
+
+    code = 1
+
+
 def require(condition: bool, name: str, value: object, allowed: str) -> None:
     """Raise `InputError` naming the field, the value and what is allowed, unless `condition` holds."""
     if not condition:
         raise InputError(name, value, allowed)
 
 
-_HINTS: dict[Any, dict[str, Any]] = {}
+class Kind(NamedTuple):
+    """What a field may hold: its type, with the range of a number, and the test of a value."""
+
+    hint: Any
+    accepts: Callable[[Any], bool]
 
 
-def field_hints(cls: Any) -> dict[str, Any]:
-    """Return field -> type of a dataclass, with the range of a number."""
-    if cls not in _HINTS:  # resolving annotations is slow, and every config that is made asks for them
+_KINDS: dict[Any, dict[str, Kind]] = {}
+
+
+def kinds_of(cls: Any) -> dict[str, Kind]:
+    """Return field -> what it may hold, of a dataclass."""
+    if cls not in _KINDS:  # resolving annotations is slow, and every config that is made asks for them
         hints = typing.get_type_hints(cls, include_extras=True)
-        _HINTS[cls] = {f.name: hints[f.name] for f in dataclasses.fields(cls)}
-    return _HINTS[cls]
+        _KINDS[cls] = kinds(**{f.name: hints[f.name] for f in dataclasses.fields(cls)})
+    return _KINDS[cls]
 
 
-@functools.cache
+def kinds(**hints: Any) -> dict[str, Kind]:
+    """Return name -> what it may hold, of the types given."""
+    return {name: Kind(hint, accepts(hint)) for name, hint in hints.items()}
+
+
+def check(values: Mapping[str, Any], known: Mapping[str, Kind], where: str = "") -> None:
+    """Raise `InputError` for a value that is missing or not of its kind; `where` comes before its name."""
+    for name, kind in known.items():
+        if name not in values or not kind.accepts(values[name]):
+            raise InputError(where + name, values.get(name), f"give {describe(kind.hint)}")
+
+
 def accepts(hint: Any) -> Callable[[Any], bool]:
     """Return the test whether a value is of a type: a class, a choice, a number in a range, or values of such types."""
     origin, parts = get_origin(hint), get_args(hint)
     if origin is Literal:
         return lambda value: value in parts
     if origin is Annotated:
-        is_number, inside = accepts(parts[0]), _within(parts[1])
-        return lambda value: is_number(value) and inside(value)
+        return _number(parts[0], parts[1])
+    if hint in (int, float):
+        return _number(hint, Interval())
     tests = [accepts(part) for part in parts if part is not Ellipsis]
     if origin in (Union, types.UnionType):
-        return lambda value: any(test(value) for test in tests)
+        return functools.reduce(_either, tests)
     if origin is tuple and Ellipsis not in parts:
         return lambda value: (
             isinstance(value, tuple)
@@ -79,17 +105,25 @@ def accepts(hint: Any) -> Callable[[Any], bool]:
         )
     if origin in (tuple, list):
         return lambda value: isinstance(value, origin) and all(map(tests[0], value))
-    if hint in (int, float):
-        return lambda value: isinstance(value, hint) and not isinstance(value, bool)
-    return lambda value: isinstance(value, hint)
+    if origin is dict:
+        return lambda value: isinstance(value, dict) and all(map(tests[1], value.values()))
+    return lambda value: hint is Any or isinstance(value, hint)
 
 
-def _within(bounds: Interval) -> Callable[[Any], bool]:
-    """Return the test whether a number lies in an interval."""
-    above, low = (operator.ge, bounds.ge) if bounds.gt is None else (operator.gt, bounds.gt)
-    below, high = (operator.le, bounds.le) if bounds.lt is None else (operator.lt, bounds.lt)
-    low, high = -math.inf if low is None else low, math.inf if high is None else high
-    return lambda value: bool(above(value, low) and below(value, high))
+def _number(kind: type, bounds: Any) -> Callable[[Any], bool]:
+    """Return the test whether a value is a number of a kind in an interval."""
+    low = -math.inf if bounds.ge is None else bounds.ge
+    high = math.inf if bounds.le is None else bounds.le
+    # An open end is the closed one a float further in.
+    low = low if bounds.gt is None else math.nextafter(bounds.gt, math.inf)
+    high = high if bounds.lt is None else math.nextafter(bounds.lt, -math.inf)
+    if kind is float:
+        return lambda value: isinstance(value, float) and low <= value <= high
+    return lambda value: isinstance(value, int) and low <= value <= high and not isinstance(value, bool)
+
+
+def _either(one: Callable[[Any], bool], other: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: one(value) or other(value)
 
 
 def describe(hint: Any) -> str:
@@ -125,13 +159,13 @@ class Checked:
 
     def __post_init__(self) -> None:
         """Check each field against its annotation; raise `InputError` otherwise."""
-        for name, hint in field_hints(type(self)).items():
-            value, allowed = getattr(self, name), accepts(hint)
+        known = kinds_of(type(self))
+        for name, kind in known.items():
+            value = getattr(self, name)
             require(not isinstance(value, float) or math.isfinite(value), name, value, "give a finite number, or none")
-            if type(value) is int and not allowed(value) and allowed(float(value)):
+            if type(value) is int and not kind.accepts(value) and kind.accepts(float(value)):
                 object.__setattr__(self, name, float(value))
-            elif not allowed(value):
-                raise InputError(name, value, f"give {describe(hint)}")
+        check(vars(self), known)
         self.validate()
 
     def validate(self) -> None:

@@ -10,11 +10,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from fedecho.core.checks import require
+from fedecho.core.checks import Count, Natural, NotNegative, Share, kinds, require
 from fedecho.core.clock import Clock
 from fedecho.core.config import NUMERICS_VERSION, RunConfig, config_hash, from_dict, to_dict
 from fedecho.core.settings import Evaluation
-from fedecho.core.store import Store
+from fedecho.core.store import Store, check_rows
 from fedecho.core.store import dumps as dumps
 
 Row = dict[str, Any]
@@ -34,7 +34,7 @@ class Record:
     (accuracies), tau_mean and tau_max (rounds, since the last row), rejected (uploads), and what the method reports."""
     facts: dict[str, Any]
     """The schedule's statistics, the partition's sizes, the data's digest."""
-    seconds: dict[str, float]
+    seconds: dict[str, NotNegative]
     """Wall-clock seconds by phase."""
     provenance: dict[str, Any]
     numerics_version: int = NUMERICS_VERSION
@@ -65,11 +65,29 @@ class Record:
         return from_dict(RunConfig, self.config)
 
 
+_ROW = kinds(
+    round=Count, virtual_time=NotNegative, arrivals=Count, accuracy=Share, loss=float, per_class=list[Share | None],
+    tau_mean=NotNegative, tau_max=Natural, rejected=Natural,
+)  # fmt: skip
+"""What every row has; a class without held-out images has no accuracy."""
+
+
 def _check(record: Record) -> None:
-    """Check a record of the present numerics against its own config."""
-    if record.numerics_version == NUMERICS_VERSION:
-        own = config_hash(record.run_config())
-        require(record.hash == own, "hash", record.hash, f"its config has {own}")
+    """Check a record of the present numerics against its own config: a row for each evaluation, or the first of them
+    if it diverged."""
+    if record.numerics_version != NUMERICS_VERSION:
+        return
+    config, rows = record.run_config(), record.rows
+    for name, own in (("hash", config_hash(config)), ("seed", config.seed)):
+        require(getattr(record, name) == own, name, getattr(record, name), f"its config has {own}")
+    check_rows(rows, _ROW)
+    due = [(r, r * config.protocol.buffer_size) for r in config.evaluated_rounds()]
+    whole = len(rows) == len(due)
+    require((record.status == "done") == whole, "status", record.status, f"it has {len(rows)} of {len(due)} rows")
+    made = [(row["round"], row["arrivals"]) for row in rows]
+    require(made == due[: len(rows)], "rows", made, "its config asks for others (round, arrivals)")
+    times = [row["virtual_time"] for row in rows]
+    require(times == sorted(times), "virtual_time", times, "time does not run backwards")
 
 
 RUNS: Store[RunConfig, Record] = Store(

@@ -14,6 +14,7 @@ import torch
 
 from fedecho import presets
 from fedecho.core import provenance
+from fedecho.core.checks import Count, Natural, NotNegative, check, kinds
 from fedecho.core.config import RunConfig, config_hash, override
 from fedecho.core.files import json_sha256, records_dir
 from fedecho.core.store import Store
@@ -84,8 +85,16 @@ class Measured:
     """Hash of a point's config -> rounds, seconds by phase (three quartiles), bytes by holding."""
 
 
+_POINT = kinds(rounds=Count, seconds=dict[str, list[NotNegative]], bytes=dict[str, Natural])
+
+
+def _check(measurement: Measured) -> None:
+    for name, point in measurement.points.items():
+        check(point, _POINT, f"points.{name}.")
+
+
 COST: Store[str, Measured] = Store(
-    Measured, name=lambda profile: "server", own_name=lambda measurement: "server", check=lambda measurement: None
+    Measured, name=lambda profile: "server", own_name=lambda measurement: "server", check=_check
 )
 """The measurements, one to a profile, apart from the records of runs: no two measurements are equal."""
 

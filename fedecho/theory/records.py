@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fedecho.core.checks import require
+from fedecho.core.checks import Count, Natural, NotNegative, Positive, kinds, require
 from fedecho.core.config import from_dict
 from fedecho.core.files import records_dir
-from fedecho.core.store import Store
+from fedecho.core.store import Store, check_rows
 from fedecho.theory.config import TheoryRun, run_hash
 
 Row = dict[str, Any]
@@ -30,7 +30,7 @@ class TheoryRecord:
     facts: dict[str, Any]
     """L (of a network: measured at its start and end), sigma_g^2 at x*, F_0 = f(x_0) - f*, statistics of the arrivals,
     and where those are biased and f is convex the plateau that is predicted for FedBuff in each walk."""
-    seconds: float
+    seconds: NotNegative
     """Of processor time."""
     provenance: dict[str, Any]
 
@@ -39,10 +39,26 @@ class TheoryRecord:
         return from_dict(TheoryRun, self.config)
 
 
+MEASURES = ("mean", "late", "least")
+_ROW = kinds(
+    rounds=Count, buffer=Count, gamma=Positive, limit=Positive | None, status=Literal["done", "unstable", "diverged"],
+    tau_avg=NotNegative, tau_max=Natural, **dict.fromkeys(MEASURES, list[NotNegative | None]),
+)  # fmt: skip
+
+
 def _check(record: TheoryRecord) -> None:
-    """Check a record against its own config."""
-    own = run_hash(record.run())
+    """Check a record against its own config: a row for each M and T, a number for each walk unless some diverged."""
+    run = record.run()
+    own = run_hash(run)
     require(record.hash == own, "hash", record.hash, f"its config has {own}")
+    check_rows(record.rows, _ROW)
+    made = [(row["rounds"], row["buffer"]) for row in record.rows]
+    grid = [(t, m) for m in run.buffers for t in run.rounds]
+    require(made == grid, "rows", made, "its config asks for others (T, M)")
+    for place, row in enumerate(record.rows):
+        values = [value for name in MEASURES for value in row[name]]
+        whole = len(values) == len(MEASURES) * run.walks and (None not in values or row["status"] == "diverged")
+        require(whole, f"rows[{place}].status", row["status"], f"it needs {run.walks} numbers of each measure")
 
 
 THEORY: Store[TheoryRun, TheoryRecord] = Store(
