@@ -81,7 +81,11 @@ DAMAGED: list[tuple[Path, Edit, str]] = [
     (RUN, lambda r: r["rows"][3].update(loss=float("inf")), "it cannot be read .*not JSON compliant"),
     (RUN, lambda r: r["rows"][3].update(accuracy=float("nan")), "it cannot be read .*not JSON compliant"),
     (RUN, lambda r: r["rows"][3].update(alpha="large"), r"its rows\[3\].alpha is 'large': give a number"),
-    (RUN, lambda r: r["rows"][3]["per_class"].append(2.0), r"its rows\[3\].per_class is "),
+    (
+        RUN,
+        lambda r: r["rows"][3]["per_class"].append(2.0),
+        r"its rows\[3\].per_class is \[.*: give a list, each part a number in \[0, 1\] or none",
+    ),
     (RUN, lambda r: r["rows"][3].pop("rejected"), r"its rows\[3\].rejected is None: give a whole number >= 0"),
     (RUN, lambda r: r["rows"][3].update(virtual_time=1e6), "its virtual_time is "),
     (RUN, lambda r: r["rows"][3].update(arrivals=1), r"its rows is .*its config asks for others"),
@@ -93,7 +97,7 @@ DAMAGED: list[tuple[Path, Edit, str]] = [
     (RUN, lambda r: r.update(hash="0" * 16), "its hash is '0000000000000000': its config has"),
     (RUN, lambda r: r["config"].update(colour="red"), "its colour is 'red': RunConfig has the fields method, "),
     (RUN, lambda r: r.update(remark="none"), "it cannot be read .*'remark'"),
-    (RUN, lambda r: r.pop("provenance"), "its provenance is None"),
+    (RUN, lambda r: r.pop("provenance"), "its provenance is None: give names, each with a value"),
     (RUN, lambda r: r.update(schema=0), "its schema is 0: this version reads 1"),
     (
         WALKS,

@@ -31,6 +31,7 @@ BAD: list[tuple[Callable[[], object], str, str]] = [
     (lambda: Local(lr=0.0), "lr = 0.0", "> 0"),
     (lambda: Local(lr="0.1"), "lr = '0.1'", "a number"),  # type: ignore[arg-type]
     (lambda: Local(lr=True), "lr = True", "a number"),
+    (lambda: Local(augment=1), "augment = 1", "true or false"),  # type: ignore[arg-type]
     (lambda: Local(epochs=1.5), "epochs = 1.5", "a whole number"),  # type: ignore[arg-type]
     (lambda: Local(weight_decay=-1e-4), "weight_decay", ">= 0"),
     (lambda: Data(pool_size=0), "pool_size = 0", ">= 1"),

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import pkgutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from fedecho import core
 from fedecho.core import records
 from fedecho.core.checks import InputError
 from fedecho.core.clock import Clock
@@ -100,6 +104,12 @@ def test_unreadable_folder() -> None:
 def test_records_of_other_numerics_are_not_used(tmp_path: Path) -> None:
     records.save(replace(record([0.1]), numerics_version=0), tmp_path / "fedbuff-0.json")
     assert list(records.all_in(tmp_path)) == []
+
+
+def test_core_needs_no_torch() -> None:
+    names = ", ".join(f"fedecho.core.{module.name}" for module in pkgutil.iter_modules(core.__path__))
+    code = f"import sys, {names}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
 def test_journal_sums_up_the_rounds_since_the_last_row() -> None:

@@ -25,7 +25,7 @@ Natural = Annotated[int, Interval(ge=0)]
 class InputError(ValueError):
     """Bad input, found before any work started; the command line prints it and exits with `code`."""
 
-    code: ClassVar = 2
+    code: ClassVar[int] = 2
 
     def __init__(self, field: str, value: object, allowed: str) -> None:
         """Name the `field`, the offending `value` and, as the end of a sentence, what is `allowed`."""
@@ -135,10 +135,16 @@ def describe(hint: Any) -> str:
         return f"{describe(parts[0])} {_range(parts[1])}"
     if origin in (Union, types.UnionType):
         return " or ".join(map(describe, parts))
-    if origin is tuple:
-        return f"({', '.join('...' if part is Ellipsis else describe(part) for part in parts)})"
+    if origin is tuple and Ellipsis not in parts:
+        return f"({', '.join(map(describe, parts))})"
+    if origin in (tuple, list):
+        return f"a list, each part {describe(parts[0])}"
+    if origin is dict:
+        return f"names, each with {describe(parts[1])}"
     return {
         "NoneType": "none",
+        "Any": "a value",
+        "bool": "true or false",
         "str": "a word",
         "int": "a whole number",
         "float": "a number",
