@@ -1,7 +1,9 @@
-"""Every error of the command line is one line that says what to do, with exit code 2 and nothing written."""
+"""Every error of the command line is one line that says what to do, with exit code 2 and nothing written;
+a stored record that cannot be believed ends with exit code 1."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from fedecho.cli import main, train
 from fedecho.core import records
 from fedecho.core.config import RunConfig, config_hash
+from fedecho.core.files import records_dir, tuning_dir, write_whole
 from fedecho.learning.methods import FedBuff, FedEcho
 from tests import toy
 
@@ -31,10 +34,10 @@ BAD = [
     (["run", "--set", "method.distill.alpha_min=0.9"], "alpha_max = 0.8", "[0.9, 1]"),
     (["run", "--set", "protocol.buffer_size=26"], "buffer_size = 26", "M_c = 25"),
     (["run", "--set", "protocol.concurrency=51"], "concurrency = 51", "N = 50"),
-    (["run", "--set", "partition.alpha=0"], "alpha = 0.0", "> 0"),
-    (["run", "--set", "local.lr=-1"], "lr = -1.0", "> 0"),
+    (["run", "--set", "partition.alpha=0"], "alpha = 0 ", "> 0"),
+    (["run", "--set", "local.lr=-1"], "lr = -1 ", "> 0"),
     (["run", "--set", "local.lr=fast"], "lr = 'fast'", "a number"),
-    (["run", "--set", "method.distill.clip_norm=0"], "clip_norm = 0.0", "none for no clipping"),
+    (["run", "--set", "method.distill.clip_norm=0"], "clip_norm = 0 ", "> 0 or none"),
     (["run", "--set", "data.pool_size=9999"], "pool_size = 9999", "5000 images"),
     (["run", "--set", "method.momentum=0.9"], "method.momentum", "inner, distill"),
     (["run", "--set", "seed"], "set = 'seed'", "field=value"),
@@ -71,6 +74,20 @@ def test_bad_input(
     assert line.startswith("fedecho: ") and field in line and allowed in line
     assert len(err.strip().splitlines()) == 1
     assert list(elsewhere.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", [["tables", "--only", "tuning"], ["claims"], ["check"], ["verify"]], ids=str)
+def test_a_record_that_cannot_be_believed(
+    command: list[str], elsewhere: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for run in [cell.config for cell in presets.vision_table("smoke")]:
+        write_whole(records.record_path(records_dir("smoke"), run), "{}")
+    for trial in presets.tuning("smoke"):
+        write_whole(records.record_path(tuning_dir("smoke"), trial.config), "{}")
+    with pytest.raises(SystemExit) as stop:
+        cli.main([*command, "--profile", "smoke"])
+    (line,) = capsys.readouterr().err.splitlines()
+    assert stop.value.code == 1 and re.match(r"fedecho: record = .*\.json' is not usable: its sha256 is None", line)
 
 
 def test_run_ends_with_the_score_and_the_record(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:

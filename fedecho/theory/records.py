@@ -1,42 +1,21 @@
-"""A theory run as a record: what every walk gave at every T and M; one JSON file, made here if it is missing."""
+"""A theory run as a record: what every walk gave at every T and M; one JSON file."""
 
 from __future__ import annotations
 
-import functools
-import json
-import math
-import time
-import warnings
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from fedecho.core import provenance
-from fedecho.core.checks import InputError, require
-from fedecho.core.config import from_dict, to_dict
-from fedecho.core.files import records_dir, write_whole
-from fedecho.core.records import dumps as dumps
-from fedecho.core.settings import Local as ClientWork
-from fedecho.learning import methods
-from fedecho.learning.experiment import one_thread
-from fedecho.learning.methods import FADAS, FedAC, FedAsync, FedBuff, FedEcho, Method
-from fedecho.theory import arrivals, echo, simulate
-from fedecho.theory.config import Point, TheoryRun, point, run_hash, stability_limit
-from fedecho.theory.objectives import Softmax, client_spread, stationary, suboptimality
-from fedecho.theory.tasks import Built, build
+from fedecho.core.checks import Count, Natural, NotNegative, Positive, kinds, require
+from fedecho.core.config import from_dict
+from fedecho.core.files import records_dir
+from fedecho.core.store import Store, check_rows
+from fedecho.theory.config import TheoryRun, run_hash
 
 Row = dict[str, Any]
-_DIGITS = 8
-
-
-class StabilityWarning(UserWarning):
-    """A step so large that stale updates may amplify each other."""
 
 
 @dataclass(frozen=True)
@@ -51,13 +30,44 @@ class TheoryRecord:
     facts: dict[str, Any]
     """L (of a network: measured at its start and end), sigma_g^2 at x*, F_0 = f(x_0) - f*, statistics of the arrivals,
     and where those are biased and f is convex the plateau that is predicted for FedBuff in each walk."""
-    seconds: float
+    seconds: NotNegative
     """Of processor time."""
     provenance: dict[str, Any]
 
     def run(self) -> TheoryRun:
         """Rebuild the run."""
         return from_dict(TheoryRun, self.config)
+
+
+MEASURES = ("mean", "late", "least")
+_ROW = kinds(
+    rounds=Count, buffer=Count, gamma=Positive, limit=Positive | None, status=Literal["done", "unstable", "diverged"],
+    tau_avg=NotNegative, tau_max=Natural, **dict.fromkeys(MEASURES, list[NotNegative | None]),
+)  # fmt: skip
+
+
+def _check(record: TheoryRecord) -> None:
+    """Check a record against its own config: a row for each M and T, a number for each walk unless some diverged."""
+    run = record.run()
+    own = run_hash(run)
+    require(record.hash == own, "hash", record.hash, f"its config has {own}")
+    check_rows(record.rows, _ROW)
+    made = [(row["rounds"], row["buffer"]) for row in record.rows]
+    grid = [(t, m) for m in run.buffers for t in run.rounds]
+    require(made == grid, "rows", made, "its config asks for others (T, M)")
+    for place, row in enumerate(record.rows):
+        values = [value for name in MEASURES for value in row[name]]
+        whole = len(values) == len(MEASURES) * run.walks and (None not in values or row["status"] == "diverged")
+        require(whole, f"rows[{place}].status", row["status"], f"it needs {run.walks} numbers of each measure")
+
+
+THEORY: Store[TheoryRun, TheoryRecord] = Store(
+    TheoryRecord,
+    name=lambda run: f"{run.objective}-{run_hash(run)}",
+    own_name=lambda record: f"{record.run().objective}-{record.hash}",
+    check=_check,
+)
+"""The records of theory runs, named by objective and hash."""
 
 
 def folder(profile: str) -> Path:
@@ -67,156 +77,12 @@ def folder(profile: str) -> Path:
 
 def path_of(run: TheoryRun, profile: str) -> Path:
     """Return the file of a run's record."""
-    return folder(profile) / f"{run.objective}-{run_hash(run)}.json"
+    return THEORY.path(folder(profile), run)
 
 
 def find(run: TheoryRun, profile: str) -> TheoryRecord | None:
     """Return the record of a run if it is there; raises `InputError` for a file that is not one."""
-    path = path_of(run, profile)
-    if not path.is_file():
-        return None
-    record = load(path)
-    own = record.hash == run_hash(record.run()) == run_hash(run)
-    require(own, "record", str(path), "it belongs to another run; delete it to run again")
-    return record
-
-
-def load(path: Path) -> TheoryRecord:
-    """Read a record; raises `InputError` for a file that is not one."""
-    try:
-        return TheoryRecord(**json.loads(path.read_text()))
-    except (OSError, ValueError, TypeError) as error:
-        raise InputError("record", str(path), f"it cannot be read ({type(error).__name__}); delete it") from None
-
-
-def make(
-    runs: Sequence[TheoryRun],
-    profile: str,
-    fresh: bool = False,
-    progress: Callable[[Iterable[TheoryRun]], Iterable[TheoryRun]] = iter,
-) -> list[TheoryRecord]:
-    """Return the records of `runs`, made now where they are missing or `fresh` is wanted, each kept as it is made."""
-    missing = [run for run in dict.fromkeys(runs) if fresh or find(run, profile) is None]
-    for run in progress(missing):
-        write_whole(path_of(run, profile), dumps(execute(run)))
-    found = [find(run, profile) for run in runs]
-    return [record for record in found if record is not None]
-
-
-@one_thread()
-def execute(run: TheoryRun) -> TheoryRecord:
-    """Play every T and M of a run; warns with the number where a step exceeds the limit of stability."""
-    begin, built = time.process_time(), build(run)
-    rows = [_row(run, built, point(run, t, m)) for m in run.buffers for t in run.rounds]
-    above = [row for row in rows if row["limit"] is not None and row["gamma"] > row["limit"]]
-    if above:
-        worst = max(above, key=lambda row: row["gamma"] / row["limit"])
-        warnings.warn(
-            f"{run.objective}: gamma = {worst['gamma']:.3g} at T = {worst['rounds']}, M = {worst['buffer']} is above "
-            f"the stability limit 1/(L (tau_max + 1)) = {worst['limit']:.3g}; {len(above)} points are marked unstable",
-            StabilityWarning, stacklevel=2,
-        )  # fmt: skip
-    facts, seconds = _facts(run, built), round(time.process_time() - begin, 2)
-    return TheoryRecord(to_dict(run), run_hash(run), rows, facts, seconds, provenance.collect("cpu"))
-
-
-def law_of(run: TheoryRun, at: Point) -> arrivals.Arrivals:
-    """Return the law of arrivals as the method is played: in steps of one arrival where it takes M times as many."""
-    if not isinstance(at.method, FedAsync):
-        return run.arrivals
-    law = run.arrivals
-    return replace(law, per_buffer=law.per_buffer * at.buffer, tau_max=(law.tau_max + 1) * at.buffer - 1)
-
-
-def order_of(run: TheoryRun, at: Point) -> arrivals.Order:
-    """Return the arrivals of one point: the first of those of the largest T."""
-    rounds, buffer = at.played
-    longest = run.rounds[-1] * rounds // at.rounds
-    return arrivals.draw(law_of(run, at), longest, buffer, run.seed).first(rounds)
-
-
-def _row(run: TheoryRun, built: Built, at: Point) -> Row:
-    order = order_of(run, at)
-    dealt = arrivals.deal(run.arrivals, order, built.objective, run.walks, run.seed)
-    x0 = built.x0.repeat(run.walks, 1)
-    method = _method(run, built, at, x0)
-    played = simulate.one_by_one if isinstance(at.method, simulate.ALONE) else simulate.walk
-    path = played(built.objective, method, order, dealt, at.local, x0, run.seed, at.played)
-    taus = order.staleness
-    # The step of an adaptive method is not gamma: it has no such limit.
-    adaptive = isinstance(at.method, FADAS | FedAC)
-    limit = math.inf if adaptive else stability_limit(built.objective.smoothness, float(taus.max()))
-    finite = bool(torch.isfinite(path.squares).all())
-    return {
-        "rounds": at.rounds, "buffer": at.buffer, "gamma": _number(at.gamma), "limit": _number(limit),
-        "status": "diverged" if not finite else "unstable" if at.gamma > limit else "done",
-        "tau_avg": _number(float(taus.mean())), "tau_max": int(taus.max()),
-        **{name: _numbers(values) for name, values in _measures(path).items()},
-        **{name: _number(value) for name, value in path.metrics.items()},
-    }  # fmt: skip
-
-
-def _measures(path: simulate.Path) -> dict[str, Tensor]:
-    return {"mean": path.mean(), "late": path.late(), "least": path.least()}
-
-
-def _method(run: TheoryRun, built: Built, at: Point, x0: Tensor) -> Method[Any]:
-    """Build the library's method; FedEcho gets a server for all the walks, and a teacher that lies where asked."""
-    if isinstance(at.method, FedEcho):
-        assert isinstance(built.objective, Softmax) and built.pool is not None
-        server = echo.server(built.objective, built.pool, x0, run.seed)
-        if run.teacher != "clients":
-            return echo.misled(methods.build(at.method.inner, server), server, at.method.distill, run.teacher)
-        return methods.build(at.method, server)
-    local = ClientWork(lr=at.local.lr)  # FedAC divides an update by it
-    none = torch.empty(0)
-    return methods.build(at.method, methods.Server(None, none, None, local, run.seed))  # type: ignore[arg-type]
-
-
-def _facts(run: TheoryRun, built: Built) -> dict[str, Any]:
-    objective, law = built.objective, run.arrivals
-    biased = law.bias != 1 or (law.kind == "event loop" and law.delays.model not in ("constant", "uniform"))
-    return {
-        "smoothness": _number(objective.smoothness),
-        "client_spread": _number(client_spread(objective, stationary(objective))),
-        "suboptimality": _number(suboptimality(objective, built.x0)),
-        **({"plateau": _numbers(plateau(run))} if biased and objective.convex else {}),
-        "arrivals": {name: _number(v) for name, v in _last_order(run).statistics().items()},
-    }  # fmt: skip
-
-
-def _last_order(run: TheoryRun) -> arrivals.Order:
-    return order_of(run, point(run, run.rounds[-1], run.buffers[-1]))
-
-
-def plateau(run: TheoryRun) -> Tensor:
-    """Return |grad f|^2 `[walks]` where the arrival-weighted sum_i p_i F_i is least: there FedBuff is predicted to end.
-
-    p_i are the shares of the arrivals over the second half of the rounds, at the largest T and M.
-    """
-    if isinstance(run.method, FedAsync):  # its arrivals are counted one by one
-        return _plateau(run)
-    alike = {"teacher": "clients", "distil_power": 0.0, "distil_buffer_power": 0.0, "local_steps": 1, "local_lr": None}
-    return _plateau(replace(run, method=FedBuff(), **alike))  # type: ignore[arg-type]
-
-
-@functools.lru_cache(maxsize=32)
-def _plateau(run: TheoryRun) -> Tensor:
-    order, objective = _last_order(run), build(run).objective
-    dealt = arrivals.deal(run.arrivals, order, objective, run.walks, run.seed)
-    weights = torch.zeros(run.walks, objective.count, dtype=torch.float64)
-    weights.scatter_add_(1, dealt, torch.from_numpy(order.shares(len(order.base) // 2)).expand(run.walks, -1))
-    ends = torch.stack([stationary(objective, w) for w in weights])
-    return (objective.mean_gradient(ends) ** 2).sum(-1)
-
-
-def _number(value: float) -> float | None:
-    """Round to 8 significant digits; what is not finite becomes none."""
-    return float(f"{value:.{_DIGITS}g}") if math.isfinite(value) else None
-
-
-def _numbers(values: Tensor) -> list[float | None]:
-    return [_number(value) for value in values.tolist()]
+    return THEORY.find(folder(profile), run)
 
 
 def array(record: TheoryRecord, measure: str = "mean") -> NDArray[np.float64]:
