@@ -14,7 +14,7 @@ from fedecho.data.sources import CIFARS
 from fedecho.learning import experiment
 from fedecho.learning.resume import Keeper, Paused
 from fedecho.report import notebooks
-from fedecho.studies import wanted
+from fedecho.studies.training import Trained
 
 
 def lacking() -> str:
@@ -32,10 +32,16 @@ WHY = lacking()
 needs_cifar = pytest.mark.skipif(bool(WHY), reason=WHY or "it is here")
 
 
+def block(profile: str) -> Trained:
+    study = studies.cifar_small(profile)
+    assert isinstance(study, Trained)
+    return study
+
+
 def smoke(label: str = "FedEcho", **changes: object) -> RunConfig:
     (cell,) = [
         cell
-        for cell in presets.vision_table("cifar-smoke")
+        for cell in block("smoke").cells
         if (cell.method, cell.setting, cell.delay, cell.config.seed) == (label, "Dir(0.1)", "large", 0)
     ]
     return override_all(cell.config, {"protocol.rounds": 2, "evaluation.every": 1, **changes})
@@ -69,7 +75,7 @@ def test_the_papers_models_take_a_step(model: str) -> None:
 
 @needs_cifar
 def test_clients_validation_test_and_pool_share_no_image() -> None:
-    config = presets.vision_table("cifar-small")[0].config
+    config = block("laptop").configs[0]
     splits = data.carve(data.load("cifar10"), validation=config.data.validation_size)
     assert splits.validation is not None
     parts = [splits.train.images[: config.data.train_size], splits.validation.images, splits.test.images]
@@ -87,7 +93,7 @@ def test_what_cannot_be_trained_says_how_and_the_table_says_not_run(
 ) -> None:
     monkeypatch.setenv("FEDECHO_PAPER", str(tmp_path))
     monkeypatch.setenv("FEDECHO_DATA", str(tmp_path / "nothing"))
-    made = studies.make("cifar_small", "smoke")
+    made = studies.make(block("smoke"))
     assert "cifar_small: 40 runs are not trained, data = 'cifar10'" in capsys.readouterr().err
     assert made.tables["md"].read_text().count("not run") == 20  # five methods in four places
     assert not (tmp_path / "records").exists()
@@ -95,8 +101,11 @@ def test_what_cannot_be_trained_says_how_and_the_table_says_not_run(
 
 def test_the_papers_scale_is_never_trained_by_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FEDECHO_PAPER", str(tmp_path))
-    (obstacle,) = wanted.obstacles("vision", "paper")
-    assert "fedecho sweep --profile paper --budget 25m" in obstacle.why and wanted.trainable("vision", "paper") == []
-    assert wanted.train("vision", "paper") == 0
+    study = studies.vision("paper")
+    assert isinstance(study, Trained)
+    (obstacle,) = study.obstacles()
+    assert "fedecho sweep --profile paper --budget 25m" in obstacle.why and study.trainable() == []
+    study.train()
+    assert study.missing() == len(study.configs)
     assert notebooks.left_out("00_quickstart", "paper") and notebooks.left_out("10_table_vision", "paper") is None
     assert notebooks.left_out("00_quickstart", "laptop") is None

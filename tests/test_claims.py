@@ -8,18 +8,19 @@ from typing import Literal
 
 import pytest
 
-from fedecho import studies
 from fedecho.core import files, stats
 from fedecho.core.checks import InputError
 from fedecho.core.clock import Clock
 from fedecho.core.config import RunConfig, override
 from fedecho.core.records import new_record, record_path, save
 from fedecho.report.summary import Cell
-from fedecho.studies import catalogue, check, claims, profiles
+from fedecho.studies import TABLES, check, claims, profiles
 from fedecho.studies.claims import evidence, ledger
 from fedecho.studies.claims.evidence import Measured
 from fedecho.studies.claims.ledger import Line
+from fedecho.studies.comparison import Comparison
 from fedecho.studies.theory import findings
+from fedecho.studies.vision import vision
 from tests.sound import sound
 
 SEEDS = (0, 1, 2)
@@ -37,22 +38,23 @@ test = {{ {test} }}
 GREATER = 'kind = "greater", study = "toy", a = "FedEcho", b = "FedBuff"'
 
 
-def toy_study(name: str) -> list[Cell]:
+def toy_study(name: str) -> Comparison:
     """Three seeds of four methods, in two places of the main table."""
     methods = ("FedEcho", "FedBuff", "CA2FL", "FedAvg (sync)")
-    known = {(c.method, c.setting, c.delay): c.config for c in presets.vision_table("smoke") if c.config.seed == 0}
-    return [
+    known = {(c.method, c.setting, c.delay): c.config for c in vision("smoke", seeds=[0]).cells}  # type: ignore[attr-defined]
+    cells = [
         Cell(method, "Dir(0.1)", delay, override(known[method, "Dir(0.1)", delay], "seed", seed))
         for seed in SEEDS
         for delay in ("mild", "large")
         for method in methods
     ]
+    return Comparison(name="toy", title="A toy", notebook="10_table_vision", profile=name, cells=cells)
 
 
 @pytest.fixture(autouse=True)
 def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("FEDECHO_PAPER", str(tmp_path))
-    monkeypatch.setitem(catalogue.STUDIES, "toy", toy_study)
+    monkeypatch.setitem(TABLES, "toy", toy_study)
     return tmp_path
 
 
@@ -362,8 +364,8 @@ def test_every_claim_of_the_package_can_be_asked(name: str) -> None:
 
 def test_notebooks_are_those_of_the_studies() -> None:
     for claim in claims.read("laptop"):
-        if claim.table in studies.STUDIES:
-            assert studies.STUDIES[claim.table].notebook == claim.notebook
+        if claim.table in TABLES:
+            assert TABLES[claim.table]("laptop").notebook == claim.notebook
 
 
 def test_largest_and_smallest_pool_are_those_of_the_study() -> None:

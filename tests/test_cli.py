@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from fedecho import studies
 from fedecho.cli import main, train
 from fedecho.core import records
 from fedecho.core.config import RunConfig, config_hash
-from fedecho.core.files import records_dir, tuning_dir, write_whole
+from fedecho.core.files import write_whole
 from fedecho.learning.methods import FedBuff, FedEcho
+from fedecho.studies.training import Trained
 from tests import toy
 
 SMALL = ["--set", "protocol.rounds=2", "data.train_size=500", "partition.min_size=1", "partition.alpha=1.0"]
@@ -80,12 +82,12 @@ def test_bad_input(
 def test_a_record_that_cannot_be_believed(
     command: list[str], elsewhere: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for run in [cell.config for cell in presets.vision_table("smoke")]:
-        write_whole(records.record_path(records_dir("smoke"), run), "{}")
-    for trial in presets.tuning("smoke"):
-        write_whole(records.record_path(tuning_dir("smoke"), trial.config), "{}")
+    for study in (studies.vision("smoke"), studies.tuning("smoke")):
+        assert isinstance(study, Trained)
+        for run in study.configs:
+            write_whole(records.record_path(study.places[0], run), "{}")
     with pytest.raises(SystemExit) as stop:
-        cli.main([*command, "--profile", "smoke"])
+        main.main([*command, "--profile", "smoke"])
     (line,) = capsys.readouterr().err.splitlines()
     assert stop.value.code == 1 and re.match(r"fedecho: record = .*\.json' is not usable: its sha256 is None", line)
 

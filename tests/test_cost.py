@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from fedecho import studies
 from fedecho.core.checks import InputError
 from fedecho.core.clock import Clock
 from fedecho.core.config import RunConfig, config_hash, override, override_all
@@ -24,7 +25,7 @@ from fedecho.learning.models import build
 from fedecho.report.summary import REFERENCE
 from fedecho.simulation.schedule import Job, Round, Schedule
 from fedecho.studies import cost, profiles
-from fedecho.studies.cost import drawing, tabulate, writing
+from fedecho.studies.server_cost import NAMES, PHASE_LOOK, CostStudy, by_factor, seconds_text, surprises, three_digits
 
 BASE = cost.base("smoke", REFERENCE)  # N 20, M_c 10, M 2, |U| 200, Q 3 x 50
 P, C = 10_362, 10
@@ -200,7 +201,7 @@ def _own(name: str, factor: str) -> Any:
 
 
 def test_value_of_a_point() -> None:
-    values = {(p.factor, cost.value_of(p)) for p in cost.points("laptop") if p.method == REFERENCE}
+    values = {(p.factor, p.value) for p in cost.points("laptop") if p.method == REFERENCE}
     assert {("N", 200), ("M_c", 50), ("M", 1), ("|U|", 5000), ("Q", 50), ("P", P)} <= values
 
 
@@ -221,40 +222,64 @@ def measurement() -> cost.Measured:
 
 @pytest.fixture
 def paper(measurement: cost.Measured, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("FEDECHO_PAPER", str(tmp_path))
-    cost.COST.save(measurement, cost.measurement_path("smoke"))
-    return tmp_path
+    monkeypatch.setenv("FEDECHO_PAPER", str(tmp_path / "paper"))
+    cost.COST.save(measurement, cost.COST.path(study().place, "server"))
+    return tmp_path / "paper"
+
+
+def study(**given: Any) -> CostStudy:
+    found = studies.server_cost("smoke", **given)
+    assert isinstance(found, CostStudy)
+    return found
 
 
 def test_a_stored_measurement_is_used_until_a_fresh_one_is_wanted(
     paper: Path, measurement: cost.Measured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[int] = []
+    asked: list[RunConfig] = []
 
-    def measured_all(wanted: dict[str, RunConfig], rounds: int, device: str) -> dict[str, Any]:
-        asked.append(len(wanted))
-        return measurement.points
+    def seen(config: RunConfig, rounds: int, device: str) -> Measurement:
+        asked.append(config)
+        return Measurement({phase: [0.5] for phase in PHASES}, dict.fromkeys(HOLDINGS, 1))
 
-    monkeypatch.setattr(cost, "_measure_all", measured_all)
-    assert cost.measured("smoke") == measurement and asked == []
-    again = cost.measured("smoke", fresh=True)
-    assert asked == [len(measurement.points)] and cost.stored("smoke") == again
+    monkeypatch.setattr(cost, "measure", seen)
+    study().train()
+    assert study().measured()[0] == measurement and asked == []
+    study().train(fresh=True)
+    assert len(asked) == 3 * len(measurement.points) and set(study().measured()[0].points) == set(measurement.points)
     short = copy.deepcopy(measurement)
     short.points.popitem()
-    cost.COST.save(short, cost.measurement_path("smoke"))
-    cost.measured("smoke")
-    assert len(asked) == 2
+    cost.COST.save(short, cost.COST.path(study().place, "server"))
+    assert study().missing() == 1
+    study().train()
+    assert len(asked) == 6 * len(measurement.points) and study().missing() == 0
+
+
+def test_other_methods_and_sizes_are_measured_apart(paper: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    few = study(methods=["FedBuff"], sizes=[150])
+    assert few.place.is_relative_to(paper.parent / "build" / "custom") and few.missing() == 1
+    assert {point.method for point in few.points} == {REFERENCE, "FedBuff"}
+    assert [p.value for p in few.points if p.factor == "|U|"] == [150, 200]
+    both = studies.server_cost_methods("smoke", methods=["FedBuff"], sizes=[150])
+    assert isinstance(both, CostStudy) and both.place == few.place and both.home != few.home
+    seen = Measurement({phase: [0.5] for phase in PHASES}, dict.fromkeys(HOLDINGS, 1))
+    monkeypatch.setattr(cost, "measure", lambda config, rounds, device: seen)
+    made = studies.make(both)
+    assert list(made.table.texts.columns) == ["FedBuff", REFERENCE]
+    assert sorted(path.name for path in paper.iterdir()) == ["records"]
+    with pytest.raises(InputError, match="methods = 'FedBuf' is not usable: choose among FedAvg"):
+        study(methods=["FedBuf"])
 
 
 @pytest.mark.parametrize("text", ["{", "{}"])
 def test_a_spoilt_measurement_is_named(text: str, paper: Path) -> None:
-    cost.measurement_path("smoke").write_text(text)
+    cost.COST.path(study().place, "server").write_text(text)
     with pytest.raises(InputError, match="server.json"):
-        cost.stored("smoke")
+        study().measured()
 
 
 def test_frame_puts_measured_beside_predicted(measurement: cost.Measured) -> None:
-    frame = cost.frame("smoke", measurement)
+    frame = cost.frame("smoke", cost.points("smoke"), measurement)
     row = frame[(frame["method"] == REFERENCE) & (frame["factor"] == "Q") & ~frame["base"]].iloc[0]
     assert (row["value"], row["distillation"], row["distillation_low"], row["distillation_high"]) == (
         1,
@@ -265,9 +290,9 @@ def test_frame_puts_measured_beside_predicted(measurement: cost.Measured) -> Non
     assert row["distillation_predicted"] == pytest.approx(2e-3 / 3)
     assert row["server"] == pytest.approx(8e-3) and row["server_predicted"] == pytest.approx(6e-3 + 2e-3 / 3)
     assert frame["base"].sum() == len(cost.VALUES["smoke"]) + 3 * len(cost.BASELINES)
-    assert tabulate.surprises(frame) == []
+    assert surprises(frame) == []
     frame.loc[0, "state"] += 1
-    assert len(tabulate.surprises(frame)) == 1
+    assert len(surprises(frame)) == 1
 
 
 @pytest.mark.parametrize(
@@ -279,7 +304,7 @@ def test_frame_puts_measured_beside_predicted(measurement: cost.Measured) -> Non
     ],
 )
 def test_seconds_text(row: dict[str, Any], text: str) -> None:
-    assert tabulate.seconds_text(row, "x") == text
+    assert seconds_text(row, "x") == text
 
 
 @pytest.mark.parametrize(
@@ -287,35 +312,43 @@ def test_seconds_text(row: dict[str, Any], text: str) -> None:
     [(0.33, "0.330"), (13.84, "13.8"), (100.4, "100"), (999.4, "999"), (999.6, "1,000"), (1234.4, "1,234")],
 )
 def test_three_digits(value: float, text: str) -> None:
-    assert tabulate.three_digits(value) == text
+    assert three_digits(value) == text
 
 
 def test_everything_is_written_from_what_is_stored(paper: Path) -> None:
-    made = writing.write("smoke")
-    files = {path.name: path.read_bytes() for path in (paper / "tables" / "smoke").iterdir()}
+    def written() -> dict[str, bytes]:
+        for name in names:
+            studies.write(studies.TABLES[name]("smoke"))
+        return {path.name: path.read_bytes() for path in (paper / "tables" / "smoke").iterdir()}
+
     names = ("server_cost", "server_cost_methods")
+    files, made = written(), studies.write(study())
     assert set(files) == {f"{name}.{suffix}" for name in names for suffix in ("md", "tex", "csv", "json")}
     assert set(made.figures) == {"seconds", "bytes", "methods"}
     assert all(path.is_file() and path.with_suffix(".pdf").is_file() for path in made.figures.values())
     text = files["server_cost.md"].decode()
     assert "Bytes of uploads and bank are those of the formulas." in text and "varied **|U|**" in text
     assert "one thread of a CPU" in text and "commit aaaaaaa." in text
-    assert [sentence[:40] for sentence in made.sentences][0] == "At the profile's own point the server of"
-    writing.write("smoke")
-    assert files == {path.name: path.read_bytes() for path in (paper / "tables" / "smoke").iterdir()}
+    assert study().sentences()[0].startswith("At the profile's own point the server of")
+    assert files == written()
 
 
 def test_nothing_is_written_before_anything_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FEDECHO_PAPER", str(tmp_path))
     with pytest.raises(InputError, match="nothing is measured yet"):
-        writing.write("smoke")
+        studies.write(study())
     assert list(tmp_path.iterdir()) == []
 
 
+def of_reference(measurement: cost.Measured) -> Any:
+    frame = cost.frame("smoke", cost.points("smoke"), measurement)
+    return frame[frame["method"] == REFERENCE]
+
+
 def test_figures_draw_dots_and_lines(measurement: cost.Measured) -> None:
-    figure = drawing.by_factor(cost.frame("smoke", measurement), drawing.PHASE_LOOK, 1e-3, "ms")
-    assert [axes.get_xlabel() for axes in figure.axes] == list(drawing.NAMES.values())
-    steps = figure.axes[list(drawing.NAMES).index("Q")]
+    figure = by_factor(of_reference(measurement), PHASE_LOOK, 1e-3, "ms")
+    assert [axes.get_xlabel() for axes in figure.axes] == list(NAMES.values())
+    steps = figure.axes[list(NAMES).index("Q")]
     predicted, measured = steps.lines[:2]  # distillation is drawn first
     assert list(measured.get_ydata()) == pytest.approx([2, 2])
     assert list(predicted.get_ydata()) == pytest.approx([2 / 3, 2])

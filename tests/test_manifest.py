@@ -10,11 +10,11 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from fedecho import tables
 from fedecho.core import files
 from fedecho.core.checks import InputError
 from fedecho.report import manifest, notebooks
 from fedecho.report.manifest import Manifest, Picture
+from fedecho.report.summary import NOT_RUN
 
 TINY = Manifest(
     name="toy", title="A toy & more", caption="50 % of <b>nothing</b> ± 1", profile="smoke", notebook="90_toy",
@@ -91,6 +91,6 @@ def test_the_committed_ones_name_files_that_exist(found: Manifest) -> None:
     assert all(f"record set {found.record_set}".encode() in path.read_bytes() for path in wanted[len(found.tables) :])
     assert found.notebook in notebooks.catalogue() and found.profile == "laptop"
     assert found.record_set in (folder / "tables" / f"{found.name}.md").read_text()
-    behind = (tables.NOT_RUN, f"Records: {len(found.records)},", f"measurement {found.record_set}")
+    behind = (NOT_RUN, f"Records: {len(found.records)},", f"measurement {found.record_set}")
     assert any(words in found.caption for words in behind)
     assert all(figure.caption for figure in found.figures)

@@ -9,16 +9,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
 import pytest
 
-from fedecho import report, verdicts
 from fedecho.core import files
 from fedecho.core.checks import InputError
-from fedecho.report import notebooks
+from fedecho.report import notebooks, parameters
 from fedecho.report.notebooks import NotebookError
-from fedecho.studies import contenders, profiles
+from fedecho.studies import profiles
 
 ALL = sorted((files.REPOSITORY / "notebooks").glob("*.ipynb"))
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
@@ -69,7 +66,7 @@ def test_begins_with_title_and_cost_then_parameters(path: Path) -> None:
 
 @every_notebook
 def test_parameters_are_literals_with_a_known_profile(path: Path) -> None:
-    known = notebooks.declared(path)  # raises for anything but literals
+    known = parameters.declared(path)  # raises for anything but literals
     assert known["profile"].default == "laptop"
     assert {"profile", "fresh"} <= set(known)
     assert not known["fresh"].default
@@ -120,9 +117,6 @@ def test_select() -> None:
         notebooks.select("visoin")
 
 
-# Checking parameters
-
-
 def tiny(folder: Path, *codes: str, stem: str = "tiny") -> Path:
     """Write a notebook of code cells, the first with the parameters."""
     made = [{"cell_type": "code", "id": f"c{k}", "metadata": {} if k else {"tags": ["parameters"]}, "outputs": [],
@@ -130,49 +124,6 @@ def tiny(folder: Path, *codes: str, stem: str = "tiny") -> Path:
     path = folder / f"{stem}.ipynb"
     path.write_text(json.dumps({"cells": made, "metadata": {"kernelspec": KERNEL}, "nbformat": 4, "nbformat_minor": 5}))
     return path
-
-
-PARAMETERS = """rounds = 3
-lr = 0.1
-name = 'x'
-fresh = False
-limit: float | None = 1.0
-any_kind = None
-seeds = [1, 2]"""
-
-
-@pytest.mark.parametrize("given", [
-    {"rounds": 5}, {"lr": 1}, {"lr": 1e-3}, {"name": ""}, {"fresh": True}, {"limit": None}, {"limit": 2},
-    {"any_kind": None}, {"any_kind": "x"}, {"any_kind": 3}, {"seeds": [3]}, {},
-])  # fmt: skip
-def test_parameters_that_fit(given: dict[str, object], tmp_path: Path) -> None:
-    notebooks.check(tiny(tmp_path, PARAMETERS), given)
-
-
-@pytest.mark.parametrize("given", [
-    {"round": 5}, {"rounds": "5"}, {"rounds": 5.0}, {"rounds": True}, {"rounds": None}, {"lr": "1e-3"}, {"lr": True},
-    {"lr": float("inf")}, {"lr": float("nan")}, {"name": 3}, {"name": None}, {"fresh": 1}, {"fresh": "false"},
-    {"limit": "none"}, {"limit": float("-inf")}, {"seeds": (1,)}, {"seeds": [float("nan")]}, {"any_kind": object()},
-])  # fmt: skip
-def test_parameters_that_do_not(given: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    tiny(tmp_path, PARAMETERS)
-    monkeypatch.setattr(files, "notebooks", lambda: tmp_path)
-    monkeypatch.setattr(notebooks, "_attempt", lambda job: pytest.fail("a kernel was started"))
-    with pytest.raises(InputError) as caught:
-        notebooks.execute("tiny", given, tmp_path / "out", 10)
-    assert "\n" not in str(caught.value)
-    assert not (tmp_path / "out").exists()
-
-
-def test_unknown_parameter_names_those_that_exist(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="parameter = 'round' is not usable: tiny has rounds, lr, name"):
-        notebooks.check(tiny(tmp_path, PARAMETERS), {"round": 5})
-
-
-@pytest.mark.parametrize("code", ["total = rounds * 10", "import os", "print('x')", "a, b = 1, 2", "x: int"])
-def test_parameters_cell_with_more_than_literals(code: str, tmp_path: Path) -> None:
-    with pytest.raises((InputError, ValueError)):
-        notebooks.declared(tiny(tmp_path, code))
 
 
 def test_unknown_notebook(tmp_path: Path) -> None:
@@ -195,14 +146,14 @@ def test_runs_here_with_our_python_and_typed_values(tmp_path: Path, monkeypatch:
         monkeypatch.setenv(name, str(value))
     monkeypatch.chdir(tmp_path)
     probe = "import os, sys\nfrom fedecho.core import files\n[sys.executable, rounds, limit, name, str(files.paper()), "
-    tiny(tmp_path, "rounds = 1\nlimit: float | None = 1.0\nname = 'x'", probe + "os.environ.get('MPLBACKEND')]")
+    tiny(tmp_path, "rounds = 1\nlimit = 1.0\nname = 'x'", probe + "os.environ.get('MPLBACKEND')]")
     monkeypatch.setattr(files, "notebooks", lambda: tmp_path)
-    done = notebooks.execute("tiny", {"rounds": 7, "limit": None, "name": "0042"}, Path("out"), 100)
+    done = notebooks.execute("tiny", {"rounds": 7, "limit": 2, "name": "0042"}, Path("out"), 100)
     assert done == tmp_path / "out" / "tiny.ipynb"
     assert [p.name for p in done.parent.iterdir()] == ["tiny.ipynb"]
     seen = ast.literal_eval("".join(cells(done, "code")[-1]["outputs"][0]["data"]["text/plain"]))
     inline = "module://matplotlib_inline.backend_inline"
-    assert seen == [sys.executable, 7, None, "0042", str(tmp_path / "here"), inline]
+    assert seen == [sys.executable, 7, 2.0, "0042", str(tmp_path / "here"), inline]
 
 
 def test_failed_run_leaves_only_the_partial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -268,58 +219,6 @@ def test_what_measures_time_runs_last_and_alone(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(notebooks, "execute", lambda stem, given, folder, timeout: (stem, given["fresh"]))
     # What sweeps train is trained before; a second `fresh` would train it twice.
     assert list(notebooks.make("smoke", fresh=True)) == [("20_a", False), ("26_c", False), ("25_server_cost", True)]
-
-
-# What the notebooks read out
-
-
-def a_summary(difference: float, half: float, p: float) -> pd.DataFrame:
-    return pd.DataFrame([{"setting": "Dir(0.1)", "delay": "large", "method": "FedBuff", "difference": difference,
-                          "difference_half": half, "p_holm": p, "pairs": 5}])  # fmt: skip
-
-
-@pytest.mark.parametrize("numbers, said", [
-    ((1.5, 0.25, 0.004), "scores +1.50 ± 0.25 points relative to FedBuff, 5 paired seeds, Holm-corrected p 0.004: "
-                         "FedEcho is better at the 5 % level."),
-    ((-1.5, 0.25, 0.0001), "scores −1.50 ± 0.25 points relative to FedBuff, 5 paired seeds, Holm-corrected p <0.001: "
-                           "FedEcho is worse at the 5 % level."),
-    ((1.5, 3.0, 0.3), "p 0.300: no difference shown at the 5 % level."),
-    ((1.5, np.nan, np.nan), "scores +1.50 points relative to FedBuff, 5 paired seeds, too few for a test."),
-    ((np.nan, np.nan, np.nan), "FedEcho and FedBuff cannot be compared, no seed has both."),
-])  # fmt: skip
-def test_verdicts_follow_the_numbers(numbers: tuple[float, float, float], said: str) -> None:
-    (line,) = verdicts.against(a_summary(*numbers), "FedBuff")
-    assert line.startswith("Dir(0.1), large delays: FedEcho ")
-    assert line.endswith(said)
-    assert verdicts.against(a_summary(*numbers), "CA2FL") == []
-
-
-def a_tuning(chosen: dict[str, dict[str, float]]) -> report.TuningReport:
-    return report.TuningReport(presets.tuning("laptop"), Path(), pd.DataFrame(), chosen, {}, {})
-
-
-def test_tuned_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
-    grid = contenders.trials(contenders.CONTENDERS["FedBuff"], presets.TUNING_TRIALS["laptop"])
-    chosen = {label: dict(grid[1]) for label in contenders.CONTENDERS}
-    monkeypatch.setattr(presets, "TUNED", {"laptop": chosen})
-    assert report.tuned_verdict(a_tuning(chosen), "laptop") == "`contenders.TUNED` equals the chosen values."
-    assert "not used" in report.tuned_verdict(a_tuning(chosen), "smoke")
-    assert (
-        report.tuned_verdict(a_tuning(chosen | {"CA2FL": grid[2]}), "laptop") == "`contenders.TUNED` differs for CA2FL."
-    )
-    assert "nothing is chosen yet for FedAsync." in report.tuned_verdict(
-        a_tuning({label: values for label, values in chosen.items() if label != "FedAsync"}), "laptop"
-    )
-
-
-def test_choices_at_the_edge_are_named() -> None:
-    grid = contenders.trials(contenders.CONTENDERS["FedBuff"], presets.TUNING_TRIALS["laptop"])
-    assert report.at_edge(a_tuning({"FedBuff": grid[3]}), "laptop") == []
-    in_order = sorted(grid, key=lambda values: values["local.lr"])
-    assert in_order.index(grid[3]) not in (0, 7)
-    lowest, highest = (f(grid, key=lambda values: values["local.lr"]) for f in (min, max))
-    assert report.at_edge(a_tuning({"FedBuff": lowest}), "laptop")[0].endswith("(smallest tried)")
-    assert report.at_edge(a_tuning({"FedBuff": highest}), "laptop")[0].endswith("(largest tried)")
 
 
 def test_limits_are_none_that_the_system_cannot_wait_for() -> None:

@@ -10,10 +10,11 @@ from urllib.parse import unquote
 
 import pytest
 
+from fedecho.cli.publish import planned
 from fedecho.core.checks import InputError
 from fedecho.report import notebooks
 from fedecho.report.publish import pages, site
-from fedecho.studies import STUDIES
+from fedecho.studies import TABLES
 from tests import toy
 
 
@@ -87,14 +88,16 @@ def test_front_page(paper: Path) -> None:
 
 def test_a_study_without_a_table_is_not_run(paper: Path) -> None:
     (paper / "tables" / "other.json").unlink()
-    found = site.studies([toy.TOY], "smoke", {})
+    found = site.studies([toy.TOY], planned("smoke"), "smoke", {})
     listed = {study.notebook for study in found}
     assert listed >= set(notebooks.catalogue()) - set(site.WITHOUT_TABLE)
-    assert {study.name for study in found} >= set(STUDIES) and not listed & set(site.WITHOUT_TABLE)
+    assert {study.name for study in found} >= set(TABLES) and not listed & set(site.WITHOUT_TABLE)
     assert len({study.name for study in found}) == len(found)
     absent = next(study for study in found if study.notebook == "02_tuning")
     assert absent.manifest is None and absent.command == "make tables ONLY=02_tuning PROFILE=smoke"
-    assert "<strong>not run</strong>: this study has no table yet." in site.build().read_text(encoding="utf-8")
+    assert "<strong>not run</strong>: this study has no table yet." in site.build(
+        "laptop", planned("laptop")
+    ).read_text(encoding="utf-8")
 
 
 def test_without_claims(paper: Path) -> None:

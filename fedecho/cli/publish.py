@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import tyro
 
 from fedecho.core.files import write_whole
+
+if TYPE_CHECKING:
+    from fedecho.report.publish.site import Study
 
 
 def claims(profile: str = "laptop") -> None:
@@ -44,15 +48,21 @@ def site(profile: str = "laptop") -> None:
     Args:
         profile: whose; any but laptop gets a folder of its own in paper/site.
     """
-    from fedecho.report.manifest import command
-    from fedecho.report.publish.site import Study, build
-    from fedecho.studies import TABLES, profiles
+    from fedecho.report.publish.site import build
+    from fedecho.studies import profiles
 
     name = profiles.whole(profile).name
-    planned = [
-        Study(s.name, s.title, s.notebook, command(s.notebook, name)) for s in (b(name) for b in TABLES.values())
-    ]
-    print(build(name, planned))
+    print(build(name, planned(name)))
+
+
+def planned(profile: str) -> list[Study]:
+    """Return every study as the site lists it, whether it has a table or not."""
+    from fedecho.report.manifest import command
+    from fedecho.report.publish.site import Study
+    from fedecho.studies import TABLES
+
+    known = (build(profile) for build in TABLES.values())
+    return [Study(s.name, s.title, s.notebook, command(s.notebook, profile)) for s in known]
 
 
 def latex(profile: str = "laptop", output: Path | None = None) -> None:

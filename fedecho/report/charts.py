@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from fedecho.core import stats
-from fedecho.core.records import Record
 from fedecho.report.captions import LEVEL, NOTHING
 from fedecho.report.figures import (
+    ACCURACY,
     WIDTH,
-    band,
     fields,
     finished,
     grid,
@@ -30,148 +27,9 @@ from fedecho.report.figures import (
     say_not_run,
     style,
 )  # fmt: skip
-from fedecho.report.summary import BLOCK, NOT_RUN, REFERENCE, Found
+from fedecho.report.summary import BLOCK, NOT_RUN, REFERENCE
 
-ACCURACY = "test accuracy, %"
-_EMPHASISED = ("FedBuff", "FedBuff + EMA", REFERENCE)
-_POINTS = 200
-Curve = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
-"""x, mean and half width of the 95 % interval, each `[points]`, in percent."""
 _HALF = {"mean": "half", "straggler_mean": "straggler_half"}
-
-
-def finished_runs(found: Found, **place: str) -> list[Record]:
-    """Return the records of finished runs of the cells with these fields (method, setting, delay)."""
-    chosen = [record for cell, record in found if all(getattr(cell, name) == value for name, value in place.items())]
-    return [record for record in chosen if record is not None and record.status == "done"]
-
-
-# Accuracy over time
-
-
-@style()
-def curves(found: Found, x: Literal["virtual_time", "round"] = "round", wrapped: bool = False) -> Figure:
-    """Draw accuracy against server rounds or virtual time: mean over the finished seeds, as evaluated, not smoothed.
-
-    A panel for each setting (down) and delay (across), or (`wrapped`) two in a row. The shaded 95 % intervals are those
-    of three methods, for legibility. Against virtual time a panel ends with the longest asynchronous curve, and says
-    how long the synchronous one takes.
-    """
-    places = list(dict.fromkeys((cell.setting, cell.delay) for cell, _ in found))
-    figure, axes_of = _two_in_a_row(places) if wrapped else panels(places, 1.9, sharey="row")
-    unit = max((cell.config.protocol.buffer_size for cell, _ in found), default=1)
-    labels = list(dict.fromkeys(cell.method for cell, _ in found))
-    for (setting, delay), axes in axes_of.items():
-        runs = {label: finished_runs(found, setting=setting, delay=delay, method=label) for label in labels}
-        if not any(runs.values()):
-            say_not_run(axes)
-            continue
-        for label, records in runs.items():
-            if records:
-                _draw_curve(axes, label, mean_curve(records, x, unit))
-        _frame_curves(axes, runs, x)
-    label_axes(figure, f"server rounds (× {unit} arrivals)" if x == "round" else "virtual time, s", ACCURACY)
-    handles = [Line2D([], [], label=label, **_line(label)) for label in labels]
-    figure.legend(handles=handles, loc="outside upper center", ncols=5, handlelength=2.6)
-    return finished(figure)
-
-
-def _two_in_a_row(places: Sequence[tuple[str, str]]) -> tuple[Figure, dict[tuple[str, str], Axes]]:
-    figure, axes = grid(len(places), 2, 1.7)
-    for panel, (setting, delay) in zip(axes, places, strict=True):
-        panel.set_title(f"{setting} · {delay}", loc="left", pad=10)
-    return figure, dict(zip(places, axes, strict=True))
-
-
-def mean_curve(records: Sequence[Record], x: str, unit: int) -> Curve:
-    """Return the mean accuracy (percent) of finished runs, interpolated linearly between their evaluations onto a grid
-    of x that all of them cover: virtual seconds, or rounds of `unit` arrivals."""
-    column, scale = ("arrivals", unit) if x == "round" else ("virtual_time", 1)
-    places = [np.array([row[column] for row in record.rows]) / scale for record in records]
-    values = [100 * np.array([row["accuracy"] for row in record.rows]) for record in records]
-    same = all(np.array_equal(place, places[0]) for place in places)
-    at = places[0] if same else np.linspace(max(p[0] for p in places), min(p[-1] for p in places), _POINTS)
-    return at, *stats.band(np.array([np.interp(at, p, v) for p, v in zip(places, values, strict=True)]))
-
-
-def _draw_curve(axes: Axes, label: str, curve: Curve) -> None:
-    if label in _EMPHASISED:
-        band(axes, *curve, alpha=0.15, zorder=3, label=label, **_line(label))
-    else:
-        axes.plot(*curve[:2], zorder=2, label=label, **_line(label))
-
-
-def _frame_curves(axes: Axes, runs: Mapping[str, Sequence[Record]], x: str) -> None:
-    """Fix the limits by the means, not the intervals, and say above the panel what it does not show."""
-    absent = [label for label, records in runs.items() if not records]
-    notes = [f"no finished run: {', '.join(absent)}"] if absent else []
-    slow = {label for label, records in runs.items() if x == "virtual_time" and records and _waits_for_all(records[0])}
-    slow = set() if slow >= {label for label, records in runs.items() if records} else slow
-    ends = [np.max(line.get_xdata()) for line in axes.lines if line.get_label() not in slow]
-    if ends:
-        axes.set_xlim(0, max(ends))
-        notes += [_beyond(label, runs[label]) for label in slow]
-        shared = axes.get_shared_y_axes().get_siblings(axes)
-        axes.set_ylim(*_limits([line for row in shared for line in row.lines if line.get_label() not in slow]))
-    axes.annotate("; ".join(notes), (0, 1), (0, 2), xycoords="axes fraction", textcoords="offset points", fontsize=6)
-
-
-def _limits(lines: Sequence[Line2D]) -> tuple[float, float]:
-    """Return the range of the curves after the first fifth of each: the first steep rise would flatten the rest."""
-    points = [np.asarray(line.get_ydata(), dtype=float) for line in lines]
-    later = np.concatenate([values[len(values) // 5 :] for values in points])
-    return max(0.0, later.min() - 2), min(100.0, later.max() + 3)
-
-
-def _beyond(label: str, records: Sequence[Record]) -> str:
-    end = np.mean([record.rows[-1]["virtual_time"] for record in records])
-    return f"{label}: {100 * np.mean([record.score for record in records if record.score]):.1f} % at {end:,.0f} s"
-
-
-def _waits_for_all(record: Record) -> bool:
-    protocol = record.run_config().protocol
-    return protocol.concurrency == protocol.buffer_size
-
-
-def _line(label: str) -> dict[str, Any]:
-    width = 1.8 if label == REFERENCE else 1.2 if label in _EMPHASISED else 0.7
-    return look(label) | {"marker": "", "linewidth": width}
-
-
-@style()
-def over_rounds(found: Found, metrics: Mapping[str, str], methods: Sequence[str], log: bool = False) -> Figure:
-    """Draw metrics of the runs against server rounds, a panel for each (name -> axis text), mean over the seeds."""
-    settings = list(dict.fromkeys(cell.setting for cell, _ in found))
-    figure, axes = grid(len(settings) * len(metrics), len(metrics), 2.4, 0.4)
-    places = [(setting, metric) for setting in settings for metric in metrics]
-    for panel, (setting, metric) in zip(axes, places, strict=True):
-        panel.set_title(setting, loc="left")
-        panel.set_ylabel(metrics[metric])
-        for place, method in enumerate(methods):
-            curve = _mean_metric(finished_runs(found, setting=setting, method=method), metric)
-            if curve is not None:
-                panel.plot(*curve, label=method, **(look(method, place) | {"marker": ""}))
-        if not panel.lines:
-            say_not_run(panel)
-        if log:
-            panel.set_yscale("log")
-            panel.yaxis.set_major_formatter("{x:g}")
-            panel.yaxis.set_minor_formatter("{x:g}")
-    label_axes(figure, "server rounds")
-    legend(figure, axes[0], 4)
-    return finished(figure)
-
-
-def _mean_metric(records: Sequence[Record], metric: str) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-    """Return rounds and the mean of a metric over the records, at the rounds where all of them report it."""
-    reported = [{row["round"]: row[metric] for row in r.rows if row.get(metric) is not None} for r in records]
-    shared = sorted(set.intersection(*map(set, reported))) if reported else []
-    if not shared:
-        return None
-    return np.array(shared, dtype=float), np.array([np.mean([run[t] for run in reported]) for t in shared])
-
-
-# Means with intervals
 
 
 @style()

@@ -33,6 +33,7 @@ LOOK: dict[str, tuple[str, str, str]] = {
 """Colour, line style and marker of each contender, the same in every figure; no two share all but the colour."""
 COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#808080")
 GREY = "#808080"
+ACCURACY = "test accuracy, %"
 _PLAIN = ("#404040", "-", ".")
 _DASHES = ("-", "--", "-.", ":")
 _MARKERS = ("o", "s", "^", "D", "v", "X", "P", "*")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fedecho.report import captions, charts
+from fedecho.report import captions, charts, curves
 from fedecho.report.summary import Column, mean_of
 from fedecho.studies.comparison import Comparison
 from fedecho.studies.grid import FEW, HERE, Seeds, Variant, echo, grid
@@ -47,7 +47,7 @@ def ablation_alpha(
         figures={
             "bars": (lambda found: charts.bars(found.summary, DYNAMIC), captions.BARS),
             "rounds": (
-                lambda found: charts.over_rounds(found.found, metrics, shown),
+                lambda found: curves.over_rounds(found.found, metrics, shown),
                 "alpha and the teacher's normalised entropy, both in [0, 1], over the server rounds; means over the "
                 "seeds.",
             ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fedecho.report import captions, charts
+from fedecho.report import captions, charts, curves
 from fedecho.studies.comparison import Comparison
 from fedecho.studies.grid import DELAYS, Seeds, grid, main_methods, main_settings
 from fedecho.studies.profiles import BLOCKS
@@ -27,7 +27,7 @@ def cifar_small(
         cells=grid(scale, main_methods(scale, methods), main_settings(scale, settings, delays), seeds=seeds),
         figures={
             "bars": (lambda found: charts.bars(found.summary), captions.BARS),
-            "curves_rounds": (lambda found: charts.curves(found.found), captions.CURVES),
+            "curves_rounds": (lambda found: curves.curves(found.found), captions.CURVES),
         },
         note="CIFAR-10, of which 10,000 images lie with 50 clients and 5,000 were set aside for validation; the small "
         "strided CNN on 32x32x3; U: 1,000 of the first 20,000 training images of CIFAR-100; 200 rounds of M = 5 of "

@@ -8,7 +8,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from fedecho.report import captions, charts
+from fedecho.report import captions, charts, figures
 from fedecho.report.summary import REFERENCE
 from fedecho.studies.comparison import Comparison, Results
 from fedecho.studies.contenders import CONTENDERS
@@ -74,7 +74,7 @@ def owners(
                 f"Accuracy in % on the classes that only slow clients own, against their number k. {captions.POINTS}",
             ),
             "accuracy": (
-                partial(over_owned, column="mean", label=charts.ACCURACY),
+                partial(over_owned, column="mean", label=figures.ACCURACY),
                 f"Test accuracy in % over all classes, against k. {captions.POINTS}",
             ),
         },

@@ -7,7 +7,7 @@ from functools import partial
 
 from matplotlib.figure import Figure
 
-from fedecho.report import captions, charts
+from fedecho.report import captions, charts, figures
 from fedecho.report.summary import Column, server_seconds
 from fedecho.studies.comparison import Comparison, Results
 from fedecho.studies.grid import FEW, HERE, WITHOUT_POOL, Seeds, Variant, grid, plain
@@ -34,7 +34,7 @@ def ablation_data_size(profile: str = "laptop", *, sizes: Sequence[int] | None =
         reference="|U| = 1000" if sizes is None else f"|U| = {own}", columns=(SERVER,),
         figures={
             "accuracy": (
-                partial(over_size, column="mean", label=charts.ACCURACY),
+                partial(over_size, column="mean", label=figures.ACCURACY),
                 f"Test accuracy in % against |U| (log scale); dashed: methods that use no U. {captions.POINTS}",
             ),
             "seconds": (

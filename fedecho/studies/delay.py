@@ -10,7 +10,7 @@ import pandas as pd
 from fedecho.core import stats
 from fedecho.core.files import REPOSITORY
 from fedecho.core.records import Record
-from fedecho.report import captions, charts, summary
+from fedecho.report import captions, charts, curves, summary
 from fedecho.report.summary import NOT_STATED, PLACE, REFERENCE, Column
 from fedecho.studies.comparison import Comparison
 from fedecho.studies.grid import CORE, DIR, FEW, Seeds, Setting, grid, plain
@@ -46,7 +46,7 @@ def ablation_delay(
                 f"Test accuracy in % by kind of delay. {captions.POINTS}",
             ),
             "curves_time": (
-                lambda found: charts.curves(found.found, "virtual_time", wrapped=True),
+                lambda found: curves.curves(found.found, "virtual_time", wrapped=True),
                 "Test accuracy in % against virtual time in seconds, means over the finished seeds, a panel for each "
                 "kind of delay; bands are 95 % confidence intervals, drawn for three methods.",
             ),

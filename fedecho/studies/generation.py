@@ -8,7 +8,7 @@ import numpy as np
 
 from fedecho.core.checks import require
 from fedecho.core.records import Record
-from fedecho.report import captions, charts
+from fedecho.report import captions, charts, curves
 from fedecho.report.summary import Column
 from fedecho.studies.comparison import Comparison
 from fedecho.studies.grid import (
@@ -79,7 +79,7 @@ def generation(
         figures={
             "bars": (lambda found: charts.bars(found.summary), NEXT),
             "curves_rounds": (
-                lambda found: charts.curves(found.found),
+                lambda found: curves.curves(found.found),
                 captions.CURVES.replace("Test accuracy in %", "Accuracy of the next token in %"),
             ),
         },

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from fedecho.core.checks import require
-from fedecho.report import captions, charts
+from fedecho.report import captions, charts, curves
 from fedecho.studies.comparison import Comparison, Draw, Results
 from fedecho.studies.grid import (
     DELAYS,
@@ -65,7 +65,7 @@ def language(
                 among(*OTHERS, draw=lambda found: charts.bars(found.summary)), f"SST-2 and AG News. {captions.BARS}"
             ),
             "curves_rounds": (
-                among(AUSTEN, draw=lambda found: charts.curves(found.found)),
+                among(AUSTEN, draw=lambda found: curves.curves(found.found)),
                 f"Austen: t{captions.CURVES[1:]}",
             ),
         },

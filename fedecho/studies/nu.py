@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from fedecho.core.records import Record
-from fedecho.report import captions, charts
+from fedecho.report import captions, charts, curves
 from fedecho.report.summary import Column, mean_of
 from fedecho.studies.comparison import Comparison
 from fedecho.studies.grid import DIR, FEW, HERE, Seeds, Setting, Variant, echo, grid
@@ -43,7 +43,7 @@ def ablation_nu(profile: str = "laptop", *, nus: Sequence[float | None] | None =
         figures={
             "bars": (lambda found: charts.bars(found.summary, clipped(OWN).label), captions.BARS),
             "norms": (
-                lambda found: charts.over_rounds(found.found, norms, shown, log=True),
+                lambda found: curves.over_rounds(found.found, norms, shown, log=True),
                 "L2 norms of the distillation gradients over the server rounds (log scale): the median and the largest "
                 "of each round's Q steps, averaged between evaluations and over the seeds; above, the ordinary runs, "
                 "below, the stress test.",

@@ -114,12 +114,13 @@ class CostStudy(Study):
         said = pd.read_csv(REPOSITORY / "paper" / "reported" / "overhead.csv").iloc[0]
         low, high = float(said["low_seconds"]), float(said["high_seconds"])
         return [
-            f"At the profile's own point the server of {REFERENCE} works {row['server'] / _MILLI:.3g} ms a round: {parts}.",
+            f"At the profile's own point the server of {REFERENCE} works {row['server'] / _MILLI:.3g} ms a round: "
+            f"{parts}.",
             f"That is {here / 1e9:.3g} GFLOP of forward and backward passes at {rate / 1e9:.3g} GFLOP/s.",
             f"The paper is said to report {low:g}-{high:g} s for {said['model']} ({said['note']}): other hardware and "
             "another model, not to be compared with ours.",
-            f"By the same formulas a round at the profile `paper` ({large.model}) takes {there / 1e12:.3g} TFLOP; to be "
-            f"done in {low:g}-{high:g} s they need {there / high / 1e12:.3g}-{there / low / 1e12:.3g} TFLOP/s.",
+            f"By the same formulas a round at the profile `paper` ({large.model}) takes {there / 1e12:.3g} TFLOP; to "
+            f"be done in {low:g}-{high:g} s they need {there / high / 1e12:.3g}-{there / low / 1e12:.3g} TFLOP/s.",
         ]
 
 

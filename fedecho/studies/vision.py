@@ -8,7 +8,7 @@ from dataclasses import replace
 import pandas as pd
 
 from fedecho.core.files import REPOSITORY
-from fedecho.report import captions, charts, render, summary
+from fedecho.report import captions, charts, curves, render, summary
 from fedecho.report.summary import NOT_STATED, REFERENCE
 from fedecho.studies.comparison import Comparison, Results, edges_text
 from fedecho.studies.grid import DELAYS, Seeds, grid, main_methods, main_settings
@@ -39,8 +39,8 @@ def vision(
         cells=grid(profile, main_methods(profile, methods), main_settings(profile, settings, delays), seeds=seeds),
         figures={
             "bars": (lambda found: charts.bars(found.summary), BARS),
-            "curves_time": (lambda found: charts.curves(found.found, "virtual_time"), OVER_TIME),
-            "curves_rounds": (lambda found: charts.curves(found.found), captions.CURVES),
+            "curves_time": (lambda found: curves.curves(found.found, "virtual_time"), OVER_TIME),
+            "curves_rounds": (lambda found: curves.curves(found.found), captions.CURVES),
         },
     )  # fmt: skip
 
