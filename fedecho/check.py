@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from fedecho import cost, paths, report, studies, sweep
+from fedecho import cost, drawings, paths, report, studies, sweep
 from fedecho.claims import ledger
 from fedecho.config import require
 from fedecho.cost import writing
@@ -71,7 +71,8 @@ def _redirected(folder: Path) -> Iterator[None]:
 
 
 def differences(committed: Path, rebuilt: Path) -> list[str]:
-    """Compare the files of two folders, byte by byte; folders of other profiles inside them are left alone."""
+    """Compare the files of two folders, texts byte by byte and figures by what they show (`drawings.same`); folders of
+    other profiles inside them are left alone."""
     names = {path.name for folder in (committed, rebuilt) for path in folder.glob("*.*") if path.is_file()}
     return [f"{committed.name}/{name}: {why}" for name in sorted(names) if (why := _compare(committed, rebuilt, name))]
 
@@ -81,5 +82,5 @@ def _compare(committed: Path, rebuilt: Path, name: str) -> str:
         return "no table or figure of this name is made any more"
     if not (committed / name).is_file():
         return "is made from the records but not there"
-    same = (committed / name).read_bytes() == (rebuilt / name).read_bytes()
-    return "" if same else "differs from what the records give"
+    one, two = ((folder / name).read_bytes() for folder in (committed, rebuilt))
+    return "" if drawings.same(one, two, Path(name).suffix) else "differs from what the records give"
