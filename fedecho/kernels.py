@@ -71,24 +71,27 @@ def _furnish(home: Path) -> None:
 
 
 def _environment(home: Path) -> dict[str, str]:
-    """Return the child's environment: nothing of the user's Jupyter, and paths that hold in any folder."""
-    kept = {name: value for name, value in os.environ.items() if name != "MPLBACKEND"}  # Agg would show no figure
-    folders = {name: str(Path(kept[name]).absolute()) for name in ("FEDECHO_PAPER", "FEDECHO_DATA") if kept.get(name)}
-    if not sys.stderr.isatty():
-        kept.setdefault("TQDM_MININTERVAL", "30")  # a log gets a line now and then rather than a moving bar
-    return (
-        kept
-        | folders
-        | {
-            "JUPYTER_PATH": str(home),
-            "JUPYTER_DATA_DIR": str(home / "data"),
-            "JUPYTER_RUNTIME_DIR": str(home / "runtime"),
-            "JUPYTER_CONFIG_DIR": str(home / "config"),
-            "JUPYTER_PREFER_ENV_PATH": "1",
-            "IPYTHONDIR": str(home / "ipython"),
-            "PYDEVD_DISABLE_FILE_VALIDATION": "1",
-        }
-    )
+    """Return the environment of what runs a notebook: nothing of the user's Jupyter, and paths that hold anywhere."""
+    # The kernel sets its own backend where none is set; Agg would show no figure.
+    kept = {name: value for name, value in environment().items() if name != "MPLBACKEND"}
+    return kept | {
+        "JUPYTER_PATH": str(home),
+        "JUPYTER_DATA_DIR": str(home / "data"),
+        "JUPYTER_RUNTIME_DIR": str(home / "runtime"),
+        "JUPYTER_CONFIG_DIR": str(home / "config"),
+        "JUPYTER_PREFER_ENV_PATH": "1",
+        "IPYTHONDIR": str(home / "ipython"),
+    }
+
+
+def environment() -> dict[str, str]:
+    """Return the environment in which the modules are imported that a notebook finds imported."""
+    folders = ("FEDECHO_PAPER", "FEDECHO_DATA")
+    absolute = {name: str(Path(os.environ[name]).absolute()) for name in folders if os.environ.get(name)}
+    # A log gets a line now and then rather than a moving bar.
+    calm = {} if sys.stderr.isatty() else {"TQDM_MININTERVAL": "30"}
+    backend = {"MPLBACKEND": "module://matplotlib_inline.backend_inline", "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
+    return {**calm, **os.environ, **absolute, **backend}
 
 
 def _wait(job: str, environment: dict[str, str], limit: float) -> int | None:

@@ -151,7 +151,7 @@ def make(profile: str = "laptop", only: str = "all", fresh: bool = False, jobs: 
     folder = paths.paper() / "executed" / ("" if profile == "laptop" else profile)
     limit = _LIMITS.get(profile, max(_LIMITS.values()))
     stems = [stem for stem in select(only) if left_out(stem, profile) is None]
-    nursery = Nursery(imported(stems)) if usable() else None
+    nursery = Nursery(imported(stems), kernels.environment()) if usable() else None
 
     def make_one(stem: str) -> Path:
         wanted = {"profile": profile, "fresh": fresh and stem in _TRAIN_THEMSELVES, "jobs": jobs or 0}
@@ -176,10 +176,13 @@ _ALWAYS = (
     "papermill",
     "ipykernel.kernelapp",
     "ipykernel.zmqshell",
+    "IPython.core.magics",
+    "IPython.core.pylabtools",
     "matplotlib.backends.backend_agg",
     "matplotlib.backends.backend_pdf",
+    "pandas.io.formats.style",
 )
-"""What runs a notebook, and what is imported only when a figure is saved."""
+"""What runs a notebook, and what is imported only as a table or a figure is written."""
 
 
 def imported(stems: Iterable[str]) -> list[str]:

@@ -38,11 +38,14 @@ def usable() -> bool:
 
 
 class Nursery:
-    """The process from which others are forked, started when it is first needed; `modules` are imported there."""
+    """The process from which others are forked, started when it is first needed.
 
-    def __init__(self, modules: Iterable[str]) -> None:
+    `modules` are imported there, in `environment`: some look into it as they are imported.
+    """
+
+    def __init__(self, modules: Iterable[str], environment: Mapping[str, str]) -> None:
         """Start nothing yet."""
-        self._modules = list(modules)
+        self._modules, self._environment = list(modules), dict(environment)
         self._lock = threading.Lock()
         self._control: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -81,12 +84,10 @@ class Nursery:
 
     def _started(self) -> socket.socket:
         if self._control is None:
-            # The backend that a kernel sets itself, if nothing is set: matplotlib reads it as it is imported.
-            environment = os.environ | {"MPLBACKEND": "module://matplotlib_inline.backend_inline"}
             command = [sys.executable, "-c", _SERVE, *self._modules]
             self._control, theirs = socket.socketpair()
             with theirs:
-                self._process = subprocess.Popen(command, stdin=theirs.fileno(), env=environment)
+                self._process = subprocess.Popen(command, stdin=theirs.fileno(), env=self._environment)
         return self._control
 
     def close(self) -> None:
@@ -203,8 +204,9 @@ class _Kernel:
         local_provisioner.launch_kernel = launch
 
     def _begin(self, command: list[str], env: Mapping[str, str], cwd: str | None = None, **_: Any) -> None:
-        own = {"JPY_PARENT_PID": str(os.getpid())}  # it ends when this process does
-        job = {"command": command, "cwd": cwd or os.getcwd(), "environment": {**env, **own}}
+        # It ends when this process does. ipykernel would learn that from the environment, but as it is imported.
+        command = [*command, f"--IPKernelApp.parent_handle={os.getpid()}"]
+        job = {"command": command, "cwd": cwd or os.getcwd(), "environment": dict(env)}
         self._line.sendall(json.dumps(job).encode() + b"\n")
 
     def poll(self) -> int | None:
