@@ -13,7 +13,7 @@ import pytest
 
 from fedecho.core import files
 from fedecho.core.checks import InputError
-from fedecho.report import notebooks, parameters
+from fedecho.report import kernels, notebooks, parameters
 from fedecho.report.notebooks import NotebookError
 from fedecho.studies import profiles
 
@@ -150,7 +150,7 @@ def test_runs_here_with_our_python_and_typed_values(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(files, "notebooks", lambda: tmp_path)
     done = notebooks.execute("tiny", {"rounds": 7, "limit": 2, "name": "0042"}, Path("out"), 100)
     assert done == tmp_path / "out" / "tiny.ipynb"
-    assert [p.name for p in done.parent.iterdir()] == ["tiny.ipynb"]
+    assert sorted(p.name for p in done.parent.iterdir()) == ["tiny.ipynb", "tiny.stamp.json"]
     seen = ast.literal_eval("".join(cells(done, "code")[-1]["outputs"][0]["data"]["text/plain"]))
     inline = "module://matplotlib_inline.backend_inline"
     assert seen == [sys.executable, 7, 2.0, "0042", str(tmp_path / "here"), inline]
@@ -179,13 +179,13 @@ def test_only_a_kernel_that_did_not_start_is_tried_again(
     tiny(tmp_path, "rounds = 1")
     made: list[str] = []
 
-    def attempt(job: dict[str, Any]) -> dict[str, str]:
+    def attempt(job: dict[str, Any], nursery: None) -> dict[str, Any]:
         made.append(kinds[len(made)])
         Path(job["partial"]).write_text("{}")
-        return {"kind": made[-1], "message": "it went wrong"}
+        return {"kind": made[-1], "message": "it went wrong", "touched": []}
 
     monkeypatch.setattr(files, "notebooks", lambda: tmp_path)
-    monkeypatch.setattr(notebooks, "_attempt", attempt)
+    monkeypatch.setattr(kernels, "attempt", attempt)
     if works:
         assert notebooks.execute("tiny", {}, tmp_path / "out", 10).name == "tiny.ipynb"
     else:
@@ -196,9 +196,9 @@ def test_only_a_kernel_that_did_not_start_is_tried_again(
 
 
 def test_time_limit_ends_the_child(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(notebooks, "_CHILD", "import time; time.sleep(60)")
-    monkeypatch.setattr(notebooks, "_START_LIMIT", 0)
-    outcome = notebooks._attempt({"timeout": 1})
+    monkeypatch.setattr(kernels, "_CHILD", "import time; time.sleep(60)")
+    monkeypatch.setattr(kernels, "_START_LIMIT", 0)
+    outcome = kernels.attempt({"timeout": 1})
     assert outcome == {"kind": "lost", "message": "TimeoutError: not finished after 1 s"}
 
 
@@ -206,7 +206,7 @@ def test_make_passes_each_notebook_what_it_declares(tmp_path: Path, monkeypatch:
     tiny(tmp_path, "profile = 'laptop'\nfresh = False", stem="00_a")
     tiny(tmp_path, "profile = 'laptop'\njobs = 0", stem="01_b")
     monkeypatch.setattr(files, "notebooks", lambda: tmp_path)
-    monkeypatch.setattr(notebooks, "execute", lambda stem, given, folder, timeout: (stem, given, folder.name))
+    monkeypatch.setattr(notebooks, "execute", lambda stem, given, folder, *_: (stem, given, folder.name))
     assert list(notebooks.make("smoke", jobs=3)) == [
         ("00_a", {"profile": "smoke", "fresh": False}, "smoke"), ("01_b", {"profile": "smoke", "jobs": 3}, "smoke"),
     ]  # fmt: skip
@@ -216,12 +216,10 @@ def test_what_measures_time_runs_last_and_alone(tmp_path: Path, monkeypatch: pyt
     for stem in ("20_a", "25_server_cost", "26_c"):
         tiny(tmp_path, "profile = 'laptop'\nfresh = False", stem=stem)
     monkeypatch.setattr(files, "notebooks", lambda: tmp_path)
-    monkeypatch.setattr(notebooks, "execute", lambda stem, given, folder, timeout: (stem, given["fresh"]))
+    monkeypatch.setattr(notebooks, "execute", lambda stem, given, folder, *_: (stem, given["fresh"]))
     # What sweeps train is trained before; a second `fresh` would train it twice.
     assert list(notebooks.make("smoke", fresh=True)) == [("20_a", False), ("26_c", False), ("25_server_cost", True)]
 
 
 def test_limits_are_none_that_the_system_cannot_wait_for() -> None:
-    assert (
-        max(notebooks._LIMITS.values()) + notebooks._START_LIMIT < 2**31 / 1000
-    )  # poll counts milliseconds in 32 bits
+    assert max(notebooks._LIMITS.values()) + kernels._START_LIMIT < 2**31 / 1000  # poll counts milliseconds in 32 bits

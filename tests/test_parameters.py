@@ -11,7 +11,7 @@ import pytest
 
 from fedecho.core import files
 from fedecho.core.checks import InputError
-from fedecho.report import notebooks, parameters
+from fedecho.report import kernels, notebooks, parameters
 from tests.test_notebooks import tiny
 
 PARAMETERS = """rounds = 3
@@ -49,7 +49,7 @@ def test_what_does_not_fit_is_one_line_before_anything_starts(
 ) -> None:
     tiny(tmp_path, PARAMETERS)
     monkeypatch.setattr(notebooks.files, "notebooks", lambda: tmp_path)
-    monkeypatch.setattr(notebooks, "_attempt", lambda job: pytest.fail("a kernel was started"))
+    monkeypatch.setattr(kernels, "attempt", lambda job, nursery: pytest.fail("a kernel was started"))
     with pytest.raises(InputError) as caught:
         notebooks.execute("tiny", given, tmp_path / "out", 10)
     assert "\n" not in str(caught.value) and not (tmp_path / "out").exists()

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
 from numpy.typing import NDArray
 
+from fedecho.report import drawings
 from fedecho.report.summary import NOT_RUN
 
 LOOK: dict[str, tuple[str, str, str]] = {
@@ -62,7 +63,10 @@ def _as_it_lies() -> AbstractContextManager[None]:
 
 
 def save_figure(figure: Figure, stem: Path, record_set: str) -> None:
-    """Write `stem`.pdf and .png whole, the same bytes each time, with the record set's hash in their metadata."""
+    """Write `stem`.pdf and .png whole, the same bytes each time, with the record set's hash in their metadata.
+
+    A file that shows the same already is left as it is, so that another processor's rounding is no change.
+    """
     stem.parent.mkdir(parents=True, exist_ok=True)
     subject = f"record set {record_set}"
     metadata: dict[str, dict[str, Any]] = {
@@ -73,7 +77,14 @@ def save_figure(figure: Figure, stem: Path, record_set: str) -> None:
         partial = stem.parent / f"{stem.name}.{suffix}.{os.getpid()}.partial"
         with style(), _as_it_lies():
             figure.savefig(partial, format=suffix, metadata=values)
-        partial.replace(stem.parent / f"{stem.name}.{suffix}")
+        _settle(partial, stem.parent / f"{stem.name}.{suffix}")
+
+
+def _settle(partial: Path, final: Path) -> None:
+    if final.is_file() and drawings.same(final.read_bytes(), partial.read_bytes(), final.suffix):
+        partial.unlink()
+    else:
+        partial.replace(final)
 
 
 def finished(figure: Figure) -> Figure:

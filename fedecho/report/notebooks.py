@@ -1,28 +1,27 @@
 """Runs a notebook as one runs a command: checked parameters, this interpreter, and an output that is whole or absent.
 
-papermill does the executing, in a process of its own per notebook. What it would let pass is refused here: a misspelt
-or mistyped parameter, a kernel of another Python, a wait without end, a failed run that looks like a finished one.
+papermill does the executing, in a process of its own per notebook (`kernels`), forked from one that has done the
+imports (`nursery`); a copy that came from the same sources and records stays (`stamps`). What papermill would let pass
+is refused here: a misspelt or mistyped parameter, a kernel of another Python, a wait without end, a failed run that
+looks like a finished one.
 """
 
 from __future__ import annotations
 
+import ast
+import contextlib
 import importlib.util
 import json
-import logging
-import os
-import signal
-import subprocess
-import sys
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 from fedecho.core import files
 from fedecho.core.checks import require
 from fedecho.core.provenance import cores
+from fedecho.report import kernels, stamps
 from fedecho.report import parameters as parameters_of
+from fedecho.report.nursery import Nursery, usable
 
 GROUPS = {
     "quickstart": ("00_quickstart",),
@@ -48,8 +47,6 @@ GROUPS = {
 
 _LIMITS = {"smoke": 600, "laptop": 8 * 3600, "paper": 3600}
 """Seconds that a notebook may take when nothing has been run yet; at the paper's scale none trains."""
-_START_LIMIT = 60
-_CHILD = "from fedecho.report.notebooks import _child; _child()"
 
 
 class NotebookError(RuntimeError):
@@ -78,23 +75,61 @@ def make(profile: str = "laptop", only: str = "all", fresh: bool = False, jobs: 
 
     As many run at a time as there are `jobs` (none = cores), those that measure time after the others and alone. Their
     runs are best trained before (`plan.train_all`); `fresh` is for what only a notebook itself can make again.
+    Without it, a notebook is not executed whose copy came from the same sources and records.
     """
     folder = files.paper() / "executed" / ("" if profile == "laptop" else profile)
     limit = _LIMITS.get(profile, max(_LIMITS.values()))
+    stems = [stem for stem in select(only) if left_out(stem, profile) is None]
+    nursery = Nursery(imported(stems), kernels.environment()) if usable() else None
 
     def make_one(stem: str) -> Path:
         wanted = {"profile": profile, "fresh": fresh and stem in _TRAIN_THEMSELVES, "jobs": jobs or 0}
         known = parameters_of.declared(catalogue()[stem])
-        return execute(stem, {name: value for name, value in wanted.items() if name in known}, folder, limit)
+        given = {name: value for name, value in wanted.items() if name in known}
+        final = folder.resolve() / f"{stem}.ipynb"
+        if not fresh and stamps.holds(final, stamps.source(catalogue()[stem], given)):
+            return final
+        return execute(stem, given, folder, limit, nursery)
 
-    stems = [stem for stem in select(only) if left_out(stem, profile) is None]
-    together = [stem for stem in stems if stem not in _ALONE]
     pool = ThreadPoolExecutor(jobs or cores())
     try:
-        yield from pool.map(make_one, together)
+        yield from pool.map(make_one, [stem for stem in stems if stem not in _ALONE])
+        yield from (make_one(stem) for stem in stems if stem in _ALONE)
     finally:
         pool.shutdown(cancel_futures=True)
-    yield from (make_one(stem) for stem in stems if stem in _ALONE)
+        if nursery is not None:
+            nursery.close()
+
+
+_ALWAYS = (
+    "papermill",
+    "ipykernel.kernelapp",
+    "ipykernel.zmqshell",
+    "IPython.core.magics",
+    "IPython.core.pylabtools",
+    "matplotlib.backends.backend_agg",
+    "matplotlib.backends.backend_pdf",
+    "pandas.io.formats.style",
+)
+"""What runs a notebook, and what is imported only as a table or a figure is written."""
+
+
+def imported(stems: Iterable[str]) -> list[str]:
+    """Return the modules that notebooks import; a name that one takes from a module may be a module itself."""
+    cells = [cell for stem in stems for cell in json.loads(catalogue()[stem].read_text())["cells"]]
+    sources = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    return list(dict.fromkeys([*_ALWAYS, *(name for source in sources for name in _modules(source))]))
+
+
+def _modules(source: str) -> Iterator[str]:
+    plain = "\n".join(line for line in source.splitlines() if not line.startswith("%"))
+    with contextlib.suppress(SyntaxError):  # what only IPython understands
+        for node in ast.walk(ast.parse(plain)):
+            if isinstance(node, ast.Import):
+                yield from (alias.name for alias in node.names)
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                yield node.module
+                yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
 def left_out(stem: str, profile: str) -> str | None:
@@ -104,8 +139,10 @@ def left_out(stem: str, profile: str) -> str | None:
     return f"{stem}: it trains or measures the paper's scale itself and is left out; open it in JupyterLab to run it"
 
 
-def execute(stem: str, parameters: Mapping[str, object], output_dir: Path, timeout: int) -> Path:
-    """Run the notebook `stem` and return its executed copy, `output_dir/<stem>.ipynb`.
+def execute(
+    stem: str, parameters: Mapping[str, object], output_dir: Path, timeout: int, nursery: Nursery | None = None
+) -> Path:
+    """Run the notebook `stem` and return its executed copy, `output_dir/<stem>.ipynb`, with its stamp beside it.
 
     `timeout` is the limit in seconds for the whole notebook. Raises `InputError` before anything starts, or
     `NotebookError`; a failed run leaves `<stem>.partial.ipynb` and no executed copy, not even an older one.
@@ -117,137 +154,15 @@ def execute(stem: str, parameters: Mapping[str, object], output_dir: Path, timeo
     require(importlib.util.find_spec("papermill") is not None, "notebook", stem, "install fedecho[notebooks] first")
     output_dir.mkdir(parents=True, exist_ok=True)
     final, partial = (output_dir.resolve() / f"{stem}{suffix}" for suffix in (".ipynb", ".partial.ipynb"))
-    for old in (final, partial):
+    for old in (stamps.path_of(final), final, partial):
         old.unlink(missing_ok=True)
+    made_from = stamps.source(known[stem], parameters)
     job = {"source": str(known[stem]), "partial": str(partial), "parameters": dict(parameters), "timeout": timeout}
-    outcome = _attempt(job)
+    outcome = kernels.attempt(job, nursery)
     if outcome["kind"] == "start":  # a busy machine; an error of a cell is never tried again
-        outcome = _attempt(job)
+        outcome = kernels.attempt(job, nursery)
     if outcome["kind"] != "done":
         raise NotebookError(f"{stem}: {outcome['message']}; see {partial}")
-    return partial.replace(final)
-
-
-def _attempt(job: dict[str, Any]) -> dict[str, str]:
-    """Run one child process in a Jupyter home of its own, and return how it went."""
-    with tempfile.TemporaryDirectory(prefix="fedecho-", ignore_cleanup_errors=True) as name:
-        home = Path(name)
-        _furnish(home)
-        result = home / "result.json"
-        ended = _wait(json.dumps({**job, "result": str(result)}), _environment(home), job["timeout"] + _START_LIMIT)
-        if not result.is_file():
-            return {
-                "kind": "lost",
-                "message": f"TimeoutError: not finished after {job['timeout']} s"
-                if ended is None
-                else f"the process that ran it ended with code {ended}",
-            }
-        outcome: dict[str, str] = json.loads(result.read_text())
-        python = home / "executable"
-        if outcome["kind"] == "done" and python.read_text() != sys.executable:
-            return {"kind": "kernel", "message": f"it ran under {python.read_text()}, not {sys.executable}"}
-        return outcome
-
-
-def _furnish(home: Path) -> None:
-    """Write the one kernel that can be found, this interpreter, and a note of who it is into `home`."""
-    kernel, startup = home / "kernels" / "python3", home / "ipython" / "profile_default" / "startup"
-    command = [
-        sys.executable,
-        "-Xfrozen_modules=off",
-        "-m",
-        "ipykernel_launcher",
-        "--IPKernelApp.log_level=40",
-        "-f",
-        "{connection_file}",
-    ]
-    for folder in (kernel, startup):
-        folder.mkdir(parents=True)
-    spec = {"argv": command, "display_name": "Python 3", "language": "python"}
-    (kernel / "kernel.json").write_text(json.dumps(spec))
-    # An expression, so that no name is left behind that a notebook might use without importing it.
-    note = f"__import__('pathlib').Path({str(home / 'executable')!r}).write_text(__import__('sys').executable)\n"
-    (startup / "executable.py").write_text(note)
-
-
-def _environment(home: Path) -> dict[str, str]:
-    """Return the child's environment: nothing of the user's Jupyter, and paths that hold in any folder."""
-    kept = {name: value for name, value in os.environ.items() if name != "MPLBACKEND"}  # Agg would show no figure
-    folders = {name: str(Path(kept[name]).absolute()) for name in ("FEDECHO_PAPER", "FEDECHO_DATA") if kept.get(name)}
-    if not sys.stderr.isatty():
-        kept.setdefault("TQDM_MININTERVAL", "30")  # a log gets a line now and then rather than a moving bar
-    return (
-        kept
-        | folders
-        | {
-            "JUPYTER_PATH": str(home),
-            "JUPYTER_DATA_DIR": str(home / "data"),
-            "JUPYTER_RUNTIME_DIR": str(home / "runtime"),
-            "JUPYTER_CONFIG_DIR": str(home / "config"),
-            "JUPYTER_PREFER_ENV_PATH": "1",
-            "IPYTHONDIR": str(home / "ipython"),
-            "PYDEVD_DISABLE_FILE_VALIDATION": "1",
-        }
-    )
-
-
-def _wait(job: str, environment: dict[str, str], limit: float) -> int | None:
-    """Return the child's exit code, or none if it had to be stopped after `limit` seconds."""
-    command = [sys.executable, "-c", _CHILD]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, env=environment, text=True) as process:
-        try:
-            process.communicate(job, timeout=limit)
-        except BaseException as error:
-            process.terminate()  # on SIGTERM the child stops its kernel, and the kernel's workers with it
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-            if isinstance(error, subprocess.TimeoutExpired):
-                return None
-            raise
-        return process.returncode
-
-
-def _child() -> None:
-    """Do the job on standard input and write how it went; what cells print to stderr, bars above all, is shown live."""
-    import papermill  # type: ignore[import-untyped]
-
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # an exception, so that the kernel is stopped on the way out
-    logging.getLogger("papermill").setLevel(logging.ERROR)  # it does not know parameters annotated with `|`
-    job = json.load(sys.stdin)
-    outcome = {"kind": "done", "message": ""}
-    try:
-        papermill.execute_notebook(
-            job["source"],
-            job["partial"],
-            job["parameters"],
-            kernel_name="python3",
-            progress_bar=False,
-            cwd=str(Path(job["source"]).parent),
-            start_timeout=_START_LIMIT,
-            execution_timeout=job["timeout"],
-            stderr_file=sys.stderr,
-            coalesce_streams=True,
-            shutdown_kernel="immediate",
-        )
-    except Exception as error:
-        outcome = _failure(error, Path(job["partial"]))
-    Path(job["result"]).write_text(json.dumps(outcome))
-
-
-def _failure(error: Exception, partial: Path) -> dict[str, str]:
-    """Put an exception of papermill, nbclient or jupyter_client into one line."""
-    if isinstance(error, RuntimeError) and str(error).startswith(("Kernel died before", "Kernel didn't respond")):
-        return {"kind": "start", "message": f"the kernel did not start ({error})"}
-    name = getattr(error, "ename", type(error).__name__)
-    text = str(getattr(error, "evalue", error)).strip().partition("\n")[0]
-    return {"kind": "cell", "message": f"cell [{_reached(partial)}] failed: {name}: {text}"}
-
-
-def _reached(partial: Path) -> int:
-    """Return the number of the last code cell that was begun, counted as Jupyter shows it."""
-    cells = json.loads(partial.read_text())["cells"] if partial.is_file() else []
-    return sum(
-        cell["cell_type"] == "code" and bool(cell["metadata"].get("papermill", {}).get("start_time")) for cell in cells
-    )
+    partial.replace(final)
+    stamps.write(final, made_from, outcome["touched"])
+    return final

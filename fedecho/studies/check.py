@@ -11,6 +11,7 @@ from pathlib import Path
 from fedecho.core import files
 from fedecho.core.checks import require
 from fedecho.core.files import figures_dir, tables_dir
+from fedecho.report import drawings
 from fedecho.studies import TABLES
 from fedecho.studies.claims import ledger
 from fedecho.studies.study import write
@@ -56,7 +57,8 @@ def _redirected(folder: Path) -> Iterator[None]:
 
 
 def differences(committed: Path, rebuilt: Path) -> list[str]:
-    """Compare the files of two folders, byte by byte; folders of other profiles inside them are left alone."""
+    """Compare the files of two folders, texts byte by byte and figures by what they show (`drawings.same`); folders of
+    other profiles inside them are left alone."""
     names = {path.name for folder in (committed, rebuilt) for path in folder.glob("*.*") if path.is_file()}
     return [f"{committed.name}/{name}: {why}" for name in sorted(names) if (why := _compare(committed, rebuilt, name))]
 
@@ -66,5 +68,5 @@ def _compare(committed: Path, rebuilt: Path, name: str) -> str:
         return "no table or figure of this name is made any more"
     if not (committed / name).is_file():
         return "is made from the records but not there"
-    same = (committed / name).read_bytes() == (rebuilt / name).read_bytes()
-    return "" if same else "differs from what the records give"
+    one, two = ((folder / name).read_bytes() for folder in (committed, rebuilt))
+    return "" if drawings.same(one, two, Path(name).suffix) else "differs from what the records give"
