@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import torch
-from fedecho.studies.priority import Wanted
 
 from fedecho.cli import main
 from fedecho.core import records
@@ -21,8 +20,9 @@ from fedecho.learning.cost import duration
 from fedecho.learning.cost.duration import Rates, operations
 from fedecho.learning.methods import FedBuff, FedEcho
 from fedecho.learning.resume import Keeper
-from fedecho.studies import priority, profiles, sweep, wanted
+from fedecho.studies import profiles, sweep
 from fedecho.studies.budget import plan, require_enough, seconds_of, work_off
+from fedecho.studies.plan import Wanted, named, ordered, trained
 from fedecho.studies.sweep import Done
 from tests.test_experiment import tiny
 
@@ -75,7 +75,7 @@ def test_durations_are_written(seconds: float, text: str) -> None:
 
 
 def test_the_paper_profile_begins_with_its_main_comparison() -> None:
-    order = [run.config for run in priority.ordered("paper", wanted.SETS)]
+    order = [run.config for run in ordered("paper", list(trained("paper")))]
     assert [type(config.method).__name__ for config in order[:5]] == ["FedBuff", "FedEcho", "FedBuff", "CA2FL", "FADAS"]
     assert order[2].method == FedBuff(ema=0.95)
     assert [config.seed for config in order[:15:5]] == [0, 1, 2]
@@ -88,15 +88,15 @@ def test_the_paper_profile_begins_with_its_main_comparison() -> None:
 
 
 def test_elsewhere_tuning_comes_first() -> None:
-    order = [run.config for run in priority.ordered("cifar-small", wanted.sets("cifar-small"))]
+    order = [run.config for run in ordered("cifar-small", list(trained("cifar-small")))]
     assert order[0].evaluation.split == "validation" and order[-1].evaluation.split == "test"
 
 
 @pytest.mark.parametrize("profile", ["smoke", "paper", "cifar-small", "language", "generation-smoke"])
 def test_the_order_has_every_run_once(profile: str) -> None:
-    names = wanted.sets(profile)
-    order = [run.path for run in priority.ordered(profile, names)]
-    everything = {Wanted(wanted.folder(name, profile), c).path for name in names for c in wanted.configs(name, profile)}
+    names = list(trained(profile))
+    order = [run.path for run in ordered(profile, names)]
+    everything = {Wanted(study.places[0], c).path for study in named(names, profile) for c in study.configs}
     assert len(order) == len(set(order)) and set(order) == everything
 
 
@@ -278,7 +278,7 @@ def test_keepers_of_plain_sweeps_write_nothing_for_short_runs(tmp_path: Path) ->
 
 def test_all_profiles_have_a_first_run() -> None:
     for profile in profiles.PROFILES:
-        assert priority.ordered(profile, wanted.sets(profile))
+        assert ordered(profile, list(trained(profile)))
 
 
 def test_a_round_without_end_is_stopped_at_the_deadline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import base64
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from fedecho.report import manifest
 from fedecho.report.manifest import Manifest, Picture
+from fedecho.report.summary import Cell
+from fedecho.studies.grid import grid, main_methods, main_settings
+from fedecho.studies.tuning import trial_runs
 
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
 TOY = Manifest(
@@ -86,3 +90,15 @@ def executed() -> dict[str, Any]:
         {"cell_type": "code", "id": "run", "metadata": {}, "execution_count": 1, "source": "x = 1", "outputs": outputs},
     ]
     return {"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
+
+
+@cache
+def main_cells(name: str) -> list[Cell]:
+    """The main table of a profile, or of a block."""
+    return grid(name, main_methods(name), main_settings(name))
+
+
+@cache
+def trial_cells(name: str) -> list[Cell]:
+    """The trials of a profile's tuning, or of a block's."""
+    return trial_runs(name, None, 0, None)
