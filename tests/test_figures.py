@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,20 +12,23 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
-from fedecho.presets import Cell, Trial
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fedecho import figures, illustrations, presets, tables
+from fedecho.core import records
 from fedecho.core.clock import Clock
 from fedecho.core.config import RunConfig
 from fedecho.core.records import Record, new_record, record_path, save
 from fedecho.core.settings import Delays, Protocol
 from fedecho.learning.distill import Distillation
+from fedecho.report import charts, curves, figures, illustrations, summary
+from fedecho.report.summary import Cell, Found
 from fedecho.simulation.schedule import Job, Round, Schedule, draw
+from fedecho.studies.contenders import CONTENDERS
+from tests import toy
 from tests.sound import sound
 
-NO_PAPER = pd.DataFrame(columns=["setting", "delay", "method", "value"])
+tuning = import_module("fedecho.studies.tuning")
 
 
 def record(
@@ -45,11 +49,15 @@ def record(
     return new_record(config, status, rows, {"straggler_classes": [1]}, Clock(), {})
 
 
-CELLS = presets.vision_table("smoke")
+CELLS = toy.main_cells("smoke")
 
 
 def cells_of(*methods: str) -> list[Cell]:
     return [c for c in CELLS if c.method in methods and (c.setting, c.delay) == ("Dir(0.1)", "large")]
+
+
+def stored(cells: Sequence[Cell], folder: Path) -> Found:
+    return [(cell, records.find(folder, cell.config)) for cell in cells]
 
 
 def put(folder: Path, cell: Cell, *accuracies: float, **options: Any) -> None:
@@ -67,7 +75,7 @@ def words(figure: Figure) -> str:
 
 def test_mean_curve_on_common_evaluations() -> None:
     config = cells_of("FedEcho")[0].config
-    x, mean, half = figures.mean_curve([record(config, (0.2, 0.4)), record(config, (0.4, 0.4))], "round", unit=2)
+    x, mean, half = curves.mean_curve([record(config, (0.2, 0.4)), record(config, (0.4, 0.4))], "round", unit=2)
     assert x.tolist() == [5, 10]
     assert mean.tolist() == pytest.approx([30, 40])
     assert half[1] == pytest.approx(0) and half[0] == pytest.approx(10 * 12.7062, rel=1e-4)
@@ -76,7 +84,7 @@ def test_mean_curve_on_common_evaluations() -> None:
 def test_mean_curve_interpolates_where_all_seeds_have_data() -> None:
     config = cells_of("FedEcho")[0].config
     runs = [record(config, (0.0, 0.1, 0.2)), record(config, (0.0, 0.2), pace=1.25)]
-    x, mean, _ = figures.mean_curve(runs, "virtual_time", unit=2)
+    x, mean, _ = curves.mean_curve(runs, "virtual_time", unit=2)
     assert (x[0], x[-1]) == (1.25, 2.5)
     assert mean[[0, -1]].tolist() == pytest.approx([(2.5 + 0) / 2, (15 + 20) / 2])
 
@@ -85,7 +93,7 @@ def test_curves_show_finished_runs_and_name_the_rest(tmp_path: Path) -> None:
     cells = cells_of("FedEcho", "FADAS")
     for cell in cells:
         put(tmp_path, cell, 0.5, 0.7, status="done" if cell.method == "FedEcho" else "diverged")
-    figure = figures.vision_curves(cells, tmp_path)
+    figure = curves.curves(stored(cells, tmp_path))
     x, y = line(figure.axes[0], "FedEcho")
     assert (x, y) == ([5, 10, 15, 20], pytest.approx([50, 50, 70, 70]))
     assert "no finished run: FADAS" in words(figure)
@@ -95,7 +103,7 @@ def test_curves_show_finished_runs_and_name_the_rest(tmp_path: Path) -> None:
 def test_virtual_time_ends_with_the_asynchronous_runs(tmp_path: Path) -> None:
     for cell in cells_of("FedEcho", "FedAvg (sync)"):
         put(tmp_path, cell, 0.5, 0.6, pace=3.0 if cell.method == "FedEcho" else 500.0)
-    figure = figures.vision_curves(cells_of("FedEcho", "FedAvg (sync)"), tmp_path, "virtual_time")
+    figure = curves.curves(stored(cells_of("FedEcho", "FedAvg (sync)"), tmp_path), "virtual_time")
     assert figure.axes[0].get_xlim() == (0, 6)
     assert "FedAvg (sync): 55.0 % at 1,000 s" in words(figure)
 
@@ -103,9 +111,9 @@ def test_virtual_time_ends_with_the_asynchronous_runs(tmp_path: Path) -> None:
 @pytest.mark.parametrize("x", ["round", "virtual_time"])
 def test_curves_without_records_or_with_one_seed(x: Any, tmp_path: Path) -> None:
     cells = cells_of("FedEcho", "FedAvg (sync)")
-    assert "not run" in words(figures.vision_curves(cells, tmp_path, x))
+    assert "not run" in words(curves.curves(stored(cells, tmp_path), x))
     put(tmp_path, cells[0], 0.5, 0.6)
-    figures.vision_curves(cells, tmp_path, x)
+    curves.curves(stored(cells, tmp_path), x)
 
 
 def test_bars_show_means_and_stragglers(tmp_path: Path) -> None:
@@ -113,8 +121,8 @@ def test_bars_show_means_and_stragglers(tmp_path: Path) -> None:
     for cell in cells:
         if cell.method != "FADAS":
             put(tmp_path, cell, 0.6 if cell.method == "FedEcho" else 0.5)
-    summary = tables.vision_summary(tables.collect(cells, tmp_path), NO_PAPER).assign(straggler_mean=20.0)
-    axes = figures.bars(summary).axes[0]
+    found = summary.summarise(summary.collect(stored(cells, tmp_path))).assign(straggler_mean=20.0)
+    axes = charts.bars(found).axes[0]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["FedBuff", "FADAS", "FedEcho"]
     spots = [(float(bar[0].get_xdata()[0]), float(bar[0].get_ydata()[0])) for bar in axes.containers]  # type: ignore
     assert (50, 0) in spots and (60, 2) in spots and (20, 2) in spots
@@ -122,8 +130,8 @@ def test_bars_show_means_and_stragglers(tmp_path: Path) -> None:
 
 
 def test_bars_without_records(tmp_path: Path) -> None:
-    summary = tables.vision_summary(tables.collect(cells_of("FedEcho"), tmp_path), NO_PAPER)
-    assert words(figures.bars(summary)) == "not run"
+    found = summary.summarise(summary.collect(stored(cells_of("FedEcho"), tmp_path)))
+    assert words(charts.bars(found)) == "not run"
 
 
 FIRST, SECOND = Job(2.0, 0, 0, 0.0, 0), Job(5.0, 1, 0, 0.0, 1)
@@ -164,14 +172,19 @@ def test_bank_ageing() -> None:
     assert [np.asarray(axes.lines[0].get_ydata()).tolist() for axes in figure.axes] == [[3, 4], [50, 25]]
 
 
+def trials_figure(trials: Sequence[Cell], folder: Path) -> Figure:
+    figure: Figure = tuning.trials_figure(tuning.summarise(summary.collect(stored(trials, folder))))
+    return figure
+
+
 def test_tuning_marks_the_chosen_trial(tmp_path: Path) -> None:
     config = cells_of("FedBuff")[0].config
-    trials = [Trial("FedBuff", {"local.lr": lr}, dataclasses.replace(config, seed=k))
+    trials = [Cell("FedBuff", "s", "d", dataclasses.replace(config, seed=k), {"local.lr": lr})
               for k, lr in enumerate((0.01, 0.1, 0.4))]  # fmt: skip
     for trial, accuracy in zip(trials, (0.5, 0.6, 0.9), strict=True):
         status: Any = "diverged" if accuracy == 0.9 else "done"
         save(sound(record(trial.config, [accuracy], status)), record_path(tmp_path, trial.config))
-    axes = figures.tuning_figure(trials, tmp_path).axes[0]
+    axes = trials_figure(trials, tmp_path).axes[0]
     means, failed, chosen = (
         (np.asarray(each.get_xdata()).tolist(), np.asarray(each.get_ydata()).tolist()) for each in axes.lines
     )
@@ -180,14 +193,14 @@ def test_tuning_marks_the_chosen_trial(tmp_path: Path) -> None:
 
 
 def test_tuning_without_records(tmp_path: Path) -> None:
-    trials = [t for t in presets.tuning("smoke") if t.method in ("FedBuff", "FADAS")]
-    assert words(figures.tuning_figure(trials, tmp_path)) == "not run\nnot run"
+    trials = [t for t in toy.trial_cells("smoke") if t.method in ("FedBuff", "FADAS")]
+    assert words(trials_figure(trials, tmp_path)) == "not run\nnot run"
     save(sound(record(trials[-1].config, [0.5])), record_path(tmp_path, trials[-1].config))
-    assert words(figures.tuning_figure(trials, tmp_path)) == "not run"
+    assert words(trials_figure(trials, tmp_path)) == "not run"
 
 
 def test_every_contender_has_its_own_look() -> None:
-    assert set(figures.LOOK) == set(presets.CONTENDERS)
+    assert set(figures.LOOK) == set(CONTENDERS)
     assert len(set(figures.LOOK.values())) == len(figures.LOOK)
     assert len({marker for _, _, marker in figures.LOOK.values()}) == len(figures.LOOK)
 

@@ -10,17 +10,21 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from fedecho.presets import Cell
 
-from fedecho import presets, studies
+from fedecho import studies
 from fedecho.core import records
 from fedecho.core.config import override_all
 from fedecho.core.records import Record
-from fedecho.studies import catalogue, language, samples, tabulate, wanted
+from fedecho.report.summary import Cell
+from fedecho.studies import profiles, samples
+from fedecho.studies.generation import NATURAL, TEACHERS, perplexity
+from fedecho.studies.vocabulary import FORMS, VOCABULARIES, allocated, bits, position_bytes
+from tests import toy
 from tests.sound import sound
-from tests.test_tables import put
+from tests.test_studies import cells_of, trained
+from tests.test_summary import put
 
-DOWNLOADED = set(language.OTHERS.values())
+DOWNLOADED = {"sst2", "agnews"}
 
 
 @pytest.fixture
@@ -31,46 +35,43 @@ def nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_main_table_has_every_place_and_the_stated_seeds() -> None:
-    cells = catalogue.cells("language", "laptop")
-    places = {(cell.setting, cell.delay) for cell in cells}
-    assert len(places) == 3 * 3 * 2 + 1 and len({cell.method for cell in cells}) == 7
-    seeds = {
-        name: tuple(sorted({c.config.seed for c in cells if c.config.data.name == name}))
-        for name in ("austen", *DOWNLOADED)
-    }
-    assert set(seeds.values()) == {(0, 1, 2, 3, 4)}
+    cells = cells_of("language")
+    assert len({(cell.setting, cell.delay) for cell in cells}) == 3 * 3 * 2 + 1
+    assert len({cell.method for cell in cells}) == 7
+    for name in ("austen", *DOWNLOADED):
+        assert {c.config.seed for c in cells if c.config.data.name == name} == {0, 1, 2, 3, 4}
 
 
 def test_stragglers_own_two_novels_or_one_class() -> None:
     owned = {
         (cell.config.data.name, cell.config.partition.straggler_classes, cell.config.delays.speed_counts)
-        for cell in catalogue.cells("language", "laptop")
+        for cell in cells_of("language")
         if "own" in cell.setting
     }
     assert owned == {("austen", 2, (25, 16, 9)), ("sst2", 1, (25, 16, 9)), ("agnews", 1, (25, 16, 9))}
 
 
 def test_names_are_masked_but_for_one_place() -> None:
-    kept = {cell.setting for cell in catalogue.cells("language", "laptop") if not cell.config.data.mask}
+    kept = {cell.setting for cell in cells_of("language") if not cell.config.data.mask}
     assert kept == {"Austen, names kept, Dir(0.1)"}
 
 
 @pytest.mark.parametrize("name", ["language", "language_pools", "generation_pools"])
 def test_what_lacks_its_data_is_told_and_the_rest_is_trained(name: str, nothing: Path) -> None:
-    here = {(run.data.name, run.data.pool) for run in wanted.trainable(name, "smoke")}
-    assert here and not {source for pair in here for source in pair} & {*DOWNLOADED, "trec"}
-    refused = [run for obstacle in wanted.obstacles(name, "smoke") for run in obstacle.runs]
-    assert len(refused) + len(wanted.trainable(name, "smoke")) == len(catalogue.cells(name, "smoke"))
-    assert all(
-        "put " in obstacle.why and "FEDECHO_DATA" in obstacle.why for obstacle in wanted.obstacles(name, "smoke")
-    )
+    study = trained(name, "smoke")
+    here = {source for run in study.trainable() for source in (run.data.name, run.data.pool)}
+    assert here and not here & {*DOWNLOADED, "trec"}
+    refused = [run for obstacle in study.obstacles() for run in obstacle.runs]
+    assert len(refused) + len(study.trainable()) == len(study.cells)
+    assert all("put " in obstacle.why and "FEDECHO_DATA" in obstacle.why for obstacle in study.obstacles())
 
 
 def test_records_make_a_table_where_the_data_are_absent(nothing: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for cell in catalogue.cells("language", "smoke"):
+    study = trained("language", "smoke")
+    for cell in study.cells:
         if cell.config.data.name == "austen":
-            put(wanted.folder("language", "smoke"), cell.config, 0.5)
-    made = studies.make("language", "smoke")
+            put(study.places[0], cell.config, 0.5)
+    made = studies.make(study)
     assert "runs are not trained, data = 'sst2'" in capsys.readouterr().err
     assert made.tables["md"].read_text().count("not run") >= 7 * 12 and set(made.figures) == {
         "bars",
@@ -83,64 +84,57 @@ def test_records_make_a_table_where_the_data_are_absent(nothing: Path, capsys: p
 
 
 def test_samples_of_its_own_come_as_late_as_held_out_text_in_their_control() -> None:
-    cells = [c for c in catalogue.cells("generation_pools", "laptop") if c.config.method.name == "fedecho"]
+    cells = [c for c in cells_of("generation_pools") if c.config.method.name == "fedecho"]
     late = {c.method: c.config.method.distill.warmup_rounds for c in cells}  # type: ignore[attr-defined]
-    late = {label: rounds for label, rounds in late.items() if label not in language.TEACHERS}
+    late = {label: rounds for label, rounds in late.items() if label not in {row.label for row in TEACHERS}}
     assert late == {"held-out": 0, "held-out, from a fifth on": 20, "its own samples": 20, "SST-2": 0}
 
 
 def test_every_form_of_the_bank_meets_every_vocabulary() -> None:
-    cells = catalogue.cells("bank_vocabulary", "laptop")
+    cells = cells_of("bank_vocabulary")
     assert {(c.setting, c.method) for c in cells} == {
-        (f"V = {size}", form) for size in language.VOCABULARIES["laptop"] for form in language.FORMS
+        (f"V = {size}", form) for size in VOCABULARIES["laptop"] for form in FORMS
     }
-    (whole,) = {c.config for c in catalogue.cells("generation", "laptop") if _is_main(c)}
+    (whole,) = {c.config for c in cells_of("generation") if _is_main(c)}
     assert whole in {c.config for c in cells if c.method == "all"}
 
 
 def _is_main(cell: Cell) -> bool:
-    return (cell.setting, cell.delay, cell.method, cell.config.seed) == (language.NATURAL, "large", "FedEcho", 0)
+    return (cell.setting, cell.delay, cell.method, cell.config.seed) == (NATURAL, "large", "FedEcho", 0)
 
 
 def text_record(loss: float = math.log(8), **fields: object) -> Record:
-    config = catalogue.cells("bank_vocabulary", "smoke")[0].config
+    config = cells_of("bank_vocabulary", "smoke")[0].config
     facts = {"characters_per_token": 1.5, "arrivals_slow": 0.25, "samples": [{"prompt": "it was", "text": "so"}]}
     row = {"round": 5, "accuracy": 0.25, "loss": loss, "rejected": 0}
     return replace(records.new_record(config, "done", [row], facts, records.Clock(), {}), **fields)  # type: ignore[arg-type]
 
 
 def test_perplexity_and_bits_by_hand() -> None:
-    assert tabulate.perplexity(text_record()) == pytest.approx(8)
-    assert tabulate.fact("arrivals_slow", 100)(text_record()) == 25
-    assert tabulate.bits(text_record()) == pytest.approx(3 / 1.5)
-    assert np.isnan(tabulate.perplexity(text_record(status="diverged")))
-    assert tabulate.perplexity(text_record(loss=1e4)) == math.inf
+    assert perplexity(text_record()) == pytest.approx(8)
+    assert bits(text_record()) == pytest.approx(3 / 1.5)
+    assert np.isnan(perplexity(text_record(status="diverged")))
+    assert perplexity(text_record(loss=1e4)) == math.inf
 
 
 @pytest.mark.parametrize(("form", "size"), [("all", 4 * 257), ("all, float16", 2 * 257), ("top-4", 4 * (4 + 2) + 4)])
 def test_bytes_of_a_prediction_by_hand(form: str, size: int) -> None:
     (cell,) = [
-        c
-        for c in catalogue.cells("bank_vocabulary", "smoke")
-        if (c.method, c.setting, c.config.seed) == (form, "V = 257", 0)
+        c for c in cells_of("bank_vocabulary", "smoke") if (c.method, c.setting, c.config.seed) == (form, "V = 257", 0)
     ]
     record = replace(text_record(), config=records.to_dict(cell.config))
     rows = 10 * 10 * 32  # clients, texts of U, positions
-    assert tabulate.position_bytes(record) == size
-    assert tabulate.allocated(record) == (rows * size, 8 * 257 * rows / 10)
+    assert position_bytes(record) == size
+    assert allocated(record) == (rows * size, 8 * 257 * rows / 10)
 
 
 def test_samples_are_read_off_the_records(nothing: Path) -> None:
-    results = studies.results("generation", "smoke")
-    assert samples.markdown(results, language.NATURAL, "large") == "No run has a record yet."
-    cell = next(
-        c
-        for c in results.cells
-        if (c.setting, c.delay, c.method, c.config.seed) == (language.NATURAL, "large", "FedEcho", 0)
-    )
-    made = text_record(config=records.to_dict(cell.config), hash=records.config_hash(cell.config))
-    records.save(sound(made), records.record_path(results.folder, cell.config))
-    assert samples.markdown(results, language.NATURAL, "large") == "* **FedEcho**: *it was* so"
+    study = trained("generation", "smoke")
+    assert samples.markdown(study, NATURAL, "large") == "No run has a record yet."
+    config = next(cell.config for cell in study.cells if _is_main(cell))
+    made = text_record(config=records.to_dict(config), hash=records.config_hash(config))
+    records.save(sound(made), records.record_path(study.places[0], config))
+    assert samples.markdown(study, NATURAL, "large") == "* **FedEcho**: *it was* so"
 
 
 def test_samples_are_shown_letter_by_letter_whatever_a_model_writes() -> None:
@@ -149,7 +143,7 @@ def test_samples_are_shown_letter_by_letter_whatever_a_model_writes() -> None:
 
 
 def test_frequencies_alone_are_a_yardstick() -> None:
-    config = catalogue.cells("generation", "smoke")[0].config
+    config = cells_of("generation", "smoke")[0].config
     more = override_all(config, {"data.train_size": 2000})
     known = samples.unigram_perplexity(more)
     assert 1 < known < 257  # fewer choices than all tokens, since some are frequent
@@ -164,7 +158,7 @@ def test_pairs_of_tokens_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
         SimpleNamespace(images=read[:, :1], labels=ahead[:, 1:2]),
     )
     monkeypatch.setattr(samples, "prepare", lambda *_: SimpleNamespace(clients=[client], held_out=held_out))
-    config = catalogue.cells("generation", "smoke")[0].config
+    config = cells_of("generation", "smoke")[0].config
     p_zero = 2 / (257 + 3)  # of 257 tokens 1 0 1 are to be predicted, and each counts once more
     right, perplexity = samples.bigram(config)
     assert right == 0  # after 0 came 1, both times
@@ -172,15 +166,15 @@ def test_pairs_of_tokens_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_tuning_searches_the_box_of_its_profile() -> None:
-    rates = [trial.values["local.lr"] for trial in presets.tuning("generation") if trial.method == "FedEcho"]
+    rates = [trial.factors["local.lr"] for trial in toy.trial_cells("generation") if trial.method == "FedEcho"]
     assert 0.05 < min(rates) < max(rates) < 2 and max(rates) > 1
 
 
 def test_more_seeds_are_run_where_the_bank_is_looked_at_too() -> None:
     seeds: dict[tuple[str, str], set[int]] = {}
-    for cell in catalogue.cells("generation", "laptop"):
+    for cell in cells_of("generation"):
         seeds.setdefault((cell.setting, cell.delay), set()).add(cell.config.seed)
-    many = seeds.pop((language.NATURAL, "large"))
-    banked = {c.config.seed for c in catalogue.cells("bank_vocabulary", "laptop") if c.setting == "V = 1000"}
-    assert many == banked == set(presets.profile("generation").seeds)
+    many = seeds.pop((NATURAL, "large"))
+    banked = {c.config.seed for c in cells_of("bank_vocabulary") if c.setting == "V = 1000"}
+    assert many == banked == set(profiles.profile("generation").seeds)
     assert all(few == {0, 1, 2} for few in seeds.values()) and len(seeds) == 3

@@ -2,157 +2,193 @@
 
 from __future__ import annotations
 
-import json
 import math
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from fedecho import notebooks, presets, studies, tables, verdicts
+from fedecho import studies
 from fedecho.core.checks import InputError
-from fedecho.core.config import config_hash
+from fedecho.core.config import config_hash, to_dict
 from fedecho.core.records import Record
 from fedecho.learning.cost import peak
-from fedecho.publish import manifest
-from fedecho.studies import ablations, catalogue, drawing, tabulate, wanted
-from tests.test_tables import put
+from fedecho.report import charts, manifest, notebooks, summary
+from fedecho.report.summary import Cell
+from fedecho.studies import TABLES, grid, plan, profiles
+from fedecho.studies.alpha import DYNAMIC
+from fedecho.studies.comparison import Comparison
+from fedecho.studies.delay import gaps, time_to_target
+from fedecho.studies.study import sets_of
+from fedecho.studies.training import Trained
+from fedecho.studies.vocabulary import against_bytes
+from tests import toy
+from tests.test_summary import put
 
-NAMES = [name for name in catalogue.STUDIES if name != "vision"]
+NAMES = [name for name, study in plan.trained("smoke").items() if isinstance(study, Comparison)]
 every_study = pytest.mark.parametrize("name", NAMES)
+
+
+def trained(name: str, profile: str = "laptop", **given: Any) -> Trained:
+    study = TABLES[name](profile, **given)
+    assert isinstance(study, Trained)
+    return study
+
+
+def cells_of(name: str, profile: str = "laptop", **given: Any) -> Sequence[Cell]:
+    return trained(name, profile, **given).cells
 
 
 # What is run
 
 
 @every_study
-@pytest.mark.parametrize("profile", list(presets.WHOLE))
+@pytest.mark.parametrize("profile", list(profiles.WHOLE))
 def test_every_study_is_whole_at_every_scale(name: str, profile: str) -> None:
-    cells = catalogue.cells(name, profile)
-    places = {(cell.method, cell.setting, cell.delay, cell.config.seed) for cell in cells}
-    assert len(places) == len(cells) > 0
-    assert {cell.config.seed for cell in cells} <= set(presets.profile(wanted.scale(name, profile)).seeds)
+    study = plan.trained(profile)[name]
+    places = {(cell.method, cell.setting, cell.delay, cell.config.seed) for cell in study.cells}
+    assert len(places) == len(study.cells) > 0
+    assert {cell.config.seed for cell in study.cells} <= set(profiles.profile(study.at).seeds)
     if profile == "laptop":  # elsewhere untuned contenders coincide
-        assert len({config_hash(cell.config) for cell in cells}) == len(cells)
+        assert len(study.configs) == len(study.cells)
 
 
 def test_a_variant_differs_from_its_contender_in_the_named_fields_only() -> None:
-    (fixed,) = [c for c in ablations.alpha("laptop") if c.method == "fixed 0.5" and c.config.seed == 0]
-    (plain,) = [c for c in ablations.alpha("laptop") if c.method == ablations.DYNAMIC and c.config.seed == 0]
-    changed = {"distill": {"alpha_min": 0.5, "alpha_max": 0.5}}
-    assert plain.config == ablations.run_at("laptop", ablations.OWN, ablations.HERE, 0)
-    theirs, ours = (json.loads(json.dumps(records_form(c.config))) for c in (plain, fixed))
-    assert ours["method"]["distill"] == theirs["method"]["distill"] | changed["distill"]
+    rows = {cell.method: cell.config for cell in cells_of("ablation_alpha") if cell.config.seed == 0}
+    assert rows[DYNAMIC] == grid.run_at("laptop", grid.Variant(DYNAMIC), grid.HERE, 0)
+    theirs, ours = to_dict(rows[DYNAMIC]), to_dict(rows["fixed 0.5"])
+    assert ours["method"]["distill"] == theirs["method"]["distill"] | {"alpha_min": 0.5, "alpha_max": 0.5}
     assert {k: v for k, v in ours.items() if k != "method"} == {k: v for k, v in theirs.items() if k != "method"}
 
 
-def records_form(config: object) -> object:
-    from fedecho.core.config import to_dict
-
-    return to_dict(config)
-
-
 def test_shared_runs_are_the_main_tables_own() -> None:
-    main = {config_hash(cell.config) for cell in presets.vision_table("laptop")}
+    main = {config_hash(cell.config) for cell in toy.main_cells("laptop")}
     for name in ("controls", "ablation_delay", "heterogeneity_buffer", "owners", "unlabeled"):
-        own = {config_hash(cell.config) for cell in catalogue.cells(name, "laptop") if cell.method == "FedEcho"}
-        held_out = {config_hash(c.config) for c in catalogue.cells(name, "laptop") if c.method == "held-out"}
-        assert (own | held_out) & main
+        assert {config_hash(c.config) for c in cells_of(name) if c.method in ("FedEcho", "held-out")} & main
 
 
 def test_buffers_get_equal_work() -> None:
-    for cell in ablations.heterogeneity("laptop"):
+    for cell in cells_of("heterogeneity_buffer"):
         protocol, evaluation = cell.config.protocol, cell.config.evaluation
         assert protocol.rounds * protocol.buffer_size == 1500
         assert 20 <= evaluation.every * protocol.buffer_size <= 25
 
 
 def test_correlation_goes_from_none_to_sole_ownership() -> None:
-    by_setting = {cell.setting: cell.config.partition for cell in ablations.correlation("laptop")}
+    by_setting = {cell.setting: cell.config.partition for cell in cells_of("correlation")}
     assert by_setting["correlation 0"].straggler_classes == 0
     assert by_setting["correlation 0.5"].straggler_share == 0.5
     assert by_setting["correlation 1"].straggler_share == 1.0
-    assert {cell.config.delays.speed_counts for cell in ablations.correlation("laptop")} == {(25, 16, 9)}
+    assert {cell.config.delays.speed_counts for cell in cells_of("correlation")} == {(25, 16, 9)}
 
 
-def test_unknown_study() -> None:
-    with pytest.raises(InputError, match="study = 'alfa' .* controls"):
-        catalogue.cells("alfa", "smoke")
-    with pytest.raises(InputError, match="study = 'alfa'"):
-        studies.make("alfa", "smoke")
+# What is no default makes a table of one's own
+
+
+def test_a_list_gives_exactly_those_rows_and_the_row_they_are_compared_with() -> None:
+    rows = Counter(cell.method for cell in cells_of("ablation_alpha", "smoke", alphas=[0.05, 0.5], seeds=[0]))
+    assert rows == {DYNAMIC: 1, "fixed 0.05": 1, "fixed 0.5": 1}
+
+
+def test_defaults_given_outright_are_the_committed_table(paper: Path) -> None:
+    assert not trained("alpha_landscape", levels=[0.0, 0.5, 1.0]).custom
+    assert not trained("ablation_alpha", alphas=None, seeds=[]).custom
+    assert trained("ablation_alpha").folder("tables") == paper / "tables"
+
+
+def test_custom_tables_lie_apart_by_what_was_chosen(paper: Path) -> None:
+    one, same, other = (trained("ablation_alpha", "smoke", alphas=levels) for levels in ([0.1], (0.1,), [0.2]))
+    assert one.home == same.home != other.home
+    assert one.home.parent.name == "custom" and paper not in one.home.parents
+    assert one.places == [one.home / "records", paper / "records" / "smoke"]
+
+
+def test_what_a_table_does_not_take_is_named() -> None:
+    with pytest.raises(InputError, match=r"alfas = \[0.1\].*alphas"):
+        TABLES["ablation_alpha"]("smoke", alfas=[0.1])
 
 
 # Who trains what
 
 
-def test_fresh_runs_are_trained_by_the_first_set_that_has_them() -> None:
-    every = [config_hash(config) for name in wanted.SETS for config in wanted.own(name, "smoke")]
+def test_fresh_runs_are_trained_by_the_first_table_that_has_them() -> None:
+    known = [study for study in plan.trained("smoke").values() if not study.tuning]
+    every = [(study.places[0], config_hash(config)) for study in known for config in study.own()]
     assert len(every) == len(set(every))
-    everything = {config_hash(config) for name in wanted.SETS for config in wanted.configs(name, "smoke")}
-    assert set(every) == everything
+    assert set(every) == {(study.places[0], config_hash(config)) for study in known for config in study.configs}
 
 
-def test_the_memory_that_is_told_is_that_of_the_largest_run(paper: Path) -> None:
-    runs = wanted.configs("bank_vocabulary", "smoke")[::-1]  # small banks first
+def test_the_memory_that_is_told_is_that_of_the_largest_run(tmp_path: Path) -> None:
+    runs = trained("bank_vocabulary", "smoke").configs[::-1]  # small banks first
     peaks = [sum(peak.predicted_peak(run).values()) for run in runs]
     assert max(peaks) > peaks[0]
-    largest = peak.text(runs[peaks.index(max(peaks))])
-    said = wanted.outlook("smoke", ["bank_vocabulary"], fresh=True, choose=lambda name, profile, fresh: runs)
-    assert said.endswith(largest)
+    assert plan.outlook({tmp_path: runs}, "smoke").endswith(peak.text(runs[peaks.index(max(peaks))]))
 
 
 def test_a_block_has_the_runs_of_its_own_tables() -> None:
-    assert wanted.sets("generation") == ("generation", "generation_pools", "bank_vocabulary", "generation_tuning")
-    for name in wanted.sets("language"):
-        assert wanted.configs(name, "language") == wanted.configs(name, "laptop")
-        assert wanted.folder(name, "language") == wanted.folder(name, "laptop")
-    assert presets.block_of("language-smoke") == ("language", "smoke") and presets.block_of("paper") == ("", "paper")
-    assert presets.block_of("cifar-small") == ("cifar", "laptop")
+    assert list(plan.trained("generation")) == ["generation", "generation_pools", "bank_vocabulary",
+                                                "generation_tuning"]  # fmt: skip
+    for name, study in plan.trained("language").items():
+        assert study.configs == trained(name).configs and study.places == trained(name).places
+    found = {name: profiles.block_of(name) for name in ("language-smoke", "paper", "cifar-small")}
+    assert found == {
+        "language-smoke": ("language", "smoke"),
+        "paper": ("", "paper"),
+        "cifar-small": ("cifar", "laptop"),
+    }
 
 
-def test_every_set_has_a_notebook_and_every_notebook_its_sets() -> None:
-    behind = [name for stem in notebooks.catalogue() for name in studies.sets_of(stem)]
-    assert sorted(behind) == sorted(wanted.SETS)
+def test_every_table_has_a_notebook() -> None:
+    behind = [study.name for stem in notebooks.catalogue() for study in sets_of(stem, "smoke")]
+    assert sorted(behind) == sorted(TABLES)
 
 
-def test_outlook_counts_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FEDECHO_PAPER", str(tmp_path))
-    count = len({config_hash(c.config) for c in catalogue.cells("bank", "smoke")})
-    assert wanted.outlook("smoke", ["bank", "bank"], fresh=False).startswith(f"profile smoke: {count} runs to train,")
-    put(wanted.folder("bank", "smoke"), catalogue.cells("bank", "smoke")[0].config, 0.5)
-    assert wanted.outlook("smoke", ["bank"], fresh=False).startswith(f"profile smoke: {count - 1} runs")
+def test_outlook_counts_what_is_missing(paper: Path) -> None:
+    study = trained("bank", "smoke")
+    count = len(study.configs)
+
+    def said() -> str:
+        return plan.outlook(plan.runs_of(plan.named(["bank", "bank"], "smoke"), False, False), "smoke")
+
+    assert said().startswith(f"profile smoke: {count} runs to train,")
+    put(study.places[0], study.configs[0], 0.5)
+    assert said().startswith(f"profile smoke: {count - 1} runs")
     with pytest.raises(InputError, match="only = 'banks' .* bank"):
-        wanted.outlook("smoke", ["banks"], fresh=False)
+        plan.named(["banks"], "smoke")
 
 
 # Tables
 
 
-def fill(folder: Path, name: str, score: dict[str, float]) -> None:
+def fill(name: str, score: dict[str, float]) -> None:
     """Give each row of a study the accuracy `score`, the same for all places, a little more for the second seed."""
-    for cell in catalogue.cells(name, "smoke"):
-        put(folder, cell.config, score.get(cell.method, 0.5) + cell.config.seed / 100, owned=(1, 3))
+    study = trained(name, "smoke")
+    for cell in study.cells:
+        put(study.places[0], cell.config, score.get(cell.method, 0.5) + cell.config.seed / 100, owned=(1, 3))
 
 
 @pytest.fixture
 def paper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("FEDECHO_PAPER", str(tmp_path))
-    return tmp_path
+    monkeypatch.setenv("FEDECHO_PAPER", str(tmp_path / "paper"))
+    return tmp_path / "paper"
 
 
 def test_a_study_is_written_with_its_figures_and_manifest(paper: Path) -> None:
-    fill(paper / "records" / "smoke", "bank", {"float32": 0.8, "top-1": 0.6})
-    made = studies.make("bank", "smoke")
+    fill("bank", {"float32": 0.8, "top-1": 0.6})
+    made = studies.write(trained("bank", "smoke"))
     text = made.tables["md"].read_text()
-    assert "| **float32** | **80.50 ± 6.35** |" in text.replace("float32 | **", "**float32** | **")
+    assert "| float32 | **80.50 ± 6.35** |" in text
     assert "+20.00" in text and "float32 − row" in text and "smoke profile tests the plumbing" in text
     assert all(path.stat().st_size > 1000 for path in made.figures.values())
     (described,) = manifest.read_all(made.tables["md"].parent)
     assert (described.name, described.notebook) == ("bank", "25_server_cost")
-    assert len(described.records) == len(catalogue.cells("bank", "smoke"))
-    (line,) = [s for s in verdicts.all_rows(made.results.summary, "float32") if "relative to top-1" in s]
-    assert "float32 is better" in line
+    assert len(described.records) == len(cells_of("bank", "smoke"))
+    (line,) = [line for line in made.findings().splitlines() if "relative to top-1" in line]
+    assert "float32 is better" in line and "top-1" in made.findings("top-1") and "\n" not in made.findings("top-1")
 
 
 def test_holm_goes_over_the_block_or_the_table() -> None:
@@ -164,8 +200,8 @@ def test_holm_goes_over_the_block_or_the_table() -> None:
         columns=["setting", "delay", "method", "seed", "status", "score"],
     ).assign(straggler=math.nan, rejected=0.0)  # fmt: skip
     frame.loc[frame["method"] == "b", "score"] += [0.3, 0.1, 0.2, 0.1, 0.2, 0.3]
-    block = tables.summarise(frame, "a")
-    table = tables.summarise(frame, "a", family="table")
+    block = summary.summarise(frame, "a")
+    table = summary.summarise(frame, "a", family="table")
     tested = block["p"].notna()
     assert block.loc[tested, "p_holm"].tolist() == block.loc[tested, "p"].tolist()  # one test a block
     assert table.loc[tested, "p_holm"].min() == pytest.approx(2 * table["p"].min())
@@ -183,7 +219,7 @@ def test_gaps_by_hand() -> None:
         [(m, d, seed, value) for (m, d), values in scores.items() for seed, value in enumerate(values)],
         columns=["method", "delay", "seed", "score"],
     )
-    rows = tabulate.gaps(frame, "A", ("mild", "none"), "large").set_index(["setting", "method"])
+    rows = gaps(frame, "A", ("mild", "none"), "large").set_index(["setting", "method"])
     assert rows.loc[("mild − large", "A"), "gap"] == 1.5 and rows.loc[("mild − large", "B"), "gap"] == 10.5
     assert rows.loc[("mild − large", "B"), "smaller"] == 9.0  # (10 - 2 + 11 - 1) / 2
     assert math.isnan(rows.loc[("mild − large", "A"), "p"]) and math.isnan(rows.loc[("none − large", "B"), "gap"])
@@ -197,11 +233,10 @@ def a_record(**columns: list[float | None]) -> Record:
 
 def test_what_studies_measure() -> None:
     record = a_record(accuracy=[0.2, 0.8, 0.7], clipped=[0.5, None, 0.1])
-    assert tabulate.mean_of("clipped", 100)(record) == pytest.approx(30.0)
-    assert tabulate.largest_of("clipped")(record) == 0.5
-    assert math.isnan(tabulate.mean_of("alpha")(record)) and math.isnan(tabulate.largest_of("alpha")(record))
-    assert tabulate.time_to(0.75)(record) == 10.0 and math.isnan(tabulate.time_to(0.9)(record))
-    assert tabulate.server_seconds(record) == 3.0
+    assert summary.mean_of("clipped", 100)(record) == pytest.approx(30.0)
+    assert math.isnan(summary.mean_of("alpha")(record))
+    assert time_to_target(record) == 10.0 and math.isnan(time_to_target(a_record(accuracy=[0.7])))
+    assert summary.server_seconds(record) == 3.0
 
 
 # Figures
@@ -213,20 +248,18 @@ def words(figure: Figure) -> str:
 
 @every_study
 def test_every_figure_is_drawn_without_records_and_with(name: str, paper: Path) -> None:
-    for expected in (True, False):
-        found = studies.results(name, "smoke")
-        for draw in found.study.draw.values():
-            figure = draw(found)
-            assert figure.axes and (("not run" in words(figure)) >= expected)
-        fill(paper / "records" / "smoke", name, {})
-    assert set(found.study.draw) == set(found.study.captions)
+    study = trained(name, "smoke")
+    for empty in (True, False):
+        for figure, caption in study.table().figures.values():
+            assert caption and figure.axes and (("not run" in words(figure)) >= empty)
+        fill(name, {})
 
 
 def test_forms_of_a_bank_stand_at_their_bytes() -> None:
     forms = [{"setting": "V", "method": m, "mean": 3.0, "half": h, "bytes": b, "perplexity": p} for m, h, b, p in
              (("all", 1.0, 400, 9.0), ("top", math.nan, 8, 12.0))]  # fmt: skip
     absent = [line | {"setting": "W", "mean": math.nan, "perplexity": math.nan} for line in forms]
-    figure = drawing.against_bytes(pd.DataFrame(forms + absent), "all", {"mean": "accuracy", "perplexity": "nats"})
+    figure = against_bytes(pd.DataFrame(forms + absent))
     accuracy, _, perplexity, missing = figure.axes
     assert [bars.lines[0].get_xdata()[0] for bars in perplexity.containers] == [400, 8]
     assert [bars.lines[0].get_ydata()[0] for bars in perplexity.containers] == [9, 12]
@@ -236,8 +269,8 @@ def test_forms_of_a_bank_stand_at_their_bytes() -> None:
 
 def test_a_map_shows_each_mean_and_marks_the_highest() -> None:
     values = pd.DataFrame([[1.0, 2.0], [math.nan, 3.0]], index=["0", "1"], columns=["a", "b"])
-    (axes, _) = drawing.landscape(values, "x", "y", "%").axes
-    assert {t.get_text(): t.get_fontweight() for t in axes.texts} == {
+    (axes, _) = charts.landscape(values, "x", "y", "%").axes
+    assert {t.get_text(): t.get_fontweight() for t in axes.texts if t.get_text()} == {
         "1.00": "normal",
         "2.00": "normal",
         "3.00": "bold",
@@ -250,6 +283,6 @@ def test_the_map_of_differences_marks_what_is_significant() -> None:
          ("t", "mild", "FedEcho", math.nan, math.nan, math.nan), ("t", "mild", "E", -1.0, 0.2, math.nan)],
         columns=["setting", "delay", "method", "difference", "p_holm", "straggler_mean"],
     )  # fmt: skip
-    left, right, *_ = drawing.difference_map(summary, "E", ["s", "t"], ["mild"], "tail").axes
+    left, right, *_ = charts.difference_map(summary, "E", ["s", "t"], ["mild"], "tail").axes
     assert [t.get_text() for t in left.texts] == ["+2.0 •", "−1.0"]
     assert [t.get_text() for t in right.texts] == ["+50.0", "–"]

@@ -5,19 +5,25 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
 import pytest
-from fedecho.presets import Cell, Trial
 
-from fedecho import presets, render, tables
-from fedecho.core.checks import InputError
+from fedecho.core import files, records
 from fedecho.core.clock import Clock
-from fedecho.core.config import RunConfig, override
+from fedecho.core.config import RunConfig, override_all
 from fedecho.core.records import new_record, record_path, save
+from fedecho.report import captions, render, summary
+from fedecho.report.summary import Cell
+from fedecho.studies import TABLES, comparison, contenders
+from fedecho.studies.vision import reported
+from tests import toy
 from tests.sound import sound
+
+tuning = import_module("fedecho.studies.tuning")  # the package's own name of it is the table's function
 
 OWNERS = "Dir(0.1), stragglers own 2 classes, mixed"
 REPORTED = pd.DataFrame(
@@ -25,7 +31,7 @@ REPORTED = pd.DataFrame(
     columns=["setting", "delay", "method", "value"],
 )
 
-CELLS = {(c.method, c.setting, c.delay): c for c in presets.vision_table("smoke")}
+CELLS = {(c.method, c.setting, c.delay): c for c in toy.main_cells("smoke")}
 
 
 def put(
@@ -41,8 +47,9 @@ def put(
     rows: list[dict[str, Any]] = [
         {"accuracy": accuracy + gap, "per_class": [k / 10 for k in range(10)], "rejected": 3} for gap in (-0.1, 0.1)
     ]  # fmt: skip
+    facts = {"straggler_classes": list(owned), "arrivals_slow": 0.25, "characters_per_token": 1.5}
     provenance = {"commit": "abcdef0123456", "dirty": dirty}
-    record = new_record(config, status, rows, {"straggler_classes": list(owned)}, Clock(), provenance)
+    record = new_record(config, status, rows, facts, Clock(), provenance)
     save(sound(record), record_path(folder, config))
 
 
@@ -51,8 +58,22 @@ def cell(method: str, seed: int = 0, setting: str = "Dir(0.1)", delay: str = "la
     return dataclasses.replace(found, config=dataclasses.replace(found.config, seed=seed))
 
 
+def collected(cells: Sequence[Cell], folder: Path) -> pd.DataFrame:
+    return summary.collect([(each, records.find(folder, each.config)) for each in cells])
+
+
 def summary_of(cells: Sequence[Cell], folder: Path) -> pd.DataFrame:
-    return tables.vision_summary(tables.collect(cells, folder), REPORTED)
+    return summary.summarise(collected(cells, folder), reported=REPORTED)
+
+
+def shown(found: pd.DataFrame) -> pd.DataFrame:
+    return captions.display(found, "FedEcho", word="method")
+
+
+def main_caption(frame: pd.DataFrame, profile: str) -> str:
+    study = TABLES["vision"](profile)
+    assert isinstance(study, comparison.Comparison)
+    return study.caption(frame)
 
 
 def row(summary: pd.DataFrame, method: str) -> dict[str, Any]:
@@ -72,7 +93,7 @@ def compared(tmp_path: Path) -> list[Cell]:
 
 
 def test_collect_tells_done_from_diverged_from_not_run(compared: list[Cell], tmp_path: Path) -> None:
-    frame = tables.collect(compared, tmp_path).set_index(["method", "seed"])
+    frame = collected(compared, tmp_path).set_index(["method", "seed"])
     assert frame.loc[("FedEcho", 1), "score"] == pytest.approx(72)
     assert frame.loc[("CA2FL"), "status"].tolist() == ["diverged", "done", "not run"]
     assert frame.loc[("CA2FL"), "score"].isna().tolist() == [True, False, True]
@@ -82,30 +103,26 @@ def test_collect_tells_done_from_diverged_from_not_run(compared: list[Cell], tmp
 
 def test_accuracy_on_the_classes_of_the_stragglers(tmp_path: Path) -> None:
     put(tmp_path, cell("FedEcho", 0, OWNERS).config, 0.5, owned=[2, 5])
-    assert tables.collect([cell("FedEcho", 0, OWNERS)], tmp_path)["straggler"].tolist() == [pytest.approx(35)]
+    assert collected([cell("FedEcho", 0, OWNERS)], tmp_path)["straggler"].tolist() == [pytest.approx(35)]
     assert row(summary_of([cell("FedEcho", 0, OWNERS)], tmp_path), "FedEcho")["straggler_mean"] == pytest.approx(35)
 
 
-def test_rows_come_in_the_order_of_the_presets(compared: list[Cell], tmp_path: Path) -> None:
-    assert summary_of(compared[::-1], tmp_path)["method"].tolist() == ["FedBuff", "CA2FL", "FADAS", "FedEcho"]
-
-
 def test_means_differences_and_counts(compared: list[Cell], tmp_path: Path) -> None:
-    summary = summary_of(compared, tmp_path)
-    buff = row(summary, "FedBuff")
+    found = summary_of(compared, tmp_path)
+    buff = row(found, "FedBuff")
     # FedEcho - FedBuff = 1, 2, 3 points: p = 0.0741799; the only test of its family, so Holm changes nothing.
     assert (buff["mean"], buff["difference"], buff["n"], buff["pairs"]) == pytest.approx((70, 2, 3, 3))
     assert buff["half"] == pytest.approx(0, abs=1e-9)
     assert (buff["p"], buff["p_holm"]) == pytest.approx((0.0741799, 0.0741799), rel=1e-4)
-    assert math.isnan(row(summary, "FedEcho")["p_holm"]) and math.isnan(row(summary, "FedEcho")["difference"])
+    assert math.isnan(row(found, "FedEcho")["p_holm"]) and math.isnan(row(found, "FedEcho")["difference"])
 
 
 def test_a_diverged_run_is_counted_and_not_averaged(compared: list[Cell], tmp_path: Path) -> None:
-    summary = summary_of(compared, tmp_path)
-    found = row(summary, "CA2FL")
-    assert (found["mean"], found["n"], found["diverged"], found["runs"]) == (pytest.approx(60), 1, 1, 3)
-    assert found["difference"] == pytest.approx(12) and math.isnan(found["p"])
-    display = tables.vision_display(summary).xs("CA2FL", level="method").iloc[0]
+    found = summary_of(compared, tmp_path)
+    rival = row(found, "CA2FL")
+    assert (rival["mean"], rival["n"], rival["diverged"], rival["runs"]) == (pytest.approx(60), 1, 1, 3)
+    assert rival["difference"] == pytest.approx(12) and math.isnan(rival["p"])
+    display = shown(found).xs("CA2FL", level="method").iloc[0]
     assert (display["accuracy, %"], display["n"]) == ("60.00", "1 (1 diverged)")
     assert display["FedEcho − method"] == "+12.00"
 
@@ -117,9 +134,9 @@ def test_each_block_is_its_own_family_of_tests(tmp_path: Path) -> None:
             for method in ("FedEcho", *methods):
                 cells.append(cell(method, seed, delay=delay))
                 put(tmp_path, cells[-1].config, 0.71 + seed / 100 if method == "FedEcho" else 0.70)
-    summary = summary_of(cells, tmp_path).query("method == 'FedBuff'").set_index("delay")
-    assert summary.loc["mild", "p_holm"] == pytest.approx(0.0741799, rel=1e-4)
-    assert summary.loc["large", "p_holm"] == pytest.approx(2 * 0.0741799, rel=1e-4)
+    found = summary_of(cells, tmp_path).query("method == 'FedBuff'").set_index("delay")
+    assert found.loc["mild", "p_holm"] == pytest.approx(0.0741799, rel=1e-4)
+    assert found.loc["large", "p_holm"] == pytest.approx(2 * 0.0741799, rel=1e-4)
 
 
 def test_the_papers_number_stands_beside_every_delay_unless_it_names_one(tmp_path: Path) -> None:
@@ -131,10 +148,10 @@ def test_the_papers_number_stands_beside_every_delay_unless_it_names_one(tmp_pat
 
 def test_nothing_run_yet(tmp_path: Path) -> None:
     cells = [cell("FedBuff"), cell("FedEcho")]
-    display = tables.vision_display(summary_of(cells, tmp_path))
+    display = shown(summary_of(cells, tmp_path))
     assert set(display["accuracy, %"]) == {"not run"} and set(display["n"]) == {"0"}
     assert display["paper"].tolist() == ["74.14", "not stated"]
-    assert "Records: none yet." in tables.vision_caption(tables.collect(cells, tmp_path), "laptop")
+    assert "Records: none yet." in main_caption(collected(cells, tmp_path), "laptop")
 
 
 @pytest.mark.parametrize(("mean", "half", "sign", "text"), [
@@ -142,73 +159,71 @@ def test_nothing_run_yet(tmp_path: Path) -> None:
     (math.nan, math.nan, "", "–"),
 ])  # fmt: skip
 def test_numbers_as_text(mean: float, half: float, sign: str, text: str) -> None:
-    assert tables.number(mean, half, sign) == text
+    assert captions.number(mean, half, sign) == text
 
 
 def test_p_as_text() -> None:
     texts = {0.0421: "0.042", 0.0004: "<0.001", 0.0: "<0.001", 1.0: "1.000", math.nan: "–"}
-    assert [tables.p_text(p) for p in texts] == list(texts.values())
+    assert [captions.p_text(p) for p in texts] == list(texts.values())
 
 
 def test_record_set_hash_names_the_set_and_not_the_order(compared: list[Cell], tmp_path: Path) -> None:
-    frame = tables.collect(compared, tmp_path)
-    assert tables.record_set_hash(frame) == tables.record_set_hash(frame.iloc[::-1])
-    assert tables.record_set_hash(frame) != tables.record_set_hash(frame.iloc[1:])
-    assert len(tables.record_set_hash(frame)) == 12
+    frame = collected(compared, tmp_path)
+    assert summary.record_set_hash(frame) == summary.record_set_hash(frame.iloc[::-1])
+    assert summary.record_set_hash(frame) != summary.record_set_hash(frame.iloc[1:])
+    assert len(summary.record_set_hash(frame)) == 12
 
 
 def test_caption_names_profile_commit_and_uncommitted_changes(compared: list[Cell], tmp_path: Path) -> None:
-    frame = tables.collect(compared, tmp_path)
-    caption = tables.vision_caption(frame, "laptop")
+    frame = collected(compared, tmp_path)
+    caption = main_caption(frame, "laptop")
     assert "Profile laptop." in caption and "not results" not in caption
     made = "made by commit abcdef0, 1 of them with uncommitted changes."
-    records = f"Records: 8, set {tables.record_set_hash(frame)}, {made}"
+    records = f"Records: 8, set {summary.record_set_hash(frame)}, {made}"
     assert records in caption
     assert "edge of the searched box" in caption and "FedAC-public lr = 0.0128 (smallest tried)" in caption
-    assert "not results" in tables.vision_caption(frame, "smoke")
+    assert "not results" in main_caption(frame, "smoke")
 
 
 def test_written_files(compared: list[Cell], tmp_path: Path) -> None:
-    summary = summary_of(compared, tmp_path)
+    found = summary_of(compared, tmp_path)
     stem = tmp_path / "out" / "vision.v1"
     texts = []
     for _ in range(2):
-        tables.write_table(summary, stem, "Main", "95 % of it")
+        render.write(shown(found), summary.best_of_block(found), found, stem, "Main", "95 % of it")
         texts.append([(stem.parent / f"vision.v1.{suffix}").read_bytes() for suffix in ("md", "tex", "csv")])
     assert texts[0] == texts[1]
     md, tex, csv = (text.decode() for text in texts[0])
     assert all(text.endswith("\n") and "\r" not in text for text in (md, tex, csv))
     assert "setting **Dir(0.1)**, delay **large**" in md
-    assert "| FedEcho | **72.00 ± 2.48** | 3 | – | – | – | not stated |" in md
-    assert "| FedBuff | 70.00 ± 0.00 | 3 | +2.00 ± 2.48 | 0.074 | – | 74.14 |" in md
+    assert "| FedEcho | **72.00 ± 2.48** | 3 | – | – | not stated |" in md
+    assert "| FedBuff | 70.00 ± 0.00 | 3 | +2.00 ± 2.48 | 0.074 | 74.14 |" in md
     assert csv.splitlines()[0].startswith("setting,delay,method,mean,half,n,diverged")
     assert "Dir(0.1),large,FedBuff,70," in csv
 
 
 def test_latex_is_escaped_everywhere(compared: list[Cell], tmp_path: Path) -> None:
-    display = tables.vision_display(summary_of(compared, tmp_path)).rename(index={"FedBuff": "Fed_Buff & 5%"})
-    tex = render.latex(display, [False, False, False, True], "Title", "95 % of it", "tab:x")
+    display = shown(summary_of(compared, tmp_path)).rename(index={"FedBuff": "Fed_Buff & 5%"})
+    tex = render.latex(display, [True, False, False, False], "Title", "95 % of it", "tab:x")
     assert r"\textbf{72.00 $\pm$ 2.48}" in tex and tex.count(r"\textbf") == 1
     assert r"Fed\_Buff \& 5\%" in tex and r"accuracy, \%" in tex and r"95 \% of it" in tex
     assert r"FedEcho $-$ method" in tex and tex.isascii()
     assert all(rule in tex for rule in (r"\toprule", r"\midrule", r"\bottomrule", r"\label{tab:x}"))
 
 
-def trial(method: str, lr: float, seed: int, **other: float) -> Trial:
+def trial(method: str, lr: float, seed: int, **other: float) -> Cell:
     values = {"local.lr": lr, **{f"method.{name}": value for name, value in other.items()}}
-    config = presets.base("smoke", presets.CONTENDERS[method], seed)
-    for path, value in values.items():
-        config = override(config, path, value)
-    return Trial(method, values, config)
+    config = override_all(contenders.base("smoke", contenders.CONTENDERS[method], seed), values)
+    return Cell(method, *tuning.SETTING, config, values)
 
 
 @pytest.fixture
-def tuned(tmp_path: Path) -> list[Trial]:
+def tuned(tmp_path: Path) -> pd.DataFrame:
     """FedBuff: 0.3 has the best run but diverges once, 0.1 is the best; FADAS has two fields; one of FedAsync's two
     trials lacks a run."""
-    trials = [trial("FedBuff", lr, seed) for seed in (5, 6) for lr in (0.3, 0.1, 0.01)]
+    trials = [trial("FedBuff", lr, seed) for seed in (5, 6) for lr in (0.01, 0.1, 0.3)]
     for t in trials:
-        lr, status = t.values["local.lr"], "done"
+        lr, status = t.factors["local.lr"], "done"
         if (lr, t.config.seed) == (0.3, 6):
             status = "diverged"
         put(tmp_path, t.config, {0.3: 0.9, 0.1: 0.8, 0.01: 0.7}[lr], status=status)  # type: ignore[arg-type]
@@ -218,19 +233,17 @@ def tuned(tmp_path: Path) -> list[Trial]:
     trials += [trial("FedAsync", lr, seed, mixing=0.5) for lr in (0.1, 0.2) for seed in (5, 6)]
     for t in trials[-3:]:
         put(tmp_path, t.config, 0.9)
-    return trials
+    return tuning.summarise(collected(trials, tmp_path))
 
 
-def test_best_values(tuned: list[Trial], tmp_path: Path) -> None:
-    assert tables.best_values(tuned, tmp_path) == {
-        "FedBuff": {"local.lr": 0.1},
-        "FADAS": {"local.lr": 0.2, "method.server_lr": 0.001},
-    }
+def test_the_best_trial_has_all_runs_and_none_that_diverged(tuned: pd.DataFrame) -> None:
+    best = tuned[tuned["best"]].set_index("method")
+    assert best["local.lr"].to_dict() == {"FedBuff": 0.1, "FADAS": 0.2}
+    assert best.loc["FADAS", "method.server_lr"] == 0.001
 
 
-def test_tuning_summary(tuned: list[Trial], tmp_path: Path) -> None:
-    summary = tables.tuning_summary(tuned, tmp_path)
-    buff = summary[summary["method"] == "FedBuff"]
+def test_tuning_summary(tuned: pd.DataFrame) -> None:
+    buff = tuned[tuned["method"] == "FedBuff"]
     assert buff["local.lr"].tolist() == [0.01, 0.1, 0.3]
     assert buff["mean"].tolist() == pytest.approx([70, 80, 90])
     assert buff[["n", "diverged", "runs"]].to_numpy().tolist() == [[2, 0, 2], [2, 0, 2], [1, 1, 2]]
@@ -239,26 +252,73 @@ def test_tuning_summary(tuned: list[Trial], tmp_path: Path) -> None:
 
 def test_a_contender_that_always_diverges_has_no_best(tmp_path: Path) -> None:
     put(tmp_path, trial("FedBuff", 0.3, 5).config, 0.9, status="diverged")
-    assert tables.best_values([trial("FedBuff", 0.3, 5)], tmp_path) == {}
+    assert not tuning.summarise(collected([trial("FedBuff", 0.3, 5)], tmp_path))["best"].any()
 
 
-def test_tuning_is_written(tuned: list[Trial], tmp_path: Path) -> None:
-    caption = tables.tuning_caption(tables.collect_trials(tuned, tmp_path), "smoke")
-    tables.write_tuning(tables.tuning_summary(tuned, tmp_path), tmp_path / "tuning", "Tuning", caption)
-    text = (tmp_path / "tuning.md").read_text()
+def test_trials_as_text(tuned: pd.DataFrame) -> None:
+    text = render.markdown(tuning.display(tuned), tuned["best"].tolist(), "Tuning", "caption")
     assert "method **FedBuff**" in text and "| lr 0.1 | **80.00** | 2/2 | yes |" in text
     assert "| lr 0.3 | 90.00 | 1/2 (1 diverged) |  |" in text
     assert "| lr 0.2, server_lr 0.001 | **60.00** | 1/1 | yes |" in text
 
 
+TRIED = contenders.trials(contenders.CONTENDERS["FedBuff"], 8, "laptop")
+
+
+@pytest.fixture
+def chosen(monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, float]]:
+    """Every contender has chosen the second trial, and the tables use it."""
+    values = {label: dict(TRIED[1]) for label in contenders.CONTENDERS}
+    monkeypatch.setattr(tuning, "TUNED", {"laptop": values})
+    return values
+
+
+@pytest.mark.parametrize(("profile", "change", "said"), [
+    ("laptop", {}, "`contenders.TUNED` equals the chosen values."),
+    ("laptop", {"CA2FL": TRIED[2]}, "`contenders.TUNED` differs for CA2FL."),
+    ("laptop", {"FedAsync": None}, "nothing is chosen yet for FedAsync."),
+    ("smoke", {}, "what it chose here is not used."),
+])  # fmt: skip
+def test_whether_the_tables_use_what_was_chosen(
+    profile: str, change: dict[str, Any], said: str, chosen: dict[str, dict[str, float]]
+) -> None:
+    found = {label: values for label, values in (chosen | change).items() if values is not None}
+    assert tuning._used(found, profile).endswith(said)
+
+
+def test_choices_at_the_edge_of_the_search_space_are_named() -> None:
+    rates = sorted(values["local.lr"] for values in TRIED)
+    named = [contenders.at_edge({"FedBuff": {"local.lr": rate}}, 8, "laptop") for rate in rates]
+    assert named[0][0].endswith("(smallest tried)") and named[-1][0].endswith("(largest tried)")
+    assert not any(named[1:-1])
+
+
+SENTENCES = [
+    ((1.5, 0.25, 0.004), "scores +1.50 ± 0.25 points relative to FedBuff, 5 paired seeds, Holm-corrected p 0.004: "
+                         "FedEcho is better at the 5 % level."),
+    ((-1.5, 0.25, 0.0001), "scores −1.50 ± 0.25 points relative to FedBuff, 5 paired seeds, Holm-corrected p <0.001: "
+                           "FedEcho is worse at the 5 % level."),
+    ((1.5, 3.0, 0.3), "p 0.300: no difference shown at the 5 % level."),
+    ((1.5, math.nan, math.nan), "scores +1.50 points relative to FedBuff, 5 paired seeds, too few for a test."),
+    ((math.nan, math.nan, math.nan), "FedEcho and FedBuff cannot be compared, no seed has both."),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("numbers", "said"), SENTENCES)
+def test_sentences_follow_the_numbers(numbers: tuple[float, float, float], said: str) -> None:
+    columns = ["setting", "delay", "method", "difference", "difference_half", "p_holm", "pairs"]
+    found = pd.DataFrame([("Dir(0.1)", "large", "FedBuff", *numbers, 5)], columns=columns)
+    (line,) = captions.sentences(found)
+    assert line.startswith("Dir(0.1), large delays: FedEcho ") and line.endswith(said)
+    assert captions.sentences(found, rivals=["CA2FL"]) == []
+
+
 def test_the_reported_numbers_name_their_source() -> None:
-    folder = Path(tables.__file__).parent.parent / "paper" / "reported"
-    vision = tables.reported(folder / "vision.csv").set_index("method")["value"].to_dict()
-    assert vision == {"FedEcho": 75.39, "FedBuff": 74.14, "CA2FL": 74.22}
-    for path in folder.glob("*.csv"):
-        assert tables.reported(path)["source"].str.contains("2511.19966").all()
-    with pytest.raises(InputError):
-        tables.reported(folder / "nothing.csv")
+    assert reported().set_index("method")["value"].to_dict() == {
+        "FedEcho": 75.39, "FedBuff": 74.14, "CA2FL": 74.22,
+    }  # fmt: skip
+    for path in (files.REPOSITORY / "paper" / "reported").glob("*.csv"):
+        assert pd.read_csv(path)["source"].str.contains("2511.19966").all()
 
 
 def test_bars_in_names_do_not_split_cells() -> None:
