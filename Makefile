@@ -11,7 +11,7 @@ FRESH   ?=
 # Set before any process starts: no display, one thread per process, this environment's kernels only.
 export MPLBACKEND := Agg
 export OMP_NUM_THREADS := 1
-# Large tensors come and go in the theory's walks: glibc would hand their pages back each time, a tenth of the time there.
+# Large tensors come and go in the theory's simulations: glibc would hand their pages back each time, a tenth of the time there.
 export MALLOC_TRIM_THRESHOLD_ := 1000000000
 export MALLOC_MMAP_THRESHOLD_ := 1000000000
 export JUPYTER_PREFER_ENV_PATH := 1
@@ -43,8 +43,8 @@ $(STAMP): pyproject.toml constraints.txt
 tables: $(STAMP) ## every table and figure: train what has no record, then write paper/tables and paper/figures
 	$(TABLES)
 
-test: $(STAMP) ## the tests
-	$(BIN)/python -m pytest
+test: $(STAMP) ## the tests, but for the slow ones, in a process per core
+	$(BIN)/python -m pytest -n $(or $(JOBS),auto)
 
 smoke: $(STAMP) ## every notebook at its smallest scale, trained afresh
 	$(BIN)/fedecho tables --profile smoke --fresh
@@ -81,6 +81,7 @@ lint: $(STAMP) ## ruff, mypy, and notebooks without outputs
 	  --extra-keys "metadata.papermill cell.metadata.papermill cell.metadata.execution metadata.language_info.version" \
 	  notebooks/*.ipynb
 
-clean: ## remove what can be made again (records stay)
-	rm -rf build paper/executed paper/site paper/main.pdf .pytest_cache .mypy_cache .ruff_cache .hypothesis
+clean: ## remove what can be made again (records and custom tables stay)
+	test ! -d build || find build -mindepth 1 -maxdepth 1 ! -name custom -exec rm -rf {} +
+	rm -rf paper/executed paper/site paper/main.pdf .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	rm -rf paper/records/smoke paper/records/tuning-smoke paper/records/*cifar-smoke paper/records/*language-smoke paper/records/*generation-smoke paper/tables/smoke paper/figures/smoke paper/claims-smoke.*

@@ -17,7 +17,7 @@ from fedecho.report.publish import citation
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 RENAMED = {"torch": "pytorch", "matplotlib": "matplotlib-base"}
-FROM_PYPI_ONLY = {"pandas-stubs", "scipy-stubs", "types-tqdm", "playwright"}
+FROM_PYPI_ONLY = {"pandas-stubs", "scipy-stubs", "types-PyYAML", "types-tqdm", "playwright"}
 
 
 def bounds(requirements: list[str]) -> dict[str, str]:
@@ -48,7 +48,7 @@ def test_constraints_pin_every_direct_dependency_within_its_bound() -> None:
     pins = {line.split("==")[0].lower().replace("_", "-"): line.split("==")[1] for line in lines}
     for name, bound in required("notebooks", "dev", "language", "cluster", "pools", "generate").items():
         least = bound.removeprefix(">=") or "0"
-        assert [int(n) for n in re.findall(r"\d+", pins[name])] >= [int(n) for n in least.split(".")]
+        assert [int(n) for n in re.findall(r"\d+", pins[name.lower()])] >= [int(n) for n in least.split(".")]
     assert (pins["torch"], pins["torchvision"]) == ("2.13.0", "0.28.0")
 
 

@@ -1,0 +1,80 @@
+"""The rooms of the package: each imports only those before it in the list, and no modules import each other in a
+circle."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import fedecho
+
+ROOMS = ("core", "data", "simulation", "learning", "theory", "report", "studies", "cli")
+HOME = Path(fedecho.__file__).parent
+FILES = {".".join(path.relative_to(HOME.parent).with_suffix("").parts): path for path in HOME.rglob("*.py")}
+MODULES = {name.removesuffix(".__init__"): path for name, path in FILES.items()}
+
+
+def imported(tree: ast.AST, known: set[str]) -> Iterator[str]:
+    """Yield the modules of the package that a module imports, also inside functions."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name in known)
+        if isinstance(node, ast.ImportFrom) and node.module in known:
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                yield inner if inner in known else str(node.module)
+
+
+def imports_of(sources: dict[str, str]) -> dict[str, set[str]]:
+    return {name: set(imported(ast.parse(text), {*sources})) - {name} for name, text in sources.items()}
+
+
+def room(module: str) -> str:
+    return module.split(".")[1] if "." in module else ""
+
+
+def upward(imports: dict[str, set[str]]) -> list[str]:
+    """Return the imports that go from a room to a later one."""
+    return [
+        f"{name} imports {other}"
+        for name, others in imports.items()
+        for other in others
+        if room(name) in ROOMS and room(other) in ROOMS and ROOMS.index(room(other)) > ROOMS.index(room(name))
+    ]
+
+
+def in_circles(imports: dict[str, set[str]]) -> set[str]:
+    """Return what is left when modules that import nothing of the rest are taken away until there are none."""
+    left = dict(imports)
+    while free := [name for name, others in left.items() if not others & left.keys()]:
+        left = {name: others for name, others in left.items() if name not in free}
+    return {*left}
+
+
+IMPORTS = imports_of({name: path.read_text(encoding="utf-8") for name, path in MODULES.items()})
+
+
+def test_nothing_lies_directly_in_the_package() -> None:
+    assert {path.name for path in HOME.glob("*.py")} == {"__init__.py", "__main__.py"}
+    assert {room(name) for name in MODULES} - {"", "__main__"} == {*ROOMS}
+
+
+def test_rooms_import_only_those_before_them() -> None:
+    assert upward(IMPORTS) == []
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    assert in_circles(IMPORTS) == set()
+
+
+@pytest.mark.parametrize("text", [
+    "import fedecho.cli.main", "from fedecho.cli import main", "from fedecho.cli.main import main",
+    "def late():\n    from fedecho.cli import main",
+])  # fmt: skip
+def test_an_import_upward_and_a_circle_are_seen(text: str) -> None:
+    made = imports_of({"fedecho.core.toy": text, "fedecho.cli": "", "fedecho.cli.main": "import fedecho.core.toy"})
+    assert upward(made) == ["fedecho.core.toy imports fedecho.cli.main"]
+    assert in_circles(made) == {"fedecho.core.toy", "fedecho.cli.main"}
