@@ -9,6 +9,7 @@ Linux only: elsewhere a forked process must not use all libraries, and `pidfd_op
 from __future__ import annotations
 
 import atexit
+import builtins
 import contextlib
 import gc
 import importlib
@@ -21,7 +22,8 @@ import subprocess
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterable, Mapping
+import types
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NoReturn
 
 _PATIENCE = 10
@@ -105,9 +107,10 @@ def _serve() -> NoReturn:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for those that work
     control = socket.socket(fileno=os.dup(0))
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    for name in sys.argv[1:]:
-        with contextlib.suppress(Exception):  # the notebook will say what is wrong with it
-            importlib.import_module(name)
+    with _as_in_a_kernel():
+        for name in sys.argv[1:]:
+            with contextlib.suppress(Exception):  # the notebook will say what is wrong with it
+                importlib.import_module(name)
     _spare_the_collector()
     while (received := socket.recv_fds(control, 1, 1))[0]:
         (descriptor,) = received[1]
@@ -118,6 +121,16 @@ def _serve() -> NoReturn:
         _reap(os.WNOHANG)
     _reap(0)
     os._exit(0)
+
+
+@contextlib.contextmanager
+def _as_in_a_kernel() -> Iterator[None]:
+    """Say yes to what asks, as it is imported, whether this is a kernel: pandas shows fewer columns elsewhere."""
+    vars(builtins)["get_ipython"] = lambda: types.SimpleNamespace(kernel=None)
+    try:
+        yield
+    finally:
+        del vars(builtins)["get_ipython"]
 
 
 def _spare_the_collector() -> None:
@@ -215,9 +228,10 @@ class _Kernel:
         local_provisioner.launch_kernel = launch
 
     def _begin(self, command: list[str], env: Mapping[str, str], cwd: str | None = None, **_: Any) -> None:
-        # It ends when this process does. ipykernel would learn that from the environment, but as it is imported.
-        command = [*command, f"--IPKernelApp.parent_handle={os.getpid()}"]
-        job = {"command": command, "cwd": cwd or os.getcwd(), "environment": dict(env)}
+        # It ends when this process does. ipykernel takes the variable for that, but as it is imported.
+        parent = str(os.getpid())
+        command = [*command, f"--IPKernelApp.parent_handle={parent}"]
+        job = {"command": command, "cwd": cwd or os.getcwd(), "environment": {**env, "JPY_PARENT_PID": parent}}
         self._line.sendall(json.dumps(job).encode() + b"\n")
 
     def poll(self) -> int | None:
@@ -261,8 +275,9 @@ def _become_kernel(line: socket.socket) -> None:
     job = json.loads(text)
     os.chdir(job["cwd"])
     _settle(job["environment"])
-    module = job["command"].index("ipykernel_launcher")
-    sys.argv = job["command"][module:]
+    sys.argv = job["command"][job["command"].index("ipykernel_launcher") :]
+    if sys.path[0] == "":  # the launcher does so, too: what lies in the folder must not pass for a library
+        del sys.path[0]
     from ipykernel import kernelapp
 
     kernelapp.launch_new_instance()
