@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
 import signal
 import subprocess
@@ -22,12 +23,16 @@ from tests.test_notebooks import cells, tiny
 
 pytestmark = pytest.mark.skipif(not usable(), reason="only Linux can")
 DO = "builtins:exec"
+MODULES = ["papermill", "ipykernel.kernelapp", "ipykernel.zmqshell", "matplotlib", "pandas", "no.such"]
 ENVIRONMENT = dict(os.environ)
 
 
 @pytest.fixture(scope="module")
 def nursery() -> Iterator[Nursery]:
-    made = Nursery(["papermill", "ipykernel.kernelapp", "ipykernel.zmqshell", "no.such_module"], ENVIRONMENT)
+    made = Nursery(
+        ["papermill", "ipykernel.kernelapp", "ipykernel.zmqshell", "matplotlib", "pandas", "no.such"],
+        kernels.environment(),
+    )
     yield made
     made.close()
 
@@ -139,6 +144,30 @@ def test_a_kernel_that_is_forked_is_a_kernel(tmp_path: Path, monkeypatch: pytest
     for _ in range(2):
         done = notebooks.execute("tiny", {"rounds": 7}, tmp_path / "out", 60, nursery)
         assert ast.literal_eval("".join(cells(done, "code")[3]["outputs"][0]["data"]["text/plain"])) == seen
+
+
+PROBE = """
+import builtins, json, os, signal, sys, threading
+import matplotlib, pandas
+print(json.dumps({
+    "path": sys.path, "names": sorted(dir()), "builtins": sorted(vars(builtins)), "environment": sorted(os.environ),
+    "signals": {str(s): str(signal.getsignal(s)) for s in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD)},
+    "columns": pandas.get_option("display.max_columns"), "backend": matplotlib.get_backend(auto_select=False),
+    "threads": sorted(type(t).__name__ for t in threading.enumerate()), "leader": os.getsid(0) == os.getpid(),
+}))
+"""
+
+
+def test_one_that_is_forked_looks_like_one_that_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nursery: Nursery
+) -> None:
+    monkeypatch.setattr(files, "notebooks", lambda: tmp_path)
+    tiny(tmp_path, "rounds = 1", PROBE, stem="tiny")
+    looks = []
+    for within in (None, nursery):
+        done = notebooks.execute("tiny", {}, tmp_path / "out", 60, within)
+        looks.append(json.loads("".join(cells(done, "code")[-1]["outputs"][0]["text"])))
+    assert looks[0] == looks[1]
 
 
 def test_one_that_dies_or_fails_takes_no_other_along(

@@ -8,8 +8,9 @@ Linux only: elsewhere a forked process must not use all libraries, and `pidfd_op
 
 from __future__ import annotations
 
-import atexit
+import builtins
 import contextlib
+import gc
 import importlib
 import json
 import os
@@ -19,12 +20,16 @@ import socket
 import subprocess
 import sys
 import threading
-import traceback
-from collections.abc import Callable, Iterable, Mapping
+import types
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NoReturn
+
+from fedecho.report.forked import ForkedKernel, leave, settle
 
 _PATIENCE = 10
 """Seconds that a process has to stop its kernel before it is killed."""
+_NEW_OBJECTS = 50_000
+"""Between two collections: figures are made of many objects and few circles."""
 _SERVE = "from fedecho.report.nursery import _serve; _serve()"
 
 
@@ -102,9 +107,11 @@ def _serve() -> NoReturn:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for those that work
     control = socket.socket(fileno=os.dup(0))
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    for name in sys.argv[1:]:
-        with contextlib.suppress(Exception):  # the notebook will say what is wrong with it
-            importlib.import_module(name)
+    with _as_in_a_kernel():
+        for name in sys.argv[1:]:
+            with contextlib.suppress(Exception):  # the notebook will say what is wrong with it
+                importlib.import_module(name)
+    _spare_the_collector()
     while (received := socket.recv_fds(control, 1, 1))[0]:
         (descriptor,) = received[1]
         if os.fork() == 0:
@@ -114,6 +121,23 @@ def _serve() -> NoReturn:
         _reap(os.WNOHANG)
     _reap(0)
     os._exit(0)
+
+
+@contextlib.contextmanager
+def _as_in_a_kernel() -> Iterator[None]:
+    """Say yes to what asks, as it is imported, whether this is a kernel: pandas shows fewer columns elsewhere."""
+    vars(builtins)["get_ipython"] = lambda: types.SimpleNamespace(kernel=None)
+    try:
+        yield
+    finally:
+        del vars(builtins)["get_ipython"]
+
+
+def _spare_the_collector() -> None:
+    """Keep Python from looking through all that was imported again and again, a tenth of the time in a kernel."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_NEW_OBJECTS, *gc.get_threshold()[1:])
 
 
 def _reap(options: int) -> None:
@@ -129,7 +153,7 @@ def _supervise(line: socket.socket) -> NoReturn:
     child = os.fork()
     if child == 0:
         line.close()
-        _leave(lambda: _work(job))
+        leave(lambda: _work(job))
     handle = os.pidfd_open(child)
     if handle not in select.select([line.fileno(), handle], [], [])[0]:
         os.kill(child, signal.SIGTERM)
@@ -141,117 +165,9 @@ def _supervise(line: socket.socket) -> NoReturn:
     os._exit(0)
 
 
-def _leave(call: Callable[[], object]) -> NoReturn:
-    """Do the last thing of a forked process and end it, without a way back into the code it was forked from."""
-    code = 1
-    try:
-        call()
-        code = 0
-    except SystemExit as stop:
-        code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        with contextlib.suppress(Exception):
-            atexit._run_exitfuncs()
-            sys.stdout.flush()
-            sys.stderr.flush()
-        os._exit(code)
-
-
 def _work(job: dict[str, Any]) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    _settle(job["environment"])
-    _Kernel().be_the_one_launched()
+    settle(job["environment"])
+    ForkedKernel().be_the_one_launched()
     module, _, name = job["work"].partition(":")
     getattr(importlib.import_module(module), name)(job["text"])
-
-
-def _settle(environment: Mapping[str, str]) -> None:
-    os.environ.clear()
-    os.environ.update(environment)
-
-
-class _Kernel:
-    """A forked process that waits to become the kernel: the next time there are threads, and no fork is safe.
-
-    To jupyter_client it is a `subprocess.Popen`.
-    """
-
-    stdin = stdout = stderr = None
-
-    def __init__(self) -> None:
-        """Fork, while this process is nothing but what it was forked from."""
-        self.returncode: int | None = None
-        self._line, theirs = socket.socketpair()
-        self.pid = os.fork()
-        if self.pid == 0:
-            self._line.close()
-            _leave(lambda: _become_kernel(theirs))
-        theirs.close()
-        self._line.recv(1)  # now it leads a group: signals are sent to all of a kernel's group, and this is not ours
-
-    def be_the_one_launched(self) -> None:
-        """Give this process to the first that wants a kernel; whoever wants a second one gets it in the usual way."""
-        local_provisioner: Any = importlib.import_module("jupyter_client.provisioning.local_provisioner")
-        usual = local_provisioner.launch_kernel
-
-        def launch(command: list[str], **options: Any) -> Any:
-            local_provisioner.launch_kernel = usual
-            self._begin(command, **options)
-            return self
-
-        local_provisioner.launch_kernel = launch
-
-    def _begin(self, command: list[str], env: Mapping[str, str], cwd: str | None = None, **_: Any) -> None:
-        # It ends when this process does. ipykernel would learn that from the environment, but as it is imported.
-        command = [*command, f"--IPKernelApp.parent_handle={os.getpid()}"]
-        job = {"command": command, "cwd": cwd or os.getcwd(), "environment": dict(env)}
-        self._line.sendall(json.dumps(job).encode() + b"\n")
-
-    def poll(self) -> int | None:
-        """Return the exit code, none while it runs."""
-        if self.returncode is None:
-            self._reap(os.WNOHANG)
-        return self.returncode
-
-    def wait(self, timeout: float | None = None) -> int | None:
-        """Wait for its end and return the exit code."""
-        if self.returncode is None:
-            self._reap(0)
-        return self.returncode
-
-    def _reap(self, options: int) -> None:
-        pid, status = os.waitpid(self.pid, options)
-        if pid:
-            self.returncode = os.waitstatus_to_exitcode(status)
-
-    def send_signal(self, number: int) -> None:
-        """Send it a signal, if it still runs."""
-        if self.poll() is None:
-            os.kill(self.pid, number)
-
-    def terminate(self) -> None:
-        """Ask it to end."""
-        self.send_signal(signal.SIGTERM)
-
-    def kill(self) -> None:
-        """End it."""
-        self.send_signal(signal.SIGKILL)
-
-
-def _become_kernel(line: socket.socket) -> None:
-    os.setsid()
-    line.sendall(b".")
-    text = line.makefile().readline()
-    line.close()
-    if not text:  # none was needed
-        return
-    job = json.loads(text)
-    os.chdir(job["cwd"])
-    _settle(job["environment"])
-    module = job["command"].index("ipykernel_launcher")
-    sys.argv = job["command"][module:]
-    from ipykernel import kernelapp
-
-    kernelapp.launch_new_instance()
