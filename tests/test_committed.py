@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fedecho.cost import COST
 
 from fedecho.core.checks import RecordError
 from fedecho.core.files import REPOSITORY
 from fedecho.core.records import RUNS
 from fedecho.core.store import Store, dumps
+from fedecho.studies.cost import COST
 from fedecho.theory.records import THEORY
 
 HOME = REPOSITORY / "paper" / "records"
