@@ -16,8 +16,8 @@ from fedecho.core import records
 from fedecho.core.checks import require
 from fedecho.core.records import Record
 from fedecho.studies.sweep import sweep
-from fedecho.theory import records as theory
-from fedecho.theory.records import TheoryRecord
+from fedecho.theory import engine
+from fedecho.theory.records import THEORY, TheoryRecord, array
 
 TOLERANCE = 0.02
 """Largest difference of scores that other hardware or versions are granted; accuracies in [0, 1]."""
@@ -48,7 +48,7 @@ class Outcome:
 
 
 THEORY_TOLERANCE = 0.01
-"""Largest relative difference of a mean over the walks that other hardware or versions are granted."""
+"""Largest relative difference of a mean over the trajectories that other hardware or versions are granted."""
 
 
 def verify(folder: Path, sample: int, seed: int | None = None, jobs: int | None = None) -> list[Outcome]:
@@ -69,20 +69,20 @@ def _recomputed(record: Record, folder: Path) -> Record:
 
 
 def verify_theory(folder: Path, sample: int, seed: int | None = None) -> list[Outcome]:
-    """Play again `sample` theory records of `folder`, drawn at random (repeatably with a `seed`), and compare."""
+    """Simulate again `sample` theory records of `folder`, drawn at random (repeatably with a `seed`), and compare."""
     require(sample >= 1, "sample", sample, "give at least 1 record")
     require(seed is None or seed >= 0, "seed", seed, "give a whole number >= 0")
     found = sorted(folder.glob("*.json"))
     require(len(found) >= sample, "sample", sample, f"{folder.name} has {len(found)} records")
     drawn = np.random.default_rng(seed).choice(len(found), sample, replace=False)
-    return [compare_theory(record) for record in (theory.load(found[index]) for index in drawn)]
+    return [compare_theory(record) for record in (THEORY.load(found[index]) for index in drawn)]
 
 
 def compare_theory(stored: TheoryRecord) -> Outcome:
-    """Play a theory record again and compare; the difference is relative, the largest of all means and facts."""
+    """Simulate a theory record again and compare; the difference is relative, the largest of all means and facts."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", theory.StabilityWarning)  # it was given when the record was made
-        again = theory.execute(stored.run())
+        warnings.simplefilter("ignore", engine.StabilityWarning)  # it was given when the record was made
+        again = engine.execute(stored.run())
     name = f"theory, {stored.run().objective}-{stored.hash}"
     identical = json.dumps([stored.rows, stored.facts]) == json.dumps([again.rows, again.facts])
     return Outcome(name, identical, 0.0 if identical else _distance(stored, again), THEORY_TOLERANCE)
@@ -91,7 +91,7 @@ def compare_theory(stored: TheoryRecord) -> Outcome:
 def _distance(one: TheoryRecord, two: TheoryRecord) -> float:
     """Return the largest relative difference of two records' numbers; infinite where they differ in anything else."""
     facts = [np.array(_leaves(record.facts), dtype=float) for record in (one, two)]
-    pairs = [facts, *([theory.array(r, name).mean(1) for r in (one, two)] for name in ("mean", "late", "least"))]
+    pairs = [facts, *([array(r, name).mean(1) for r in (one, two)] for name in ("mean", "late", "least"))]
     fixed = [[(row["rounds"], row["buffer"], row["status"], row["tau_max"]) for row in r.rows] for r in (one, two)]
     alike = fixed[0] == fixed[1] and all(a.shape == b.shape for a, b in pairs)
     if not alike or any(not np.array_equal(np.isnan(a), np.isnan(b)) for a, b in pairs):

@@ -26,7 +26,7 @@ PREDICTS = ("logistic", "images", "network")
 
 @dataclass(frozen=True)
 class TheoryRun(Checked):
-    """A batch of walks at every T and M of a grid; `gamma` = eta eta_l K is the step of a round."""
+    """A batch of trajectories at every T and M of a grid; `gamma` = eta eta_l K is the step of a round."""
 
     objective: ObjectiveName = "quadratic"
     heterogeneity: float = 0.5
@@ -41,7 +41,7 @@ class TheoryRun(Checked):
     """x_0: the objective's own start, or its stationary point, from where only noise and drift lead away."""
     method: MethodConfig = field(default_factory=FedBuff)
     teacher: Literal["clients", "adversarial", "random"] = "clients"
-    """FedEcho: whose predictions teach; any but the clients' is a worst case (`echo.misled`)."""
+    """FedEcho: whose predictions teach; any but the clients' misleads (`echo.misled`)."""
     arrivals: Arrivals = field(default_factory=Arrivals)
     local_steps: int = 1
     """K"""
@@ -60,7 +60,7 @@ class TheoryRun(Checked):
     buffers: tuple[int, ...] = (1, 2, 4, 8, 16)
     """M"""
     walks: int = 24
-    """Independent repetitions of every point."""
+    """Independent trajectories of every point."""
     seed: int = 0
 
     def validate(self) -> None:
@@ -74,7 +74,7 @@ class TheoryRun(Checked):
         require(self.scale > 0, "scale", self.scale, "give a step > 0")
         for name in ("distil_power", "distil_buffer_power"):
             require(getattr(self, name) >= 0, name, getattr(self, name), "give a power >= 0")
-        require(self.walks >= 2, "walks", self.walks, "an interval needs at least 2 walks")
+        require(self.walks >= 2, "walks", self.walks, "an interval needs at least 2 trajectories")
         require(self.seed >= 0, "seed", self.seed, "give a whole number >= 0")
         for name in ("rounds", "buffers"):
             values = getattr(self, name)
@@ -84,7 +84,7 @@ class TheoryRun(Checked):
         fits = not distilled or self.objective in PREDICTS
         require(fits, "objective", self.objective, f"FedEcho needs predictions: choose one of {', '.join(PREDICTS)}")
         by_norm = not isinstance(self.method, FedEcho) or self.method.distill.clip == "norm"
-        require(by_norm, "clip", "value", "walks are clipped by the norm of each alone; set distill.clip to norm")
+        require(by_norm, "clip", "value", "trajectories are clipped by the norm of each alone; set distill.clip to norm")
         require(distilled or self.teacher == "clients", "teacher", self.teacher, "only FedEcho has a teacher")
 
 
@@ -99,8 +99,8 @@ class Point:
     gamma: float
     method: MethodConfig
     local: Local
-    played: tuple[int, int]
-    """Rounds and buffer that the method is played with: T and M, or T M steps of one arrival (FedAsync)."""
+    simulated: tuple[int, int]
+    """Rounds and buffer that the method is simulated with: T and M, or T M steps of one arrival (FedAsync)."""
 
 
 def step_size(run: TheoryRun, rounds: int, buffer: int) -> float:
@@ -116,7 +116,7 @@ def point(run: TheoryRun, rounds: int, buffer: int) -> Point:
     Adaptive methods divide their step by the size of the updates: their eta is c / sqrt(T), since a mean of M updates
     has noise of size 1/sqrt(M). FedAsync takes T M steps with gamma = c / sqrt(T M) = mixing * eta_l K.
     """
-    gamma, eta, played = step_size(run, rounds, buffer), sqrt(buffer), (rounds, buffer)
+    gamma, eta, simulated = step_size(run, rounds, buffer), sqrt(buffer), (rounds, buffer)
     if run.local_lr is not None:
         eta = gamma / (run.local_lr * run.local_steps)
     method = run.method
@@ -124,7 +124,7 @@ def point(run: TheoryRun, rounds: int, buffer: int) -> Point:
         case FADAS() | FedAC():
             eta, method = 1.0, replace(method, server_lr=run.scale / sqrt(rounds))
         case FedAsync():
-            played, gamma = (rounds * buffer, 1), step_size(run, rounds * buffer, 1)
+            simulated, gamma = (rounds * buffer, 1), step_size(run, rounds * buffer, 1)
             eta = min(1.0, gamma / (_ASYNC_LR * run.local_steps))
             method = replace(method, mixing=eta)
         case FedEcho(inner=inner, distill=how):
@@ -134,7 +134,7 @@ def point(run: TheoryRun, rounds: int, buffer: int) -> Point:
         case _:
             method = _with_server_lr(method, eta)
     local = Local(gamma / (eta * run.local_steps), run.local_steps, run.variance)
-    return Point(rounds, buffer, gamma, method, local, played)
+    return Point(rounds, buffer, gamma, method, local, simulated)
 
 
 def _with_server_lr(method: MethodConfig, eta: float) -> MethodConfig:
@@ -153,21 +153,3 @@ def run_hash(run: TheoryRun) -> str:
     """Return the first 16 hex digits of the SHA-256 of the canonical JSON of `run` and `VERSION`."""
     canonical = json.dumps([VERSION, to_dict(run)], sort_keys=True, allow_nan=False)
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
-
-
-Group = Literal["rate", "control", "speed-up", "FedEcho", "term", "arrivals", "method", "teacher"]
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A run with its place in a study."""
-
-    group: Group
-    label: str
-    run: TheoryRun
-    expected: bool | None = None
-    """Whether the rule is expected to pass (a control: to fail); none where there is no expectation."""
-    series: str = ""
-    """term: which factor is varied; arrivals and methods: the method; teacher: how eta_d falls."""
-    at: float = 0.0
-    """term: the value of the factor."""

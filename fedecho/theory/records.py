@@ -1,42 +1,22 @@
-"""A theory run as a record: what every walk gave at every T and M; one JSON file, made here if it is missing."""
+"""A theory run as a record: what every trajectory gave at every T and M; one JSON file."""
 
 from __future__ import annotations
 
-import functools
 import json
-import math
-import time
-import warnings
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from fedecho.core import provenance
 from fedecho.core.checks import InputError, require
-from fedecho.core.config import from_dict, to_dict
+from fedecho.core.config import from_dict
 from fedecho.core.files import records_dir, write_whole
 from fedecho.core.records import dumps as dumps
-from fedecho.core.settings import Local as ClientWork
-from fedecho.learning import methods
-from fedecho.learning.experiment import one_thread
-from fedecho.learning.methods import FADAS, FedAC, FedAsync, FedBuff, FedEcho, Method
-from fedecho.theory import arrivals, echo, simulate
-from fedecho.theory.config import Point, TheoryRun, point, run_hash, stability_limit
-from fedecho.theory.objectives import Softmax, client_spread, stationary, suboptimality
-from fedecho.theory.tasks import Built, build
+from fedecho.theory.config import TheoryRun, run_hash
 
 Row = dict[str, Any]
-_DIGITS = 8
-
-
-class StabilityWarning(UserWarning):
-    """A step so large that stale updates may amplify each other."""
 
 
 @dataclass(frozen=True)
@@ -47,10 +27,11 @@ class TheoryRecord:
     hash: str
     rows: list[Row]
     """One per T and M: rounds, buffer, gamma, limit (of stability; none = it has none), status (done, unstable,
-    diverged), tau_avg and tau_max (rounds); for each walk mean, late (second half) and least of |grad f(x_t)|^2."""
+    diverged), tau_avg and tau_max (rounds); for each trajectory mean, late (second half) and least of
+    |grad f(x_t)|^2."""
     facts: dict[str, Any]
     """L (of a network: measured at its start and end), sigma_g^2 at x*, F_0 = f(x_0) - f*, statistics of the arrivals,
-    and where those are biased and f is convex the plateau that is predicted for FedBuff in each walk."""
+    and where those are biased and f is convex the plateau that is predicted for FedBuff in each trajectory."""
     seconds: float
     """Of processor time."""
     provenance: dict[str, Any]
@@ -60,165 +41,38 @@ class TheoryRecord:
         return from_dict(TheoryRun, self.config)
 
 
+class _Store:
+    def path(self, folder: Path, run: TheoryRun) -> Path:
+        return folder / f"{run.objective}-{run_hash(run)}.json"
+
+    def save(self, record: TheoryRecord, path: Path) -> None:
+        write_whole(path, dumps(record))
+
+    def load(self, path: Path) -> TheoryRecord:
+        try:
+            return TheoryRecord(**json.loads(path.read_text()))
+        except (OSError, ValueError, TypeError) as error:
+            raise InputError("record", str(path), f"it cannot be read ({type(error).__name__}); delete it") from None
+
+    def find(self, folder: Path, run: TheoryRun) -> TheoryRecord | None:
+        path = self.path(folder, run)
+        if not path.is_file():
+            return None
+        record = self.load(path)
+        own = record.hash == run_hash(record.run()) == run_hash(run)
+        require(own, "record", str(path), "it belongs to another run; delete it to run again")
+        return record
+
+
+THEORY = _Store()
+"""The records of theory runs, named by objective and hash."""
+
+
 def folder(profile: str) -> Path:
     """Return where the theory records of a profile lie, apart from those of training runs."""
     return records_dir(profile) / "theory"
 
 
-def path_of(run: TheoryRun, profile: str) -> Path:
-    """Return the file of a run's record."""
-    return folder(profile) / f"{run.objective}-{run_hash(run)}.json"
-
-
-def find(run: TheoryRun, profile: str) -> TheoryRecord | None:
-    """Return the record of a run if it is there; raises `InputError` for a file that is not one."""
-    path = path_of(run, profile)
-    if not path.is_file():
-        return None
-    record = load(path)
-    own = record.hash == run_hash(record.run()) == run_hash(run)
-    require(own, "record", str(path), "it belongs to another run; delete it to run again")
-    return record
-
-
-def load(path: Path) -> TheoryRecord:
-    """Read a record; raises `InputError` for a file that is not one."""
-    try:
-        return TheoryRecord(**json.loads(path.read_text()))
-    except (OSError, ValueError, TypeError) as error:
-        raise InputError("record", str(path), f"it cannot be read ({type(error).__name__}); delete it") from None
-
-
-def make(
-    runs: Sequence[TheoryRun],
-    profile: str,
-    fresh: bool = False,
-    progress: Callable[[Iterable[TheoryRun]], Iterable[TheoryRun]] = iter,
-) -> list[TheoryRecord]:
-    """Return the records of `runs`, made now where they are missing or `fresh` is wanted, each kept as it is made."""
-    missing = [run for run in dict.fromkeys(runs) if fresh or find(run, profile) is None]
-    for run in progress(missing):
-        write_whole(path_of(run, profile), dumps(execute(run)))
-    found = [find(run, profile) for run in runs]
-    return [record for record in found if record is not None]
-
-
-@one_thread()
-def execute(run: TheoryRun) -> TheoryRecord:
-    """Play every T and M of a run; warns with the number where a step exceeds the limit of stability."""
-    begin, built = time.process_time(), build(run)
-    rows = [_row(run, built, point(run, t, m)) for m in run.buffers for t in run.rounds]
-    above = [row for row in rows if row["limit"] is not None and row["gamma"] > row["limit"]]
-    if above:
-        worst = max(above, key=lambda row: row["gamma"] / row["limit"])
-        warnings.warn(
-            f"{run.objective}: gamma = {worst['gamma']:.3g} at T = {worst['rounds']}, M = {worst['buffer']} is above "
-            f"the stability limit 1/(L (tau_max + 1)) = {worst['limit']:.3g}; {len(above)} points are marked unstable",
-            StabilityWarning, stacklevel=2,
-        )  # fmt: skip
-    facts, seconds = _facts(run, built), round(time.process_time() - begin, 2)
-    return TheoryRecord(to_dict(run), run_hash(run), rows, facts, seconds, provenance.collect("cpu"))
-
-
-def law_of(run: TheoryRun, at: Point) -> arrivals.Arrivals:
-    """Return the law of arrivals as the method is played: in steps of one arrival where it takes M times as many."""
-    if not isinstance(at.method, FedAsync):
-        return run.arrivals
-    law = run.arrivals
-    return replace(law, per_buffer=law.per_buffer * at.buffer, tau_max=(law.tau_max + 1) * at.buffer - 1)
-
-
-def order_of(run: TheoryRun, at: Point) -> arrivals.Order:
-    """Return the arrivals of one point: the first of those of the largest T."""
-    rounds, buffer = at.played
-    longest = run.rounds[-1] * rounds // at.rounds
-    return arrivals.draw(law_of(run, at), longest, buffer, run.seed).first(rounds)
-
-
-def _row(run: TheoryRun, built: Built, at: Point) -> Row:
-    order = order_of(run, at)
-    dealt = arrivals.deal(run.arrivals, order, built.objective, run.walks, run.seed)
-    x0 = built.x0.repeat(run.walks, 1)
-    method = _method(run, built, at, x0)
-    played = simulate.one_by_one if isinstance(at.method, simulate.ALONE) else simulate.walk
-    path = played(built.objective, method, order, dealt, at.local, x0, run.seed, at.played)
-    taus = order.staleness
-    # The step of an adaptive method is not gamma: it has no such limit.
-    adaptive = isinstance(at.method, FADAS | FedAC)
-    limit = math.inf if adaptive else stability_limit(built.objective.smoothness, float(taus.max()))
-    finite = bool(torch.isfinite(path.squares).all())
-    return {
-        "rounds": at.rounds, "buffer": at.buffer, "gamma": _number(at.gamma), "limit": _number(limit),
-        "status": "diverged" if not finite else "unstable" if at.gamma > limit else "done",
-        "tau_avg": _number(float(taus.mean())), "tau_max": int(taus.max()),
-        **{name: _numbers(values) for name, values in _measures(path).items()},
-        **{name: _number(value) for name, value in path.metrics.items()},
-    }  # fmt: skip
-
-
-def _measures(path: simulate.Path) -> dict[str, Tensor]:
-    return {"mean": path.mean(), "late": path.late(), "least": path.least()}
-
-
-def _method(run: TheoryRun, built: Built, at: Point, x0: Tensor) -> Method[Any]:
-    """Build the library's method; FedEcho gets a server for all the walks, and a teacher that lies where asked."""
-    if isinstance(at.method, FedEcho):
-        assert isinstance(built.objective, Softmax) and built.pool is not None
-        server = echo.server(built.objective, built.pool, x0, run.seed)
-        if run.teacher != "clients":
-            return echo.misled(methods.build(at.method.inner, server), server, at.method.distill, run.teacher)
-        return methods.build(at.method, server)
-    local = ClientWork(lr=at.local.lr)  # FedAC divides an update by it
-    none = torch.empty(0)
-    return methods.build(at.method, methods.Server(None, none, None, local, run.seed))  # type: ignore[arg-type]
-
-
-def _facts(run: TheoryRun, built: Built) -> dict[str, Any]:
-    objective, law = built.objective, run.arrivals
-    biased = law.bias != 1 or (law.kind == "event loop" and law.delays.model not in ("constant", "uniform"))
-    return {
-        "smoothness": _number(objective.smoothness),
-        "client_spread": _number(client_spread(objective, stationary(objective))),
-        "suboptimality": _number(suboptimality(objective, built.x0)),
-        **({"plateau": _numbers(plateau(run))} if biased and objective.convex else {}),
-        "arrivals": {name: _number(v) for name, v in _last_order(run).statistics().items()},
-    }  # fmt: skip
-
-
-def _last_order(run: TheoryRun) -> arrivals.Order:
-    return order_of(run, point(run, run.rounds[-1], run.buffers[-1]))
-
-
-def plateau(run: TheoryRun) -> Tensor:
-    """Return |grad f|^2 `[walks]` where the arrival-weighted sum_i p_i F_i is least: there FedBuff is predicted to end.
-
-    p_i are the shares of the arrivals over the second half of the rounds, at the largest T and M.
-    """
-    if isinstance(run.method, FedAsync):  # its arrivals are counted one by one
-        return _plateau(run)
-    alike = {"teacher": "clients", "distil_power": 0.0, "distil_buffer_power": 0.0, "local_steps": 1, "local_lr": None}
-    return _plateau(replace(run, method=FedBuff(), **alike))  # type: ignore[arg-type]
-
-
-@functools.lru_cache(maxsize=32)
-def _plateau(run: TheoryRun) -> Tensor:
-    order, objective = _last_order(run), build(run).objective
-    dealt = arrivals.deal(run.arrivals, order, objective, run.walks, run.seed)
-    weights = torch.zeros(run.walks, objective.count, dtype=torch.float64)
-    weights.scatter_add_(1, dealt, torch.from_numpy(order.shares(len(order.base) // 2)).expand(run.walks, -1))
-    ends = torch.stack([stationary(objective, w) for w in weights])
-    return (objective.mean_gradient(ends) ** 2).sum(-1)
-
-
-def _number(value: float) -> float | None:
-    """Round to 8 significant digits; what is not finite becomes none."""
-    return float(f"{value:.{_DIGITS}g}") if math.isfinite(value) else None
-
-
-def _numbers(values: Tensor) -> list[float | None]:
-    return [_number(value) for value in values.tolist()]
-
-
 def array(record: TheoryRecord, measure: str = "mean") -> NDArray[np.float64]:
-    """Return a measure `[points, walks]` of a record, nan where a walk diverged."""
+    """Return a measure `[points, trajectories]` of a record, nan where a trajectory diverged."""
     return np.array([[np.nan if v is None else v for v in row[measure]] for row in record.rows], dtype=float)
