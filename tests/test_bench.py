@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from fedecho import bench, bench_paper
+from fedecho.cli import bench, bench_paper
 
 
 def test_ratio_is_ours_over_theirs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 import torch
+from fedecho.studies.priority import Wanted
 
-from fedecho import cli, presets, sweep
-from fedecho.budget import plan, require_enough, seconds_of, work_off
+from fedecho.cli import main
 from fedecho.core import records
 from fedecho.core.checks import InputError, MissingDataError
 from fedecho.core.config import RunConfig, config_hash, override
@@ -21,9 +21,9 @@ from fedecho.learning.cost import duration
 from fedecho.learning.cost.duration import Rates, operations
 from fedecho.learning.methods import FedBuff, FedEcho
 from fedecho.learning.resume import Keeper
-from fedecho.studies import priority, wanted
-from fedecho.studies.priority import Wanted
-from fedecho.sweep import Done
+from fedecho.studies import priority, profiles, sweep, wanted
+from fedecho.studies.budget import plan, require_enough, seconds_of, work_off
+from fedecho.studies.sweep import Done
 from tests.test_experiment import tiny
 
 
@@ -227,7 +227,7 @@ def test_bad_input(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     defaults = [] if "--profile" in arguments else ["--profile", "smoke"]
     with pytest.raises(SystemExit) as stop:
-        cli.main(["sweep", *defaults, *arguments])
+        main.main(["sweep", *defaults, *arguments])
     out, err = capsys.readouterr()
     line = err.strip().splitlines()[-1]
     assert stop.value.code == 2 and out == "" and field in line and allowed in line
@@ -277,7 +277,7 @@ def test_keepers_of_plain_sweeps_write_nothing_for_short_runs(tmp_path: Path) ->
 
 
 def test_all_profiles_have_a_first_run() -> None:
-    for profile in presets.PROFILES:
+    for profile in profiles.PROFILES:
         assert priority.ordered(profile, wanted.sets(profile))
 
 

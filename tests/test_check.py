@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from fedecho.check import check, differences
 from fedecho.core.checks import InputError
+from fedecho.studies.check import check, differences
 
 
 def test_differences_are_named(tmp_path: Path) -> None:

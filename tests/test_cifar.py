@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from fedecho import data, notebooks, presets, studies
+from fedecho import data, studies
 from fedecho.core.checks import MissingDataError
 from fedecho.core.config import RunConfig, override_all
 from fedecho.data.sources import CIFARS
 from fedecho.learning import experiment
 from fedecho.learning.resume import Keeper, Paused
+from fedecho.report import notebooks
 from fedecho.studies import wanted
 
 

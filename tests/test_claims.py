@@ -8,18 +8,19 @@ from typing import Literal
 
 import pytest
 
-from fedecho import check, claims, presets, studies
-from fedecho.claims import evidence, ledger
-from fedecho.claims.evidence import Measured
-from fedecho.claims.ledger import Line
+from fedecho import studies
 from fedecho.core import files, stats
 from fedecho.core.checks import InputError
 from fedecho.core.clock import Clock
 from fedecho.core.config import RunConfig, override
 from fedecho.core.records import new_record, record_path, save
-from fedecho.presets import Cell
-from fedecho.studies import catalogue
-from fedecho.theory import findings
+from fedecho.report.summary import Cell
+from fedecho.studies import catalogue, check, claims, profiles
+from fedecho.studies.claims import evidence, ledger
+from fedecho.studies.claims.evidence import Measured
+from fedecho.studies.claims.ledger import Line
+from fedecho.studies.theory import findings
+from tests.sound import sound
 
 SEEDS = (0, 1, 2)
 PLACE = ("Dir(0.1)", "large")
@@ -68,14 +69,14 @@ def put(
     clipped: float = 0.0,
     status: Literal["done", "diverged"] = "done",
 ) -> None:
-    """Write a record per seed: 10 rounds, one evaluation with the score (percent); class k is at k / 10."""
+    """Write a record per seed: 20 rounds, each evaluation with the score (percent); class k is at k / 10."""
     for seed, score in enumerate(scores):
         run = config(method, seed, delay)
-        row = {"round": 10, "accuracy": score / 100, "per_class": [k / 10 for k in range(10)], "clipped": clipped}
+        row = {"accuracy": score / 100, "per_class": [k / 10 for k in range(10)], "clipped": clipped}
         clock = Clock()
         record = new_record(run, status, [row], {"straggler_classes": []}, clock, {})
         record.seconds.update({"bank": 1.0 + seed, "inference": 1.0, "local": 50.0})
-        save(record, record_path(folder / "records" / "smoke", run))
+        save(sound(record), record_path(folder / "records" / "smoke", run))
 
 
 def ask(folder: Path, test: str, places: str = 'places = [["Dir(0.1)", "large"]]') -> Line:
@@ -199,8 +200,8 @@ def test_at_least_forgives_a_deficit_within_the_margin(scores: list[float], verd
 def test_cost_has_a_number_and_no_verdict(toy: Path) -> None:
     put(toy, "FedEcho", [73, 73, 73])
     line = ask(toy, 'kind = "cost", study = "toy", a = "FedEcho"')
-    # 2, 3 and 4 seconds of server work in 10 rounds.
-    assert (line.verdict, line.our_value) == ("inconclusive", "0.300 ± 0.248 s per round (n = 3)")
+    # 2, 3 and 4 seconds of server work in 20 rounds.
+    assert (line.verdict, line.our_value) == ("inconclusive", "0.150 ± 0.124 s per round (n = 3)")
 
 
 def test_a_column_that_no_run_has(toy: Path) -> None:
@@ -349,7 +350,7 @@ def test_check_rewrites_the_ledger_elsewhere(toy: Path, tmp_path_factory: pytest
     assert [line.split(":")[0] for line in check.claims_differences(toy, "laptop")] == ["claims.md", "claims.json"]
 
 
-@pytest.mark.parametrize("name", presets.WHOLE)
+@pytest.mark.parametrize("name", profiles.WHOLE)
 def test_every_claim_of_the_package_can_be_asked(name: str) -> None:
     found = claims.read(name)
     assert {claim.source for claim in found} == set(ledger._SOURCES) and len(found) > 40
@@ -366,7 +367,7 @@ def test_notebooks_are_those_of_the_studies() -> None:
 
 
 def test_largest_and_smallest_pool_are_those_of_the_study() -> None:
-    for name in presets.WHOLE:
+    for name in profiles.WHOLE:
         (claim,) = (claim for claim in claims.read(name) if claim.id == "more-images")
         sizes = [variant for variant, _, _ in claims.runs_of("ablation_data_size", name) if variant.startswith("|U|")]
         assert (claim.test.b, claim.test.a) == (sizes[0], sizes[-1])

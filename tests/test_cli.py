@@ -1,14 +1,17 @@
-"""Every error of the command line is one line that says what to do, with exit code 2 and nothing written."""
+"""Every error of the command line is one line that says what to do, with exit code 2 and nothing written;
+a stored record that cannot be believed ends with exit code 1."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
-from fedecho import cli
+from fedecho.cli import main, train
 from fedecho.core import records
 from fedecho.core.config import RunConfig, config_hash
+from fedecho.core.files import records_dir, tuning_dir, write_whole
 from fedecho.learning.methods import FedBuff, FedEcho
 from tests import toy
 
@@ -31,10 +34,10 @@ BAD = [
     (["run", "--set", "method.distill.alpha_min=0.9"], "alpha_max = 0.8", "[0.9, 1]"),
     (["run", "--set", "protocol.buffer_size=26"], "buffer_size = 26", "M_c = 25"),
     (["run", "--set", "protocol.concurrency=51"], "concurrency = 51", "N = 50"),
-    (["run", "--set", "partition.alpha=0"], "alpha = 0.0", "> 0"),
-    (["run", "--set", "local.lr=-1"], "lr = -1.0", "> 0"),
+    (["run", "--set", "partition.alpha=0"], "alpha = 0 ", "> 0"),
+    (["run", "--set", "local.lr=-1"], "lr = -1 ", "> 0"),
     (["run", "--set", "local.lr=fast"], "lr = 'fast'", "a number"),
-    (["run", "--set", "method.distill.clip_norm=0"], "clip_norm = 0.0", "none for no clipping"),
+    (["run", "--set", "method.distill.clip_norm=0"], "clip_norm = 0 ", "> 0 or none"),
     (["run", "--set", "data.pool_size=9999"], "pool_size = 9999", "5000 images"),
     (["run", "--set", "method.momentum=0.9"], "method.momentum", "inner, distill"),
     (["run", "--set", "seed"], "set = 'seed'", "field=value"),
@@ -64,7 +67,7 @@ def test_bad_input(
     arguments: list[str], field: str, allowed: str, elsewhere: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as stop:
-        cli.main(arguments)
+        main.main(arguments)
     out, err = capsys.readouterr()
     assert stop.value.code == 2 and out == ""
     line = err.strip().splitlines()[-1]
@@ -73,35 +76,49 @@ def test_bad_input(
     assert list(elsewhere.iterdir()) == []
 
 
+@pytest.mark.parametrize("command", [["tables", "--only", "tuning"], ["claims"], ["check"], ["verify"]], ids=str)
+def test_a_record_that_cannot_be_believed(
+    command: list[str], elsewhere: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for run in [cell.config for cell in presets.vision_table("smoke")]:
+        write_whole(records.record_path(records_dir("smoke"), run), "{}")
+    for trial in presets.tuning("smoke"):
+        write_whole(records.record_path(tuning_dir("smoke"), trial.config), "{}")
+    with pytest.raises(SystemExit) as stop:
+        cli.main([*command, "--profile", "smoke"])
+    (line,) = capsys.readouterr().err.splitlines()
+    assert stop.value.code == 1 and re.match(r"fedecho: record = .*\.json' is not usable: its sha256 is None", line)
+
+
 def test_run_ends_with_the_score_and_the_record(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    cli.main(["run", "--method", "fedecho", "--profile", "smoke", "--seed", "7", *SMALL])
+    main.main(["run", "--method", "fedecho", "--profile", "smoke", "--seed", "7", *SMALL])
     out, err = capsys.readouterr()
     (record,) = records.all_in(elsewhere / "records" / "smoke" / "runs")
     assert record.seed == 7 and record.score is not None
     assert f"score {100 * record.score:.2f} %" in out and record.hash in out
     assert "2/2" in err and "accuracy=" in err  # the bar
-    cli.main(["run", "--method", "fedecho", "--profile", "smoke", "--seed", "7", *SMALL])
+    main.main(["run", "--method", "fedecho", "--profile", "smoke", "--seed", "7", *SMALL])
     again = capsys.readouterr()
     assert again.out == out and again.err == ""  # the record was there
 
 
 def test_help_names_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
-        cli.main(["--help"])
+        main.main(["--help"])
     assert stop.value.code == 0
     out = capsys.readouterr().out
-    assert all(command.__name__ in out for command in cli.COMMANDS)
+    assert all(command.__name__ in out for command in main.COMMANDS)
 
 
 def test_verify_compares_and_fails_on_a_forgery(
     elsewhere: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from fedecho import verify as module
+    from fedecho.studies import verify as module
 
     forged = module.Outcome("fedecho-0 (seed 0)", identical=False, difference=0.3)
     monkeypatch.setattr(module, "verify", lambda *arguments: [forged])
     with pytest.raises(SystemExit) as stop:
-        cli.main(["verify"])
+        main.main(["verify"])
     assert stop.value.code == 1 and "BEYOND" in capsys.readouterr().out
 
 
@@ -109,14 +126,14 @@ def test_ctrl_c_is_said_in_a_line(monkeypatch: pytest.MonkeyPatch, capsys: pytes
     def interrupted(*arguments: object) -> str:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("fedecho.bench.report", interrupted)
+    monkeypatch.setattr("fedecho.cli.bench.report", interrupted)
     with pytest.raises(SystemExit) as stop:
-        cli.main(["bench"])
+        main.main(["bench"])
     assert stop.value.code == 130 and "without --fresh goes on" in capsys.readouterr().err
 
 
 def test_data_list_says_what_is_where(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    cli.main(["data", "list", "--data-root", str(tmp_path)])
+    main.main(["data", "list", "--data-root", str(tmp_path)])
     out = capsys.readouterr().out
     assert "fashion-mnist      present" in out and "fedecho data fetch cifar10" in out
 
@@ -126,11 +143,11 @@ def test_data_list_says_what_is_where(tmp_path: Path, capsys: pytest.CaptureFixt
     [("1", 1), ("0.1", 0.1), ("1e-3", 0.001), ("none", None), ("true", True), ("fast", "fast"), ("(1, 2)", (1, 2))],
 )
 def test_literals(text: str, value: object) -> None:
-    assert cli.literal(text) == value and type(cli.literal(text)) is type(value)
+    assert train.literal(text) == value and type(train.literal(text)) is type(value)
 
 
 def test_changes_reach_nested_fields() -> None:
-    config = cli.changed(RunConfig(FedEcho()), ["method.distill.clip_norm=none", "delays.model=mild"])
+    config = train.changed(RunConfig(FedEcho()), ["method.distill.clip_norm=none", "delays.model=mild"])
     assert isinstance(config.method, FedEcho) and config.method.distill.clip_norm is None
     assert config.delays.model == "mild"
 
@@ -138,7 +155,7 @@ def test_changes_reach_nested_fields() -> None:
 def test_changes_are_made_at_once_in_any_order() -> None:
     changes = ["protocol.clients=10", "protocol.concurrency=5", "method.distill.alpha_min=0.9"]
     for assignments in ([*changes, "method.distill.alpha_max=1.0"], ["method.distill.alpha_max=1.0", *changes[::-1]]):
-        config = cli.changed(RunConfig(FedEcho()), assignments)
+        config = train.changed(RunConfig(FedEcho()), assignments)
         assert config.protocol.clients == 10 and config.method.distill.alpha_min == 0.9  # type: ignore[attr-defined]
 
 
@@ -147,14 +164,14 @@ def test_a_trace_is_named_by_its_content_wherever_it_lies(tmp_path: Path) -> Non
     for name, duration in (("a.csv", 1), ("b.csv", 1), ("c.csv", 2)):
         (tmp_path / name).write_text(f"client,duration\n0,{duration}\n")
         changes = [f"delays.trace={tmp_path / name}", "delays.model=trace"]
-        config = cli.changed(RunConfig(FedBuff()), changes)
+        config = train.changed(RunConfig(FedBuff()), changes)
         assert len(config.delays.trace_sha256 or "") == 64
         hashes.append(config_hash(config))
     assert hashes[0] == hashes[1] != hashes[2]
 
 
 def test_cite_names_the_paper(capsys: pytest.CaptureFixture[str]) -> None:
-    cli.main(["cite"])
+    main.main(["cite"])
     out = capsys.readouterr().out
     assert "2511.19966" in out and out.count("@") == 2
 
@@ -163,12 +180,12 @@ def test_cite_names_the_records_behind_a_table_or_figure(elsewhere: Path, capsys
     toy.furnish(elsewhere)
     outs = []
     for name in ("toy", "toy_bars"):
-        cli.main(["cite", name])
+        main.main(["cite", name])
         outs.append(capsys.readouterr().out)
     assert outs[0] == outs[1] and outs[0].count("\n@") == 2 and "2511.19966" in outs[0]
     entry = outs[0].split("@misc")[1]
     for said in ("0123456789ab", "2 records", "profile laptop", "c" * 7, r"ONLY=10\_table\_vision", r"A toy \& more"):
         assert said in entry
     with pytest.raises(SystemExit) as stop:
-        cli.main(["cite", "tyo"])
+        main.main(["cite", "tyo"])
     assert stop.value.code == 2 and "choose one of other, toy, toy_bars" in capsys.readouterr().err

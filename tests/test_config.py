@@ -16,37 +16,41 @@ from fedecho.learning.methods import CA2FL, FADAS, FedAC, FedAsync, FedAvg, FedB
 
 BAD: list[tuple[Callable[[], object], str, str]] = [
     (lambda: Distillation(alpha_min=0.9), "alpha_max = 0.8", r"\[0.9, 1\]"),
-    (lambda: Distillation(alpha_max=1.5), "alpha_max = 1.5", r"\[0.2, 1\]"),
-    (lambda: Distillation(clip_norm=0.0), "clip_norm = 0.0", "nu must be > 0"),
-    (lambda: Distillation(clip_norm=-1.0), "clip_norm = -1.0", "nu must be > 0"),
+    (lambda: Distillation(alpha_max=1.5), "alpha_max = 1.5", r"a number in \[0, 1\]$"),
+    (lambda: Distillation(clip_norm=0.0), "clip_norm = 0.0", "a number > 0 or none$"),
+    (lambda: Distillation(clip_norm=-1.0), "clip_norm = -1.0", "a number > 0 or none$"),
     (lambda: Distillation(lr=-0.1), "lr = -0.1", ">= 0"),
-    (lambda: Distillation(steps=-1), "steps = -1", "0 or more"),
+    (lambda: Distillation(steps=-1), "steps = -1", "a whole number >= 0$"),
     (lambda: Distillation(temperature=0.0), "temperature = 0.0", "> 0"),
     (lambda: Distillation(average="median"), "average = 'median'", "logits, probabilities"),  # type: ignore[arg-type]
     (lambda: Protocol(50, 4, 5), "buffer_size = 5", "between 1 and M_c = 4"),
     (lambda: Protocol(10, 11, 5), "concurrency = 11", "between 1 and N = 10"),
-    (lambda: Protocol(rounds=0), "rounds = 0", "at least 1"),
+    (lambda: Protocol(rounds=0), "rounds = 0", ">= 1"),
     (lambda: Partition(alpha=0.0), "alpha = 0.0", "> 0"),
-    (lambda: Partition(min_size=0), "min_size = 0", "at least 1 image"),
+    (lambda: Partition(min_size=0), "min_size = 0", ">= 1"),
     (lambda: Local(lr=0.0), "lr = 0.0", "> 0"),
     (lambda: Local(lr="0.1"), "lr = '0.1'", "a number"),  # type: ignore[arg-type]
     (lambda: Local(lr=True), "lr = True", "a number"),
+    (lambda: Local(augment=1), "augment = 1", "true or false"),  # type: ignore[arg-type]
     (lambda: Local(epochs=1.5), "epochs = 1.5", "a whole number"),  # type: ignore[arg-type]
     (lambda: Local(weight_decay=-1e-4), "weight_decay", ">= 0"),
-    (lambda: Data(pool_size=0), "pool_size = 0", "at least 1"),
+    (lambda: Data(pool_size=0), "pool_size = 0", ">= 1"),
     (lambda: Data(pool="stl11"), "pool = 'stl11'", "one of held-out, .*stl10"),  # type: ignore[arg-type]
     (lambda: Data(pool_mix=0.6), "pool_mix = 0.6", r"\[0, 0.5\]"),
     (lambda: Data(pool_mix=-0.1), "pool_mix = -0.1", r"\[0, 0.5\]"),
     (lambda: Data(pool_mix=0.1, pool_size=1), "pool_size = 1", "at least 2"),
-    (lambda: Evaluation(every=0), "every = 0", "at least 1"),
+    (lambda: Evaluation(every=0), "every = 0", ">= 1"),
     (lambda: Delays("slow"), "model = 'slow'", "mild, large"),  # type: ignore[arg-type]
     (lambda: Delays("mild", shape=2.0), "shape = 2.0", "no meaning"),
     (lambda: Delays("trace"), "trace = None", "CSV"),
+    (lambda: Delays(speed_counts=(5, 5)), "speed_counts = (5, 5)", r"\(a whole number >= 0, .*\) or none$"),  # type: ignore[arg-type]
+    (lambda: Delays(speed_counts=(51, 0, -1)), "speed_counts = (51, 0, -1)", r"\(a whole number >= 0, .*\) or none$"),
     (lambda: FedBuff(server_lr=-1.0), "server_lr = -1.0", "> 0"),
     (lambda: FedAvg(server_lr=0.0), "server_lr = 0.0", "> 0"),
     (lambda: FedBuff(ema=1.0), "ema = 1.0", r"\[0, 1\)"),
     (lambda: FedAsync(mixing=1.1), "mixing = 1.1", r"\(0, 1\]"),
     (lambda: CA2FL(server_lr=-1.0), "server_lr = -1.0", "> 0"),
+    (lambda: FedBuff(ema=-0.1), "ema = -0.1", r"in \[0, 1\) or none$"),
     (lambda: FADAS(beta1=1.0), "beta1 = 1.0", r"\[0, 1\)"),
     (lambda: FedAC(similarity_floor=0.0), "similarity_floor = 0.0", r"\(0, 1\]"),
     (lambda: FedEcho(inner=FedBuff(ema=0.9)), "inner.ema = 0.9", "leave it out"),

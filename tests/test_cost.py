@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -12,20 +11,20 @@ from typing import Any
 import pytest
 import torch
 
-from fedecho import cost, presets
 from fedecho.core.checks import InputError
 from fedecho.core.clock import Clock
 from fedecho.core.config import RunConfig, config_hash, override, override_all
 from fedecho.core.settings import Data
-from fedecho.cost import drawing, tabulate, writing
 from fedecho.learning.bank import Bank
 from fedecho.learning.cost import stand_in, work
 from fedecho.learning.cost.stand_in import HOLDINGS, PHASES, Measurement, Play, peak_versions, tensor_bytes
 from fedecho.learning.distill import Distillation
 from fedecho.learning.flat import FlatModel, Weights
 from fedecho.learning.models import build
-from fedecho.presets import REFERENCE
+from fedecho.report.summary import REFERENCE
 from fedecho.simulation.schedule import Job, Round, Schedule
+from fedecho.studies import cost, profiles
+from fedecho.studies.cost import drawing, tabulate, writing
 
 BASE = cost.base("smoke", REFERENCE)  # N 20, M_c 10, M 2, |U| 200, Q 3 x 50
 P, C = 10_362, 10
@@ -181,7 +180,7 @@ def test_bytes_of_a_runs_bank() -> None:
 # The design
 
 
-@pytest.mark.parametrize("name", presets.WHOLE)
+@pytest.mark.parametrize("name", profiles.WHOLE)
 def test_each_factor_changes_one_field_and_has_the_profiles_own_value(name: str) -> None:
     for label in METHODS:
         mine = [point for point in cost.points(name) if point.method == label]
@@ -209,7 +208,7 @@ def test_value_of_a_point() -> None:
 
 
 @pytest.fixture
-def measurement() -> dict[str, Any]:
+def measurement() -> cost.Measured:
     """As if every phase took 2 ms at every point, bytes as predicted."""
     seconds = {phase: [0.001, 0.002, 0.004] for phase in PHASES}
     points = {
@@ -217,34 +216,32 @@ def measurement() -> dict[str, Any]:
         for p in cost.points("smoke")
     }
     made = {"commit": "a" * 40, "dirty": False, "versions": {"torch": "0"}, "hardware": {"gpu": None, "cpu": "a CPU"}}
-    return {"provenance": made, "points": points}
+    return cost.Measured(made, points)
 
 
 @pytest.fixture
-def paper(measurement: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def paper(measurement: cost.Measured, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("FEDECHO_PAPER", str(tmp_path))
-    path = cost.measurement_path("smoke")
-    path.parent.mkdir(parents=True)
-    path.write_text(json.dumps(measurement))
+    cost.COST.save(measurement, cost.measurement_path("smoke"))
     return tmp_path
 
 
 def test_a_stored_measurement_is_used_until_a_fresh_one_is_wanted(
-    paper: Path, measurement: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    paper: Path, measurement: cost.Measured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[int] = []
 
     def measured_all(wanted: dict[str, RunConfig], rounds: int, device: str) -> dict[str, Any]:
         asked.append(len(wanted))
-        return measurement["points"]  # type: ignore[no-any-return]
+        return measurement.points
 
     monkeypatch.setattr(cost, "_measure_all", measured_all)
     assert cost.measured("smoke") == measurement and asked == []
     again = cost.measured("smoke", fresh=True)
-    assert asked == [len(measurement["points"])] and cost.stored("smoke") == again
+    assert asked == [len(measurement.points)] and cost.stored("smoke") == again
     short = copy.deepcopy(measurement)
-    short["points"].popitem()
-    cost.measurement_path("smoke").write_text(json.dumps(short))
+    short.points.popitem()
+    cost.COST.save(short, cost.measurement_path("smoke"))
     cost.measured("smoke")
     assert len(asked) == 2
 
@@ -256,7 +253,7 @@ def test_a_spoilt_measurement_is_named(text: str, paper: Path) -> None:
         cost.stored("smoke")
 
 
-def test_frame_puts_measured_beside_predicted(measurement: dict[str, Any]) -> None:
+def test_frame_puts_measured_beside_predicted(measurement: cost.Measured) -> None:
     frame = cost.frame("smoke", measurement)
     row = frame[(frame["method"] == REFERENCE) & (frame["factor"] == "Q") & ~frame["base"]].iloc[0]
     assert (row["value"], row["distillation"], row["distillation_low"], row["distillation_high"]) == (
@@ -315,7 +312,7 @@ def test_nothing_is_written_before_anything_is_measured(tmp_path: Path, monkeypa
     assert list(tmp_path.iterdir()) == []
 
 
-def test_figures_draw_dots_and_lines(measurement: dict[str, Any]) -> None:
+def test_figures_draw_dots_and_lines(measurement: cost.Measured) -> None:
     figure = drawing.by_factor(cost.frame("smoke", measurement), drawing.PHASE_LOOK, 1e-3, "ms")
     assert [axes.get_xlabel() for axes in figure.axes] == list(drawing.NAMES.values())
     steps = figure.axes[list(drawing.NAMES).index("Q")]

@@ -160,7 +160,7 @@ def test_a_gpu_needs_triton(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_bad_input() -> None:
-    with pytest.raises(InputError, match="inference_batch = 0 .* at least 1"):
+    with pytest.raises(InputError, match="inference_batch = 0 .* >= 1"):
         Execution(inference_batch=0)
     with pytest.raises(InputError, match="autocast = 'float16' .* none, bfloat16"):
         Execution(autocast="float16")  # type: ignore[arg-type]

@@ -11,6 +11,7 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
+from fedecho.presets import Cell, Trial
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -20,8 +21,8 @@ from fedecho.core.config import RunConfig
 from fedecho.core.records import Record, new_record, record_path, save
 from fedecho.core.settings import Delays, Protocol
 from fedecho.learning.distill import Distillation
-from fedecho.presets import Cell, Trial
 from fedecho.simulation.schedule import Job, Round, Schedule, draw
+from tests.sound import sound
 
 NO_PAPER = pd.DataFrame(columns=["setting", "delay", "method", "value"])
 
@@ -52,7 +53,7 @@ def cells_of(*methods: str) -> list[Cell]:
 
 
 def put(folder: Path, cell: Cell, *accuracies: float, **options: Any) -> None:
-    save(record(cell.config, accuracies, **options), record_path(folder, cell.config))
+    save(sound(record(cell.config, accuracies, **options)), record_path(folder, cell.config))
 
 
 def line(axes: Axes, label: str) -> tuple[list[float], list[float]]:
@@ -86,7 +87,7 @@ def test_curves_show_finished_runs_and_name_the_rest(tmp_path: Path) -> None:
         put(tmp_path, cell, 0.5, 0.7, status="done" if cell.method == "FedEcho" else "diverged")
     figure = figures.vision_curves(cells, tmp_path)
     x, y = line(figure.axes[0], "FedEcho")
-    assert (x, y) == ([5, 10], pytest.approx([50, 70]))
+    assert (x, y) == ([5, 10, 15, 20], pytest.approx([50, 50, 70, 70]))
     assert "no finished run: FADAS" in words(figure)
     assert [line.get_label() for line in figure.axes[0].lines] == ["FedEcho"]
 
@@ -169,7 +170,7 @@ def test_tuning_marks_the_chosen_trial(tmp_path: Path) -> None:
               for k, lr in enumerate((0.01, 0.1, 0.4))]  # fmt: skip
     for trial, accuracy in zip(trials, (0.5, 0.6, 0.9), strict=True):
         status: Any = "diverged" if accuracy == 0.9 else "done"
-        save(record(trial.config, [accuracy], status), record_path(tmp_path, trial.config))
+        save(sound(record(trial.config, [accuracy], status)), record_path(tmp_path, trial.config))
     axes = figures.tuning_figure(trials, tmp_path).axes[0]
     means, failed, chosen = (
         (np.asarray(each.get_xdata()).tolist(), np.asarray(each.get_ydata()).tolist()) for each in axes.lines
@@ -181,7 +182,7 @@ def test_tuning_marks_the_chosen_trial(tmp_path: Path) -> None:
 def test_tuning_without_records(tmp_path: Path) -> None:
     trials = [t for t in presets.tuning("smoke") if t.method in ("FedBuff", "FADAS")]
     assert words(figures.tuning_figure(trials, tmp_path)) == "not run\nnot run"
-    save(record(trials[-1].config, [0.5]), record_path(tmp_path, trials[-1].config))
+    save(sound(record(trials[-1].config, [0.5])), record_path(tmp_path, trials[-1].config))
     assert words(figures.tuning_figure(trials, tmp_path)) == "not run"
 
 

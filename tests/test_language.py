@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import torch
 
-from fedecho import data, presets
-from fedecho.cli import main
+from fedecho import data
+from fedecho.cli.main import main
 from fedecho.core.checks import InputError, MissingDataError
 from fedecho.core.config import NUMERICS_VERSION, RunConfig, config_hash, override_all
 from fedecho.core.settings import Data, Evaluation, Partition, Protocol
@@ -23,7 +23,8 @@ from fedecho.learning.experiment import run
 from fedecho.learning.methods import FedEcho
 from fedecho.learning.resume import Keeper, Paused
 from fedecho.learning.task import prepare
-from fedecho.sweep import absent_data
+from fedecho.studies import contenders
+from fedecho.studies.sweep import absent_data
 
 CPU = torch.device("cpu")
 
@@ -31,17 +32,17 @@ CPU = torch.device("cpu")
 def tiny(label: str = "FedBuff", **changes: Any) -> RunConfig:
     """A run of a quarter of a second, once the novels have been read."""
     config = replace(
-        presets.base("smoke", presets.CONTENDERS[label], 0),
+        contenders.base("smoke", contenders.CONTENDERS[label], 0),
         data=Data("austen", train_size=200, pool_size=30),
         model="text-encoder",
         partition=Partition(alpha=0.5, min_size=2),
         evaluation=Evaluation(every=2),
     )
-    contender = presets.CONTENDERS[label]
+    contender = contenders.CONTENDERS[label]
     return override_all(replace(config, protocol=contender.protocol(Protocol(10, 6, 2, 4))), changes)
 
 
-@pytest.mark.parametrize("label", presets.CONTENDERS)
+@pytest.mark.parametrize("label", contenders.CONTENDERS)
 def test_every_contender_reads_texts(label: str) -> None:
     record = run(tiny(label))
     assert record.status == "done" and len(record.rows[-1]["per_class"]) == 6
@@ -133,7 +134,7 @@ def test_a_sweep_knows_which_texts_are_here(tmp_path: Path) -> None:
 
 
 def test_the_mask_leaves_the_hashes_of_earlier_runs_alone() -> None:
-    config = presets.base("smoke", presets.CONTENDERS["FedBuff"], 0)
+    config = contenders.base("smoke", contenders.CONTENDERS["FedBuff"], 0)
     assert config_hash(config) == config_hash(replace(config, data=replace(config.data, mask=True)))
 
 

@@ -10,13 +10,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from fedecho.presets import Cell
 
 from fedecho import presets, studies
 from fedecho.core import records
 from fedecho.core.config import override_all
 from fedecho.core.records import Record
-from fedecho.presets import Cell
 from fedecho.studies import catalogue, language, samples, tabulate, wanted
+from tests.sound import sound
 from tests.test_tables import put
 
 DOWNLOADED = set(language.OTHERS.values())
@@ -138,7 +139,7 @@ def test_samples_are_read_off_the_records(nothing: Path) -> None:
         if (c.setting, c.delay, c.method, c.config.seed) == (language.NATURAL, "large", "FedEcho", 0)
     )
     made = text_record(config=records.to_dict(cell.config), hash=records.config_hash(cell.config))
-    records.save(made, records.record_path(results.folder, cell.config))
+    records.save(sound(made), records.record_path(results.folder, cell.config))
     assert samples.markdown(results, language.NATURAL, "large") == "* **FedEcho**: *it was* so"
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from fedecho.core import files
 from fedecho.core.checks import InputError
-from fedecho.publish import latex
+from fedecho.report.publish import latex
 from tests import toy
 
 PAPER = files.REPOSITORY / "paper"

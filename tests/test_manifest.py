@@ -10,11 +10,11 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from fedecho import notebooks, tables
+from fedecho import tables
 from fedecho.core import files
 from fedecho.core.checks import InputError
-from fedecho.publish import manifest
-from fedecho.publish.manifest import Manifest, Picture
+from fedecho.report import manifest, notebooks
+from fedecho.report.manifest import Manifest, Picture
 
 TINY = Manifest(
     name="toy", title="A toy & more", caption="50 % of <b>nothing</b> ± 1", profile="smoke", notebook="90_toy",

@@ -9,7 +9,6 @@ import pytest
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
-from fedecho import cost, presets
 from fedecho.core.clock import Clock
 from fedecho.core.config import MethodConfig, RunConfig, override_all
 from fedecho.core.settings import Data
@@ -17,7 +16,8 @@ from fedecho.learning import bank, experiment
 from fedecho.learning.cost import peak, stand_in, work
 from fedecho.learning.methods import CA2FL, FADAS, FedAC, FedBuff, FedEcho
 from fedecho.learning.models.texts import TEXT_MODELS
-from fedecho.presets import REFERENCE
+from fedecho.report.summary import REFERENCE
+from fedecho.studies import contenders, cost
 from tests.test_experiment import tiny
 
 
@@ -123,7 +123,9 @@ def test_a_bank_and_caches_enter_with_their_own_bytes() -> None:
 
 
 def test_the_paper_scale_is_predicted_without_being_run() -> None:
-    found = peak.predicted_peak(presets.base("paper", presets.CONTENDERS["CA2FL"], 0))
+    found = peak.predicted_peak(contenders.base("paper", contenders.CONTENDERS["CA2FL"], 0))
     assert found["state"] == 51 * 4 * 11_173_962
     assert found["data"] == 50_000 * (3072 + 8) + 10_000 * (4 * 3072 + 8) + 5_000 * 4 * 3072
-    assert peak.text(presets.base("smoke", presets.CONTENDERS["FedBuff"], 0)).startswith("predicted peak of tensors: ")
+    assert peak.text(contenders.base("smoke", contenders.CONTENDERS["FedBuff"], 0)).startswith(
+        "predicted peak of tensors: "
+    )

@@ -13,10 +13,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fedecho import notebooks, presets, report, verdicts
+from fedecho import report, verdicts
 from fedecho.core import files
 from fedecho.core.checks import InputError
-from fedecho.notebooks import NotebookError
+from fedecho.report import notebooks
+from fedecho.report.notebooks import NotebookError
+from fedecho.studies import contenders, profiles
 
 ALL = sorted((files.REPOSITORY / "notebooks").glob("*.ipynb"))
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
@@ -104,7 +106,7 @@ def test_only_the_default_profile_writes_to_the_tables(monkeypatch: pytest.Monke
     assert files.figures_dir("laptop") == tmp_path / "figures"
     assert files.tuning_dir("laptop") == tmp_path / "records" / "tuning"
     for function in (files.tables_dir, files.figures_dir, files.records_dir, files.tuning_dir):
-        assert len({function(name) for name in presets.PROFILES}) == len(presets.PROFILES)
+        assert len({function(name) for name in profiles.PROFILES}) == len(profiles.PROFILES)
 
 
 # Choosing
@@ -297,19 +299,21 @@ def a_tuning(chosen: dict[str, dict[str, float]]) -> report.TuningReport:
 
 
 def test_tuned_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
-    grid = presets.trials(presets.CONTENDERS["FedBuff"], presets.TUNING_TRIALS["laptop"])
-    chosen = {label: dict(grid[1]) for label in presets.CONTENDERS}
+    grid = contenders.trials(contenders.CONTENDERS["FedBuff"], presets.TUNING_TRIALS["laptop"])
+    chosen = {label: dict(grid[1]) for label in contenders.CONTENDERS}
     monkeypatch.setattr(presets, "TUNED", {"laptop": chosen})
-    assert report.tuned_verdict(a_tuning(chosen), "laptop") == "`presets.TUNED` equals the chosen values."
+    assert report.tuned_verdict(a_tuning(chosen), "laptop") == "`contenders.TUNED` equals the chosen values."
     assert "not used" in report.tuned_verdict(a_tuning(chosen), "smoke")
-    assert report.tuned_verdict(a_tuning(chosen | {"CA2FL": grid[2]}), "laptop") == "`presets.TUNED` differs for CA2FL."
+    assert (
+        report.tuned_verdict(a_tuning(chosen | {"CA2FL": grid[2]}), "laptop") == "`contenders.TUNED` differs for CA2FL."
+    )
     assert "nothing is chosen yet for FedAsync." in report.tuned_verdict(
         a_tuning({label: values for label, values in chosen.items() if label != "FedAsync"}), "laptop"
     )
 
 
 def test_choices_at_the_edge_are_named() -> None:
-    grid = presets.trials(presets.CONTENDERS["FedBuff"], presets.TUNING_TRIALS["laptop"])
+    grid = contenders.trials(contenders.CONTENDERS["FedBuff"], presets.TUNING_TRIALS["laptop"])
     assert report.at_edge(a_tuning({"FedBuff": grid[3]}), "laptop") == []
     in_order = sorted(grid, key=lambda values: values["local.lr"])
     assert in_order.index(grid[3]) not in (0, 7)

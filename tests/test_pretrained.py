@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import torch
 
-from fedecho import cli
+from fedecho.cli import main
 from fedecho.core import records
 from fedecho.core.checks import InputError
 from fedecho.core.config import RunConfig, config_hash, override_all
@@ -261,7 +261,7 @@ def test_the_command_line_runs_it(
 ) -> None:
     monkeypatch.setenv("FEDECHO_PAPER", str(tmp_path))
     small = ["data.train_size=200", "data.pool_size=20", "partition.min_size=1", "protocol.rounds=1"]
-    cli.main(["run", "--profile", "smoke", "--set", f"model={tiny}", "data.name=austen", *small])
+    main.main(["run", "--profile", "smoke", "--set", f"model={tiny}", "data.name=austen", *small])
     assert "predicted peak of tensors" in capsys.readouterr().err
     (record,) = records.all_in(tmp_path / "records" / "smoke" / "runs")
     digest = pretrained.digest(tiny)

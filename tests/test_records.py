@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import pkgutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from fedecho import core
 from fedecho.core import records
 from fedecho.core.checks import InputError
 from fedecho.core.clock import Clock
@@ -17,6 +21,7 @@ from fedecho.core.records import Record, new_record
 from fedecho.learning.evaluation import Journal
 from fedecho.learning.methods import FedBuff, FedEcho
 from fedecho.simulation.schedule import Job, Round
+from tests.sound import sound
 
 
 def record(accuracies: list[float], status: Any = "done", config: RunConfig | None = None) -> Record:
@@ -26,7 +31,7 @@ def record(accuracies: list[float], status: Any = "done", config: RunConfig | No
 
 def test_round_trip(tmp_path: Path) -> None:
     config = RunConfig(FedEcho(), seed=4)
-    stored = record([0.25, 0.5], config=config)
+    stored = sound(record([0.25, 0.5], config=config))
     path = records.record_path(tmp_path, config)
     records.save(stored, path)
     assert records.load(path) == stored and stored.run_config() == config
@@ -37,7 +42,7 @@ def test_round_trip(tmp_path: Path) -> None:
 
 def test_a_file_of_another_run_is_refused(tmp_path: Path) -> None:
     one, other = RunConfig(FedBuff(), seed=1), RunConfig(FedBuff(), seed=2)
-    records.save(record([0.5], config=one), records.record_path(tmp_path, other))
+    records.save(sound(record([0.5], config=one)), records.record_path(tmp_path, other))
     with pytest.raises(InputError, match="belongs to another run"):
         records.find(tmp_path, other)
 
@@ -99,6 +104,12 @@ def test_unreadable_folder() -> None:
 def test_records_of_other_numerics_are_not_used(tmp_path: Path) -> None:
     records.save(replace(record([0.1]), numerics_version=0), tmp_path / "fedbuff-0.json")
     assert list(records.all_in(tmp_path)) == []
+
+
+def test_core_needs_no_torch() -> None:
+    names = ", ".join(f"fedecho.core.{module.name}" for module in pkgutil.iter_modules(core.__path__))
+    code = f"import sys, {names}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
 def test_journal_sums_up_the_rounds_since_the_last_row() -> None:

@@ -10,9 +10,9 @@ from urllib.parse import unquote
 
 import pytest
 
-from fedecho import notebooks
 from fedecho.core.checks import InputError
-from fedecho.publish import pages, site
+from fedecho.report import notebooks
+from fedecho.report.publish import pages, site
 from fedecho.studies import STUDIES
 from tests import toy
 

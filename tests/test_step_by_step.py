@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from fedecho import presets
 from fedecho.core.config import RunConfig, override
 from fedecho.learning import experiment, walkthrough
 from fedecho.learning.evaluation import evaluate
 from fedecho.learning.task import Task, prepare
+from fedecho.studies import contenders
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 """Rounding makes about 1e-7 after six rounds, the smallest change tried below 8e-5. Training amplifies rounding, so
@@ -19,7 +19,7 @@ longer runs would need a wider tolerance."""
 
 def a_config(**changes: object) -> RunConfig:
     """Six rounds of FedEcho at the smoke scale, with a step size that makes distillation matter and clipping bind."""
-    config = presets.base("smoke", presets.CONTENDERS["FedEcho"], seed=0)
+    config = contenders.base("smoke", contenders.CONTENDERS["FedEcho"], seed=0)
     fields = {"protocol.rounds": 6, "method.distill.lr": 0.1, "method.distill.clip_norm": 0.3, **changes}
     for path, value in fields.items():
         config = override(config, path, value)

@@ -15,10 +15,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from fedecho import sweep
 from fedecho.core import records
 from fedecho.core.checks import InputError
 from fedecho.learning.methods import FedBuff
+from fedecho.studies import sweep
 from tests.test_experiment import tiny
 
 
@@ -90,7 +90,7 @@ import signal
 import sys
 from pathlib import Path
 from tests.test_sweep import configs
-from fedecho.sweep import sweep
+from fedecho.studies.sweep import sweep
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore Ctrl-C
     sweep(configs(400), Path(sys.argv[1]), jobs=1, progress=False)

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from fedecho import cli
-from fedecho.publish import citation
+from fedecho.cli import main
+from fedecho.report.publish import citation
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -97,7 +97,7 @@ def test_readme_commands_exist(command: str) -> None:
     if words[0] == "make":
         assert re.search(rf"^{words[1]}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
     else:
-        assert words[1] in {function.__name__ for function in cli.COMMANDS}
+        assert words[1] in {function.__name__ for function in main.COMMANDS}
 
 
 def test_readme_shows_the_committed_table() -> None:

@@ -7,14 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from fedecho import sweep
 from fedecho.core import records
 from fedecho.core.checks import InputError
 from fedecho.learning.methods import FedBuff
-from fedecho.theory import records as theory
+from fedecho.studies import sweep
+from fedecho.studies.verify import compare, verify, verify_theory
+from fedecho.theory import engine
 from fedecho.theory.arrivals import Arrivals
 from fedecho.theory.config import TheoryRun
-from fedecho.verify import compare, verify, verify_theory
+from fedecho.theory.records import THEORY
+from tests.sound import sound
 from tests.test_experiment import tiny
 from tests.test_records import record
 
@@ -47,15 +49,15 @@ def test_diverged_against_done_is_never_ok() -> None:
 
 
 def test_more_records_than_there_are(tmp_path: Path) -> None:
-    records.save(record([0.5]), tmp_path / "fedbuff-0.json")
+    records.save(sound(record([0.5])), tmp_path / "fedbuff-0.json")
     with pytest.raises(InputError, match="sample = 2"):
         verify(tmp_path, 2)
 
 
 def test_a_theory_record_verifies_and_a_forged_one_does_not(tmp_path: Path) -> None:
     run = TheoryRun(scale=0.1, rounds=(4,), buffers=(2,), walks=2, arrivals=Arrivals("independent", clients=4))
-    made = theory.execute(run)
-    (tmp_path / "one.json").write_text(theory.dumps(made))
+    made = engine.execute(run)
+    THEORY.save(made, tmp_path / "one.json")
     assert [outcome.identical for outcome in verify_theory(tmp_path, 1)] == [True]
     (row,) = made.rows
     half = [0.5 * value for value in row["mean"]]
@@ -67,7 +69,7 @@ def test_a_theory_record_verifies_and_a_forged_one_does_not(tmp_path: Path) -> N
         ({"facts": {}}, float("inf")),
     ]
     for changes, difference in forgeries:
-        (tmp_path / "one.json").write_text(theory.dumps(replace(made, **changes)))  # type: ignore[arg-type]
+        THEORY.save(replace(made, **changes), tmp_path / "one.json")  # type: ignore[arg-type]
         (outcome,) = verify_theory(tmp_path, 1)
         assert not outcome.ok and outcome.difference == pytest.approx(difference) and "BEYOND" in str(outcome)
     with pytest.raises(InputError, match="sample = 2"):

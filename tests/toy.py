@@ -7,8 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from fedecho.publish import manifest
-from fedecho.publish.manifest import Manifest, Picture
+from fedecho.report import manifest
+from fedecho.report.manifest import Manifest, Picture
 
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
 TOY = Manifest(

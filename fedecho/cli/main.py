@@ -73,7 +73,7 @@ def main(args: Sequence[str] | None = None) -> None:
     try:
         call()
     except InputError as error:
-        sys.exit(_fail(str(error), 2))
+        sys.exit(_fail(str(error), error.code))
     except (NotebookError, BrokenProcessPool, OSError) as error:
         sys.exit(_fail(str(error), 1))
     except KeyboardInterrupt:

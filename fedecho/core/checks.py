@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import types
 import typing
-from typing import Any, Literal, Union, get_args, get_origin
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Union, get_args, get_origin
+
+from annotated_types import Interval
+
+# Types of fields that are numbers in a range; None is allowed where a field says so.
+Positive = Annotated[float, Interval(gt=0)]
+NotNegative = Annotated[float, Interval(ge=0)]
+Share = Annotated[float, Interval(ge=0, le=1)]
+PositiveShare = Annotated[float, Interval(gt=0, le=1)]
+BelowOne = Annotated[float, Interval(ge=0, lt=1)]
+Count = Annotated[int, Interval(ge=1)]
+Natural = Annotated[int, Interval(ge=0)]
 
 
 class InputError(ValueError):
-    """Bad input, found before any work started; the command line prints it and exits with code 2."""
+    """Bad input, found before any work started; the command line prints it and exits with `code`."""
+
+    code: ClassVar[int] = 2
 
     def __init__(self, field: str, value: object, allowed: str) -> None:
         """Name the `field`, the offending `value` and, as the end of a sentence, what is `allowed`."""
@@ -21,15 +36,17 @@ class InputError(ValueError):
 
     def __reduce__(self) -> tuple[type[InputError], tuple[str, object, str]]:
         """Survive the trip from a worker process (the default pickling would drop two arguments)."""
-        return (InputError, (self.field, self.value, self.allowed))
+        return (type(self), (self.field, self.value, self.allowed))
 
 
 class MissingDataError(InputError):
     """A data set is not in the data folder; the message says in one line how to get it."""
 
-    def __reduce__(self) -> tuple[type[InputError], tuple[str, object, str]]:
-        """See `InputError.__reduce__`."""
-        return (MissingDataError, (self.field, self.value, self.allowed))
+
+class RecordError(InputError):
+    """A stored record cannot be believed: it was edited or damaged, or it is no such record."""
+
+    code = 1
 
 
 def require(condition: bool, name: str, value: object, allowed: str) -> None:
@@ -38,39 +55,96 @@ def require(condition: bool, name: str, value: object, allowed: str) -> None:
         raise InputError(name, value, allowed)
 
 
-_HINTS: dict[Any, dict[str, Any]] = {}
+class Kind(NamedTuple):
+    """What a field may hold: its type, with the range of a number, and the test of a value."""
+
+    hint: Any
+    accepts: Callable[[Any], bool]
 
 
-def field_hints(cls: Any) -> dict[str, Any]:
-    """Return field -> type of a dataclass."""
-    if cls not in _HINTS:  # resolving annotations is slow, and every config that is made asks for them
-        hints = typing.get_type_hints(cls)
-        _HINTS[cls] = {f.name: hints[f.name] for f in dataclasses.fields(cls)}
-    return _HINTS[cls]
+_KINDS: dict[Any, dict[str, Kind]] = {}
 
 
-def _fits(value: object, hint: Any) -> bool:
-    origin = get_origin(hint)
-    if origin in (Union, types.UnionType):
-        return any(_fits(value, option) for option in get_args(hint))
+def kinds_of(cls: Any) -> dict[str, Kind]:
+    """Return field -> what it may hold, of a dataclass."""
+    if cls not in _KINDS:  # resolving annotations is slow, and every config that is made asks for them
+        hints = typing.get_type_hints(cls, include_extras=True)
+        _KINDS[cls] = kinds(**{f.name: hints[f.name] for f in dataclasses.fields(cls)})
+    return _KINDS[cls]
+
+
+def kinds(**hints: Any) -> dict[str, Kind]:
+    """Return name -> what it may hold, of the types given."""
+    return {name: Kind(hint, accepts(hint)) for name, hint in hints.items()}
+
+
+def check(values: Mapping[str, Any], known: Mapping[str, Kind], where: str = "") -> None:
+    """Raise `InputError` for a value that is missing or not of its kind; `where` comes before its name."""
+    for name, kind in known.items():
+        if name not in values or not kind.accepts(values[name]):
+            raise InputError(where + name, values.get(name), f"give {describe(kind.hint)}")
+
+
+def accepts(hint: Any) -> Callable[[Any], bool]:
+    """Return the test whether a value is of a type: a class, a choice, a number in a range, or values of such types."""
+    origin, parts = get_origin(hint), get_args(hint)
     if origin is Literal:
-        return value in get_args(hint)
-    if origin is tuple:
-        hints = get_args(hint)
-        hints = hints[:1] * len(value) if isinstance(value, tuple) and hints[-1] is Ellipsis else hints
-        return isinstance(value, tuple) and all(_fits(v, h) for v, h in zip(value, hints, strict=False))
-    if hint in (int, float) and isinstance(value, bool):
-        return False
-    return isinstance(value, hint)
+        return lambda value: value in parts
+    if origin is Annotated:
+        return _number(parts[0], parts[1])
+    if hint in (int, float):
+        return _number(hint, Interval())
+    tests = [accepts(part) for part in parts if part is not Ellipsis]
+    if origin in (Union, types.UnionType):
+        return functools.reduce(_either, tests)
+    if origin is tuple and Ellipsis not in parts:
+        return lambda value: (
+            isinstance(value, tuple)
+            and len(value) == len(tests)
+            and all(test(part) for test, part in zip(tests, value, strict=True))
+        )
+    if origin in (tuple, list):
+        return lambda value: isinstance(value, origin) and all(map(tests[0], value))
+    if origin is dict:
+        return lambda value: isinstance(value, dict) and all(map(tests[1], value.values()))
+    return lambda value: hint is Any or isinstance(value, hint)
 
 
-def _describe(hint: Any) -> str:
-    if get_origin(hint) is Literal:
-        return "one of " + ", ".join(map(str, get_args(hint)))
-    if get_origin(hint) in (Union, types.UnionType):
-        return " or ".join(_describe(option) for option in get_args(hint))
+def _number(kind: type, bounds: Any) -> Callable[[Any], bool]:
+    """Return the test whether a value is a number of a kind in an interval."""
+    low = -math.inf if bounds.ge is None else bounds.ge
+    high = math.inf if bounds.le is None else bounds.le
+    # An open end is the closed one a float further in.
+    low = low if bounds.gt is None else math.nextafter(bounds.gt, math.inf)
+    high = high if bounds.lt is None else math.nextafter(bounds.lt, -math.inf)
+    if kind is float:
+        return lambda value: isinstance(value, float) and low <= value <= high
+    return lambda value: isinstance(value, int) and low <= value <= high and not isinstance(value, bool)
+
+
+def _either(one: Callable[[Any], bool], other: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: one(value) or other(value)
+
+
+def describe(hint: Any) -> str:
+    """Say in words what a type allows."""
+    origin, parts = get_origin(hint), get_args(hint)
+    if origin is Literal:
+        return "one of " + ", ".join(map(str, parts))
+    if origin is Annotated:
+        return f"{describe(parts[0])} {_range(parts[1])}"
+    if origin in (Union, types.UnionType):
+        return " or ".join(map(describe, parts))
+    if origin is tuple and Ellipsis not in parts:
+        return f"({', '.join(map(describe, parts))})"
+    if origin in (tuple, list):
+        return f"a list, each part {describe(parts[0])}"
+    if origin is dict:
+        return f"names, each with {describe(parts[1])}"
     return {
         "NoneType": "none",
+        "Any": "a value",
+        "bool": "true or false",
         "str": "a word",
         "int": "a whole number",
         "float": "a number",
@@ -78,18 +152,27 @@ def _describe(hint: Any) -> str:
     }.get(getattr(hint, "__name__", ""), str(hint))
 
 
+def _range(bounds: Interval) -> str:
+    """Write an interval: "> 0", ">= 1" or "in [0, 1)"."""
+    if bounds.lt is None and bounds.le is None:
+        return f">= {bounds.ge}" if bounds.gt is None else f"> {bounds.gt}"
+    low = f"[{bounds.ge}" if bounds.gt is None else f"({bounds.gt}"
+    return f"in {low}, {bounds.le}]" if bounds.lt is None else f"in {low}, {bounds.lt})"
+
+
 class Checked:
-    """A frozen dataclass whose field types are checked at construction (`1` is taken for `1.0`, `"1"` is refused)."""
+    """A frozen dataclass whose fields are checked at construction (`1` is taken for `1.0`, `"1"` is refused)."""
 
     def __post_init__(self) -> None:
         """Check each field against its annotation; raise `InputError` otherwise."""
-        for name, hint in field_hints(type(self)).items():
+        known = kinds_of(type(self))
+        for name, kind in known.items():
             value = getattr(self, name)
-            if type(value) is int and not _fits(value, hint) and _fits(float(value), hint):
-                object.__setattr__(self, name, float(value))
-            require(_fits(getattr(self, name), hint), name, value, f"give {_describe(hint)}")
             require(not isinstance(value, float) or math.isfinite(value), name, value, "give a finite number, or none")
+            if type(value) is int and not kind.accepts(value) and kind.accepts(float(value)):
+                object.__setattr__(self, name, float(value))
+        check(vars(self), known)
         self.validate()
 
     def validate(self) -> None:
-        """Check ranges and combinations; dataclasses override this and raise `InputError`."""
+        """Check combinations of fields; dataclasses override this and raise `InputError`."""

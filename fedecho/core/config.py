@@ -7,15 +7,13 @@ leaves all existing records valid; changing a default is a change of numerics an
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar, get_args
 
-from fedecho.core.checks import Checked, field_hints, require
-from fedecho.core.files import file_sha256
+from fedecho.core.checks import Checked, Natural, kinds_of, require
+from fedecho.core.files import file_sha256, json_sha256
 from fedecho.core.settings import Data, Delays, Evaluation, Execution, Local, Partition, Protocol
 
 NUMERICS_VERSION = 1
@@ -51,22 +49,26 @@ class RunConfig(Checked):
     """Everything that determines a run; `experiment.run` is a pure function of it."""
 
     method: MethodConfig
-    seed: int = 0
-    data: Data = field(default_factory=Data)
-    partition: Partition = field(default_factory=Partition)
-    protocol: Protocol = field(default_factory=Protocol)
-    delays: Delays = field(default_factory=Delays)
+    seed: Natural = 0
+    data: Data = Data()
+    partition: Partition = Partition()
+    protocol: Protocol = Protocol()
+    delays: Delays = Delays()
     model: str = "cnn"
     """One of `models.MODELS` or `text_models.TEXT_MODELS`, or `lora:` and a pretrained encoder (see `pretrained`)."""
-    local: Local = field(default_factory=Local)
-    evaluation: Evaluation = field(default_factory=Evaluation)
-    execution: Execution = field(default_factory=Execution)
+    local: Local = Local()
+    evaluation: Evaluation = Evaluation()
+    execution: Execution = Execution()
     model_sha256: str | None = None
     """Digest of a pretrained encoder; filled in by `pretrained.pin`, so that the hash of a run names the content."""
 
+    def evaluated_rounds(self) -> list[int]:
+        """Return after how many rounds the model is scored: every so many, and at the end."""
+        rounds = self.protocol.rounds
+        return [*range(self.evaluation.every, rounds, self.evaluation.every), rounds]
+
     def validate(self) -> None:
         """Check what needs two parts at once."""
-        require(self.seed >= 0, "seed", self.seed, "give a whole number >= 0")
         counts, clients = self.delays.speed_counts, self.protocol.clients
         require(counts is None or sum(counts) == clients, "speed_counts", counts, f"they must add up to N = {clients}")
         pinned = self.model_sha256 is None or self.model.startswith(LORA)
@@ -106,8 +108,7 @@ def config_hash(config: RunConfig) -> str:
         pinned = config.model_sha256 is not None
         require(pinned, "model_sha256", None, f"the digest of {config.model} is filled in by pretrained.pin")
         values["model"] = LORA + values.pop("model_sha256")
-    canonical = json.dumps([NUMERICS_VERSION, values], sort_keys=True, allow_nan=False)
-    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+    return json_sha256([NUMERICS_VERSION, values])[:16]
 
 
 def from_dict(cls: type[T], values: Mapping[str, Any]) -> T:
@@ -115,10 +116,10 @@ def from_dict(cls: type[T], values: Mapping[str, Any]) -> T:
     values = dict(values)
     if issubclass(cls, MethodConfig):
         cls = method_class(values.pop("method"))  # type: ignore[assignment]
-    hints = field_hints(cls)
+    known = kinds_of(cls)
     for name in values:
-        require(name in hints, name, values[name], f"{cls.__name__} has the fields {', '.join(hints)}")
-    return cls(**{name: _rebuild(hints[name], value) for name, value in values.items()})
+        require(name in known, name, values[name], f"{cls.__name__} has the fields {', '.join(known)}")
+    return cls(**{name: _rebuild(known[name].hint, value) for name, value in values.items()})
 
 
 def _rebuild(hint: Any, value: Any) -> Any:
@@ -143,7 +144,7 @@ def override_all(config: T, values: Mapping[str, Any]) -> T:
 
 
 def _override(config: Any, values: Mapping[tuple[str, ...], Any], prefix: str) -> Any:
-    known = field_hints(type(config)) if dataclasses.is_dataclass(config) else {}
+    known = kinds_of(type(config)) if dataclasses.is_dataclass(config) else {}
     changes: dict[str, Any] = {}
     for head in dict.fromkeys(names[0] for names in values):
         below = {names[1:]: value for names, value in values.items() if names[0] == head and len(names) > 1}
@@ -154,6 +155,6 @@ def _override(config: Any, values: Mapping[tuple[str, ...], Any], prefix: str) -
             next(v for n, v in values.items() if n[0] == head),
             f"{type(config).__name__} has the fields {', '.join(known) or '(none)'}",
         )
-        own = _rebuild(known[head], values[head,]) if (head,) in values else getattr(config, head)
+        own = _rebuild(known[head].hint, values[head,]) if (head,) in values else getattr(config, head)
         changes[head] = _override(own, below, f"{prefix}{head}.") if below else own
     return dataclasses.replace(config, **changes)

@@ -10,13 +10,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from fedecho.core.files import PACKAGE, REPOSITORY
 
 
 def collect(device: str) -> dict[str, Any]:
     """Return commit, dirty flag, versions, hardware and thread count, as JSON values."""
+    import torch  # slow to import, and not needed to read records
+
     return {**_code(), "versions": _versions(), "hardware": _hardware(device), "threads": torch.get_num_threads()}
 
 
@@ -49,6 +49,8 @@ def _versions() -> dict[str, str | None]:
 
 @cache
 def _hardware(device: str) -> dict[str, Any]:
+    import torch
+
     gpu = torch.cuda.get_device_name() if device.startswith("cuda") else None
     return {
         "machine": platform.machine(),

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import functools
-import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 
-from fedecho.core.checks import InputError, require
+from fedecho.core.checks import Count, Natural, NotNegative, Share, kinds, require
 from fedecho.core.clock import Clock
 from fedecho.core.config import NUMERICS_VERSION, RunConfig, config_hash, from_dict, to_dict
-from fedecho.core.files import write_whole
 from fedecho.core.settings import Evaluation
-
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
+from fedecho.core.store import Store, check_rows
+from fedecho.core.store import dumps as dumps
 
 Row = dict[str, Any]
 _DIGITS = 6
@@ -38,7 +34,7 @@ class Record:
     (accuracies), tau_mean and tau_max (rounds, since the last row), rejected (uploads), and what the method reports."""
     facts: dict[str, Any]
     """The schedule's statistics, the partition's sizes, the data's digest."""
-    seconds: dict[str, float]
+    seconds: dict[str, NotNegative]
     """Wall-clock seconds by phase."""
     provenance: dict[str, Any]
     numerics_version: int = NUMERICS_VERSION
@@ -69,6 +65,58 @@ class Record:
         return from_dict(RunConfig, self.config)
 
 
+_ROW = kinds(
+    round=Count, virtual_time=NotNegative, arrivals=Count, accuracy=Share, loss=float, per_class=list[Share | None],
+    tau_mean=NotNegative, tau_max=Natural, rejected=Natural,
+)  # fmt: skip
+"""What every row has; a class without held-out images has no accuracy."""
+
+
+def _check(record: Record) -> None:
+    """Check a record of the present numerics against its own config: a row for each evaluation, or the first of them
+    if it diverged."""
+    if record.numerics_version != NUMERICS_VERSION:
+        return
+    config, rows = record.run_config(), record.rows
+    for name, own in (("hash", config_hash(config)), ("seed", config.seed)):
+        require(getattr(record, name) == own, name, getattr(record, name), f"its config has {own}")
+    check_rows(rows, _ROW)
+    due = [(r, r * config.protocol.buffer_size) for r in config.evaluated_rounds()]
+    whole = len(rows) == len(due)
+    require((record.status == "done") == whole, "status", record.status, f"it has {len(rows)} of {len(due)} rows")
+    made = [(row["round"], row["arrivals"]) for row in rows]
+    require(made == due[: len(rows)], "rows", made, "its config asks for others (round, arrivals)")
+    times = [row["virtual_time"] for row in rows]
+    require(times == sorted(times), "virtual_time", times, "time does not run backwards")
+
+
+RUNS: Store[RunConfig, Record] = Store(
+    Record,
+    name=lambda config: f"{config.method.name}-{config_hash(config)}",
+    own_name=lambda record: f"{record.config['method']['method']}-{record.hash}",
+    check=_check,
+)
+"""The records of training runs, named by method and hash."""
+record_path, save, load, find = RUNS.path, RUNS.save, RUNS.load, RUNS.find
+
+
+def all_in(folder: Path) -> Iterator[Record]:
+    """Yield the records of the present numerics in `folder`, by file name."""
+    return (record for record in RUNS.all(folder) if record.numerics_version == NUMERICS_VERSION)
+
+
+def progress_path(folder: Path, config: RunConfig) -> Path:
+    """Return the file of a run in progress, apart from the records in `folder`."""
+    return folder / "unfinished" / f"{RUNS.name(config)}.pt"
+
+
+def require_usable(folder: Path) -> None:
+    """Raise `InputError` unless records can be read from and written to `folder`, or it can be made."""
+    nearest = next(path for path in (folder, *folder.parents) if path.exists())
+    allowed = os.access(nearest, os.R_OK | os.W_OK | os.X_OK)
+    require(nearest.is_dir() and allowed, "records", str(folder), "it must be a folder that can be read and written")
+
+
 def rounded(value: Any) -> Any:
     """Round floats, also inside lists, to 6 decimals; a number that is not finite becomes none."""
     if isinstance(value, list):
@@ -96,71 +144,3 @@ def require_same_vocabulary(stored: Mapping[str, Any], here: Mapping[str, Any], 
     then, now = (facts.get("vocabulary_digest") for facts in (stored, here))
     words = f"here the text gives {now}: install the versions of its provenance, or delete it to run again"
     require(then == now, "vocabulary_digest", then, f"so says {what}; {words}")
-
-
-def record_path(folder: Path, config: RunConfig) -> Path:
-    """Return the file of a run's record in `folder`."""
-    return folder / f"{config.method.name}-{config_hash(config)}.json"
-
-
-def progress_path(folder: Path, config: RunConfig) -> Path:
-    """Return the file of a run in progress, apart from the records in `folder`."""
-    return folder / "unfinished" / f"{record_path(folder, config).stem}.pt"
-
-
-def save(record: Record, path: Path) -> None:
-    """Write a record so that a reader sees all of it or nothing; one row a line, no NaN or infinity."""
-    write_whole(path, dumps(record))
-
-
-def dumps(record: DataclassInstance) -> str:
-    """Return a record as JSON text, a line for each of its `rows`."""
-    values = asdict(record)
-    rows = ",\n  ".join(json.dumps(row, allow_nan=False) for row in values.pop("rows"))
-    head = json.dumps(values, indent=1, allow_nan=False).removesuffix("\n}")
-    return f'{head},\n "rows": [\n  {rows}\n ]\n}}\n'
-
-
-def load(path: Path) -> Record:
-    """Read a record; raises `InputError` for a file that is not one."""
-    try:
-        return Record(**json.loads(path.read_text()))
-    except (OSError, ValueError, TypeError) as error:
-        raise InputError(
-            "record", str(path), f"it cannot be read ({type(error).__name__}); delete it to run again"
-        ) from None
-
-
-def require_usable(folder: Path) -> None:
-    """Raise `InputError` unless records can be read from and written to `folder`, or it can be made."""
-    nearest = next(path for path in (folder, *folder.parents) if path.exists())
-    allowed = os.access(nearest, os.R_OK | os.W_OK | os.X_OK)
-    require(nearest.is_dir() and allowed, "records", str(folder), "it must be a folder that can be read and written")
-
-
-def find(folder: Path, config: RunConfig) -> Record | None:
-    """Return the record of `config` in `folder` if there is one of the present numerics."""
-    path = record_path(folder, config)
-    if not path.is_file():
-        return None
-    state = path.stat()
-    record, own_hash = _read(path, state.st_mtime_ns, state.st_size)
-    own = record.hash == own_hash == config_hash(config)
-    require(own, "record", str(path), "it belongs to another run; delete it to run again")
-    return record if record.numerics_version == NUMERICS_VERSION else None
-
-
-@functools.lru_cache(maxsize=1024)
-def _read(path: Path, modified: int, size: int) -> tuple[Record, str]:
-    """Return a file's record and its config's hash; read again only once the file has changed."""
-    record = load(path)
-    return record, config_hash(record.run_config())
-
-
-def all_in(folder: Path) -> Iterator[Record]:
-    """Yield the records of the present numerics in `folder`, by file name."""
-    require(folder.is_dir(), "records", str(folder), "no such folder; run `fedecho sweep` first")
-    for path in sorted(folder.glob("*.json")):
-        record = load(path)
-        if record.numerics_version == NUMERICS_VERSION:
-            yield record

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fedecho.core.checks import Checked, require
+from fedecho.core.checks import Checked, Count, Natural, NotNegative, Positive, PositiveShare, Share, require
 from fedecho.core.rng import stream
 from fedecho.learning.bank import Bank, bank_average, check_form
 from fedecho.learning.flat import FlatModel, Weights
@@ -24,21 +24,21 @@ from fedecho.learning.flat import FlatModel, Weights
 class Distillation(Checked):
     """How the server distils; `none` stands for "no limit"."""
 
-    steps: int = 20
+    steps: Natural = 20
     """Q. Unspecified in paper; the stated overhead of 2-3.5 s suggests tens of steps."""
-    lr: float = 0.01
+    lr: NotNegative = 0.01
     """eta_d. Unspecified in paper; tuned on the validation split."""
-    batch_size: int = 128
+    batch_size: Count = 128
     """Pool images per step, in a fresh order each round. Unspecified in paper; 128 is FedDF's value."""
-    clip_norm: float | None = 5.0
+    clip_norm: Positive | None = 5.0
     """nu (Table 11)."""
     clip: Literal["norm", "value"] = "norm"
     """Unspecified in paper: the L2 norm of the whole gradient; by value a threshold of 5 would never bind."""
     optimizer: Literal["sgd", "adam"] = "sgd"
     """Eq. 2 is plain SGD; Adam (as in FedDF) starts afresh each round."""
-    alpha_min: float = 0.2
+    alpha_min: Share = 0.2
     """Unspecified in paper, as is `alpha_max`."""
-    alpha_max: float = 0.8
+    alpha_max: Share = 0.8
     alpha_scope: Literal["batch", "sample"] = "batch"
     """One alpha per step from the batch's mean entropy (Eq. 3-4), or one per prediction."""
     alpha_direction: Literal["rising", "falling"] = "rising"
@@ -48,7 +48,7 @@ class Distillation(Checked):
     average: Literal["logits", "probabilities"] = "logits"
     hard_label: Literal["teacher", "majority"] = "teacher"
     """argmax of the averaged teacher, or the class that most clients predict."""
-    temperature: float = 1.0
+    temperature: Positive = 1.0
     """T_d; none is mentioned in the paper."""
     kl: Literal["forward", "reverse"] = "forward"
     """KL(teacher || student), or KL(student || teacher)."""
@@ -56,16 +56,16 @@ class Distillation(Checked):
     """Whose rows count: all clients with an upload; idle ones; this round's M; all but the slow; only the slow."""
     source: Literal["bank", "average"] = "bank"
     """Whose predictions teach: the banked clients', or (a control) those of the server's models' moving average."""
-    bank_decay: float = 1.0
+    bank_decay: PositiveShare = 1.0
     """Weight decay^age of a row, its age in rounds; the paper mentions none (1)."""
-    bank_max_age: int | None = None
+    bank_max_age: Natural | None = None
     """Rows older than this many rounds are left out."""
     bank_dtype: Literal["float32", "float16"] = "float32"
     """Precision of the stored rows; halves N * |U| * C * 4 bytes. The paper does not say how a large bank is kept."""
-    bank_top_k: int | None = None
+    bank_top_k: Count | None = None
     """Of each row only the k largest entries are kept, and one number for all others that spreads their probability
     evenly (at temperature 1); none = all. Unspecified in paper: with a vocabulary for classes, all would not fit."""
-    bank_labels: int | None = None
+    bank_labels: Count | None = None
     """m: instead, the entries of the first m classes are kept (of a vocabulary in order of frequency: the m most
     frequent tokens), and one number for all others as above; none = all. Unspecified in paper."""
     include_fresh: bool = True
@@ -76,50 +76,22 @@ class Distillation(Checked):
     """Statistics stay frozen while distilling, or follow the pool's batches."""
     broadcast: Literal["distilled", "averaged"] = "distilled"
     """Clients start from the distilled x_{t+1}, or from the averaged model before it (the distilled one is scored)."""
-    warmup_rounds: int = 0
+    warmup_rounds: Natural = 0
     """Rounds before distillation begins; clipping is said to be the only early guard."""
     pool_weights: Literal["equal", "certainty", "agreement"] = "equal"
     """How much an image of U counts: all alike; 1 - H_u / log C; or the share of teachers that predict its label."""
-    corrupt_rounds: int = 0
+    corrupt_rounds: Natural = 0
     """First rounds in which the teacher is made wrong and sure (a stress test of clipping; see `corrupted`)."""
     norm_quantiles: bool = False
     """Whether the record also has the median and the largest gradient norm of each round's steps."""
 
     def validate(self) -> None:
-        """Check ranges."""
-        require(self.steps >= 0, "steps", self.steps, "Q must be 0 or more")
-        require(self.lr >= 0, "lr", self.lr, "the distillation rate must be >= 0")
-        require(self.batch_size >= 1, "batch_size", self.batch_size, "give at least 1 image")
-        require(
-            self.clip_norm is None or self.clip_norm > 0,
-            "clip_norm",
-            self.clip_norm,
-            "nu must be > 0, or none for no clipping",
-        )
-        require(0 <= self.alpha_min <= 1, "alpha_min", self.alpha_min, "give a number in [0, 1]")
-        require(
-            self.alpha_min <= self.alpha_max <= 1,
-            "alpha_max",
-            self.alpha_max,
-            f"give a number in [alpha_min, 1] = [{self.alpha_min:g}, 1]",
-        )
-        require(self.temperature > 0, "temperature", self.temperature, "give a number > 0")
-        require(0 < self.bank_decay <= 1, "bank_decay", self.bank_decay, "give a number in (0, 1]")
-        require(
-            self.bank_max_age is None or self.bank_max_age >= 0,
-            "bank_max_age",
-            self.bank_max_age,
-            "give a number of rounds >= 0, or none",
-        )
-        require(self.bank_top_k is None or self.bank_top_k >= 1, "bank_top_k", self.bank_top_k, "give k >= 1, or none")
-        require(
-            self.bank_labels is None or self.bank_labels >= 1, "bank_labels", self.bank_labels, "give m >= 1, or none"
-        )
+        """Check alpha_min <= alpha_max, that a row has one form, and that somebody teaches."""
+        low, high = self.alpha_min, self.alpha_max
+        require(low <= high, "alpha_max", high, f"give a number in [alpha_min, 1] = [{low:g}, 1]")
         check_form(self.bank_top_k, self.bank_labels)
         taught = self.include_fresh or self.teachers != "fresh"
         require(taught, "include_fresh", self.include_fresh, "with teachers = fresh nobody would teach; leave it on")
-        require(self.warmup_rounds >= 0, "warmup_rounds", self.warmup_rounds, "give a number of rounds >= 0")
-        require(self.corrupt_rounds >= 0, "corrupt_rounds", self.corrupt_rounds, "give a number of rounds >= 0")
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,7 +6,6 @@ or mistyped parameter, a kernel of another Python, a wait without end, a failed 
 
 from __future__ import annotations
 
-import ast
 import importlib.util
 import json
 import logging
@@ -17,13 +16,13 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fedecho.core import files
-from fedecho.core.checks import InputError, require
+from fedecho.core.checks import require
 from fedecho.core.provenance import cores
+from fedecho.report import parameters as parameters_of
 
 GROUPS = {
     "quickstart": ("00_quickstart",),
@@ -69,56 +68,6 @@ def select(only: str = "all") -> list[str]:
     return known if only == "all" else list(GROUPS.get(only, (only,)))
 
 
-@dataclass(frozen=True)
-class Parameter:
-    """What a notebook's parameters cell says about one name."""
-
-    default: object
-    types: tuple[str, ...]
-    """Names of the accepted types, from the annotation or else from the default; none = any."""
-
-    def accepts(self, value: object) -> bool:
-        """Tell whether `value` has an accepted type; a whole number passes for a `float`, a truth value does not."""
-        kind = "None" if value is None else type(value).__name__
-        return not self.types or kind in self.types or (kind == "int" and "float" in self.types)
-
-
-def declared(source: Path) -> dict[str, Parameter]:
-    """Return what the cell tagged `parameters` declares; it holds assignments of literals and nothing else."""
-    cells = json.loads(source.read_text())["cells"]
-    tagged = ("".join(cell["source"]) for cell in cells if "parameters" in cell["metadata"].get("tags", []))
-    return dict(_parameter(statement) for statement in ast.parse(next(tagged, "")).body)
-
-
-def _parameter(statement: ast.stmt) -> tuple[str, Parameter]:
-    match statement:
-        case ast.AnnAssign(target=ast.Name(name), annotation=hint, value=ast.expr() as value):
-            return name, Parameter(ast.literal_eval(value), tuple(ast.unparse(hint).split(" | ")))
-        case ast.Assign(targets=[ast.Name(name)], value=value):
-            default = ast.literal_eval(value)
-            return name, Parameter(default, () if default is None else (type(default).__name__,))
-    raise InputError("parameters", ast.unparse(statement), "the cell may only assign literals to names")
-
-
-def check(source: Path, parameters: Mapping[str, object]) -> None:
-    """Raise `InputError` for a name that the notebook does not declare, or a value of another type or not finite."""
-    known = declared(source)
-    for name, value in parameters.items():
-        require(name in known, "parameter", name, f"{source.stem} has {', '.join(known)}")
-        types = " or ".join(known[name].types)
-        require(known[name].accepts(value), name, value, f"{source.stem} takes {types}")
-        # papermill would write an infinity into the output as something that is not JSON.
-        require(_is_json(value), name, value, "only plain values without inf and nan can be passed; none = no limit")
-
-
-def _is_json(value: object) -> bool:
-    try:
-        json.dumps(value, allow_nan=False)
-    except (TypeError, ValueError):
-        return False
-    return True
-
-
 _ALONE = ("25_server_cost",)
 """Notebooks that measure time."""
 _TRAIN_THEMSELVES = ("00_quickstart", "01_algorithm_step_by_step", "25_server_cost", *GROUPS["theory"])
@@ -135,7 +84,7 @@ def make(profile: str = "laptop", only: str = "all", fresh: bool = False, jobs: 
 
     def make_one(stem: str) -> Path:
         wanted = {"profile": profile, "fresh": fresh and stem in _TRAIN_THEMSELVES, "jobs": jobs or 0}
-        known = declared(catalogue()[stem])
+        known = parameters_of.declared(catalogue()[stem])
         return execute(stem, {name: value for name, value in wanted.items() if name in known}, folder, limit)
 
     stems = [stem for stem in select(only) if left_out(stem, profile) is None]
@@ -164,7 +113,7 @@ def execute(stem: str, parameters: Mapping[str, object], output_dir: Path, timeo
     known = catalogue()
     require(stem in known, "notebook", stem, f"choose one of {', '.join(known)}")
     require(timeout > 0, "timeout", timeout, "give a number of seconds > 0")
-    check(known[stem], parameters)
+    parameters = parameters_of.read_all(known[stem], parameters)
     require(importlib.util.find_spec("papermill") is not None, "notebook", stem, "install fedecho[notebooks] first")
     output_dir.mkdir(parents=True, exist_ok=True)
     final, partial = (output_dir.resolve() / f"{stem}{suffix}" for suffix in (".ipynb", ".partial.ipynb"))

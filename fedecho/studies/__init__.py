@@ -12,8 +12,6 @@ from fedecho.studies.cifar_small import cifar_small as cifar_small
 from fedecho.studies.controls import controls as controls
 from fedecho.studies.controls import correlation as correlation
 from fedecho.studies.controls import owners as owners
-from fedecho.studies.cost.writing import server_cost as server_cost
-from fedecho.studies.cost.writing import server_cost_methods as server_cost_methods
 from fedecho.studies.data_size import ablation_data_size as ablation_data_size
 from fedecho.studies.delay import ablation_delay as ablation_delay
 from fedecho.studies.delay import delay_gap as delay_gap
@@ -25,6 +23,8 @@ from fedecho.studies.language import language_pools as language_pools
 from fedecho.studies.nu import ablation_nu as ablation_nu
 from fedecho.studies.sensitivity import readings as readings
 from fedecho.studies.sensitivity import sensitivity as sensitivity
+from fedecho.studies.server_cost import server_cost as server_cost
+from fedecho.studies.server_cost import server_cost_methods as server_cost_methods
 from fedecho.studies.study import TABLES as TABLES
 from fedecho.studies.study import Study as Study
 from fedecho.studies.study import make as make

@@ -131,12 +131,19 @@ def write(study: Study) -> Made:
     for end, (figure, _) in table.figures.items():
         figures.save_figure(figure, stems[end], record_set)
     written = {suffix: stem.with_name(f"{stem.name}.{suffix}") for suffix in ("md", "tex", "csv")}
-    manifest.write(manifest.describe(
+    described = manifest.describe(
         table.frame, record_set, name=study.name, title=study.title, caption=table.caption, profile=study.profile,
         notebook=study.notebook, tables=[*(path.name for path in written.values()), *table.beside],
         figures={stems[end].name: text for end, (_, text) in table.figures.items()},
-    ), stem.parent)  # fmt: skip
+    )  # fmt: skip
+    manifest.write(replace(described, command=_command(study)) if study.custom else described, stem.parent)
     return Made(study, table, written, {end: path.with_name(f"{path.name}.png") for end, path in stems.items()})
+
+
+def _command(study: Study) -> str:
+    """Return what makes a custom table again."""
+    given = json.dumps({"profile": study.profile, **study.custom}, default=str)
+    return f"papermill notebooks/{study.notebook}.ipynb out.ipynb -k python3 --cwd notebooks -y '{given}'"
 
 
 # Tables as functions
@@ -148,7 +155,7 @@ TABLES: dict[str, Callable[..., Study]] = {}
 def table(build: Callable[..., Study]) -> Callable[..., Study]:
     """Register the function of a table; what it is given beside the profile and is no default makes a custom table.
 
-    A list may be given as a list or a tuple, and none stands for the default.
+    A list may be given as a list or a tuple; none and an empty list stand for the default.
     """
     known = inspect.signature(build).parameters
 
@@ -157,12 +164,17 @@ def table(build: Callable[..., Study]) -> Callable[..., Study]:
         whole = profiles.whole(profile).name
         for name in given:
             require(name in known, name, given[name], f"{build.__name__} takes {', '.join(known)}")
-        asked = {name: tuple(v) if isinstance(v, list) else v for name, v in given.items() if v is not None}
+        asked = {name: _fixed(value) for name, value in given.items() if value is not None and value != []}
         custom = {name: value for name, value in asked.items() if value != known[name].default}
         return replace(build(whole, **custom), custom=custom)
 
     TABLES[build.__name__] = chosen
     return chosen
+
+
+def _fixed(value: Any) -> Any:
+    """Return lists as tuples, also inside lists."""
+    return tuple(map(_fixed, value)) if isinstance(value, list | tuple) else value
 
 
 def sets_of(notebook: str, profile: str) -> Iterable[Study]:

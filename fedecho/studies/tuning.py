@@ -31,7 +31,7 @@ CAPTION = (
 )
 
 
-def trial_runs(scale: str, methods: Sequence[str] | None, count: int | None, seeds: Seeds) -> list[Cell]:
+def trial_runs(scale: str, methods: Sequence[str] | None, count: int, seeds: Seeds) -> list[Cell]:
     """Return every trial: each contender's search space, on the validation split, in one setting."""
     of = profile(scale)
     # The bundled data has a validation split of its own; elsewhere the clients' last images are set aside.
@@ -195,7 +195,7 @@ def _draw_coloured(figure: Figure, axes: Axes, done: pd.DataFrame, path: str, va
 
 def _tuning(name: str, title: str, notebook: str, block: str = "") -> Callable[..., Study]:
     def build(
-        profile: str = "laptop", *, methods: Sequence[str] | None = None, trials: int | None = None, seeds: Seeds = None
+        profile: str = "laptop", *, methods: Sequence[str] | None = None, trials: int = 0, seeds: Seeds = None
     ) -> Study:
         scale = BLOCKS[block][profile] if block else profile
         cells = trial_runs(scale, methods, trials, seeds)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import dataclass, field, replace
 from math import sqrt
-from typing import Literal
+from typing import Annotated, Literal
 
-from fedecho.core.checks import Checked, InputError, require
+from annotated_types import Interval
+
+from fedecho.core.checks import BelowOne, Checked, Count, InputError, Natural, NotNegative, Positive, require
 from fedecho.core.config import MethodConfig, to_dict
+from fedecho.core.files import json_sha256
 from fedecho.learning.methods import CA2FL, FADAS, FedAC, FedAsync, FedAvg, FedBuff, FedEcho
 from fedecho.theory.arrivals import Arrivals
 from fedecho.theory.simulate import Local
@@ -29,13 +30,13 @@ class TheoryRun(Checked):
     """A batch of trajectories at every T and M of a grid; `gamma` = eta eta_l K is the step of a round."""
 
     objective: ObjectiveName = "quadratic"
-    heterogeneity: float = 0.5
+    heterogeneity: NotNegative = 0.5
     """How far apart the clients' objectives are (shift of centres or features, in standard deviations)."""
-    disagreement: float = 0.0
+    disagreement: NotNegative = 0.0
     """logistic, network: how far apart the rules are by which clients label (standard deviations of their weights)."""
-    curvature_spread: float = 0.0
+    curvature_spread: BelowOne = 0.0
     """quadratic: how much the clients' curvatures differ, in [0, 1); with 0 local steps cause no drift."""
-    variance: float = 1.0
+    variance: NotNegative = 1.0
     """sigma^2: total variance of the noise on every local gradient."""
     start: Literal["far", "stationary"] = "far"
     """x_0: the objective's own start, or its stationary point, from where only noise and drift lead away."""
@@ -43,42 +44,31 @@ class TheoryRun(Checked):
     teacher: Literal["clients", "adversarial", "random"] = "clients"
     """FedEcho: whose predictions teach; any but the clients' misleads (`echo.misled`)."""
     arrivals: Arrivals = field(default_factory=Arrivals)
-    local_steps: int = 1
+    local_steps: Count = 1
     """K"""
-    local_lr: float | None = None
+    local_lr: Positive | None = None
     """eta_l where it does not shrink with gamma (long local training); none = gamma / (eta K)."""
     step: Literal["joint", "without M", "constant"] = "joint"
     """gamma = c sqrt(M / T), c / sqrt(T), or c."""
-    scale: float = 0.4
+    scale: Positive = 0.4
     """c"""
-    distil_power: float = 0.0
+    distil_power: NotNegative = 0.0
     """FedEcho: eta_d falls as T^-power from its value at the smallest T."""
-    distil_buffer_power: float = 0.0
+    distil_buffer_power: NotNegative = 0.0
     """FedEcho: eta_d grows as M^power from its value at the smallest M."""
-    rounds: tuple[int, ...] = (250, 500, 1000, 2000, 4000, 8000)
+    rounds: tuple[Count, ...] = (250, 500, 1000, 2000, 4000, 8000)
     """T"""
-    buffers: tuple[int, ...] = (1, 2, 4, 8, 16)
+    buffers: tuple[Count, ...] = (1, 2, 4, 8, 16)
     """M"""
-    walks: int = 24
-    """Independent trajectories of every point."""
-    seed: int = 0
+    walks: Annotated[int, Interval(ge=2)] = 24
+    """Independent trajectories of every point; an interval needs two."""
+    seed: Natural = 0
 
     def validate(self) -> None:
-        """Check ranges, and that only what has predictions is distilled."""
-        require(self.heterogeneity >= 0, "heterogeneity", self.heterogeneity, "give a number >= 0")
-        require(0 <= self.curvature_spread < 1, "curvature_spread", self.curvature_spread, "give a number in [0, 1)")
-        require(self.disagreement >= 0, "disagreement", self.disagreement, "give a number >= 0")
-        require(self.local_lr is None or self.local_lr > 0, "local_lr", self.local_lr, "give a rate > 0, or none")
-        require(self.variance >= 0, "variance", self.variance, "give a variance >= 0")
-        require(self.local_steps >= 1, "local_steps", self.local_steps, "give at least 1 step")
-        require(self.scale > 0, "scale", self.scale, "give a step > 0")
-        for name in ("distil_power", "distil_buffer_power"):
-            require(getattr(self, name) >= 0, name, getattr(self, name), "give a power >= 0")
-        require(self.walks >= 2, "walks", self.walks, "an interval needs at least 2 trajectories")
-        require(self.seed >= 0, "seed", self.seed, "give a whole number >= 0")
+        """Check that the grid rises, and that only what has predictions is distilled."""
         for name in ("rounds", "buffers"):
             values = getattr(self, name)
-            rising = len(values) > 0 and values[0] >= 1 and list(values) == sorted(set(values))
+            rising = len(values) > 0 and list(values) == sorted(set(values))
             require(rising, name, values, "give whole numbers >= 1 in rising order")
         distilled = isinstance(self.method, FedEcho)
         fits = not distilled or self.objective in PREDICTS
@@ -151,5 +141,4 @@ def stability_limit(smoothness: float, tau_max: float) -> float:
 
 def run_hash(run: TheoryRun) -> str:
     """Return the first 16 hex digits of the SHA-256 of the canonical JSON of `run` and `VERSION`."""
-    canonical = json.dumps([VERSION, to_dict(run)], sort_keys=True, allow_nan=False)
-    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+    return json_sha256([VERSION, to_dict(run)])[:16]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from fedecho.bench import BENCHMARKS, Ratio
+from fedecho.cli.bench import BENCHMARKS, Ratio
 
 
 @pytest.mark.benchmark

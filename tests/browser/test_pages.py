@@ -9,9 +9,9 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from fedecho import presets
 from fedecho.core import files
-from fedecho.publish import site
+from fedecho.report.publish import site
+from fedecho.studies import profiles
 from tests import toy
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def test_the_crawl_notices_what_is_broken(chromium: Browser, tmp_path: Path) -> 
     assert "example.org" not in troubles
 
 
-@pytest.mark.parametrize("profile", presets.WHOLE)
+@pytest.mark.parametrize("profile", profiles.WHOLE)
 def test_the_pages_built_here(chromium: Browser, profile: str, monkeypatch: pytest.MonkeyPatch) -> None:
     front = files.REPOSITORY / "paper" / "site" / ("" if profile == "laptop" else profile) / "index.html"
     if not front.is_file():

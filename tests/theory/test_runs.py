@@ -14,11 +14,12 @@ import pytest
 from fedecho import tables
 from fedecho.core.checks import InputError
 from fedecho.learning.methods import CA2FL, FADAS, FedAC, FedAsync, FedBuff, FedEcho
-from fedecho.theory import bound, findings, records, results, runs, tabulate, writing
+from fedecho.studies.theory import findings, results, runs, tabulate, writing
+from fedecho.studies.theory.results import Result
+from fedecho.theory import bound, engine, records
 from fedecho.theory.arrivals import Arrivals
 from fedecho.theory.config import Entry, TheoryRun, point, run_hash, stability_limit, step_size
-from fedecho.theory.records import StabilityWarning
-from fedecho.theory.results import Result
+from fedecho.theory.engine import StabilityWarning
 
 TINY = TheoryRun(rounds=(4, 8), buffers=(1, 2), walks=2, arrivals=Arrivals("independent", clients=4, tau_max=1))
 ONE_ROUND = replace(TINY, rounds=(4,), buffers=(1,))
@@ -94,23 +95,23 @@ def test_bad_input_is_one_line(changes: dict[str, object], message: str) -> None
 
 
 def test_a_record_is_made_once_and_is_a_function_of_its_run(paper: Path) -> None:
-    first = records.make([TINY, TINY], "smoke")
+    first = engine.make([TINY, TINY], "smoke")
     (path,) = (paper / "records" / "smoke" / "theory").iterdir()
     before = path.read_bytes()
     assert [r.hash for r in first] == [run_hash(TINY)] * 2 and first[0].run() == TINY
-    records.make([TINY], "smoke")
+    engine.make([TINY], "smoke")
     assert path.read_bytes() == before
-    again = records.execute(TINY)
+    again = engine.execute(TINY)
     assert json.dumps([again.rows, again.facts]) == json.dumps([first[0].rows, first[0].facts])
-    assert records.execute(replace(TINY, seed=1)).rows != again.rows
+    assert engine.execute(replace(TINY, seed=1)).rows != again.rows
     assert [(row["rounds"], row["buffer"]) for row in again.rows] == [(4, 1), (8, 1), (4, 2), (8, 2)]
 
 
 def test_a_spoilt_or_strange_record_is_named(paper: Path) -> None:
-    records.make([TINY], "smoke")
+    engine.make([TINY], "smoke")
     path = records.path_of(TINY, "smoke")
-    other = records.execute(replace(TINY, seed=1))
-    path.write_text(records.dumps(other))
+    other = engine.execute(replace(TINY, seed=1))
+    records.THEORY.save(other, path)
     with pytest.raises(InputError, match="belongs to another run"):
         records.find(TINY, "smoke")
     path.write_text("{")
@@ -121,14 +122,14 @@ def test_a_spoilt_or_strange_record_is_named(paper: Path) -> None:
 def test_a_step_above_the_limit_warns_with_the_number_and_is_marked() -> None:
     assert stability_limit(2.0, 4.0) == 0.1
     with pytest.warns(StabilityWarning, match=r"gamma = 0.6 at T = 4, M = 1 .* = 0.5; 1 points"):
-        record = records.execute(replace(ONE_ROUND, step="constant", scale=0.6))
+        record = engine.execute(replace(ONE_ROUND, step="constant", scale=0.6))
     assert [row["status"] for row in record.rows] == ["unstable"]
 
 
 def test_a_run_that_leaves_the_numbers_is_marked_and_has_no_rate() -> None:
     wild = replace(TINY, step="constant", scale=1e200, rounds=(4, 8))
     with pytest.warns(StabilityWarning):
-        record = records.execute(wild)
+        record = engine.execute(wild)
     assert {row["status"] for row in record.rows} == {"diverged"} and None in record.rows[-1]["mean"]
     found = Result(Entry("rate", "wild", wild), record)
     assert results.fit_of(found) is None
@@ -141,7 +142,7 @@ def test_a_run_that_leaves_the_numbers_is_marked_and_has_no_rate() -> None:
 def played(entry: Entry) -> Result:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", StabilityWarning)
-        return Result(entry, records.execute(entry.run))
+        return Result(entry, engine.execute(entry.run))
 
 
 def quick(study: str) -> list[Entry]:
@@ -198,7 +199,7 @@ def test_nothing_measured_is_above_the_bound() -> None:
             table = tabulate.against_bound([played(entry)])
             assert table["holds"].any() and (table["measured"] < table["bound"]).all()
     with pytest.raises(InputError, match="local_steps = 4"):
-        bound.of(records.execute(replace(ONE_ROUND, local_steps=4)), {})
+        bound.of(engine.execute(replace(ONE_ROUND, local_steps=4)), {})
 
 
 # Studies and findings

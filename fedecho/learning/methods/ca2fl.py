@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from fedecho.core.checks import require
+from fedecho.core.checks import Positive
 from fedecho.core.config import MethodConfig
 from fedecho.learning.client import Update
 from fedecho.learning.flat import Weights
@@ -22,12 +22,8 @@ class CA2FL(MethodConfig):
     """v_t = h_t + (1/M) sum_j (Delta_j - h_j); x_{t+1} = x_t + eta * v_t."""
 
     name: ClassVar[str] = "ca2fl"
-    server_lr: float = 1.0
+    server_lr: Positive = 1.0
     """eta"""
-
-    def validate(self) -> None:
-        """Check ranges."""
-        require(self.server_lr > 0, "server_lr", self.server_lr, "the server learning rate must be > 0")
 
 
 @dataclass(frozen=True, eq=False)

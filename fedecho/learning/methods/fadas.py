@@ -10,7 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from fedecho.core.checks import require
+from fedecho.core.checks import BelowOne, NotNegative, Positive
 from fedecho.core.config import MethodConfig
 from fedecho.learning.client import Update
 from fedecho.learning.flat import Weights
@@ -25,23 +25,15 @@ class FADAS(MethodConfig):
     """
 
     name: ClassVar[str] = "fadas"
-    server_lr: float = 1e-3
+    server_lr: Positive = 1e-3
     """eta; the official README has 1e-4, and 1e-3 for the delay-adaptive variant."""
-    beta1: float = 0.9
-    beta2: float = 0.99
-    eps: float = 1e-8
+    beta1: BelowOne = 0.9
+    beta2: BelowOne = 0.99
+    eps: Positive = 1e-8
     delay_adaptive: bool = False
     """lambda_t = 1/tau_max of the buffer where that exceeds `delay_threshold`, else 1 (the code's rule)."""
-    delay_threshold: float = 1.0
+    delay_threshold: NotNegative = 1.0
     """tau_c, in rounds."""
-
-    def validate(self) -> None:
-        """Check ranges."""
-        require(self.server_lr > 0, "server_lr", self.server_lr, "the server learning rate must be > 0")
-        for name, beta in (("beta1", self.beta1), ("beta2", self.beta2)):
-            require(0 <= beta < 1, name, beta, "give a decay in [0, 1)")
-        require(self.eps > 0, "eps", self.eps, "give a number > 0")
-        require(self.delay_threshold >= 0, "delay_threshold", self.delay_threshold, "give a number of rounds >= 0")
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fedecho.core.checks import require
+from fedecho.core.checks import BelowOne, Positive, PositiveShare
 from fedecho.core.config import MethodConfig
 from fedecho.core.settings import Local
 from fedecho.learning.client import Update
@@ -28,25 +28,17 @@ class FedAC(MethodConfig):
     """Similarity-weighted buffer, look-ahead momentum over an adaptive step, control variates on the clients."""
 
     name: ClassVar[str] = "fedac"
-    server_lr: float = 1e-3
+    server_lr: Positive = 1e-3
     """eta_g"""
-    beta1: float = 0.6
-    beta2: float = 0.9
-    eps: float = 1e-8
-    similarity_floor: float = 0.1
+    beta1: BelowOne = 0.6
+    beta2: BelowOne = 0.9
+    eps: Positive = 1e-8
+    similarity_floor: PositiveShare = 0.1
     """Least weight r_i of an update before normalisation."""
     correction: Literal["per_step", "none"] = "per_step"
     """Add c - c_i to every local gradient, or leave the clients' gradients alone."""
     control_step: Literal["scaffold", "weighted"] = "scaffold"
     """c moves by (1/N) sum dC_i, or by sum w_i dC_i (N/M times more; over-reactive)."""
-
-    def validate(self) -> None:
-        """Check ranges."""
-        require(self.server_lr > 0, "server_lr", self.server_lr, "the server learning rate must be > 0")
-        for name, beta in (("beta1", self.beta1), ("beta2", self.beta2)):
-            require(0 <= beta < 1, name, beta, "give a decay in [0, 1)")
-        require(self.eps > 0, "eps", self.eps, "give a number > 0")
-        require(0 < self.similarity_floor <= 1, "similarity_floor", self.similarity_floor, "give a number in (0, 1]")
 
 
 @dataclass(frozen=True, eq=False)

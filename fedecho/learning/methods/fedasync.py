@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from fedecho.core.checks import require
+from fedecho.core.checks import NotNegative, Positive, PositiveShare
 from fedecho.core.config import MethodConfig
 from fedecho.learning.client import Update
 from fedecho.learning.flat import Weights
@@ -21,23 +21,15 @@ class FedAsync(MethodConfig):
     """x <- (1 - alpha_t) x + alpha_t x_i, with alpha_t = alpha * s(tau)."""
 
     name: ClassVar[str] = "fedasync"
-    mixing: float = 0.6
+    mixing: PositiveShare = 0.6
     """alpha"""
     staleness: Literal["constant", "polynomial", "hinge"] = "polynomial"
     """s(tau): 1 | (1 + tau)^(-a) | 1 if tau <= b else 1 / (a (tau - b) + 1)."""
-    polynomial_a: float = 0.5
-    hinge_a: float = 10.0
-    hinge_b: float = 4.0
-    proximal: float = 0.005
+    polynomial_a: NotNegative = 0.5
+    hinge_a: Positive = 10.0
+    hinge_b: NotNegative = 4.0
+    proximal: NotNegative = 0.005
     """rho of the local objective F_i(x) + rho/2 ||x - x_s||^2."""
-
-    def validate(self) -> None:
-        """Check ranges."""
-        require(0 < self.mixing <= 1, "mixing", self.mixing, "give a share in (0, 1]")
-        require(self.polynomial_a >= 0, "polynomial_a", self.polynomial_a, "give a number >= 0")
-        require(self.hinge_a > 0, "hinge_a", self.hinge_a, "give a number > 0")
-        require(self.hinge_b >= 0, "hinge_b", self.hinge_b, "give a number >= 0")
-        require(self.proximal >= 0, "proximal", self.proximal, "give a number >= 0")
 
 
 def staleness_weight(config: FedAsync, staleness: int) -> float:

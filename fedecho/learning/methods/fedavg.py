@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from fedecho.core.checks import require
+from fedecho.core.checks import Positive
 from fedecho.core.config import MethodConfig
 from fedecho.learning.flat import Weights
 from fedecho.learning.methods.base import Buffer, Method, Server, buffered, mean_buffers, mean_delta, register
@@ -20,12 +20,8 @@ class FedAvg(MethodConfig):
     """x_{t+1} = x_t + eta * mean_i Delta_i over the clients of the round."""
 
     name: ClassVar[str] = "fedavg"
-    server_lr: float = 1.0
+    server_lr: Positive = 1.0
     """eta"""
-
-    def validate(self) -> None:
-        """Check ranges."""
-        require(self.server_lr > 0, "server_lr", self.server_lr, "the server learning rate must be > 0")
 
 
 def fedavg(config: FedAvg) -> Method[Buffer]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from fedecho.core.checks import require
+from fedecho.core.checks import BelowOne, NotNegative, Positive
 from fedecho.core.config import MethodConfig
 from fedecho.learning.client import Update
 from fedecho.learning.flat import Weights
@@ -22,18 +22,12 @@ class FedBuff(MethodConfig):
     """x_{t+1} = x_t + eta * (1/M) sum_j s(tau_j) Delta_j, with s(tau) = (1 + tau)^(-a)."""
 
     name: ClassVar[str] = "fedbuff"
-    server_lr: float = 1.0
+    server_lr: Positive = 1.0
     """eta"""
-    staleness_exponent: float = 0.0
+    staleness_exponent: NotNegative = 0.0
     """a; FedBuff's own experiments use 1/2, FADAS and FedEcho weigh all updates alike."""
-    ema: float | None = None
+    ema: BelowOne | None = None
     """Score the exponential moving average of the server's models with this decay; none = score x itself."""
-
-    def validate(self) -> None:
-        """Check ranges."""
-        require(self.server_lr > 0, "server_lr", self.server_lr, "the server learning rate must be > 0")
-        require(self.staleness_exponent >= 0, "staleness_exponent", self.staleness_exponent, "give a number >= 0")
-        require(self.ema is None or 0 <= self.ema < 1, "ema", self.ema, "give a decay in [0, 1), or leave it out")
 
 
 def fedbuff(config: FedBuff) -> Method[Any]:

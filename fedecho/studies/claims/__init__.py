@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fedecho.core import files
-from fedecho.core.checks import Checked, InputError, require
+from fedecho.core.checks import Checked, InputError, Positive, require
 from fedecho.core.config import RunConfig, from_dict
 from fedecho.studies import TABLES
 from fedecho.studies.profiles import WHOLE, whole
@@ -62,7 +62,7 @@ class Comparison(Checked):
     """below: in the column's unit."""
     column: Literal["score", "straggler", "clipped"] = "score"
     """Test accuracy, the same on the classes that only stragglers own, or the share of clipped steps; all in %."""
-    margin: float = 1.0
+    margin: Positive = 1.0
     """The smallest lead of interest (at_least: the largest deficit that does not count), in points."""
     beside: Literal["clipped"] | None = None
     """A column to be told beside the verdict, of variant `a`."""
@@ -73,7 +73,6 @@ class Comparison(Checked):
         for name in _OPTIONAL:
             value = getattr(self, name)
             require((value is not None) == (name in takes), name, value, f"kind {self.kind} takes {_names(takes)}")
-        require(self.margin > 0, "margin", self.margin, "give points > 0")
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from fedecho.report import captions
 from fedecho.studies.study import Study, Table, table
 from fedecho.studies.theory import drawing, runs, tabulate
 from fedecho.studies.theory.results import Result, collect, fit_of, frame, judge, points
-from fedecho.theory import records
+from fedecho.theory import engine, records
 from fedecho.theory.config import Entry, TheoryRun
 from fedecho.theory.fits import FLOOR_BAND, LEAST_R2, SLOPE_BAND
 
@@ -85,7 +85,7 @@ class TheoryStudy(Study):
         def progress(missing: Iterable[TheoryRun]) -> Iterable[TheoryRun]:
             return tqdm(list(missing), desc=self.name.replace("_", ", "), unit="run", disable=None)
 
-        records.make([entry.run for entry in self.entries], self.profile, fresh, progress)
+        engine.make([entry.run for entry in self.entries], self.profile, fresh, progress)
 
     def table(self) -> Table:
         """Return the table with its figures."""
@@ -222,7 +222,7 @@ def _walks_text(results: Sequence[Result]) -> str:
 
 def doubt(run: TheoryRun) -> str:
     """Play a run of one's own, keep nothing, and say how its error falls and what the rule says to that."""
-    found = Result(Entry("rate", "a run of one's own", run), records.execute(run))
+    found = Result(Entry("rate", "a run of one's own", run), engine.execute(run))
     fitted, verdict = fit_of(found), judge(found)
     slopes = {} if fitted is None else fitted.slopes
     parts = [f"slope in {name} {tabulate.slope_text(slope)}" for name, slope in slopes.items()]

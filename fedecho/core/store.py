@@ -1,0 +1,111 @@
+"""Where records are kept: one JSON file each, written whole, and believed only if its digest and content are sound.
+
+In the file a record has two fields more: `schema`, and `sha256`, the SHA-256 of the canonical JSON of all the others.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from fedecho.core.checks import InputError, Kind, RecordError, check, kinds, kinds_of, require
+from fedecho.core.files import json_sha256, write_whole
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+SCHEMA = 1
+"""Bumped whenever the fields of records change."""
+C = TypeVar("C")
+R = TypeVar("R", bound="DataclassInstance")
+_REPORTED = kinds(reported=float | int | None)["reported"]
+
+
+@dataclass(frozen=True, eq=False)
+class Store(Generic[C, R]):
+    """Records of one kind: how they are named, written, read, and told from what is no such record."""
+
+    kind: type[R]
+    """The dataclass that they are."""
+    name: Callable[[C], str]
+    """What the file of a config's record is called, without the suffix."""
+    own_name: Callable[[R], str]
+    """What the file of a record has to be called."""
+    check: Callable[[R], None]
+    """Raises `InputError` for a record whose fields are of their types but cannot be what its config gave."""
+
+    def path(self, folder: Path, config: C) -> Path:
+        """Return the file of a config's record in `folder`."""
+        return folder / f"{self.name(config)}.json"
+
+    def save(self, record: R, path: Path) -> None:
+        """Write a record so that a reader sees all of it or nothing."""
+        write_whole(path, dumps(record))
+
+    def load(self, path: Path) -> R:
+        """Read a record, once for each state of its file; raises `RecordError` unless it can be believed."""
+        path, state = path.resolve(), path.stat()
+        record: R = _read(self, path, state.st_mtime_ns, state.st_size)
+        return record
+
+    def find(self, folder: Path, config: C) -> R | None:
+        """Return the record of `config` in `folder` if it is there; raises `RecordError` unless it can be believed."""
+        path = self.path(folder, config)
+        if not path.is_file():
+            return None
+        record = self.load(path)
+        if self.own_name(record) != path.stem:
+            raise RecordError("record", str(path), "it belongs to another run; delete it to run again")
+        return record
+
+    def all(self, folder: Path) -> Iterator[R]:
+        """Yield the records in `folder`, by file name."""
+        require(folder.is_dir(), "records", str(folder), "no such folder; run `fedecho sweep` first")
+        return (self.load(path) for path in sorted(folder.glob("*.json")))
+
+
+@functools.lru_cache(maxsize=4096)
+def _read(store: Store[Any, Any], path: Path, modified: int, size: int) -> Any:
+    try:
+        return _opened(store, json.loads(path.read_text()))
+    except InputError as error:
+        reason = f"its {error.field} is {error.value!r:.80}: {error.allowed}"
+    except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        reason = f"it cannot be read ({type(error).__name__}: {error})"
+    raise RecordError("record", str(path), f"{reason}; delete it to run again")
+
+
+def _opened(store: Store[C, R], content: dict[str, Any]) -> R:
+    """Return the record that a file's content is; raises an error that says what is wrong with it otherwise."""
+    stated = content.pop("sha256", None)
+    found = json_sha256(content)
+    require(stated == found, "sha256", stated, f"its content gives {found}, so it was edited or damaged")
+    schema, known = content.pop("schema", None), kinds_of(store.kind)
+    require(schema == SCHEMA, "schema", schema, f"this version reads {SCHEMA}")
+    check(content, known)
+    record = store.kind(**content)
+    store.check(record)
+    return record
+
+
+def check_rows(rows: list[dict[str, Any]], known: dict[str, Kind]) -> None:
+    """Raise `InputError` for a row without one of the `known` fields; any other is a number, or none."""
+    for place, row in enumerate(rows):
+        check(row, dict.fromkeys(row, _REPORTED) | known, f"rows[{place}].")
+
+
+def dumps(record: DataclassInstance) -> str:
+    """Return a record as JSON text, a line for each of its `rows` if it has any; no NaN or infinity."""
+    content = {"schema": SCHEMA, **asdict(record)}
+    content = {"schema": SCHEMA, "sha256": json_sha256(content), **content}
+    rows = content.pop("rows", None)
+    head = json.dumps(content, indent=1, allow_nan=False)
+    if rows is None:
+        return f"{head}\n"
+    lines = ",\n  ".join(json.dumps(row, allow_nan=False) for row in rows)
+    head = head.removesuffix("\n}")
+    return f'{head},\n "rows": [\n  {lines}\n ]\n}}\n'

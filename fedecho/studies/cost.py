@@ -1,0 +1,154 @@
+"""What a method costs the server: seconds and bytes per round, measured on stand-in uploads and predicted by formula.
+
+Only what the server does is simulated, on random images and uploads: neither data nor local work changes what it costs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import reduce
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from fedecho.core import provenance
+from fedecho.core.checks import Count, Natural, NotNegative, check, kinds
+from fedecho.core.config import RunConfig, config_hash, override
+from fedecho.core.files import json_sha256
+from fedecho.core.store import Store
+from fedecho.learning.cost import work
+from fedecho.learning.cost.stand_in import PHASES, Measurement, measure
+from fedecho.report.summary import REFERENCE
+from fedecho.studies import contenders
+from fedecho.studies.contenders import CONTENDERS
+
+FACTORS = {
+    "N": "protocol.clients", "M_c": "protocol.concurrency", "M": "protocol.buffer_size", "|U|": "data.pool_size",
+    "Q": "method.distill.steps", "P": "model",
+}  # fmt: skip
+"""What is varied, one at a time, and the field of `RunConfig` it is."""
+VALUES: dict[str, dict[str, tuple[Any, ...]]] = {
+    "smoke": {"N": (20, 40), "M_c": (5, 10), "M": (1, 2), "|U|": (100, 200), "Q": (1, 3), "P": ("cnn", "cnn-w2")},
+    "laptop": {
+        "N": (25, 50, 100, 200), "M_c": (5, 10, 25, 50), "M": (1, 5, 10, 25), "|U|": (250, 500, 1000, 2500, 5000),
+        "Q": (1, 5, 10, 20, 50), "P": ("cnn", "cnn-w2", "cnn-w4", "cnn-w8"),
+    },
+    "paper": {"N": (25, 50), "|U|": (2500, 5000), "Q": (1, 20)},
+}  # fmt: skip
+"""Profile -> factor -> values; N starts at 25 because M_c = 25 clients are at work. Each holds the profile's own."""
+BASELINES = ("FedBuff", "CA2FL", "FADAS", "FedAC-public")
+_BASELINE_FACTORS = ("N", "M", "P")
+_ROUNDS = {"smoke": 2, "laptop": 15, "paper": 3}
+_TURNS = 3
+
+
+@dataclass(frozen=True)
+class Point:
+    """One server: a method at a profile's scale, where `factor` is varied."""
+
+    factor: str
+    method: str
+    config: RunConfig
+    base: bool
+    """Whether it is the profile's own."""
+
+    @property
+    def value(self) -> int:
+        """The number that the factor stands at: for P, the parameters of the model."""
+        value: Any = reduce(getattr, FACTORS[self.factor].split("."), self.config)
+        return work.model_size(value, self.config.data)[0] if self.factor == "P" else int(value)
+
+
+def points(profile: str, methods: Sequence[str] = BASELINES, sizes: Sequence[int] = ()) -> list[Point]:
+    """Return every point of the study; the profile's own scale is part of each factor; `sizes`: other values of |U|."""
+    varied = VALUES[profile] | (
+        {"|U|": tuple(sorted({base(profile, REFERENCE).data.pool_size, *sizes}))} if sizes else {}
+    )
+    few = {factor: varied[factor] for factor in _BASELINE_FACTORS if factor in varied}
+    return [
+        Point(factor, label, config := override(own, FACTORS[factor], value), config == own)
+        for label, chosen in {REFERENCE: varied, **dict.fromkeys(methods, few)}.items()
+        for own in [base(profile, label)]
+        for factor, values in chosen.items()
+        for value in values
+    ]
+
+
+def base(profile: str, label: str) -> RunConfig:
+    """Return a contender's run at a profile's own scale, under large delays."""
+    return contenders.base(profile, CONTENDERS[label], 0)
+
+
+# What is measured
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was measured of a study's points."""
+
+    provenance: dict[str, Any]
+    points: dict[str, dict[str, Any]]
+    """Hash of a point's config -> rounds, seconds by phase (three quartiles), bytes by holding."""
+
+    @property
+    def digest(self) -> str:
+        """12 hex digits that name the measurement."""
+        return json_sha256(asdict(self))[:12]
+
+
+_POINT = kinds(rounds=Count, seconds=dict[str, list[NotNegative]], bytes=dict[str, Natural])
+
+
+def _check(measurement: Measured) -> None:
+    for name, point in measurement.points.items():
+        check(point, _POINT, f"points.{name}.")
+
+
+COST: Store[str, Measured] = Store(
+    Measured, name=lambda name: name, own_name=lambda measurement: "server", check=_check
+)
+"""The measurements, one to a profile, apart from the records of runs: no two measurements are equal."""
+
+
+def measured(folder: Path, wanted: Sequence[Point]) -> Measured | None:
+    """Return the measurement in `folder` if it has all points; raises `RecordError` for a file that is not one."""
+    found = COST.find(folder, "server")
+    whole = found is not None and {config_hash(point.config) for point in wanted} <= found.points.keys()
+    return found if whole else None
+
+
+def measure_all(folder: Path, profile: str, wanted: Sequence[Point]) -> None:
+    """Measure every point in several turns, one at a time, so that whatever else the machine does hits all alike."""
+    device = "cuda" if profile == "paper" and torch.cuda.is_available() else "cpu"
+    out: dict[str, Measurement] = {}
+    for _ in range(_TURNS):
+        for name, config in {config_hash(point.config): point.config for point in wanted}.items():
+            seen = measure(config, _ROUNDS[profile], device)
+            out[name] = out[name] + seen if name in out else seen
+    made = Measured(provenance.collect(device), {name: seen.summary() for name, seen in out.items()})
+    COST.save(made, COST.path(folder, "server"))
+
+
+def frame(profile: str, wanted: Sequence[Point], measurement: Measured) -> pd.DataFrame:
+    """Return one row per point: factor, value, method, hash, commit, dirty, base (whether it is the profile's own),
+    rounds, and by phase (seconds a round: median, quartiles `_low` and `_high`) and holding (bytes) what was measured,
+    with `_predicted` beside it."""
+    return pd.DataFrame([_row(point, base(profile, point.method), measurement) for point in wanted])
+
+
+def _row(point: Point, own: RunConfig, measurement: Measured) -> dict[str, Any]:
+    name, made = config_hash(point.config), measurement.provenance
+    seen, fitted = measurement.points[name], measurement.points[config_hash(own)]["seconds"]
+    seconds = work.predicted_seconds(point.config, own, {phase: fitted[phase][1] for phase in PHASES})
+    row = {
+        "factor": point.factor, "value": point.value, "method": point.method, "base": point.base,
+        "hash": name, "commit": made["commit"], "dirty": made["dirty"], "rounds": seen["rounds"],
+    }  # fmt: skip
+    for phase, (low, median, high) in seen["seconds"].items():
+        row |= {phase: median, f"{phase}_low": low, f"{phase}_high": high, f"{phase}_predicted": seconds[phase]}
+    for holding, size in work.predicted_bytes(point.config).items():
+        row |= {holding: seen["bytes"][holding], f"{holding}_predicted": size}
+    return row | {f"server{end}": sum(row[f"{phase}{end}"] for phase in PHASES) for end in ("", "_predicted")}

@@ -1,0 +1,319 @@
+"""25: what does each method cost the server, in seconds and in bytes?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, NullFormatter
+
+from fedecho.core.checks import require
+from fedecho.core.files import REPOSITORY, records_dir
+from fedecho.learning.cost import work
+from fedecho.learning.cost.stand_in import HOLDINGS, PHASES
+from fedecho.learning.methods import FedEcho
+from fedecho.report import captions
+from fedecho.report.figures import LOOK, WIDTH, finished, grid, label_axes, style
+from fedecho.report.summary import REFERENCE
+from fedecho.studies import cost
+from fedecho.studies.contenders import CONTENDERS
+from fedecho.studies.cost import BASELINES, Measured, Point
+from fedecho.studies.study import Study, Table, table
+
+_LINES = "Dots: measured; lines: predicted, from the profile's own point (vertical line) alone; both axes logarithmic."
+CAPTIONS = {
+    "seconds": f"Milliseconds a round of FedEcho's server by phase, a panel per factor. {_LINES}",
+    "bytes": "MB that FedEcho's server holds at its peak, a panel per factor: the bank (state), the versions in flight "
+    f"(checkpoints; the line is a bound) and the uploads of a round. {_LINES}",
+    "methods": "Milliseconds a round (above) and MB beside checkpoints (below) of every method's server, a column per "
+    "factor. Dots: measured; lines: predicted; both axes logarithmic.",
+}
+_MILLI, _MEGA = 1e-3, 1e6
+
+
+@table
+def server_cost(profile: str = "laptop", *, methods: Sequence[str] = BASELINES, sizes: Sequence[int] = ()) -> Study:
+    """Return the cost of FedEcho's server by factor."""
+    return _study("server_cost", f"Cost of {REFERENCE}'s server", profile, methods, sizes)
+
+
+@table
+def server_cost_methods(
+    profile: str = "laptop", *, methods: Sequence[str] = BASELINES, sizes: Sequence[int] = ()
+) -> Study:
+    """Return the cost of every method's server."""
+    return _study("server_cost_methods", "Cost of the servers", profile, methods, sizes)
+
+
+def _study(name: str, title: str, profile: str, methods: Sequence[str], sizes: Sequence[int]) -> Study:
+    for label in methods:
+        require(label in CONTENDERS, "methods", label, f"choose among {', '.join(CONTENDERS)}")
+    others = [label for label in methods if label != REFERENCE]
+    points = cost.points(profile, others, sizes)
+    return CostStudy(name=name, title=title, notebook="25_server_cost", profile=profile, points=points)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class CostStudy(Study):
+    """A table of measured and predicted costs."""
+
+    points: Sequence[Point]
+
+    @property
+    def place(self) -> Path:
+        """The folder of the measurement, which both tables share."""
+        return replace(self, name="server_cost").home / "records" if self.custom else records_dir(self.profile) / "cost"
+
+    def missing(self) -> int:
+        """Return 1 where something is not measured yet."""
+        return int(cost.measured(self.place, self.points) is None)
+
+    def train(self, jobs: int | None = None, fresh: bool = False) -> None:
+        """Measure the servers, one after the other, if they are not or `fresh`."""
+        if fresh or self.missing():
+            cost.measure_all(self.place, self.profile, self.points)
+
+    def measured(self) -> tuple[Measured, pd.DataFrame]:
+        """Return the measurement and its frame; raises `InputError` where nothing is measured yet."""
+        found = cost.measured(self.place, self.points)
+        words = "nothing is measured yet; run `fedecho tables --only cost`"
+        require(found is not None, "cost", self.profile, words)
+        assert found is not None
+        return found, cost.frame(self.profile, self.points, found)
+
+    def table(self) -> Table:
+        """Return the table: by method, or of the reference's server by factor, with all figures."""
+        found, frame = self.measured()
+        end = " ".join(filter(None, [made_by(found), captions.caveat(self.profile)]))
+        if self.name == "server_cost_methods":
+            text = f"{methods_caption(self.profile)} {end}"
+            return Table(frame, methods_display(frame), frame, text, record_set=found.digest)
+        own = frame[frame["method"] == REFERENCE]
+        text = f"{factors_caption(frame, self.profile)} {end}"
+        drawn = {
+            "seconds": (by_factor(own, PHASE_LOOK, _MILLI, "ms a round"), CAPTIONS["seconds"]),
+            "bytes": (by_factor(own, HOLDING_LOOK, _MEGA, "MB"), CAPTIONS["bytes"]),
+            "methods": (by_method(frame), CAPTIONS["methods"]),
+        }
+        return Table(frame, factors_display(own), own, text, drawn, own["base"].tolist(), found.digest)
+
+    def sentences(self) -> list[str]:
+        """Say what the server costs beside what the paper is said to report, each number made from the frame."""
+        _, frame = self.measured()
+        row = frame[frame["base"] & (frame["method"] == REFERENCE)].iloc[0]
+        parts = ", ".join(f"{phase} {100 * row[phase] / row['server']:.0f} %" for phase in PHASES)
+        config, large = cost.base(self.profile, REFERENCE), cost.base("paper", REFERENCE)
+        here, there = (sum(work.work(c)[phase] for phase in ("inference", "distillation")) for c in (config, large))
+        rate = here / (row["inference"] + row["distillation"])
+        said = pd.read_csv(REPOSITORY / "paper" / "reported" / "overhead.csv").iloc[0]
+        low, high = float(said["low_seconds"]), float(said["high_seconds"])
+        return [
+            f"At the profile's own point the server of {REFERENCE} works {row['server'] / _MILLI:.3g} ms a round: {parts}.",
+            f"That is {here / 1e9:.3g} GFLOP of forward and backward passes at {rate / 1e9:.3g} GFLOP/s.",
+            f"The paper is said to report {low:g}-{high:g} s for {said['model']} ({said['note']}): other hardware and "
+            "another model, not to be compared with ours.",
+            f"By the same formulas a round at the profile `paper` ({large.model}) takes {there / 1e12:.3g} TFLOP; to be "
+            f"done in {low:g}-{high:g} s they need {there / high / 1e12:.3g}-{there / low / 1e12:.3g} TFLOP/s.",
+        ]
+
+
+# Texts
+
+
+def seconds_text(row: Mapping[Any, Any], name: str) -> str:
+    """Write measured milliseconds, with predicted / measured in brackets where nothing was fitted."""
+    measured = row[name]
+    if not measured:
+        return captions.NOTHING
+    ratio = "" if row["base"] else f" ({row[f'{name}_predicted'] / measured:.2f})"
+    return f"{three_digits(measured / _MILLI)}{ratio}"
+
+
+def three_digits(value: float) -> str:
+    """Write a number of 1e-4 or more to 3 significant digits, and all digits before the point."""
+    return f"{value:,.0f}" if value >= 999.5 else f"{value:#.3g}".rstrip(".")
+
+
+def megabytes(size: float) -> str:
+    """Write bytes as MB = 10^6 bytes."""
+    return three_digits(size / _MEGA) if size else "0"
+
+
+def factors_display(own: pd.DataFrame) -> pd.DataFrame:
+    """Return the reference's points as texts, indexed by what is varied and its value."""
+    texts = [
+        {"varied": row["factor"], "value": f"{row['value']:,}"}
+        | {f"{name}, ms": seconds_text(row, name) for name in (*PHASES, "server")}
+        | {"checkpoints, MB": f"{megabytes(row['checkpoints'])} / {megabytes(row['checkpoints_predicted'])}"}
+        | {"uploads, MB": megabytes(row["uploads"]), "bank, MB": megabytes(row["state"])}
+        for row in own.to_dict("records")
+    ]
+    return pd.DataFrame(texts).set_index(["varied", "value"])
+
+
+def shared(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the points of the factors that all methods have."""
+    others = frame[frame["method"] != REFERENCE]["factor"]
+    return frame[frame["factor"].isin(others)] if len(others) else frame
+
+
+def methods_display(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a row per quantity and point that all methods have, and a column per method, the reference last."""
+    parts = {"server, ms a round": "server"} | {f"{holding}, MB": holding for holding in HOLDINGS}
+    texts = [
+        {"quantity": quantity, "at": f"{factor} = {value:,}"}
+        | {row["method"]: seconds_text(row, name) if name == "server" else megabytes(row[name])
+           for row in block.to_dict("records")}
+        for quantity, name in parts.items()
+        for (factor, value), block in shared(frame).groupby(["factor", "value"], sort=False)
+    ]  # fmt: skip
+    labels = [label for label in frame["method"].unique() if label != REFERENCE]
+    return pd.DataFrame(texts).set_index(["quantity", "at"])[[*labels, REFERENCE]]
+
+
+def surprises(frame: pd.DataFrame) -> list[str]:
+    """Name each point and holding whose bytes are not those of the formula, or above its bound."""
+    return [
+        f"{row['method']} {row['factor']} = {row['value']}: {holding} {row[holding]}, formula {said}"
+        for row in frame.to_dict("records")
+        for holding in HOLDINGS
+        for said in [row[f"{holding}_predicted"]]
+        if row[holding] > said or (holding != "checkpoints" and row[holding] != said)
+    ]
+
+
+def made_by(measurement: Measured) -> str:
+    """Name the machine, the measurement and the commit that made it."""
+    made = measurement.provenance
+    hardware, commit = made["hardware"], str(made["commit"] or "unknown")[:7]
+    device = hardware["gpu"] or f"one thread of {hardware['cpu'] or hardware['machine']}"
+    dirty = ", with uncommitted changes" if made["dirty"] else ""
+    version, name = made["versions"]["torch"], measurement.digest
+    return f"Measured on {device}, torch {version}; measurement {name}, commit {commit}{dirty}."
+
+
+def _scale(profile: str) -> str:
+    config = cost.base(profile, REFERENCE)
+    assert isinstance(config.method, FedEcho)
+    protocol, how = config.protocol, config.method.distill
+    parameters = work.model_size(config.model, config.data)[0]
+    return (
+        f"Profile {profile}: N = {protocol.clients}, M_c = {protocol.concurrency}, M = {protocol.buffer_size}, "
+        f"|U| = {config.data.pool_size}, Q = {how.steps} minibatches of {how.batch_size}, P = {parameters:,} parameters"
+    )
+
+
+def factors_caption(frame: pd.DataFrame, profile: str) -> str:
+    """Say what the table by factor shows."""
+    wrong = surprises(frame)
+    return (
+        f"{_scale(profile)}; one of them is varied at a time (bold: as in the profile). Server of {REFERENCE} alone, "
+        "on random images and stand-in uploads: milliseconds a round, median over the rounds, and in brackets "
+        "predicted / measured. Predicted is proportional to M |U| F (inference; F: FLOPs of a forward pass), "
+        "(M + 1) |U| C (bank), M P (aggregation) and 3 Q b F (distillation), with each factor of proportion taken from "
+        "the profile's own point; aggregation includes counting the teachers. Checkpoints: most versions in flight in "
+        "a whole run / the bound, M_c − M + 1 of them; keeping one copies nothing. Uploads: the buffer and the rows "
+        "not yet in the bank. Bank: the rows and their sum. MB = 10^6 bytes. "
+        + ("Bytes of uploads and bank are those of the formulas." if not wrong else f"Not as predicted: {wrong}.")
+    )
+
+
+def methods_caption(profile: str) -> str:
+    """Say what the comparison of methods shows."""
+    return (
+        f"{_scale(profile)}; one of them is varied at a time. Milliseconds a round: aggregation, for {REFERENCE} all "
+        "phases; in brackets predicted / measured, predicted proportional to M P (and as in the other table). "
+        "Checkpoints: most versions in flight in a whole run; FedAC's carry its control variate, as do its uploads. "
+        "State: what a method keeps between rounds: the bank of FedEcho, N + 1 models of CA2FL, 3 of FADAS, N + 3 of "
+        "FedAC. MB = 10^6 bytes."
+    )
+
+
+# Figures
+
+Look = tuple[str, str, str]
+PHASE_LOOK: dict[str, Look] = {
+    "distillation": ("#D55E00", "-", "D"), "inference": ("#0072B2", "--", "o"), "bank": ("#009E73", "-.", "s"),
+    "aggregation": ("#000000", ":", "^"),
+}  # fmt: skip
+HOLDING_LOOK: dict[str, Look] = {
+    "state": ("#009E73", "-.", "s"), "checkpoints": ("#0072B2", "--", "o"), "uploads": ("#000000", ":", "^"),
+}  # fmt: skip
+"""Colour, line and marker, so that print without colour tells them apart too."""
+_LABELS = {"state": "state (the bank)", "checkpoints": "checkpoints (line: bound)"}
+NAMES = {
+    "N": "clients N", "M_c": "clients at work M_c", "M": "buffer M", "|U|": "pool |U|",
+    "Q": "distillation steps Q", "P": "parameters P",
+}  # fmt: skip
+
+
+@style()
+def by_factor(own: pd.DataFrame, looks: Mapping[str, Look], unit: float, label: str) -> Figure:
+    """Draw what the reference's server takes, a panel per factor: `looks` names the columns, `unit` divides them."""
+    factors = list(dict.fromkeys(own["factor"]))
+    figure, panels = grid(len(factors), -(-len(factors) // 2), 2.0, sharey=True)
+    for axes, factor in zip(panels, factors, strict=True):
+        points = own[own["factor"] == factor]
+        for name, look in looks.items():
+            _draw(axes, points, name, unit, look)
+        for value in points.loc[points["base"], "value"]:
+            axes.axvline(value, color="#a0a0a0", linewidth=0.6, zorder=1)
+        _finish(axes, NAMES[factor], points["value"])
+    label_axes(figure, y=label)
+    _legend(figure, looks)
+    return finished(figure)
+
+
+@style()
+def by_method(frame: pd.DataFrame) -> Figure:
+    """Draw every method's milliseconds a round and its megabytes beside checkpoints, a column per shared factor."""
+    common = shared(frame)
+    common = common.assign(
+        **{f"memory{end}": common[f"state{end}"] + common[f"uploads{end}"] for end in ("", "_predicted")}
+    )
+    factors, looks = list(dict.fromkeys(common["factor"])), {label: LOOK[label] for label in common["method"].unique()}
+    figure = Figure(figsize=(WIDTH, 4.5))
+    panels = figure.subplots(2, len(factors), squeeze=False, sharey="row")
+    rows = (("server", _MILLI, "server, ms a round"), ("memory", _MEGA, "state and uploads, MB"))
+    for line, (name, unit, label) in zip(panels, rows, strict=True):
+        for axes, factor in zip(line, factors, strict=True):
+            points = common[common["factor"] == factor]
+            for method, look in looks.items():
+                _draw(axes, points[points["method"] == method], name, unit, look)
+            _finish(axes, NAMES[factor], points["value"].drop_duplicates())
+        line[0].set_ylabel(label)
+    _legend(figure, looks)
+    return finished(figure)
+
+
+def _draw(axes: Axes, points: pd.DataFrame, name: str, unit: float, look: Look) -> None:
+    colour, line, marker = look
+    x = points["value"].to_numpy(dtype=float)
+    axes.plot(x, points[f"{name}_predicted"] / unit, color=colour, linestyle=line, linewidth=1.0, zorder=2)
+    axes.plot(x, points[name] / unit, color=colour, linestyle="none", marker=marker, markersize=4, zorder=3,
+              markeredgecolor="white", markeredgewidth=0.4)  # fmt: skip
+
+
+def _finish(axes: Axes, name: str, values: pd.Series[int]) -> None:
+    axes.set(xscale="log", yscale="log", xlabel=name)
+    axes.set_xticks(list(values), [f"{v:g}" if v < 10_000 else f"{v / 1000:.0f}k" for v in values])
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.tick_params(axis="x", which="minor", length=0)
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.margins(x=0.08)
+
+
+def _legend(figure: Figure, looks: Mapping[str, Look]) -> None:
+    styles: list[dict[str, Any]] = [
+        {"color": colour, "linestyle": line, "marker": marker, "label": _LABELS.get(label, label)}
+        for label, (colour, line, marker) in looks.items()
+    ]
+    handles = [Line2D([], [], **how) for how in styles]
+    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles), handlelength=3.2)
