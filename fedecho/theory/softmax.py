@@ -98,8 +98,9 @@ class Network(Softmax):
 
     def _split(self, x: Tensor) -> tuple[Tensor, Tensor]:
         first = self.features.shape[-1] * self.hidden
-        layers = x[..., :first], x[..., first:]
-        return layers[0].unflatten(-1, (self.hidden, -1)), layers[1].unflatten(-1, (self.classes, -1))
+        layers = (x[..., :first], self.hidden), (x[..., first:], self.classes)
+        one, two = (weights.reshape(*x.shape[:-1], rows, -1) for weights, rows in layers)
+        return one, two
 
     def _scores(self, x: Tensor, columns: Tensor) -> Tensor:
         first, second = self._split(x)
