@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
+from itertools import groupby, product
 from math import sqrt
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fedecho.core import stats
@@ -19,9 +18,8 @@ from fedecho.core.settings import Delays
 from fedecho.report import figures as kit
 from fedecho.report.captions import NOTHING
 from fedecho.studies.study import Study, table
-from fedecho.studies.theory import charts, words
-from fedecho.studies.theory.charts import Line, Panel, chart
-from fedecho.studies.theory.grids import ASSUMED, Grid, base, few, require_known, scale
+from fedecho.studies.theory import base, charts
+from fedecho.studies.theory.base import ASSUMED, Grid, few, require_known, run_of, scale
 from fedecho.studies.theory.results import Array, Entry, Result, r2_text, slope_text
 from fedecho.studies.theory.study import Results, TheoryStudy
 from fedecho.theory import bound, fits
@@ -51,8 +49,7 @@ class Term:
 
 
 TERMS = ("transient", "noise", "sampling", "drift", "delay x noise", "delay x clients")
-Varied = tuple[Term, TheoryRun, Mapping[Any, Mapping[str, Any]]]
-"""A term, a run, and value of the factor -> what is changed in the run."""
+_MEASURED = charts.look(4, marker="o", label="measured")
 
 
 @table
@@ -66,15 +63,10 @@ def theory_bound(
     grids = scale(profile, rounds, buffers, seed)
     last = grids.term_rounds if term_rounds is None else term_rounds
     require(last >= 8, "term_rounds", last, "give at least 8 rounds")
-    quadratic = base("quadratic", grids)
+    quadratic = run_of("quadratic", grids)
     return TheoryStudy(
         name="theory_bound", title="The bound term by term", notebook="30_theory_convex", profile=profile,
-        entries=[
-            Entry("term", f"{term.series} = {at:g}", replace(run, **change), series=term.series, at=float(at),
-                  factors={"term": term})
-            for term, run, changes in _varied(last, grids.walks, seed) if term.name in terms
-            for at, change in changes.items()
-        ],
+        entries=[entry for entry in _entries(last, grids.walks, seed) if entry.factors["term"].name in terms],
         beside=[
             Entry("rate", "quadratic, K = 1", quadratic),
             Entry("rate", "quadratic, independent arrivals", few(quadratic, grids, arrivals=ASSUMED)),
@@ -90,7 +82,7 @@ def theory_bound(
             "terms": (
                 draw_terms,
                 "Each term of the bound against one factor, all else fixed; dashed: the order that the bound has, "
-                f"dotted: that of a joint term. {words.BANDS}",
+                f"dotted: that of a joint term. {base.BANDS}",
             ),
             "measured": (
                 draw_measured,
@@ -105,29 +97,38 @@ def theory_bound(
 # What is simulated
 
 
-def _varied(rounds: int, walks: int, seed: int) -> Iterator[Varied]:
-    """Yield every term and factor, over `rounds` rounds (a transient: up to as many)."""
+def _entries(rounds: int, walks: int, seed: int) -> Iterator[Entry]:
+    """Yield the runs of every term and factor, over `rounds` rounds (a transient: up to as many)."""
     still = TheoryRun(
         start="stationary", step="constant", scale=0.02, heterogeneity=0.0, rounds=(rounds,), buffers=(4,),
         walks=walks, arrivals=replace(ASSUMED, tau_max=0), seed=seed,
     )  # fmt: skip
     quiet = replace(still, variance=0.0)
-    far = replace(quiet, start="far", scale=0.05)
-    noise, sampling = "L gamma sigma^2 / M", "L gamma sigma_g^2 / M"
+    apart, far = replace(quiet, heterogeneity=1.0), replace(quiet, start="far", scale=0.05)
+    noise, sampling, buffers = "L gamma sigma^2 / M", "L gamma sigma_g^2 / M", (1, 2, 4, 8, 16)
     halves = {t: {"rounds": (t,)} for t in (rounds // 8, rounds // 4, rounds // 2, rounds)}
-    yield Term("transient", "T", "F_0 / (gamma T)", -1, measure="mean"), far, halves
-    yield Term("noise", "M", noise, -1), still, {m: {"buffers": (m,)} for m in (1, 2, 4, 8, 16)}
-    yield Term("noise", "gamma", noise, 1), still, {g: {"scale": g} for g in (0.01, 0.02, 0.04, 0.08)}
-    yield Term("noise", "sigma^2", noise, 1), still, {v: {"variance": v} for v in (0.25, 1.0, 4.0, 16.0)}
-    apart = replace(quiet, heterogeneity=1.0)
-    yield Term("sampling", "M", sampling, -1), apart, {m: {"buffers": (m,)} for m in (1, 2, 4, 8, 16)}
-    yield Term("sampling", "h^2", sampling, 1), quiet, {h * h: {"heterogeneity": h} for h in (0.25, 0.5, 1.0, 2.0)}
+    yield from _series(Term("transient", "T", "F_0 / (gamma T)", -1, measure="mean"), far, halves)
+    yield from _series(Term("noise", "M", noise, -1), still, {m: {"buffers": (m,)} for m in buffers})
+    yield from _series(Term("noise", "gamma", noise, 1), still, {g: {"scale": g} for g in (0.01, 0.02, 0.04, 0.08)})
+    yield from _series(Term("noise", "sigma^2", noise, 1), still, {v: {"variance": v} for v in (0.25, 1.0, 4.0, 16.0)})
+    yield from _series(Term("sampling", "M", sampling, -1), apart, {m: {"buffers": (m,)} for m in buffers})
+    yield from _series(Term("sampling", "h^2", sampling, 1), quiet, {h * h: {"heterogeneity": h} for h in _APART})
     yield from _drift(replace(apart, rounds=(rounds // 2,)))
     yield from _delay("delay x noise", "(L gamma)^2 tau_avg sigma^2 / M", still, None)
     yield from _delay("delay x clients", "(L gamma)^2 tau_avg sigma_g^2 / M", apart, 1)
 
 
-def _drift(run: TheoryRun) -> Iterator[Varied]:
+_APART = (0.25, 0.5, 1.0, 2.0)
+
+
+def _series(term: Term, run: TheoryRun, changes: Mapping[Any, Mapping[str, Any]]) -> Iterator[Entry]:
+    """Yield an entry for each value of a factor."""
+    for at, change in changes.items():
+        yield Entry("term", f"{term.series} = {at:g}", replace(run, **change), series=term.series, at=float(at),
+                    factors={"term": term})  # fmt: skip
+
+
+def _drift(run: TheoryRun) -> Iterator[Entry]:
     """All clients take part at once and differ in curvature: what is left is the drift of their local steps."""
     everyone = Arrivals(clients=50, per_buffer=1, delays=Delays("constant"))
     run = replace(run, arrivals=everyone, buffers=(50,), curvature_spread=0.9, walks=2)
@@ -136,48 +137,46 @@ def _drift(run: TheoryRun) -> Iterator[Varied]:
         return {"local_steps": k, "scale": sqrt(50) * rate * k, "heterogeneity": h}
 
     text, lr = "(L eta_l K)^2 sigma_g^2", 0.001
-    yield Term("drift", "K", text, 2), run, {k: steps(k, lr) for k in (8, 16, 32, 64)}
-    yield Term("drift", "eta_l", text, 2), run, {rate: steps(16, rate) for rate in (0.001, 0.002, 0.004, 0.008)}
-    yield Term("drift", "h^2", text, 1), run, {h * h: steps(16, lr, h) for h in (0.25, 0.5, 1.0, 2.0)}
+    yield from _series(Term("drift", "K", text, 2), run, {k: steps(k, lr) for k in (8, 16, 32, 64)})
+    yield from _series(Term("drift", "eta_l", text, 2), run, {r: steps(16, r) for r in (lr, 2 * lr, 4 * lr, 8 * lr)})
+    yield from _series(Term("drift", "h^2", text, 1), run, {h * h: steps(16, lr, h) for h in _APART})
 
 
-def _delay(name: str, text: str, run: TheoryRun, joint: int | None) -> Iterator[Varied]:
+def _delay(name: str, text: str, run: TheoryRun, joint: int | None) -> Iterator[Entry]:
     """What delays add to the error without them, which stands at 0 in each series (the same noise in both)."""
     late = {tau / 2: {"arrivals": replace(ASSUMED, tau_max=tau)} for tau in (0, 8, 16, 32)}
     rare = {tau: {"arrivals": replace(ASSUMED, tau_max=tau, tau_avg=2.0)} for tau in (4, 8, 16, 32)}
-    yield Term(name, "tau_avg", text, 1, joint and joint + 1), run, late
-    yield Term(name, "tau_max", text, 0, joint), run, {0: {}, **rare}
+    yield from _series(Term(name, "tau_avg", text, 1, joint and joint + 1), run, late)
+    yield from _series(Term(name, "tau_max", text, 0, joint), run, {0: {}, **rare})
 
 
 # What is shown
 
 
-def _by_term(results: Results) -> Iterable[tuple[Term, list[Result]]]:
+def _by_term(results: Results) -> list[tuple[Term, list[Result]]]:
     terms = [result for result in results if result.entry.group == "term"]
     return [(term, list(found)) for term, found in groupby(terms, lambda result: result.entry.factors["term"])]
 
 
-def _values(term: Term, members: Results) -> tuple[list[float], Array]:
-    """Return the values of a factor and what was measured there `[values, trajectories]`: where one is 0, above that."""
-    at, values = [m.entry.at for m in members], np.array([m.largest(term.measure) for m in members])
-    return (at, values) if at[0] else (at[1:], values[1:] - values[0])
-
-
-def fit(term: Term, members: Results) -> Fit | None:
-    """Return the exponent of a term in its factor; none before all are run."""
+def measured(term: Term, members: Results) -> tuple[list[float], Array, Fit] | None:
+    """Return the values of a factor, what was measured there `[values, trajectories]` (where one of them is 0: above
+    that), and the exponent; none before all are run."""
     if any(member.record is None for member in members):
         return None
-    at, values = _values(term, members)
-    return fits.fit(values, {"x": at}) if values.mean(1).min() > 0 else None
+    at, values = [m.entry.at for m in members], np.array([m.largest(term.measure) for m in members])
+    if at[0] == 0:
+        at, values = at[1:], values[1:] - values[0]
+    return (at, values, fits.fit(values, {"x": at})) if values.mean(1).min() > 0 else None
 
 
 def _rows(results: Results) -> Iterator[dict[str, str]]:
     for term, members in _by_term(results):
-        found = fit(term, members)
+        found = measured(term, members)
+        fit = found[2] if found else None
         yield {
             "term": term.name, "factor": term.factor, "in the bound": term.text,
-            "predicted": _exponent(term.exponent), "measured": slope_text(found, "x"),
-            "with a joint term": _exponent(term.joint), "R²": r2_text(found),
+            "predicted": _exponent(term.exponent), "measured": slope_text(fit, "x"),
+            "with a joint term": _exponent(term.joint), "R²": r2_text(fit),
             "values": f"{members[0].entry.at:g} to {members[-1].entry.at:g}",
         }  # fmt: skip
 
@@ -186,32 +185,31 @@ def _exponent(value: float | None) -> str:
     return NOTHING if value is None else f"{value:g}".replace("-", "−")
 
 
-def draw_terms(results: Results) -> Figure | None:
+@kit.style()
+def draw_terms(results: Results) -> Figure:
     """Draw each term of the bound against one factor, with the order that the bound has as a dashed line."""
-    panels = [_panel(term, members) for term, members in _by_term(results)]
-    return chart(panels, 4, 1.6, "", "|∇f|² (delays: what they add)", entries=2, title=6.5)
-
-
-def _panel(term: Term, members: Results) -> Panel:
-    found = fit(term, members)
-    if found is None:
-        return Panel(term.series, [])
-    at, values = _values(term, members)
-    mean, half = stats.band(values.T)
-
-    def over(axes: Axes) -> None:
+    series = _by_term(results)
+    figure, panels = kit.grid(len(series), 4, 1.6)
+    for axes, (term, members) in zip(panels, series, strict=True):
+        axes.set_title(term.series, loc="left", fontsize=6.5)
+        found = measured(term, members)
+        if found is None:
+            kit.say_not_run(axes)
+            continue
+        at, values, fit = found
+        mean, half = stats.band(values.T)
+        line = pd.DataFrame({"at": at, "mean": mean, "mean_half": half}), _MEASURED
+        charts.draw_lines(axes, [line], "at", slope=(term.exponent, "order in the bound"))
         if term.joint is not None:
             x = np.array([at[0], at[-1]])
             axes.plot(x, mean[0] * (x / x[0]) ** term.joint, color=kit.GREY, linestyle=":", linewidth=1.0, marker="")
-        axes.text(0.03, 0.04, f"{found.slopes['x'].value:.2f} against {term.exponent:g}".replace("-", "−"),
+        axes.text(0.03, 0.04, f"{fit.slopes['x'].value:.2f} against {term.exponent:g}".replace("-", "−"),
                   transform=axes.transAxes, fontsize=6)  # fmt: skip
         # At least a decade, so that a change by some percent does not look like a fall.
         low, high = np.log10(mean.min()), np.log10(mean.max())
         room = max(0.25 * (high - low), (1.0 - (high - low)) / 2)
         axes.set_ylim(10 ** (low - room), 10 ** (high + room))
-
-    lines = [Line(at, mean, half, {"label": "measured", **charts.MEASURED})]
-    return Panel(term.series, lines, (term.exponent, "order in the bound"), ticks=at, over=over)
+    return charts.framed(figure, panels, "", "|∇f|² (delays: what they add)", entries=2)
 
 
 def against(results: Results) -> pd.DataFrame:
@@ -225,6 +223,7 @@ def against(results: Results) -> pd.DataFrame:
     ])  # fmt: skip
 
 
+@kit.style()
 def draw_measured(results: Results) -> Figure | None:
     """Draw what was measured and the bound with its true constants against T, a panel for each M, a row a run."""
     found = against([result for result in results if result.entry.group == "rate"])
@@ -232,38 +231,23 @@ def draw_measured(results: Results) -> Figure | None:
         return None
     names, buffers = list(dict.fromkeys(found["run"])), sorted(found["buffer"].unique())
     ticks = found["rounds"].min(), found.groupby("run")["rounds"].max().min()
-    blocks = {(name, m): found[(found["run"] == name) & (found["buffer"] == m)] for name in names for m in buffers}
-
-    def over(name: str, m: int) -> Callable[[Axes], None]:
-        def label(axes: Axes) -> None:
-            axes.set_xticks(ticks, [f"{tick}" for tick in ticks])
-            if m == buffers[0]:
-                axes.set_ylabel(name, fontsize=6)
-
-        return label
-
-    panels = [
-        Panel(f"M = {m}", _lines(block), over=over(name, m)) if len(block) else Panel("", [], why="")
-        for (name, m), block in blocks.items()
-    ]
-    return chart(panels, len(buffers), 1.7, charts.ROUNDS, "", entries=6, sharey="row", sharex="col")
-
-
-def _lines(block: pd.DataFrame) -> list[Line]:
-    black, plain = {"color": charts.COLOURS[0]}, {"color": kit.GREY, "linewidth": 0.8, "marker": ""}
-    looks = {
-        "measured": charts.MEASURED,
-        "bound": black | {"linestyle": "-", "linewidth": 1.2, "marker": ""},
-        **{f"its term: {name}": plain | {"linestyle": dash} for name, dash in _DASHES.items()},
-    }
-    columns = ("measured", "bound", *_DASHES)
-    lines = [
-        Line(block["rounds"], block[column], None, {**look, "label": label})
-        for column, (label, look) in zip(columns, looks.items(), strict=True)
-    ]
-    beyond = block[~block["holds"].astype(bool)]
-    look = black | {"linestyle": "none", "marker": "x", "label": "step too large for the bound"}
-    return [*lines, Line(beyond["rounds"], beyond["bound"], None, look)]
-
-
-_DASHES = {"transient": ":", "noise": "--", "delay": "-."}
+    figure, panels = kit.grid(len(names) * len(buffers), len(buffers), 1.7, sharey="row", sharex="col")
+    for axes, (name, buffer) in zip(panels, product(names, buffers), strict=True):
+        if buffer == buffers[0]:
+            axes.set_ylabel(name, fontsize=6)
+        block = found[(found["run"] == name) & (found["buffer"] == buffer)]
+        if block.empty:
+            axes.set_axis_off()
+            continue
+        axes.set_title(f"M = {buffer}", loc="left")
+        t, beyond = block["rounds"], block[~block["holds"].astype(bool)]
+        axes.plot(t, block["measured"], **_MEASURED)
+        axes.plot(t, block["bound"], **charts.look(0, marker="", linestyle="-", linewidth=1.2, label="bound"))
+        for part, dash in (("transient", ":"), ("noise", "--"), ("delay", "-.")):
+            axes.plot(t, block[part], linestyle=dash, color=kit.GREY, linewidth=0.8, marker="",
+                      label=f"its term: {part}")  # fmt: skip
+        crossed = charts.look(0, marker="x", linestyle="none", label="step too large for the bound")
+        axes.plot(beyond["rounds"], beyond["bound"], **crossed)
+        kit.log_scales(axes)
+        axes.set_xticks(ticks, [f"{tick}" for tick in ticks])
+    return charts.framed(figure, panels, charts.ROUNDS, "", entries=6)

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fedecho.core import stats
 from fedecho.learning.methods import FedAC, FedAsync, FedEcho
 from fedecho.report import figures as kit
 from fedecho.studies.study import Study, table
-from fedecho.studies.theory import words
+from fedecho.studies.theory import base
 from fedecho.studies.theory.arrivals import KINDS, biased_run
-from fedecho.studies.theory.grids import ASSUMED, DERIVED, METHODS, Grid, Scale, base, few, require_known, scale
+from fedecho.studies.theory.base import METHODS, Grid, Scale, few, require_known, run_of, scale
 from fedecho.studies.theory.results import Entry, Result, power_text, r2_text, slope_text
 from fedecho.studies.theory.study import Results, TheoryStudy
 from fedecho.theory.config import TheoryRun
@@ -43,10 +44,10 @@ def theory_methods(
             )
         ],
         rows=_rows,
-        note=f"{words.SLOPES} {words.RULE} Slopes under independent arrivals; biased arrivals: {kind}. {words.LATE} "
+        note=f"{base.SLOPES} {base.RULE} Slopes under independent arrivals; biased arrivals: {kind}. {base.LATE} "
         "Steps: linear methods gamma = c sqrt(M/T); FADAS and FedAC a server rate c / sqrt(T); FedAsync T M steps with "
         "c / sqrt(T M). None is tuned: exponents can be compared, levels cannot. eta_d falls as T^-3/4. "
-        f"{words.ECHO} {words.SHARED}",
+        f"{base.ECHO} {base.SHARED}",
         figures={
             "slopes": (
                 draw,
@@ -58,11 +59,10 @@ def theory_methods(
 
 
 def _run(name: str, grids: Scale) -> TheoryRun:
-    method = METHODS[name]
-    power = DERIVED if isinstance(method, FedEcho) else 0.0
-    run = few(base("logistic", grids, arrivals=ASSUMED, method=method, distil_power=power), grids)
-    costly = {"buffers": grids.echo_buffers} if isinstance(method, FedEcho | FedAC | FedAsync) else {}
-    return few(run, grids, **costly, walks=grids.lone_walks if isinstance(method, FedAC) else grids.walks)
+    run = few(run_of("logistic", grids, arrivals=base.ASSUMED), grids, **METHODS[name])
+    costly = isinstance(run.method, FedEcho | FedAC | FedAsync)
+    run = replace(run, buffers=grids.echo_buffers) if costly else run
+    return replace(run, walks=grids.lone_walks) if isinstance(run.method, FedAC) else run
 
 
 # What is shown
@@ -93,25 +93,21 @@ def draw(results: Results) -> Figure:
     for axes, factor in zip(panels, ("T", "M"), strict=False):
         axes.axvspan(-0.6, -0.4, color="#e0e0e0", zorder=0)
         axes.set_xlabel(f"slope in {factor} (grey: the rule's band)")
-        for y, (result, _) in enumerate(pairs):
+    panels[2].set(xscale="log", xlabel="|∇f|² left by biased arrivals")
+    for y, (result, biased) in enumerate(pairs):
+        look: dict[str, Any] = kit.look(result.entry.label, y) | {"capsize": 1.5}
+        for axes, factor in zip(panels, ("T", "M"), strict=False):
             if result.fit and factor in result.fit.slopes:
                 s = result.fit.slopes[factor]
-                axes.errorbar(s.value, y, xerr=[[s.value - s.low], [s.high - s.value]], capsize=1.5,
-                              **kit.look(result.entry.label, y) | {"linestyle": "none"})  # fmt: skip
-    _draw_left(panels[2], [biased for _, biased in pairs])
+                below, above = s.value - s.low, s.high - s.value
+                axes.errorbar(s.value, y, xerr=[[below], [above]], **look | {"linestyle": "none"})
+        if biased.record is not None:
+            mean, half, _ = stats.mean_ci(list(biased.largest()))
+            panels[2].errorbar(mean, y, xerr=[[min(half, 0.95 * mean)], [half]], **look)
+    plateau = pairs[0][1].plateau()
+    if plateau is not None:
+        panels[2].axvline(float(plateau.mean()), color=kit.GREY, linestyle=(0, (1, 1)),
+                          label="plateau predicted for FedBuff")  # fmt: skip
+        panels[2].legend(loc="upper left", handlelength=1.5)
     kit.rows(panels[0], [result.entry.label for result, _ in pairs])
     return kit.finished(figure)
-
-
-def _draw_left(axes: Axes, biased: Results) -> None:
-    axes.set_xscale("log")
-    axes.set_xlabel("|∇f|² left by biased arrivals")
-    for y, result in enumerate(biased):
-        if result.record is not None:
-            mean, half, _ = stats.mean_ci(list(result.largest()))
-            axes.errorbar(mean, y, xerr=[[min(half, 0.95 * mean)], [half]], capsize=1.5,
-                          **kit.look(result.entry.label, y))  # fmt: skip
-    plateau = biased[0].plateau()
-    if plateau is not None:
-        axes.axvline(float(plateau.mean()), color=kit.GREY, linestyle=(0, (1, 1)), label="plateau predicted for FedBuff")
-        axes.legend(loc="upper left", handlelength=1.5)

@@ -7,15 +7,13 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from fedecho.report import figures as kit
 from fedecho.report.captions import NOTHING
 from fedecho.studies.study import Study, table
-from fedecho.studies.theory import charts, words
-from fedecho.studies.theory.charts import Panel, chart, line
-from fedecho.studies.theory.grids import ASSUMED, DERIVED, METHODS, POWERS, Grid, Scale, base, few, require_known, scale
+from fedecho.studies.theory import base, charts
+from fedecho.studies.theory.base import ASSUMED, DERIVED, POWERS, Grid, Scale, few, require_known, run_of, scale
 from fedecho.studies.theory.results import NOTHING_LEFT, Entry, Result, points, r2_text, slope_text
 from fedecho.studies.theory.study import Results, TheoryStudy
 from fedecho.theory.config import TheoryRun
@@ -40,7 +38,7 @@ def theory_convex(
     return _study(
         "theory_convex", "The rate on convex objectives", "30_theory_convex", profile,
         _entries(objectives, scale(profile, rounds, buffers, seed), step),
-        f"Bold: as expected; adversarial: the teacher. {words.constants(objectives)}",
+        f"Bold: as expected; adversarial: the teacher. {base.constants(objectives)}",
     )  # fmt: skip
 
 
@@ -54,28 +52,28 @@ def theory_nonconvex(
     return _study(
         "theory_nonconvex", "The rate on objectives that are not convex", "31_theory_nonconvex", profile,
         _entries(objectives, scale(profile, rounds, buffers, seed), step),
-        f"Bold: as expected. {words.constants(objectives)}",
+        f"Bold: as expected. {base.constants(objectives)}",
     )  # fmt: skip
 
 
 def _study(name: str, title: str, notebook: str, profile: str, entries: Iterator[Entry], note: str) -> TheoryStudy:
     return TheoryStudy(
         name=name, title=title, notebook=notebook, profile=profile, entries=list(entries), rows=_rows, bold=_bold,
-        note=f"{words.SLOPES} {words.RULE} {note} {words.ECHO} {words.SHARED}",
+        note=f"{base.SLOPES} {base.RULE} {note} {base.ECHO} {base.SHARED}",
         figures={
             "rates": (
                 rates,
                 "The mean of |grad f(x_t)|² over the rounds against T, a line for each buffer size M, a panel for each "
-                f"objective and number K of local steps; dashed: slope −1/2. {words.BANDS}",
+                f"objective and number K of local steps; dashed: slope −1/2. {base.BANDS}",
             ),
             "controls": (
                 controls,
                 "The same against T M, first for the rate itself, then for the controls: where the rate holds, all M "
-                f"fall on one line of slope −1/2 (dashed). {words.BANDS}",
+                f"fall on one line of slope −1/2 (dashed). {base.BANDS}",
             ),
             "speedup": (
                 speed_up,
-                f"The noise floor at a fixed step from the stationary point, against M; dashed: slope −1. {words.BANDS}",
+                f"The noise floor at a fixed step from the stationary point, against M; dashed: slope −1. {base.BANDS}",
             ),
         },
     )  # fmt: skip
@@ -85,15 +83,13 @@ def _study(name: str, title: str, notebook: str, profile: str, entries: Iterator
 
 
 def _entries(objectives: Sequence[str], grids: Scale, step: str) -> Iterator[Entry]:
-    entries = [entry for name in objectives for entry in _rates(_base(name, grids, step), grids)]
-    for name in [name for name in objectives if name != "images"][:1]:  # images are not the same for all clients
-        entries += _controls(_base(name, grids, step), grids)
+    runs = [run_of(name, grids, step=step, **({"scale": FLOOR[name]} if step == "constant" else {}))
+            for name in objectives]  # fmt: skip
+    entries = [entry for run in runs for entry in _rates(run, grids)]
+    for run in [run for run in runs if run.objective != "images"][:1]:  # images are not the same for all clients
+        entries += _controls(run, grids)
     for entry in entries:  # of another step nothing is expected
         yield entry if step == "joint" else replace(entry, expected=None)
-
-
-def _base(name: str, grids: Scale, step: str) -> TheoryRun:
-    return base(name, grids, step=step, **({"scale": FLOOR[name]} if step == "constant" else {}))
 
 
 def _rates(run: TheoryRun, grids: Scale) -> Iterator[Entry]:
@@ -108,7 +104,7 @@ def _rates(run: TheoryRun, grids: Scale) -> Iterator[Entry]:
         yield Entry("rate", f"{name}, independent arrivals", few(run, grids, arrivals=ASSUMED), True)
     yield _floor(run, grids)
     if name in ("logistic", "network"):
-        yield from _fedecho(few(run, grids, **costly, arrivals=ASSUMED, method=METHODS["FedEcho"]))
+        yield from _fedecho(few(run, grids, **costly, arrivals=ASSUMED, **base.METHODS["FedEcho"]))
 
 
 def _floor(run: TheoryRun, grids: Scale, expected: bool = True, **changes: Any) -> Entry:
@@ -118,25 +114,27 @@ def _floor(run: TheoryRun, grids: Scale, expected: bool = True, **changes: Any) 
 
 
 def _fedecho(run: TheoryRun) -> Iterator[Entry]:
-    falling, name = replace(run, distil_power=DERIVED), POWERS[DERIVED]
-    derived = replace(falling, distil_buffer_power=0.25)
-    schedules = {"constant": (run, None), name: (falling, None), f"M^1/4 {name}": (derived, True)}
+    constant, derived, name = replace(run, distil_power=0.0), replace(run, distil_buffer_power=0.25), POWERS[DERIVED]
+    schedules = {"constant": (constant, None), name: (run, None), f"M^1/4 {name}": (derived, True)}
     for schedule, (echo, expected) in schedules.items():
-        label, factors = f"{run.objective}, eta_d {schedule}", {"schedule": schedule}
-        yield Entry("FedEcho", label, echo, expected, factors=factors)
+        factors = {"schedule": schedule}
+        yield Entry("FedEcho", f"{run.objective}, eta_d {schedule}", echo, expected, factors=factors)
     if run.objective == "logistic":
-        label, worst = f"{run.objective}, adversarial, eta_d {schedule}", replace(derived, teacher="adversarial")
-        yield Entry("FedEcho", label, worst, True, factors=factors)
+        worst = replace(derived, teacher="adversarial")
+        yield Entry("FedEcho", f"{run.objective}, adversarial, eta_d {schedule}", worst, True, factors=factors)
 
 
 def _controls(run: TheoryRun, grids: Scale) -> Iterator[Entry]:
     run = replace(run, rounds=grids.control_rounds, buffers=grids.control_buffers)
     alike: dict[str, Any] = {"variance": 0.0, "heterogeneity": 0.0}
-    biased = replace(ASSUMED, bias=9.0, dealt="slow high")
-    yield Entry("control", "no M in the step", replace(run, step="without M"), False)
-    yield Entry("control", "biased arrivals", replace(run, arrivals=biased), False)
-    yield Entry("control", "tau up to 200", replace(run, arrivals=replace(ASSUMED, tau_max=200)), False)
-    yield Entry("control", "constant step", replace(run, step="constant", scale=FLOOR[run.objective]), False)
+    broken: dict[str, dict[str, Any]] = {
+        "no M in the step": {"step": "without M"},
+        "biased arrivals": {"arrivals": replace(ASSUMED, bias=9.0, dealt="slow high")},
+        "tau up to 200": {"arrivals": replace(ASSUMED, tau_max=200)},
+        "constant step": {"step": "constant", "scale": FLOOR[run.objective]},
+    }
+    for label, changes in broken.items():
+        yield Entry("control", label, replace(run, **changes), False)
     yield Entry("control", "no noise, equal clients", replace(run, **alike), True)
     yield _floor(run, grids, False, **alike)
 
@@ -163,48 +161,46 @@ def _bold(results: Results) -> list[bool]:
     return [r.record is not None and r.verdict.passed is r.entry.expected for r in _in_parts(results)]
 
 
-def rates(results: Results) -> Figure | None:
+def rates(results: Results) -> Figure:
     """Draw the mean squared gradient against T, a line for each M, a panel for each run of FedBuff and FedEcho."""
-    shown = [r for r in results if r.entry.group in ("rate", "FedEcho")]
-    return _chart([_panel(r, points([r]), "rounds", r.entry.run.rounds) for r in shown], charts.ROUNDS)
+    return _panels([r for r in results if r.entry.group in ("rate", "FedEcho")], "rounds", charts.ROUNDS)
 
 
-def controls(results: Results) -> Figure | None:
+def controls(results: Results) -> Figure:
     """Draw the mean squared gradient against T M: where the rate holds all M fall on one line of slope -1/2."""
-    shown = [r for r in results if r.entry.group == "rate"][:1] + [r for r in results if r.entry.group == "control"]
-    frames = [points([r]) for r in shown]
-    worked = [found.assign(work=found["rounds"] * found["buffer"]) for found in frames]
-    return _chart([_panel(r, found, "work") for r, found in zip(shown, worked, strict=True)], "T M, client updates")
+    first = [r for r in results if r.entry.group == "rate"][:1]
+    return _panels([*first, *(r for r in results if r.entry.group == "control")], "work", "T M, client updates")
 
 
-def _chart(panels: Sequence[Panel], x: str) -> Figure | None:
-    return chart(panels, 3, 1.8, x, charts.SQUARES, entries=7, title=6.5)
+@kit.style()
+def _panels(shown: Results, x: str, label: str) -> Figure:
+    figure, panels = kit.grid(len(shown), 3, 1.8)
+    for axes, result in zip(panels, shown, strict=True):
+        found = points([result])
+        found["work"] = found["rounds"] * found["buffer"]
+        verdict = f"rule: {result.rule()}" if len(found) else ""
+        axes.set_title(f"{result.entry.label}\n{verdict}", loc="left", fontsize=6.5)
+        places = {m: int(np.log2(m)) % 6 for m in result.entry.run.buffers if len(found)}  # alike in every panel
+        lines = [(found[found["buffer"] == m], charts.look(k, label=f"M = {m}")) for m, k in places.items()]
+        charts.draw_lines(axes, lines, x, slope=(-0.5, "slope −1/2"), ticks=x == "rounds")
+    return charts.framed(figure, panels, label, charts.SQUARES, entries=7)
 
 
-def _panel(result: Result, found: pd.DataFrame, x: str, ticks: Sequence[int] = ()) -> Panel:
-    looks = {m: int(np.log2(m)) % 6 for m in result.entry.run.buffers if len(found)}  # the same look in every panel
-    lines = [
-        line(found[found["buffer"] == m], x, color=charts.COLOURS[k], marker=charts.MARKERS[k], label=f"M = {m}")
-        for m, k in looks.items()
-    ]
-    title = f"{result.entry.label}\n" + (f"rule: {result.rule()}" if lines else "")
-    return Panel(title, lines, (-0.5, "slope −1/2"), ticks=ticks)
-
-
+@kit.style()
 def speed_up(results: Results) -> Figure | None:
     """Draw the noise floor at a fixed step against M; without noise there is none, and nothing to speed up."""
     shown = [r for r in results if r.entry.group == "speed-up"]
-    return chart(map(_floor_panel, shown), 3, 2.1, "buffer size M", "mean of |∇f(x_t)|²", entries=2)
-
-
-def _floor_panel(result: Result) -> Panel:
-    found = points([result])
-    if found["mean"].max() < NOTHING_LEFT:
-        return Panel(result.entry.label, [], why="no floor: |∇f|² is 0")
-
-    def say_slope(axes: Axes) -> None:
+    if not shown:
+        return None
+    figure, panels = kit.grid(len(shown), 3, 2.1)
+    for axes, result in zip(panels, shown, strict=True):
+        found = points([result])
+        axes.set_title(result.entry.label, loc="left")
+        if found["mean"].max() < NOTHING_LEFT:
+            kit.say_not_run(axes, "no floor: |∇f|² is 0")
+            continue
+        lines = [(found, charts.look(4, marker="o", label="noise floor"))] if len(found) else []
+        charts.draw_lines(axes, lines, "buffer", slope=(-1.0, "slope −1"))
         text = f"slope {result.fit.slopes['M'].value:.3f}".replace("-", "−") if result.fit else ""
         axes.text(0.97, 0.95, text, transform=axes.transAxes, ha="right", va="top", fontsize=6)
-
-    lines = [line(found, "buffer", label="noise floor", **charts.MEASURED)] if len(found) else []
-    return Panel(result.entry.label, lines, (-1.0, "slope −1"), ticks=result.entry.run.buffers, over=say_slope)
+    return charts.framed(figure, panels, "buffer size M", "mean of |∇f(x_t)|²", entries=2)
