@@ -1,8 +1,8 @@
 """Who reports in each round, and from which version: from the library's event loop, or independent as theorems assume.
 
-A client of the schedule is a place; each trajectory assigns the objectives to the places independently, so that those of
-a batch see other clients in the same places while they share delays (and methods see the one schedule that they are made
-for).
+A client of the schedule is a place; each trajectory assigns the objectives to the places independently, so that those
+of a batch see other clients in the same places while they share delays (and methods see the one schedule that they are
+made for).
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ class Arrivals(Checked):
     """independent: how many times as often the first half of the places arrive as the second. With many more places
     than objectives every objective has both kinds, and nothing is biased."""
     dealt: Literal["random", "slow high", "slow low"] = "random"
-    """Objectives are assigned to the places at random, or so that the slowest get those that stand out at one end of the
-    widest direction (adversarial)."""
+    """Objectives are assigned to the places at random, or so that the slowest get those that stand out at one end of
+    the widest direction (adversarial)."""
 
     def validate(self) -> None:
         """Check tau_avg <= tau_max."""
@@ -112,7 +112,7 @@ def _drawn(law: Arrivals, rounds: int, buffer: int, seed: int) -> Order:
 
 
 def assign(law: Arrivals, order: Order, objective: Objective, trajectories: int, seed: int) -> Tensor:
-    """Return the objective of each place in each trajectory `[trajectories, N]`: each of them equally often, up to 1."""
+    """Return the objective of each place in each trajectory `[trajectories, N]`: each equally often, up to 1."""
     rng = stream(seed, "theory-deal")
     objectives = np.arange(len(order.speed)) % objective.count
     if law.dealt == "random":

@@ -65,16 +65,20 @@ class TheoryRun(Checked):
     seed: Natural = 0
 
     def validate(self) -> None:
-        """Check that the grid rises, and that only what has predictions is distilled."""
+        """Check that the grid rises and has enough clients, and that only what has predictions is distilled."""
         for name in ("rounds", "buffers"):
             values = getattr(self, name)
             rising = len(values) > 0 and list(values) == sorted(set(values))
             require(rising, name, values, "give whole numbers >= 1 in rising order")
+        law = self.arrivals
+        most = law.clients // law.per_buffer if law.kind == "event loop" else self.buffers[-1]
+        allowed = f"give at most {most}: {law.per_buffer} M of {law.clients} clients are at work"
+        require(self.buffers[-1] <= most, "buffers", self.buffers, allowed)
         distilled = isinstance(self.method, FedEcho)
         fits = not distilled or self.objective in PREDICTS
         require(fits, "objective", self.objective, f"FedEcho needs predictions: choose one of {', '.join(PREDICTS)}")
         by_norm = not isinstance(self.method, FedEcho) or self.method.distill.clip == "norm"
-        require(by_norm, "clip", "value", "trajectories are clipped by the norm of each alone; set distill.clip to norm")
+        require(by_norm, "clip", "value", "each trajectory is clipped by its own norm; set distill.clip to norm")
         require(distilled or self.teacher == "clients", "teacher", self.teacher, "only FedEcho has a teacher")
 
 

@@ -51,8 +51,8 @@ def fit(values: Array, factors: Mapping[str, Sequence[float]]) -> Fit:
     """
     x = np.column_stack([np.ones(len(values)), *(np.log(np.asarray(f, dtype=float)) for f in factors.values())])
     for place, row in enumerate(values):
-        at = ", ".join(f"{name} = {f[place]:g}" for name, f in factors.items())
-        require(bool(np.isfinite(row).all() and row.mean() > 0), "trajectories", at, "diverged or zero: no rate can be fitted")
+        at, usable = ", ".join(f"{name} = {f[place]:g}" for name, f in factors.items()), np.isfinite(row).all()
+        require(bool(usable and row.mean() > 0), "trajectories", at, "diverged or zero: no rate can be fitted")
     solve = np.linalg.pinv(x)
     means = np.log(values.mean(1))
     beta = solve @ means
@@ -63,7 +63,7 @@ def fit(values: Array, factors: Mapping[str, Sequence[float]]) -> Fit:
 
 
 def _interval(values: Array, weights: Array, estimate: float) -> Slope:
-    """Return sum_p weights_p log(mean over trajectories of Y_p) with its interval: they are drawn anew, whole columns."""
+    """Return sum_p weights_p log(mean over trajectories of Y_p) with its interval: whole columns are drawn anew."""
     trajectories = np.arange(values.shape[1])
 
     def statistic(drawn: NDArray[np.int64], axis: int = -1) -> Array:

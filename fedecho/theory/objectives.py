@@ -1,4 +1,4 @@
-"""Objectives f = (1/n) sum_i F_i with exact gradients in float64, and what theorems ask of them: here quadratics and sums of bounded wells.
+"""Objectives f = (1/n) sum_i F_i with exact gradients in float64; here quadratics and sums of bounded wells.
 
 Every function takes any number of points at once: `x` is `[..., P]`, `which` `[...]` names the objective of each.
 """

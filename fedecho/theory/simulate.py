@@ -1,7 +1,7 @@
 """Trajectories: a method of the library replayed over an order of arrivals, for many trajectories at a time.
 
 Those of a batch lie one after the other in the flat vector `[trajectories * P]` that a method works on. A method whose
-step treats the numbers one by one does not notice; one that looks at whole vectors gets each trajectory alone (`ALONE`).
+step treats the numbers one by one does not notice; one that looks at whole vectors gets each alone (`ALONE`).
 """
 
 from __future__ import annotations

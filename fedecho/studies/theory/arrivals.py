@@ -156,9 +156,9 @@ def draw(results: Results) -> Figure:
             axes.axhspan(*np.quantile(plateau, [0.1, 0.9]), color="#d0d0d0", zorder=0)
             axes.axhline(float(plateau.mean()), color=kit.GREY, linestyle=(0, (1, 1)), linewidth=1.0,
                          label="plateau predicted for FedBuff")  # fmt: skip
-        lines = [
-            (points([r]), kit.look(r.entry.factors["method"], 3) | how[r.entry.factors["long"]] | {"label": r.entry.series})
-            for r in mine if r.record
-        ]  # fmt: skip
+        lines = []
+        for result in (r for r in mine if r.record):
+            look = kit.look(result.entry.factors["method"], 3) | how[result.entry.factors["long"]]
+            lines.append((points([result]), look | {"label": result.entry.series}))
         charts.draw_lines(axes, lines, y="late")
     return charts.framed(figure, panels, charts.ROUNDS, "|∇f(x_t)|² over the second half", entries=4)

@@ -42,13 +42,10 @@ class Term:
     measure: str = "late"
     """A transient is judged by the mean over all rounds, what stays by that over the second half."""
 
-    @property
-    def series(self) -> str:
-        """Return what the term and the factor are called together."""
-        return f"{self.name}: {self.factor}"
-
 
 TERMS = ("transient", "noise", "sampling", "drift", "delay x noise", "delay x clients")
+_APART = (0.25, 0.5, 1.0, 2.0)
+"""h"""
 _MEASURED = charts.look(4, marker="o", label="measured")
 
 
@@ -118,14 +115,12 @@ def _entries(rounds: int, walks: int, seed: int) -> Iterator[Entry]:
     yield from _delay("delay x clients", "(L gamma)^2 tau_avg sigma_g^2 / M", apart, 1)
 
 
-_APART = (0.25, 0.5, 1.0, 2.0)
-
-
 def _series(term: Term, run: TheoryRun, changes: Mapping[Any, Mapping[str, Any]]) -> Iterator[Entry]:
     """Yield an entry for each value of a factor."""
+    name = f"{term.name}: {term.factor}"
     for at, change in changes.items():
-        yield Entry("term", f"{term.series} = {at:g}", replace(run, **change), series=term.series, at=float(at),
-                    factors={"term": term})  # fmt: skip
+        changed = replace(run, **change)
+        yield Entry("term", f"{name} = {at:g}", changed, series=name, at=float(at), factors={"term": term})
 
 
 def _drift(run: TheoryRun) -> Iterator[Entry]:
@@ -159,8 +154,8 @@ def _by_term(results: Results) -> list[tuple[Term, list[Result]]]:
 
 
 def measured(term: Term, members: Results) -> tuple[list[float], Array, Fit] | None:
-    """Return the values of a factor, what was measured there `[values, trajectories]` (where one of them is 0: above
-    that), and the exponent; none before all are run."""
+    """Return the values of a factor, what was measured there `[values, trajectories]` (where the first is 0: above what
+    was measured at that), and the exponent; none before all are run."""
     if any(member.record is None for member in members):
         return None
     at, values = [m.entry.at for m in members], np.array([m.largest(term.measure) for m in members])
@@ -191,7 +186,7 @@ def draw_terms(results: Results) -> Figure:
     series = _by_term(results)
     figure, panels = kit.grid(len(series), 4, 1.6)
     for axes, (term, members) in zip(panels, series, strict=True):
-        axes.set_title(term.series, loc="left", fontsize=6.5)
+        axes.set_title(members[0].entry.series, loc="left", fontsize=6.5)
         found = measured(term, members)
         if found is None:
             kit.say_not_run(axes)

@@ -191,17 +191,14 @@ def said(study: TheoryStudy, *starts: str) -> list[str]:
 
 def constant_rate(study: TheoryStudy) -> list[str]:
     """State plainly whether distillation at a constant rate converges, for each teacher."""
-    out = []
-    for result in study.results():
-        if result.entry.factors.get("power") != 0:
-            continue
-        with_it = f"With a constant eta_d and the teacher “{result.entry.label}”"
-        if result.fit is None:
-            out.append(f"{with_it}: {'; '.join(result.verdict.reasons)}.")
-            continue
-        slope = result.fit.slopes["T"]
-        grows = "grows" if slope.low > 0 else "does not fall" if slope.high > 0 else "falls too slowly"
-        does = "falls at the rate" if result.verdict.passed else f"{grows} with T"
-        largest, text = result.entry.run.rounds[-1], slope_text(result.fit, "T")
-        out.append(f"{with_it} the error {does} up to T = {largest:,} (slope {text}).")
-    return out
+    return [_plainly(result) for result in study.results() if result.entry.factors.get("power") == 0]
+
+
+def _plainly(result: Result) -> str:
+    start = f"With a constant eta_d and the teacher “{result.entry.label}”"
+    if result.fit is None:
+        return f"{start}: {'; '.join(result.verdict.reasons)}."
+    slope, largest = result.fit.slopes["T"], result.entry.run.rounds[-1]
+    grows = "grows" if slope.low > 0 else "does not fall" if slope.high > 0 else "falls too slowly"
+    does = "falls at the rate" if result.verdict.passed else f"{grows} with T"
+    return f"{start} the error {does} up to T = {largest:,} (slope {slope_text(result.fit, 'T')})."
