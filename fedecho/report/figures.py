@@ -98,10 +98,10 @@ def finished(figure: Figure) -> Figure:
     return figure
 
 
-def say_not_run(axes: Axes) -> None:
+def say_not_run(axes: Axes, why: str = NOT_RUN) -> None:
     """Leave a panel without results empty but for the words."""
     axes.set_axis_off()
-    axes.text(0.5, 0.5, NOT_RUN, transform=axes.transAxes, ha="center", va="center", color=GREY)
+    axes.text(0.5, 0.5, why, transform=axes.transAxes, ha="center", va="center", color=GREY)
 
 
 def grid(count: int, columns: int, height: float, extra: float = 0.5, **shared: Any) -> tuple[Figure, list[Axes]]:

@@ -48,7 +48,7 @@ class Outcome:
 
 
 THEORY_TOLERANCE = 0.01
-"""Largest relative difference of a mean over the walks that other hardware or versions are granted."""
+"""Largest relative difference of a mean over the trajectories that other hardware or versions are granted."""
 
 
 def verify(folder: Path, sample: int, seed: int | None = None, jobs: int | None = None) -> list[Outcome]:
@@ -69,7 +69,7 @@ def _recomputed(record: Record, folder: Path) -> Record:
 
 
 def verify_theory(folder: Path, sample: int, seed: int | None = None) -> list[Outcome]:
-    """Play again `sample` theory records of `folder`, drawn at random (repeatably with a `seed`), and compare."""
+    """Simulate again `sample` theory records of `folder`, drawn at random (repeatably with a `seed`), and compare."""
     require(sample >= 1, "sample", sample, "give at least 1 record")
     require(seed is None or seed >= 0, "seed", seed, "give a whole number >= 0")
     found = sorted(folder.glob("*.json"))
@@ -79,7 +79,7 @@ def verify_theory(folder: Path, sample: int, seed: int | None = None) -> list[Ou
 
 
 def compare_theory(stored: TheoryRecord) -> Outcome:
-    """Play a theory record again and compare; the difference is relative, the largest of all means and facts."""
+    """Simulate a theory record again and compare; the difference is relative, the largest of all means and facts."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", engine.StabilityWarning)  # it was given when the record was made
         again = engine.execute(stored.run())

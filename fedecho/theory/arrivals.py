@@ -1,7 +1,8 @@
 """Who reports in each round, and from which version: from the library's event loop, or independent as theorems assume.
 
-A client of the schedule is a place; each walk deals the objectives to the places anew, so that the walks of a batch see
-other clients in the same places while they share delays (and the methods see the one schedule that they are made for).
+A client of the schedule is a place; each trajectory assigns the objectives to the places independently, so that those
+of a batch see other clients in the same places while they share delays (and methods see the one schedule that they are
+made for).
 """
 
 from __future__ import annotations
@@ -43,8 +44,8 @@ class Arrivals(Checked):
     """independent: how many times as often the first half of the places arrive as the second. With many more places
     than objectives every objective has both kinds, and nothing is biased."""
     dealt: Literal["random", "slow high", "slow low"] = "random"
-    """Objectives are dealt to the places at random, or so that the slowest get those that stand out at one end of the
-    widest direction (adversarial)."""
+    """Objectives are assigned to the places at random, or so that the slowest get those that stand out at one end of
+    the widest direction (adversarial)."""
 
     def validate(self) -> None:
         """Check tau_avg <= tau_max."""
@@ -110,17 +111,17 @@ def _drawn(law: Arrivals, rounds: int, buffer: int, seed: int) -> Order:
     return Order(client, base, tuple(np.where(weights == weights.max(), 0, 2).tolist()))
 
 
-def deal(law: Arrivals, order: Order, objective: Objective, walks: int, seed: int) -> Tensor:
-    """Return the objective of each place in each walk `[walks, N]`: every one of them equally often, up to 1."""
+def assign(law: Arrivals, order: Order, objective: Objective, trajectories: int, seed: int) -> Tensor:
+    """Return the objective of each place in each trajectory `[trajectories, N]`: each equally often, up to 1."""
     rng = stream(seed, "theory-deal")
-    hands = np.arange(len(order.speed)) % objective.count
+    objectives = np.arange(len(order.speed)) % objective.count
     if law.dealt == "random":
-        return torch.from_numpy(np.stack([rng.permutation(hands) for _ in range(walks)]))
+        return torch.from_numpy(np.stack([rng.permutation(objectives) for _ in range(trajectories)]))
     ends = extremity(objective).numpy() * (1 if law.dealt == "slow high" else -1)
     outstanding = np.argsort(ends, kind="stable")
-    # Equally slow places are put in another order in each walk.
-    orders = [np.lexsort((rng.random(len(hands)), np.array(order.speed))) for _ in range(walks)]
-    dealt = np.empty((walks, len(hands)), dtype=np.int64)
-    for walk, places in enumerate(orders):
-        dealt[walk, places] = np.sort(np.argsort(outstanding)[hands])
-    return torch.from_numpy(outstanding)[torch.from_numpy(dealt)]
+    # Equally slow places are put in another order in each trajectory.
+    orders = [np.lexsort((rng.random(len(objectives)), np.array(order.speed))) for _ in range(trajectories)]
+    ranks = np.empty((trajectories, len(objectives)), dtype=np.int64)
+    for row, places in zip(ranks, orders, strict=True):
+        row[places] = np.sort(np.argsort(outstanding)[objectives])
+    return torch.from_numpy(outstanding)[torch.from_numpy(ranks)]

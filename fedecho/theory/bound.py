@@ -42,17 +42,6 @@ class Bound:
         return self.transient + self.noise + self.delay
 
 
-def bound(
-    gamma: float, rounds: int, buffer: int, *, smoothness: float, suboptimality: float, variance: float, spread: float,
-    tau_avg: float, tau_max: float,
-) -> Bound:  # fmt: skip
-    """Return the bound; `spread` is sigma_g^2, `variance` sigma^2, `suboptimality` F_0."""
-    step, v = smoothness * gamma, (variance + spread) / buffer
-    return Bound(
-        2 * suboptimality / (gamma * rounds), step * v, 2 * step**2 * tau_avg * v, step + 2 * (step * tau_max) ** 2 <= 1
-    )
-
-
 def of(record: TheoryRecord, row: Row) -> Bound:
     """Return the bound at one T and M of a record; raises `InputError` for more than one local step, and unless the
     clients are quadratics of one curvature: then sigma_g^2 is the same everywhere."""
@@ -60,8 +49,10 @@ def of(record: TheoryRecord, row: Row) -> Bound:
     same = run.objective == "quadratic" and run.curvature_spread == 0
     require(same, "objective", run.objective, "its sigma_g^2 has no bound; choose quadratics of one curvature")
     require(run.local_steps == 1, "local_steps", run.local_steps, "the bound is written for 1")
-    return bound(
-        row["gamma"], row["rounds"], row["buffer"], smoothness=facts["smoothness"],
-        suboptimality=facts["suboptimality"], variance=run.variance, spread=facts["client_spread"],
-        tau_avg=row["tau_avg"], tau_max=row["tau_max"],
-    )  # fmt: skip
+    step, v = facts["smoothness"] * row["gamma"], (run.variance + facts["client_spread"]) / row["buffer"]
+    return Bound(
+        transient=2 * facts["suboptimality"] / (row["gamma"] * row["rounds"]),
+        noise=step * v,
+        delay=2 * step**2 * row["tau_avg"] * v,
+        holds=step + 2 * (step * row["tau_max"]) ** 2 <= 1,
+    )

@@ -27,7 +27,7 @@ PREDICTS = ("logistic", "images", "network")
 
 @dataclass(frozen=True)
 class TheoryRun(Checked):
-    """A batch of walks at every T and M of a grid; `gamma` = eta eta_l K is the step of a round."""
+    """A batch of trajectories at every T and M of a grid; `gamma` = eta eta_l K is the step of a round."""
 
     objective: ObjectiveName = "quadratic"
     heterogeneity: NotNegative = 0.5
@@ -42,7 +42,7 @@ class TheoryRun(Checked):
     """x_0: the objective's own start, or its stationary point, from where only noise and drift lead away."""
     method: MethodConfig = field(default_factory=FedBuff)
     teacher: Literal["clients", "adversarial", "random"] = "clients"
-    """FedEcho: whose predictions teach; any but the clients' is a worst case (`echo.misled`)."""
+    """FedEcho: whose predictions teach; any but the clients' misleads (`echo.misled`)."""
     arrivals: Arrivals = field(default_factory=Arrivals)
     local_steps: Count = 1
     """K"""
@@ -61,20 +61,24 @@ class TheoryRun(Checked):
     buffers: tuple[Count, ...] = (1, 2, 4, 8, 16)
     """M"""
     walks: Annotated[int, Interval(ge=2)] = 24
-    """Independent repetitions of every point; an interval needs two."""
+    """Independent trajectories of every point; an interval needs two."""
     seed: Natural = 0
 
     def validate(self) -> None:
-        """Check that the grid rises, and that only what has predictions is distilled."""
+        """Check that the grid rises and has enough clients, and that only what has predictions is distilled."""
         for name in ("rounds", "buffers"):
             values = getattr(self, name)
             rising = len(values) > 0 and list(values) == sorted(set(values))
             require(rising, name, values, "give whole numbers >= 1 in rising order")
+        law = self.arrivals
+        most = law.clients // law.per_buffer if law.kind == "event loop" else self.buffers[-1]
+        allowed = f"give at most {most}: {law.per_buffer} M of {law.clients} clients are at work"
+        require(self.buffers[-1] <= most, "buffers", self.buffers, allowed)
         distilled = isinstance(self.method, FedEcho)
         fits = not distilled or self.objective in PREDICTS
         require(fits, "objective", self.objective, f"FedEcho needs predictions: choose one of {', '.join(PREDICTS)}")
         by_norm = not isinstance(self.method, FedEcho) or self.method.distill.clip == "norm"
-        require(by_norm, "clip", "value", "walks are clipped by the norm of each alone; set distill.clip to norm")
+        require(by_norm, "clip", "value", "each trajectory is clipped by its own norm; set distill.clip to norm")
         require(distilled or self.teacher == "clients", "teacher", self.teacher, "only FedEcho has a teacher")
 
 
@@ -89,8 +93,8 @@ class Point:
     gamma: float
     method: MethodConfig
     local: Local
-    played: tuple[int, int]
-    """Rounds and buffer that the method is played with: T and M, or T M steps of one arrival (FedAsync)."""
+    simulated: tuple[int, int]
+    """Rounds and buffer that the method is simulated with: T and M, or T M steps of one arrival (FedAsync)."""
 
 
 def step_size(run: TheoryRun, rounds: int, buffer: int) -> float:
@@ -106,7 +110,7 @@ def point(run: TheoryRun, rounds: int, buffer: int) -> Point:
     Adaptive methods divide their step by the size of the updates: their eta is c / sqrt(T), since a mean of M updates
     has noise of size 1/sqrt(M). FedAsync takes T M steps with gamma = c / sqrt(T M) = mixing * eta_l K.
     """
-    gamma, eta, played = step_size(run, rounds, buffer), sqrt(buffer), (rounds, buffer)
+    gamma, eta, simulated = step_size(run, rounds, buffer), sqrt(buffer), (rounds, buffer)
     if run.local_lr is not None:
         eta = gamma / (run.local_lr * run.local_steps)
     method = run.method
@@ -114,7 +118,7 @@ def point(run: TheoryRun, rounds: int, buffer: int) -> Point:
         case FADAS() | FedAC():
             eta, method = 1.0, replace(method, server_lr=run.scale / sqrt(rounds))
         case FedAsync():
-            played, gamma = (rounds * buffer, 1), step_size(run, rounds * buffer, 1)
+            simulated, gamma = (rounds * buffer, 1), step_size(run, rounds * buffer, 1)
             eta = min(1.0, gamma / (_ASYNC_LR * run.local_steps))
             method = replace(method, mixing=eta)
         case FedEcho(inner=inner, distill=how):
@@ -124,7 +128,7 @@ def point(run: TheoryRun, rounds: int, buffer: int) -> Point:
         case _:
             method = _with_server_lr(method, eta)
     local = Local(gamma / (eta * run.local_steps), run.local_steps, run.variance)
-    return Point(rounds, buffer, gamma, method, local, played)
+    return Point(rounds, buffer, gamma, method, local, simulated)
 
 
 def _with_server_lr(method: MethodConfig, eta: float) -> MethodConfig:
@@ -142,21 +146,3 @@ def stability_limit(smoothness: float, tau_max: float) -> float:
 def run_hash(run: TheoryRun) -> str:
     """Return the first 16 hex digits of the SHA-256 of the canonical JSON of `run` and `VERSION`."""
     return json_sha256([VERSION, to_dict(run)])[:16]
-
-
-Group = Literal["rate", "control", "speed-up", "FedEcho", "term", "arrivals", "method", "teacher"]
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A run with its place in a study."""
-
-    group: Group
-    label: str
-    run: TheoryRun
-    expected: bool | None = None
-    """Whether the rule is expected to pass (a control: to fail); none where there is no expectation."""
-    series: str = ""
-    """term: which factor is varied; arrivals and methods: the method; teacher: how eta_d falls."""
-    at: float = 0.0
-    """term: the value of the factor."""

@@ -1,7 +1,8 @@
-"""FedEcho on many walks at a time: the library's `echo`, bank, teacher, loss, alpha and clip; and teachers that lie.
+"""FedEcho on many trajectories at a time: the library's `echo`, bank, teacher, loss, alpha and clip; and teachers that
+mislead.
 
-Each point of the pool stands in the bank once for each walk. Only the loop over the Q steps is written for a batch, so
-that alpha and the clip stay each walk's own; a test holds it to `distill.distil` walk by walk.
+Each point of the pool stands in the bank once for each trajectory. Only the loop over the Q steps is written for a
+batch, so that alpha and the clip stay each trajectory's own; a test holds it to `distill.distil` one by one.
 """
 
 from __future__ import annotations
@@ -29,53 +30,52 @@ from fedecho.learning.flat import FlatModel, Weights
 from fedecho.learning.methods import Method, Server
 from fedecho.learning.methods.base import around
 from fedecho.simulation.schedule import Schedule
-from fedecho.theory.objectives import Softmax, stationary
+from fedecho.theory.softmax import Softmax
 
 Teaches = Literal["adversarial", "random"]
 
 
-class Walkers(FlatModel):
-    """Predictions of many walks: inputs `[walks * points, features]` stand walk by walk."""
+class Batch(FlatModel):
+    """The models of many trajectories: inputs `[trajectories * points, features]` stand trajectory by trajectory."""
 
     def __init__(self, objective: Softmax, x0: Tensor, pool: int) -> None:
-        """Hold the walks `x0` `[walks, P]` as one vector; `pool` is |U|, taken in one batch."""
-        self.objective, self.walks = objective, len(x0)
+        """Hold the models `x0` `[trajectories, P]` as one vector; `pool` is |U|, taken in one batch."""
+        self.objective, self.count = objective, len(x0)
         self.execution = Execution(inference_batch=len(x0) * pool)
         self.module = torch.nn.Module()
         self.params, self.buffers = x0.reshape(-1).clone(), x0.new_empty(0)
 
     def logits(self, images: Tensor) -> Tensor:
-        """Return the logits `[walks * points, classes]`; those of a single input are the first walk's."""
-        walks = self.walks if len(images) > 1 else 1
-        params, inputs = self.params.view(self.walks, -1)[:walks], images.view(walks, -1, images.shape[-1])
+        """Return the logits `[trajectories * points, classes]`; those of a single input are the first trajectory's."""
+        count = self.count if len(images) > 1 else 1
+        params, inputs = self.params.view(self.count, -1)[:count], images.view(count, -1, images.shape[-1])
         return self.objective.logits(params, inputs).flatten(0, 1)
 
 
 def server(objective: Softmax, pool: Tensor, x0: Tensor, seed: int) -> Server:
-    """Return what `echo` needs, for the walks `x0` `[walks, P]` and one pool `[U, features]` for all of them."""
-    model, inputs = Walkers(objective, x0, len(pool)), pool.repeat(len(x0), 1)
-    plan = Schedule((), (), ())
-    return Server(model, inputs, plan, Local(), seed, distil=distil_walks)
+    """Return what `echo` needs, for trajectories from `x0` `[trajectories, P]` and one pool `[U, features]` for all."""
+    model, inputs = Batch(objective, x0, len(pool)), pool.repeat(len(x0), 1)
+    return Server(model, inputs, Schedule((), (), ()), Local(), seed, distil=distil_batch)
 
 
-def distil_walks(
+def distil_batch(
     model: FlatModel, x: Weights, pool: Tensor, taught: Teacher, settings: Distillation, rng_key: tuple[int, int]
 ) -> tuple[Weights, dict[str, float]]:
-    """Take the Q steps of `distill.distil` in every walk; all walks see the same minibatches of U."""
-    assert isinstance(model, Walkers)
-    walks, objective = model.walks, model.objective
-    inputs = pool.view(walks, -1, pool.shape[-1])
-    probs, labels, entropy = (part.view(walks, inputs.shape[1], *part.shape[1:]) for part in _parts(taught))
-    # Of a walk there is one mean entropy and one norm: for each walk alone is what the library calls for each number.
+    """Take the Q steps of `distill.distil` in every trajectory; all see the same minibatches of U."""
+    assert isinstance(model, Batch)
+    # A bank keeps single precision; trajectories are simulated in double.
+    parts = pool, taught.probs.double(), taught.labels, taught.entropy.double()
+    inputs, probs, labels, entropy = (part.view(model.count, -1, *part.shape[1:]) for part in parts)
+    # Of a trajectory there is one mean entropy and one norm: for each alone is what the library calls for each number.
     each = _of_single_numbers(settings)
-    params, clips, norms = x.params.view(walks, -1), [], []
+    params, clips, norms = x.params.view(model.count, -1), [], []
     for batch in _batches(inputs.shape[1], settings, rng_key):
         level = entropy[:, batch] if settings.alpha_scope == "sample" else entropy[:, batch].mean(1, keepdim=True)
         alpha = mixing_weight(level, each).expand_as(entropy[:, batch]).flatten()
         params = params.detach().requires_grad_()
-        student = objective.logits(params, inputs[:, batch])
+        student = model.objective.logits(params, inputs[:, batch]).flatten(0, 1)
         soft, hard = probs[:, batch].flatten(0, 1), labels[:, batch].flatten()
-        loss = distillation_loss(student.flatten(0, 1), soft, hard, alpha, settings) * walks  # a sum of the walks' own
+        loss = distillation_loss(student, soft, hard, alpha, settings) * model.count  # the sum of the trajectories' own
         (gradient,) = torch.autograd.grad(loss, params)
         norm = gradient.norm(dim=1, keepdim=True)
         factor, _ = clip_factor(norm, each)
@@ -98,11 +98,6 @@ def _of_single_numbers(settings: Distillation) -> Distillation:
     return replace(settings, alpha_scope="sample", clip="value")
 
 
-def _parts(taught: Teacher) -> tuple[Tensor, Tensor, Tensor]:
-    # A bank keeps single precision; walks are played in double.
-    return taught.probs.double(), taught.labels, taught.entropy.double()
-
-
 @dataclass(frozen=True, eq=False)
 class Misled:
     """The inner method's state, the number of closed rounds and the last one's metrics."""
@@ -118,28 +113,27 @@ def misled(inner: Method[Any], server: Server, settings: Distillation, teaches: 
     adversarial: what the model with the signs of x* turned predicts, ten times as sure; the same in every round.
     random: what a model drawn anew in each round predicts.
     """
-    draw = _lie(server, teaches)
+    model_of = misleading(server, teaches)
 
     def close_round(state: Misled, x: Weights) -> tuple[Misled, Weights]:
         inner_state, x_hat = inner.close_round(state.inner, x)
-        taught = _taught(server, draw(state.round))
+        taught = _taught(server, model_of(state.round))
         x_new, metrics = server.distil(server.model, x_hat, server.pool, taught, settings, (server.seed, state.round))
         return Misled(inner_state, state.round + 1, metrics), x_new
 
     method = Method(
         lambda x0, clients: Misled(inner.init(x0, clients), 0, {}),
-        lambda state, update: Misled(inner.receive(state.inner, update), state.round, state.metrics),
+        lambda state, update: replace(state, inner=inner.receive(state.inner, update)),
         close_round,
         metrics=lambda state: state.metrics,
     )
     return around(inner, method)
 
 
-def _lie(server: Server, teaches: Teaches) -> Callable[[int], Tensor]:
-    """Return round -> the parameters `[walks * P]` of the teacher."""
-    assert isinstance(server.model, Walkers)
-    objective, walks = server.model.objective, server.model.walks
-    wrong = -10 * stationary(objective).repeat(walks)
+def misleading(server: Server, teaches: Teaches) -> Callable[[int], Tensor]:
+    """Return round -> the parameters `[trajectories * P]` of a teacher that misleads."""
+    assert isinstance(server.model, Batch)
+    wrong = -10 * server.model.objective.stationary().repeat(server.model.count)
     if teaches == "adversarial":
         return lambda t: wrong
     return lambda t: torch.from_numpy(3 * stream(server.seed, "theory-teacher", t).standard_normal(len(wrong)))

@@ -1,4 +1,4 @@
-"""Plays theory runs: every T and M of a grid, many walks at a time, as one record of what was seen."""
+"""Simulates theory runs: every T and M of a grid, many trajectories at a time, as one record of what was seen."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import functools
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -21,8 +20,9 @@ from fedecho.learning.experiment import one_thread
 from fedecho.learning.methods import FADAS, FedAC, FedAsync, FedBuff, FedEcho, Method
 from fedecho.theory import arrivals, echo, simulate
 from fedecho.theory.config import Point, TheoryRun, point, run_hash, stability_limit
-from fedecho.theory.objectives import Softmax, client_spread, stationary, suboptimality
-from fedecho.theory.records import THEORY, Row, TheoryRecord, find, path_of
+from fedecho.theory.objectives import client_spread, suboptimality
+from fedecho.theory.records import Row, TheoryRecord
+from fedecho.theory.softmax import Softmax
 from fedecho.theory.tasks import Built, build
 
 _DIGITS = 8
@@ -32,23 +32,9 @@ class StabilityWarning(UserWarning):
     """A step so large that stale updates may amplify each other."""
 
 
-def make(
-    runs: Sequence[TheoryRun],
-    profile: str,
-    fresh: bool = False,
-    progress: Callable[[Iterable[TheoryRun]], Iterable[TheoryRun]] = iter,
-) -> list[TheoryRecord]:
-    """Return the records of `runs`, made now where they are missing or `fresh` is wanted, each kept as it is made."""
-    missing = [run for run in dict.fromkeys(runs) if fresh or find(run, profile) is None]
-    for run in progress(missing):
-        THEORY.save(execute(run), path_of(run, profile))
-    found = [find(run, profile) for run in runs]
-    return [record for record in found if record is not None]
-
-
 @one_thread()
 def execute(run: TheoryRun) -> TheoryRecord:
-    """Play every T and M of a run; warns with the number where a step exceeds the limit of stability."""
+    """Simulate every T and M of a run; warns with the number where a step exceeds the limit of stability."""
     begin, built = time.process_time(), build(run)
     rows = [_row(run, built, point(run, t, m)) for m in run.buffers for t in run.rounds]
     above = [row for row in rows if row["limit"] is not None and row["gamma"] > row["limit"]]
@@ -63,28 +49,26 @@ def execute(run: TheoryRun) -> TheoryRecord:
     return TheoryRecord(to_dict(run), run_hash(run), rows, facts, seconds, provenance.collect("cpu"))
 
 
-def law_of(run: TheoryRun, at: Point) -> arrivals.Arrivals:
-    """Return the law of arrivals as the method is played: in steps of one arrival where it takes M times as many."""
-    if not isinstance(at.method, FedAsync):
-        return run.arrivals
-    law = run.arrivals
-    return replace(law, per_buffer=law.per_buffer * at.buffer, tau_max=(law.tau_max + 1) * at.buffer - 1)
-
-
 def order_of(run: TheoryRun, at: Point) -> arrivals.Order:
-    """Return the arrivals of one point: the first of those of the largest T."""
-    rounds, buffer = at.played
-    longest = run.rounds[-1] * rounds // at.rounds
-    return arrivals.draw(law_of(run, at), longest, buffer, run.seed).first(rounds)
+    """Return the arrivals of one point: the first of those of the largest T.
+
+    They come in steps of one arrival where the method takes M times as many steps.
+    """
+    rounds, buffer = at.simulated
+    law = run.arrivals
+    if isinstance(at.method, FedAsync):
+        law = replace(law, per_buffer=law.per_buffer * at.buffer, tau_max=(law.tau_max + 1) * at.buffer - 1)
+    return arrivals.draw(law, run.rounds[-1] * rounds // at.rounds, buffer, run.seed).first(rounds)
 
 
 def _row(run: TheoryRun, built: Built, at: Point) -> Row:
     order = order_of(run, at)
-    dealt = arrivals.deal(run.arrivals, order, built.objective, run.walks, run.seed)
+    assigned = arrivals.assign(run.arrivals, order, built.objective, run.walks, run.seed)
     x0 = built.x0.repeat(run.walks, 1)
-    method = _method(run, built, at, x0)
-    played = simulate.one_by_one if isinstance(at.method, simulate.ALONE) else simulate.walk
-    path = played(built.objective, method, order, dealt, at.local, x0, run.seed, at.played)
+    simulated = simulate.one_by_one if isinstance(at.method, simulate.ALONE) else simulate.together
+    path = simulated(
+        built.objective, _method(run, built, at, x0), order, assigned, at.local, x0, run.seed, at.simulated
+    )
     taus = order.staleness
     # The step of an adaptive method is not gamma: it has no such limit.
     adaptive = isinstance(at.method, FADAS | FedAC)
@@ -94,17 +78,13 @@ def _row(run: TheoryRun, built: Built, at: Point) -> Row:
         "rounds": at.rounds, "buffer": at.buffer, "gamma": _number(at.gamma), "limit": _number(limit),
         "status": "diverged" if not finite else "unstable" if at.gamma > limit else "done",
         "tau_avg": _number(float(taus.mean())), "tau_max": int(taus.max()),
-        **{name: _numbers(values) for name, values in _measures(path).items()},
+        **{name: _numbers(values) for name, values in path.measures().items()},
         **{name: _number(value) for name, value in path.metrics.items()},
     }  # fmt: skip
 
 
-def _measures(path: simulate.Path) -> dict[str, Tensor]:
-    return {"mean": path.mean(), "late": path.late(), "least": path.least()}
-
-
 def _method(run: TheoryRun, built: Built, at: Point, x0: Tensor) -> Method[Any]:
-    """Build the library's method; FedEcho gets a server for all the walks, and a teacher that lies where asked."""
+    """Build the library's method; FedEcho gets a server for all trajectories, and a misleading teacher where asked."""
     if isinstance(at.method, FedEcho):
         assert isinstance(built.objective, Softmax) and built.pool is not None
         server = echo.server(built.objective, built.pool, x0, run.seed)
@@ -121,7 +101,7 @@ def _facts(run: TheoryRun, built: Built) -> dict[str, Any]:
     biased = law.bias != 1 or (law.kind == "event loop" and law.delays.model not in ("constant", "uniform"))
     return {
         "smoothness": _number(objective.smoothness),
-        "client_spread": _number(client_spread(objective, stationary(objective))),
+        "client_spread": _number(client_spread(objective)),
         "suboptimality": _number(suboptimality(objective, built.x0)),
         **({"plateau": _numbers(plateau(run))} if biased and objective.convex else {}),
         "arrivals": {name: _number(v) for name, v in _last_order(run).statistics().items()},
@@ -133,7 +113,8 @@ def _last_order(run: TheoryRun) -> arrivals.Order:
 
 
 def plateau(run: TheoryRun) -> Tensor:
-    """Return |grad f|^2 `[walks]` where the arrival-weighted sum_i p_i F_i is least: there FedBuff is predicted to end.
+    """Return |grad f|^2 `[trajectories]` where the arrival-weighted sum_i p_i F_i is least: there FedBuff is predicted
+    to end.
 
     p_i are the shares of the arrivals over the second half of the rounds, at the largest T and M.
     """
@@ -146,10 +127,10 @@ def plateau(run: TheoryRun) -> Tensor:
 @functools.lru_cache(maxsize=32)
 def _plateau(run: TheoryRun) -> Tensor:
     order, objective = _last_order(run), build(run).objective
-    dealt = arrivals.deal(run.arrivals, order, objective, run.walks, run.seed)
+    assigned = arrivals.assign(run.arrivals, order, objective, run.walks, run.seed)
     weights = torch.zeros(run.walks, objective.count, dtype=torch.float64)
-    weights.scatter_add_(1, dealt, torch.from_numpy(order.shares(len(order.base) // 2)).expand(run.walks, -1))
-    ends = torch.stack([stationary(objective, w) for w in weights])
+    weights.scatter_add_(1, assigned, torch.from_numpy(order.shares(len(order.base) // 2)).expand(run.walks, -1))
+    ends = torch.stack([objective.stationary(w) for w in weights])
     return (objective.mean_gradient(ends) ** 2).sum(-1)
 
 

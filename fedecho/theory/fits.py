@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -24,7 +23,7 @@ _SEED = 0
 
 @dataclass(frozen=True)
 class Slope:
-    """An exponent and its 95 % interval, by bootstrap over the walks."""
+    """An exponent and its 95 % interval, by bootstrap over the trajectories."""
 
     value: float
     low: float
@@ -37,7 +36,7 @@ class Slope:
 
 @dataclass(frozen=True)
 class Fit:
-    """log Y = a + sum_k b_k log(factor_k) by least squares, on the means over the walks."""
+    """log Y = a + sum_k b_k log(factor_k) by least squares, on the means over the trajectories."""
 
     intercept: float
     slopes: dict[str, Slope]
@@ -46,14 +45,14 @@ class Fit:
 
 
 def fit(values: Array, factors: Mapping[str, Sequence[float]]) -> Fit:
-    """Fit exponents to `values` `[points, walks]` at `factors`, name -> `[points]`.
+    """Fit exponents to `values` `[points, trajectories]` at `factors`, name -> `[points]`.
 
-    Raises `InputError` naming the first point that is not a finite number > 0: a diverged walk has no rate.
+    Raises `InputError` naming the first point that is not a finite number > 0: a diverged trajectory has no rate.
     """
     x = np.column_stack([np.ones(len(values)), *(np.log(np.asarray(f, dtype=float)) for f in factors.values())])
     for place, row in enumerate(values):
-        at = ", ".join(f"{name} = {f[place]:g}" for name, f in factors.items())
-        require(bool(np.isfinite(row).all() and row.mean() > 0), "walks", at, "diverged or zero: no rate can be fitted")
+        at, usable = ", ".join(f"{name} = {f[place]:g}" for name, f in factors.items()), np.isfinite(row).all()
+        require(bool(usable and row.mean() > 0), "trajectories", at, "diverged or zero: no rate can be fitted")
     solve = np.linalg.pinv(x)
     means = np.log(values.mean(1))
     beta = solve @ means
@@ -64,22 +63,18 @@ def fit(values: Array, factors: Mapping[str, Sequence[float]]) -> Fit:
 
 
 def _interval(values: Array, weights: Array, estimate: float) -> Slope:
-    """Return sum_p weights_p log(mean over walks of Y_p) with its interval: walks are drawn anew, whole columns."""
-    walks = np.arange(values.shape[1])
+    """Return sum_p weights_p log(mean over trajectories of Y_p) with its interval: whole columns are drawn anew."""
+    trajectories = np.arange(values.shape[1])
 
     def statistic(drawn: NDArray[np.int64], axis: int = -1) -> Array:
-        with np.errstate(invalid="ignore", divide="ignore"):  # looked at below
-            return np.asarray(np.log(values[:, drawn].mean(axis)).T @ weights)
+        means = values[:, drawn].mean(axis)
+        require(bool((means > 0).all()), "trajectories", "a resampled mean <= 0", "no rate can be fitted")
+        return np.asarray(np.log(means).T @ weights)
 
-    if np.ptp(values, axis=1).max() == 0:  # nothing varies without noise
-        return Slope(float(estimate), float(estimate), float(estimate))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", stats.DegenerateDataWarning)  # refused below, with a name
-        found = stats.bootstrap(
-            (walks,), statistic, n_resamples=RESAMPLES, vectorized=True, method="percentile",
-            confidence_level=expanded_level(len(walks)), rng=np.random.default_rng(_SEED),
-        ).confidence_interval  # fmt: skip
-    require(bool(np.isfinite([found.low, found.high]).all()), "walks", "a resampled mean <= 0", "no rate can be fitted")
+    found = stats.bootstrap(
+        (trajectories,), statistic, n_resamples=RESAMPLES, vectorized=True, method="percentile",
+        confidence_level=expanded_level(len(trajectories)), rng=np.random.default_rng(_SEED),
+    ).confidence_interval  # fmt: skip
     return Slope(float(estimate), float(found.low), float(found.high))
 
 

@@ -1,4 +1,4 @@
-"""A theory run as a record: what every walk gave at every T and M; one JSON file."""
+"""A theory run as a record: what every trajectory gave at every T and M; one JSON file."""
 
 from __future__ import annotations
 
@@ -26,10 +26,11 @@ class TheoryRecord:
     hash: str
     rows: list[Row]
     """One per T and M: rounds, buffer, gamma, limit (of stability; none = it has none), status (done, unstable,
-    diverged), tau_avg and tau_max (rounds); for each walk mean, late (second half) and least of |grad f(x_t)|^2."""
+    diverged), tau_avg and tau_max (rounds); for each trajectory mean, late (second half) and least
+    of |grad f(x_t)|^2."""
     facts: dict[str, Any]
     """L (of a network: measured at its start and end), sigma_g^2 at x*, F_0 = f(x_0) - f*, statistics of the arrivals,
-    and where those are biased and f is convex the plateau that is predicted for FedBuff in each walk."""
+    and where those are biased and f is convex the plateau that is predicted for FedBuff in each trajectory."""
     seconds: NotNegative
     """Of processor time."""
     provenance: dict[str, Any]
@@ -47,7 +48,8 @@ _ROW = kinds(
 
 
 def _check(record: TheoryRecord) -> None:
-    """Check a record against its own config: a row for each M and T, a number for each walk unless some diverged."""
+    """Check a record against its own config: a row for each M and T, a number for each trajectory unless some
+    diverged."""
     run = record.run()
     own = run_hash(run)
     require(record.hash == own, "hash", record.hash, f"its config has {own}")
@@ -75,16 +77,6 @@ def folder(profile: str) -> Path:
     return records_dir(profile) / "theory"
 
 
-def path_of(run: TheoryRun, profile: str) -> Path:
-    """Return the file of a run's record."""
-    return THEORY.path(folder(profile), run)
-
-
-def find(run: TheoryRun, profile: str) -> TheoryRecord | None:
-    """Return the record of a run if it is there; raises `InputError` for a file that is not one."""
-    return THEORY.find(folder(profile), run)
-
-
 def array(record: TheoryRecord, measure: str = "mean") -> NDArray[np.float64]:
-    """Return a measure `[points, walks]` of a record, nan where a walk diverged."""
+    """Return a measure `[points, trajectories]` of a record, nan where a trajectory diverged."""
     return np.array([[np.nan if v is None else v for v in row[measure]] for row in record.rows], dtype=float)

@@ -1,11 +1,12 @@
-"""The walk: a method of the library replayed over an order of arrivals, for many walks at a time.
+"""Trajectories: a method of the library replayed over an order of arrivals, for many trajectories at a time.
 
-The walks of a batch lie one after the other in the flat vector `[walks * P]` that a method works on. A method whose
-step treats the numbers one by one does not notice; one that looks at whole vectors is played walk by walk (`ALONE`).
+Those of a batch lie one after the other in the flat vector `[trajectories * P]` that a method works on. A method whose
+step treats the numbers one by one does not notice; one that looks at whole vectors gets each alone (`ALONE`).
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -23,7 +24,7 @@ from fedecho.theory.arrivals import Order
 from fedecho.theory.objectives import Objective
 
 ALONE = (FedAC,)
-"""Methods that look at a whole update at once (the cosine of two vectors): one walk each."""
+"""Methods that look at a whole update at once (the cosine of two vectors): one trajectory each."""
 FINENESS = 1.03
 """In the first half rounds are measured at this ratio: all of the first, then one in the middle of each stretch."""
 LATE = 48
@@ -43,7 +44,7 @@ class Local:
 
 @dataclass(frozen=True, eq=False)
 class Path:
-    """What was measured along the walks: `|grad f(x_t)|^2` `[rounds, walks]` at some rounds."""
+    """What was measured along trajectories: `|grad f(x_t)|^2` `[rounds, trajectories]` at some rounds."""
 
     squares: Tensor
     at: Tensor
@@ -53,43 +54,35 @@ class Path:
     metrics: dict[str, float]
     """Means over the rounds of what the method reports."""
 
-    def mean(self) -> Tensor:
-        """(1/T) sum_t |grad f(x_t)|^2 `[walks]`: the quantity that the theorem bounds."""
-        return (self.stands_for[:, None] * self.squares).sum(0) / self.stands_for.sum()
+    def measures(self) -> dict[str, Tensor]:
+        """Return by name `[trajectories]`: the mean (1/T) sum_t |grad f(x_t)|^2, which the theorem bounds; late, the
+        same over the second half of the rounds; and the least, which falls faster than the mean and proves nothing."""
+        late = self.stands_for * (self.at >= int(self.stands_for.sum()) // 2)
+        return {"mean": self._mean(self.stands_for), "late": self._mean(late), "least": self.squares.amin(0)}
 
-    def late(self) -> Tensor:
-        """The same over the second half of the rounds `[walks]`."""
-        weight = self.stands_for * (self.at >= int(self.stands_for.sum()) // 2)
+    def _mean(self, weight: Tensor) -> Tensor:
         return (weight[:, None] * self.squares).sum(0) / weight.sum()
-
-    def least(self) -> Tensor:
-        """The smallest that was measured `[walks]`: it falls faster than the mean and proves nothing."""
-        return self.squares.amin(0)
 
 
 def measured_rounds(rounds: int) -> tuple[Tensor, Tensor]:
     """Return the rounds in 0..T-1 that are measured, and how many of the T each stands for."""
     half = rounds // 2
     first = np.ceil(FINENESS ** np.arange(1 + np.log(max(half, 1)) / np.log(FINENESS))) - 1
-    edges = np.unique(np.concatenate([first[first < half], np.linspace(half, rounds, LATE + 1).round()])).astype(
-        np.int64
-    )
+    late = np.linspace(half, rounds, LATE + 1).round()
+    edges = np.unique(np.concatenate([first[first < half], late])).astype(np.int64)
     edges[0] = 0
     return torch.from_numpy((edges[:-1] + edges[1:] - 1) // 2), torch.from_numpy(np.diff(edges))
 
 
-def noise_scale(variance: float, size: int) -> float:
-    """Return the standard deviation of each of P numbers whose noise has the total variance sigma^2."""
-    return math.sqrt(variance / size)
-
-
 def noise(local: Local, shape: tuple[int, ...], seed: int, identity: tuple[int, ...]) -> Iterator[Tensor]:
-    """Yield the noise of one local step of one round `[M, walks, P]` after the other; zeros where there is none."""
-    rng, scale = stream(seed, "theory-noise", *identity), noise_scale(local.variance, shape[-1])
+    """Yield the noise of one local step of one round `[M, trajectories, P]` after the other; zeros where there is none.
+
+    Each of the P numbers has the variance sigma^2 / P.
+    """
+    if local.variance == 0:
+        yield from itertools.repeat(torch.zeros(shape, dtype=torch.float64))
+    rng, scale = stream(seed, "theory-noise", *identity), math.sqrt(local.variance / shape[-1])
     while True:
-        if scale == 0:
-            yield torch.zeros(shape, dtype=torch.float64)
-            continue
         yield from torch.from_numpy(scale * rng.standard_normal((_CHUNK, *shape)))
 
 
@@ -97,7 +90,7 @@ def work(
     objective: Objective, starts: Tensor, which: Tensor, local: Local, noises: Iterator[Tensor], extra: Tensor | float,
     proximal: float,
 ) -> Tensor:  # fmt: skip
-    """Return Delta_i `[M, walks, P]` of local work from `starts`; `extra` is added to every gradient."""
+    """Return Delta_i `[M, trajectories, P]` of local work from `starts`; `extra` is added to every gradient."""
     x = starts
     for _ in range(local.steps):
         gradient = objective.gradient(x, which) + next(noises) + extra
@@ -105,20 +98,19 @@ def work(
     return x - starts
 
 
-def walk(
-    objective: Objective, method: Method[Any], order: Order, dealt: Tensor, local: Local, x0: Tensor, seed: int,
+def together(
+    objective: Objective, method: Method[Any], order: Order, assigned: Tensor, local: Local, x0: Tensor, seed: int,
     identity: tuple[int, ...] = (),
 ) -> Path:  # fmt: skip
-    """Play `method` over `order` from `x0` `[walks, P]`; `dealt` `[walks, N]` names the objective of each place.
+    """Simulate `method` over `order` from `x0` `[trajectories, P]`, all trajectories at once.
 
-    `seed` and `identity` name the stream of noise. A walk that leaves the finite numbers stays there, as not finite;
-    once all have left them the run is over.
+    `assigned` `[trajectories, N]` names the objective of each place; `seed` and `identity` name the stream of noise. A
+    trajectory that leaves the finite numbers stays there, as not finite; once all have left them the run is over.
     """
     rounds, buffer = order.client.shape
-    walks, size = x0.shape
-    which = dealt.T[torch.from_numpy(order.client)]  # [T, M, walks]
-    noises = noise(local, (buffer, walks, size), seed, identity)
-    history = torch.empty(rounds + 1, walks, size, dtype=torch.float64)
+    which = assigned.T[torch.from_numpy(order.client)]  # [T, M, trajectories]
+    noises = noise(local, (buffer, *x0.shape), seed, identity)
+    history = torch.empty(rounds + 1, *x0.shape, dtype=torch.float64)
     history[0] = x0
     state, sent, metrics = method.init(Weights(x0.reshape(-1), _NOTHING), len(order.speed)), [], []
     for t in range(rounds):
@@ -136,24 +128,21 @@ def walk(
             upload = Update(client, base, t, float(j), start, deltas[j], _NOTHING, local.steps, terms[j])
             state = method.receive(state, upload)
         state, x = method.close_round(state, Weights(history[t].reshape(-1), _NOTHING))
-        history[t + 1] = x.params.view(walks, size)
+        history[t + 1] = x.params.view_as(x0)
         metrics.append(method.metrics(state))
     at, stands_for = measured_rounds(rounds)
-    # All at once they would not fit the cache: the points of all clients, for each walk and each measured round.
+    # All at once they would not fit the cache: the points of all clients, for each trajectory and each measured round.
     squares = [(objective.mean_gradient(some) ** 2).sum(-1) for some in torch.split(history[at], _AT_ONCE)]
-    return Path(torch.cat(squares), at, stands_for, _means(metrics))
+    names = metrics[-1] if metrics else ()
+    means = {name: float(np.mean([m[name] for m in metrics if name in m])) for name in names}
+    return Path(torch.cat(squares), at, stands_for, means)
 
 
-def one_by_one(objective: Objective, method: Method[Any], order: Order, dealt: Tensor, local: Local, x0: Tensor,
+def one_by_one(objective: Objective, method: Method[Any], order: Order, assigned: Tensor, local: Local, x0: Tensor,
                seed: int, identity: tuple[int, ...] = ()) -> Path:  # fmt: skip
-    """Play each walk alone; otherwise like `walk`."""
+    """Simulate each trajectory alone; otherwise like `together`."""
     paths = [
-        walk(objective, method, order, dealt[k : k + 1], local, x0[k : k + 1], seed, (*identity, k))
+        together(objective, method, order, assigned[k : k + 1], local, x0[k : k + 1], seed, (*identity, k))
         for k in range(len(x0))
     ]
     return replace(paths[0], squares=torch.cat([path.squares for path in paths], 1))
-
-
-def _means(metrics: list[dict[str, float]]) -> dict[str, float]:
-    names = metrics[-1] if metrics else ()
-    return {name: float(np.mean([m[name] for m in metrics if name in m])) for name in names}

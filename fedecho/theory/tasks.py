@@ -15,7 +15,8 @@ from fedecho.core.rng import stream
 from fedecho.core.settings import Partition
 from fedecho.simulation import partition
 from fedecho.theory.config import TheoryRun
-from fedecho.theory.objectives import Bounded, Network, Objective, Quadratic, Softmax, stationary
+from fedecho.theory.objectives import Bounded, Objective, Quadratic
+from fedecho.theory.softmax import Network, Softmax
 
 COUNT = 50
 """n objectives."""
@@ -28,7 +29,7 @@ _POOL = 32
 
 
 class Built(NamedTuple):
-    """An objective, where its walks start, and a pool U for the server."""
+    """An objective, where its trajectories start, and a pool U for the server."""
 
     objective: Objective
     x0: Tensor
@@ -40,8 +41,7 @@ class Built(NamedTuple):
 def build(run: TheoryRun) -> Built:
     """Return what a run works on."""
     objective, pool = _objective(run.objective, run.heterogeneity, run.curvature_spread, run.disagreement)
-    x0 = objective.start if run.start == "far" else stationary(objective)
-    return Built(objective, x0, pool)
+    return Built(objective, objective.start if run.start == "far" else objective.stationary(), pool)
 
 
 @functools.lru_cache(maxsize=16)
@@ -56,9 +56,7 @@ def _objective(
         case "images":
             return images()
     inputs, labels, pool = _points(heterogeneity, disagreement)
-    if name == "network":
-        return Network(inputs, labels, _CLASSES), pool
-    return Softmax(inputs, labels, _CLASSES), pool
+    return (Network if name == "network" else Softmax)(inputs, labels, _CLASSES), pool
 
 
 def _centres(heterogeneity: float) -> Tensor:
@@ -96,7 +94,7 @@ def _points(heterogeneity: float, disagreement: float) -> tuple[Tensor, Tensor, 
 
 
 def images() -> tuple[Softmax, Tensor]:
-    """Return a linear classifier on 12 frozen random features of the bundled images, dealt by Dir(0.3), and a pool."""
+    """Return a linear classifier on 12 frozen random features of the bundled images, split by Dir(0.3), and a pool."""
     splits = data.load("fashion-mnist")
     assert splits.train.labels is not None and splits.pool is not None
     rules = Partition(alpha=0.3, min_size=_IMAGES)

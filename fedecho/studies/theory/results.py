@@ -1,35 +1,49 @@
-"""What the records of a study say: fits, verdicts, and one row per run for tables, captions and manifests."""
+"""What the records of a theory table say: fits, verdicts, and one row per run for tables, captions and manifests."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from fedecho.core import stats
-from fedecho.report.summary import NOT_RUN as NOT_RUN_WORD
-from fedecho.studies.theory import runs
-from fedecho.theory import fits, records
-from fedecho.theory.config import Entry
+from fedecho.report.captions import NOTHING
+from fedecho.report.summary import NOT_RUN
+from fedecho.theory import fits
+from fedecho.theory.config import TheoryRun
 from fedecho.theory.fits import Fit, Verdict
-from fedecho.theory.records import Row, TheoryRecord
+from fedecho.theory.records import Row, TheoryRecord, array
 
-_POINT = (
-    "group", "label", "series", "at", "rounds", "buffer", "gamma", "limit", "status", "tau_avg", "tau_max",
-    "mean", "late", "mean_half", "late_half", "least",
-)  # fmt: skip
+Array = NDArray[np.float64]
 NOTHING_LEFT = 1e-20
 """Below this |grad f|^2 is what rounding leaves."""
-NOT_RUN = Verdict(False, (NOT_RUN_WORD,))
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A run with its place in a table."""
+
+    group: Literal["rate", "control", "speed-up", "FedEcho", "term", "arrivals", "method", "teacher"]
+    label: str
+    run: TheoryRun
+    expected: bool | None = None
+    """Whether the rule is expected to pass (a control: to fail); none where there is no expectation."""
+    series: str = ""
+    """term: which factor is varied; arrivals: the method; methods: under which arrivals; teacher: how eta_d falls."""
+    at: float = 0.0
+    """term: the value of the factor."""
+    factors: Mapping[str, Any] = field(default_factory=dict)
+    """What the run's row varies: name -> value."""
 
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """An entry of a study and its record, if there is one."""
+    """An entry of a table and its record, if there is one."""
 
     entry: Entry
     record: TheoryRecord | None
@@ -39,131 +53,128 @@ class Result:
         """One per T and M; none without a record."""
         return self.record.rows if self.record else []
 
-    def values(self, measure: str = "mean") -> NDArray[np.float64]:
-        """Return a measure `[points, walks]`, nan where a walk diverged."""
-        return records.array(self.record, measure) if self.record else np.empty((0, 0))
+    def values(self, measure: str = "mean") -> Array:
+        """Return a measure `[points, trajectories]`, nan where a trajectory diverged."""
+        return array(self.record, measure) if self.record else np.empty((0, 0))
 
-    def factors(self) -> dict[str, list[float]]:
-        """Return T and M `[points]`, each only where it varies."""
-        named = {"T": [float(row["rounds"]) for row in self.rows], "M": [float(row["buffer"]) for row in self.rows]}
-        return {name: values for name, values in named.items() if len(set(values)) > 1}
-
-    def diverged(self) -> list[str]:
-        """Name the points where a walk left the finite numbers."""
-        return [f"T = {row['rounds']}, M = {row['buffer']}" for row in self.rows if row["status"] == "diverged"]
-
-    def unstable(self) -> int:
-        """Count the points whose step is above the limit of stability."""
-        return sum(row["status"] == "unstable" for row in self.rows)
-
-    def largest(self, measure: str = "late") -> NDArray[np.float64]:
-        """Return a measure of the walks `[walks]` at the largest T (and M)."""
-        values: NDArray[np.float64] = self.values(measure)[-1]
+    def largest(self, measure: str = "late") -> Array:
+        """Return a measure of the trajectories `[trajectories]` at the largest T (and M)."""
+        values: Array = self.values(measure)[-1]
         return values
 
-    def plateau(self) -> NDArray[np.float64] | None:
-        """Return where FedBuff is predicted to end `[walks]`; none where arrivals are not biased."""
+    def level(self, measure: str = "late") -> float:
+        """Return the mean of `largest`, nan without a record."""
+        return float(self.largest(measure).mean()) if self.record else np.nan
+
+    def diverged(self) -> list[str]:
+        """Name the points where a trajectory left the finite numbers."""
+        return [f"T = {row['rounds']}, M = {row['buffer']}" for row in self.rows if row["status"] == "diverged"]
+
+    def plateau(self) -> Array | None:
+        """Return where FedBuff is predicted to end `[trajectories]`; none where arrivals are not biased."""
         found = self.record.facts.get("plateau") if self.record else None
         return None if found is None else np.array(found, dtype=float)
 
+    def fit_of(self, measure: str) -> Fit | None:
+        """Return the exponents in T and M, each only where it varies; none without a record, or where a trajectory
+        diverged or nothing is left to measure."""
+        named = {"T": [float(row["rounds"]) for row in self.rows], "M": [float(row["buffer"]) for row in self.rows]}
+        varied, values = {name: at for name, at in named.items() if len(set(at)) > 1}, self.values(measure)
+        if not varied or self.diverged() or values.mean(1).min() < NOTHING_LEFT:
+            return None
+        return fits.fit(values, varied)
 
-def collect(study: str, profile: str) -> list[Result]:
-    """Return the results of a study in its order; nothing is played."""
-    return [Result(entry, records.find(entry.run, profile)) for entry in runs.entries(study, profile)]
+    @cached_property
+    def fit(self) -> Fit | None:
+        """The exponents of the mean over all rounds."""
+        return self.fit_of("mean")
 
+    @cached_property
+    def verdict(self) -> Verdict:
+        """What the rule says that the result's group is judged by."""
+        if self.record is None:
+            return Verdict(False, (NOT_RUN,))
+        if self.diverged():
+            return Verdict(False, (f"diverged at {'; '.join(self.diverged()[:2])}",))
+        if self.fit is None:
+            return Verdict(False, ("no error is left to fit",))
+        return (fits.judge_floor if self.entry.group == "speed-up" else fits.judge_rate)(self.fit)
 
-def fit_of(result: Result, measure: str = "mean") -> Fit | None:
-    """Return the exponents of a result in T and M; none without a record, or where a walk diverged or nothing is left
-    to measure."""
-    values = result.values(measure)
-    if not result.rows or result.diverged() or not result.factors() or values.mean(1).min() < NOTHING_LEFT:
-        return None
-    return fits.fit(values, result.factors())
-
-
-def judge(result: Result) -> Verdict:
-    """Apply the rule that the result's group is judged by."""
-    if result.record is None:
-        return NOT_RUN
-    if result.diverged():
-        return Verdict(False, (f"diverged at {'; '.join(result.diverged()[:2])}",))
-    found = fit_of(result)
-    if found is None:
-        return Verdict(False, ("no error is left to fit",))
-    return fits.judge_floor(found) if result.entry.group == "speed-up" else fits.judge_rate(found)
-
-
-def series_of(results: Sequence[Result]) -> dict[str, list[Result]]:
-    """Return the results by series, in order."""
-    out: dict[str, list[Result]] = {}
-    for result in results:
-        out.setdefault(result.entry.series, []).append(result)
-    return out
-
-
-def term_values(members: Sequence[Result]) -> tuple[list[float], NDArray[np.float64]]:
-    """Return the values of a series' factor and what was measured there `[values, walks]`.
-
-    A transient is judged by the mean over all rounds, what stays by that over the second half. What stands at 0 of the
-    factor is what the others are measured above.
-    """
-    measure = "mean" if members[0].entry.series.startswith("transient") else "late"
-    at, values = [member.entry.at for member in members], np.array([member.largest(measure) for member in members])
-    return (at, values) if at[0] else (at[1:], values[1:] - values[0])
+    def rule(self) -> str:
+        """Say in a word or two what the rule says, and on which side of its band the slopes are."""
+        if self.verdict.passed or self.record is None:
+            return "passes" if self.verdict.passed else NOT_RUN
+        if self.fit is None:
+            return "diverged" if self.diverged() else "fails: nothing to fit"
+        steep = all(slope.high < fits.SLOPE_BAND[1] for slope in self.fit.slopes.values())
+        return "falls faster" if steep and self.fit.r2 > fits.LEAST_R2 and self.entry.group != "speed-up" else "fails"
 
 
-def term_fit(members: Sequence[Result]) -> Fit | None:
-    """Return the exponent of one term of the bound in its factor; none before all are run."""
-    if any(member.record is None for member in members):
-        return None
-    at, values = term_values(members)
-    return fits.fit(values, {"x": at}) if values.mean(1).min() > 0 else None
-
-
-def without_bias(result: Result, uniform: Result) -> NDArray[np.float64] | None:
-    """Return what FedBuff is predicted to leave `[walks]` at the largest T: what it leaves under uniform arrivals, and
-    where arrivals are biased the plateau on top."""
-    predicted = result.plateau()
-    if result.record is None or uniform.record is None or predicted is None:
-        return None
-    return uniform.largest() + predicted
-
-
-def log_ratio(one: NDArray[np.float64], two: NDArray[np.float64]) -> tuple[float, float, float]:
-    """Return the geometric mean of one / two over the walks `[walks]`, with its 95 % interval (Student t)."""
-    mean, half, _ = stats.mean_ci(list(np.log(one / two)))
+def log_ratio(one: Array, two: Array) -> tuple[float, float, float]:
+    """Return the geometric mean of one / two over the trajectories `[trajectories]` that both have, with its 95 %
+    interval (Student t)."""
+    both = min(len(one), len(two))
+    mean, half, _ = stats.mean_ci(list(np.log(one[:both] / two[:both])))
     return float(np.exp(mean)), float(np.exp(mean - half)), float(np.exp(mean + half))
 
 
+# Texts
+
+
+def slope_text(found: Fit | None, name: str) -> str:
+    """Write the exponent in a factor with its interval."""
+    if found is None or name not in found.slopes:
+        return NOTHING
+    slope = found.slopes[name]
+    return f"{slope.value:.3f} [{slope.low:.3f}, {slope.high:.3f}]".replace("-", "−")
+
+
+def power_text(value: float) -> str:
+    """Write a small number to three digits."""
+    return NOTHING if np.isnan(value) else f"{value:.2e}".replace("-", "−")
+
+
+def interval_text(values: tuple[float, float, float]) -> str:
+    """Write a ratio with its interval."""
+    return "{:.3g} [{:.3g}, {:.3g}]".format(*values)
+
+
+def r2_text(found: Fit | None) -> str:
+    """Write R^2 to four decimals."""
+    return NOTHING if found is None else f"{found.r2:.4f}".replace("-", "−")
+
+
+# Frames
+
+
 def frame(results: Sequence[Result]) -> pd.DataFrame:
-    """Return one row per run: group, series, label, hash, commit, dirty, status, score (mean of log |grad f|^2)."""
-    return pd.DataFrame([_line(result) for result in results])
+    """Return one row per record: hash, commit, dirty, status (the worst of its points), score (mean of log
+    |grad f|^2)."""
+    made = [_made(result.record, result.values()) for result in results if result.record]
+    return pd.DataFrame(made, columns=["hash", "commit", "dirty", "status", "score"])
 
 
-def _line(result: Result) -> dict[str, Any]:
-    entry, record = result.entry, result.record
-    out: dict[str, Any] = {"group": entry.group, "series": entry.series, "label": entry.label}
-    if record is None:
-        return out | {"hash": None, "commit": None, "dirty": None, "status": NOT_RUN_WORD, "score": np.nan}
-    worst = next((s for s in ("diverged", "unstable") if any(row["status"] == s for row in record.rows)), "done")
-    logs = np.log(np.maximum(np.nan_to_num(result.values(), nan=1.0), 1e-300))
-    made = {name: record.provenance.get(name) for name in ("commit", "dirty")}
-    return out | {"hash": record.hash, **made, "status": worst, "score": float(logs.mean())}
+def _made(record: TheoryRecord, values: Array) -> dict[str, Any]:
+    worst = max((row["status"] for row in record.rows), key=("done", "unstable", "diverged").index)
+    logs = np.log(np.maximum(np.nan_to_num(values, nan=1.0), 1e-300))
+    return {**record.provenance, "hash": record.hash, "status": worst, "score": float(logs.mean())}
+
+
+_ENTRY = ("group", "label", "series", "at")
+_ROW = ("rounds", "buffer", "gamma", "limit", "status", "tau_avg", "tau_max")
 
 
 def points(results: Sequence[Result]) -> pd.DataFrame:
-    """Return one row per run, T and M with every number behind the figures: means over the walks and half widths."""
-    out = []
-    for result in results:
-        for row, mean, late, least in zip(
-            result.rows, *(result.values(m) for m in ("mean", "late", "least")), strict=True
-        ):
-            entry = result.entry
-            found = {name: stats.mean_ci(list(values)) for name, values in (("mean", mean), ("late", late))}
-            out.append({
-                "group": entry.group, "label": entry.label, "series": entry.series, "at": entry.at,
-                **{name: row[name] for name in ("rounds", "buffer", "gamma", "limit", "status", "tau_avg", "tau_max")},
-                **{name: ci.mean for name, ci in found.items()},
-                **{f"{name}_half": ci.half for name, ci in found.items()}, "least": float(least.mean()),
-            })  # fmt: skip
-    return pd.DataFrame(out, columns=_POINT)
+    """Return one row per run, T and M with every number behind the figures: means over the trajectories and half
+    widths."""
+    names = [*_ENTRY, *_ROW, "mean", "late", "mean_half", "late_half", "least"]
+    return pd.DataFrame([line for result in results for line in _points(result)], columns=names)
+
+
+def _points(result: Result) -> Iterator[dict[str, Any]]:
+    entry = {name: getattr(result.entry, name) for name in _ENTRY}
+    for row, *values in zip(result.rows, *map(result.values, ("mean", "late", "least")), strict=True):
+        mean, late, least = (stats.mean_ci(list(measured)) for measured in values)
+        yield entry | {name: row[name] for name in _ROW} | {
+            "mean": mean.mean, "late": late.mean, "mean_half": mean.half, "late_half": late.half, "least": least.mean,
+        }  # fmt: skip

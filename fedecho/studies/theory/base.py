@@ -1,0 +1,147 @@
+"""What the theory tables share: the grids of each profile, the constants of each objective, methods, words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from fedecho.core.checks import require
+from fedecho.learning.distill import Distillation
+from fedecho.learning.methods import CA2FL, FADAS, FedAC, FedAsync, FedBuff, FedEcho
+from fedecho.studies import profiles
+from fedecho.theory.arrivals import Arrivals
+from fedecho.theory.config import TheoryRun
+from fedecho.theory.fits import FLOOR_BAND, LEAST_R2, SLOPE_BAND
+
+Grid = Sequence[int]
+"""T or M, rising; empty = that of the profile."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The grids of a profile; the defaults are the laptop's."""
+
+    rounds: tuple[int, ...] = (250, 500, 1000, 2000, 4000, 8000)
+    buffers: tuple[int, ...] = (1, 2, 4, 8, 16)
+    few_rounds: tuple[int, ...] = (250, 500, 1000, 2000)
+    few_buffers: tuple[int, ...] = (1, 4, 16)
+    """Of what costs more."""
+    late_rounds: tuple[int, ...] = (500, 1000, 2000)
+    """Where trajectories have to be long: plateaus, images."""
+    control_rounds: tuple[int, ...] = (250, 500, 1000, 2000)
+    control_buffers: tuple[int, ...] = (1, 4, 16)
+    echo_buffers: tuple[int, ...] = (1, 4)
+    """Of what costs most: FedEcho, FedAC, FedAsync (M times as many steps), images, four steps of the network."""
+    floor_rounds: int = 2000
+    floor_buffers: tuple[int, ...] = (1, 2, 4, 8, 16)
+    term_rounds: int = 3000
+    walks: int = 24
+    biased_walks: int = 24
+    """Where a plateau is predicted for each trajectory."""
+    lone_walks: int = 4
+    """Of methods whose trajectories are simulated one by one."""
+    seed: int = 0
+
+
+SCALES = {
+    "laptop": Scale(),
+    "smoke": Scale(
+        (100, 200, 400), (1, 2, 4), few_rounds=(50, 100), few_buffers=(1, 2), late_rounds=(50, 100),
+        control_rounds=(100, 200, 400), control_buffers=(1, 2, 4), echo_buffers=(1, 2), floor_rounds=300,
+        floor_buffers=(1, 4, 16), term_rounds=200, biased_walks=4, lone_walks=2,
+    ),
+    "paper": Scale(
+        (*Scale.rounds, 16000), few_rounds=Scale.rounds[:5], late_rounds=Scale.rounds[2:5],
+        control_rounds=Scale.rounds[:5], control_buffers=Scale.buffers, echo_buffers=(1, 4, 16), floor_rounds=4000,
+        floor_buffers=(*Scale.buffers, 32), term_rounds=8000, walks=64, biased_walks=64, lone_walks=24,
+    ),
+}  # fmt: skip
+CONSTANTS = {name: {"scale": 0.5, "variance": 4.0} for name in ("logistic", "images", "network")}
+CONSTANTS |= {"quadratic": {"scale": 0.4, "variance": 4.0}, "bounded": {"scale": 0.2, "variance": 16.0}}
+"""c and sigma^2: chosen so that transient and noise are of like size and nearly every step is below the limit of
+stability; with a larger c the smallest T with the largest M are unstable, and the rule fails."""
+ASSUMED = Arrivals("independent", clients=50)
+"""The theorem's own assumption: every arrival uniform on the clients, staleness 0 to 10 rounds."""
+DISTIL = Distillation(steps=1, lr=0.04, batch_size=32, clip_norm=0.25)
+"""One step a round over the whole pool; nu = 1/4 is shorter than the gradients of a teacher that misleads."""
+SOFT = replace(DISTIL, alpha_min=1.0, alpha_max=1.0)
+"""Soft labels alone: hard ones pull towards being sure, wherever the optimum is."""
+POWERS = {0.0: "constant", 0.5: "T^-1/2", 0.75: "T^-3/4", 1.0: "T^-1"}
+"""How fast eta_d falls with T -> its name."""
+DERIVED = 0.75
+"""What the derived condition asks of eta_d with Q, nu and K fixed (with M^1/4): the rate survives any teacher."""
+METHODS: dict[str, dict[str, Any]] = {
+    "FedBuff": {"method": FedBuff()}, "CA2FL": {"method": CA2FL()}, "FADAS": {"method": FADAS()},
+    "FedAC-public": {"method": FedAC()}, "FedAsync": {"method": FedAsync(staleness="constant", proximal=0.0)},
+    "FedEcho": {"method": FedEcho(distill=DISTIL), "distil_power": DERIVED},
+}  # fmt: skip
+"""Name -> the method, and how its eta_d falls."""
+
+
+def scale(profile: str, rounds: Grid = (), buffers: Grid = (), seed: int = 0) -> Scale:
+    """Return the grids of a profile, or those given for every run; raises `InputError` for any that cannot be."""
+    grids = replace(SCALES[profiles.profile(profile).name], seed=seed)
+    checked = TheoryRun(rounds=rounds or grids.rounds, buffers=buffers or grids.buffers, seed=seed)  # type: ignore[arg-type]
+    given: dict[str, Any] = {}
+    if rounds:
+        given |= dict.fromkeys(("rounds", "few_rounds", "late_rounds", "control_rounds"), checked.rounds)
+        given["floor_rounds"] = checked.rounds[-1]
+    if buffers:
+        names = ("buffers", "few_buffers", "control_buffers", "echo_buffers", "floor_buffers")
+        given |= dict.fromkeys(names, checked.buffers)
+    return replace(grids, **given)
+
+
+def run_of(objective: str, grids: Scale, **changes: Any) -> TheoryRun:
+    """Return an objective's run over the whole grid."""
+    grid = {"rounds": grids.rounds, "buffers": grids.buffers, "walks": grids.walks, "seed": grids.seed}
+    return TheoryRun(**{"objective": objective, **grid, **CONSTANTS[objective], **changes})
+
+
+def few(run: TheoryRun, grids: Scale, **changes: Any) -> TheoryRun:
+    """Return `run` over the smaller grid."""
+    return replace(run, **{"rounds": grids.few_rounds, "buffers": grids.few_buffers, **changes})
+
+
+def require_known(name: str, given: Iterable[str], known: Iterable[str]) -> None:
+    """Raise `InputError` for one of the values `given` for a parameter that is not known."""
+    for value in given:
+        require(value in known, name, value, f"choose among {', '.join(known)}")
+
+
+# Words of captions
+
+RULE = (
+    f"Rule: the 95 % intervals of both slopes within [{SLOPE_BAND[0]:g}, {SLOPE_BAND[1]:g}] and R² above {LEAST_R2:g} "
+    "(“falls faster”: an interval lies below the band, none above); speed-up: the interval of the slope of the noise "
+    f"floor in M within [{FLOOR_BAND[0]:g}, {FLOOR_BAND[1]:g}] and the same R². Intervals are not corrected for their "
+    "number."
+)
+SLOPES = (
+    "Slopes: exponents of least squares on log Y = a + b_T log T + b_M log M, Y = (1/T) sum_t |grad f(x_t)|² with "
+    "exact gradients, from 100 to 250 rounds that stand for the stretch around them, mean over the walks; in brackets "
+    "95 % intervals by bootstrap over the walks."
+)
+SHARED = (
+    "Walks of a point differ in noise and in which client holds which objective; they share one schedule, so that "
+    "intervals do not contain what another schedule would change."
+)
+LATE = "Late |grad f|²: mean over the second half of the rounds, at the largest T."
+BANDS = "Bands: 95 % intervals over the walks (Student t); both axes logarithmic."
+ECHO = (
+    f"FedEcho: Q = {DISTIL.steps} step a round over a pool of 32, nu = {DISTIL.clip_norm:g}, alpha from "
+    f"{DISTIL.alpha_min:g} to {DISTIL.alpha_max:g}, eta_d = {DISTIL.lr:g} at the smallest T (and M), not tuned."
+)
+
+
+def constants(names: Iterable[str]) -> str:
+    """Say the constants of the step and the noise of some objectives."""
+    parts = [f"{name} c = {CONSTANTS[name]['scale']:g}, sigma² = {CONSTANTS[name]['variance']:g}" for name in names]
+    return (
+        "gamma = eta eta_l K = c sqrt(M/T) where nothing else is said, noise of total variance sigma² "
+        f"({'; '.join(parts)}); chosen so that transient and noise are of like size, not to fit a slope. Event loop: "
+        f"N = {Arrivals.clients:,} equally fast clients with 50 objectives, M_c = {Arrivals.per_buffer} M at work; "
+        "independent arrivals: uniform on 50 clients, staleness 0 to 10. Unstable: points with gamma above 1/(L "
+        "(tau_max + 1)), L of the network measured at two points."
+    )

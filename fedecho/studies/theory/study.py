@@ -1,0 +1,89 @@
+"""The study behind every theory table."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.figure import Figure
+from tqdm import tqdm
+
+from fedecho.report import captions
+from fedecho.studies.study import Study, Table
+from fedecho.studies.theory.results import Entry, Result, frame, points, slope_text
+from fedecho.theory import engine, records
+from fedecho.theory.config import TheoryRun
+from fedecho.theory.records import THEORY, TheoryRecord
+
+Results = Sequence[Result]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class TheoryStudy(Study):
+    """A table of theory runs with its figures."""
+
+    entries: Sequence[Entry]
+    note: str
+    """What the caption has to say of this table."""
+    rows: Callable[[Results], Iterable[Mapping[str, str]]]
+    """The texts of each row, column by column; the first two name it."""
+    figures: Mapping[str, tuple[Callable[[Results], Figure | None], str]]
+    """Name -> what draws it (none where there is nothing to draw), and its caption."""
+    bold: Callable[[Results], list[bool]] | None = None
+    beside: Sequence[Entry] = ()
+    """Entries of other tables, for figures alone."""
+
+    @property
+    def places(self) -> list[Path]:
+        """The folders that records are looked for in; new ones are written to the first."""
+        return [*([self.home / "records"] if self.custom else []), records.folder(self.profile)]
+
+    def find(self, run: TheoryRun) -> TheoryRecord | None:
+        """Return the record of a run, none without one."""
+        return next((found for place in self.places if (found := THEORY.find(place, run)) is not None), None)
+
+    def results(self) -> list[Result]:
+        """Return the results of the entries, then of those beside them; nothing is simulated."""
+        return [Result(entry, self.find(entry.run)) for entry in (*self.entries, *self.beside)]
+
+    def missing(self) -> int:
+        """Return how many runs have no record."""
+        return sum(result.record is None for result in self.results())
+
+    def train(self, jobs: int | None = None, fresh: bool = False) -> None:
+        """Simulate what has no record (every run of its own if `fresh`), one after the other, with a bar."""
+        again = [entry.run for entry in self.entries if fresh]
+        todo = dict.fromkeys([*again, *(r.entry.run for r in self.results() if r.record is None)])
+        if self.custom:
+            print(f"custom table {self.name}, in {self.home}: {len(todo)} runs to simulate", file=sys.stderr)
+        for run in tqdm(todo, desc=self.name.replace("_", ", "), unit="run", disable=None):
+            THEORY.save(engine.execute(run), THEORY.path(self.places[0], run))
+
+    def table(self) -> Table:
+        """Return the table with its figures."""
+        results = self.results()
+        own = results[: len(self.entries)]
+        texts, made = pd.DataFrame(list(self.rows(own))), frame(own)
+        drawn = {name: (draw(results), words) for name, (draw, words) in self.figures.items()}
+        text = [f"Profile {self.profile}, {_repetitions(self.entries)} a point.", self.note,
+                captions.provenance_text(made), captions.caveat(self.profile)]  # fmt: skip
+        return Table(
+            made, texts.set_index(list(texts.columns[:2])), points(own), " ".join(filter(None, text)),
+            {name: (figure, words) for name, (figure, words) in drawn.items() if figure is not None},
+            self.bold(own) if self.bold else (),
+        )  # fmt: skip
+
+
+def _repetitions(entries: Sequence[Entry]) -> str:
+    counts = sorted({entry.run.walks for entry in entries}, reverse=True)
+    return f"{counts[0]} walks" + (f" ({' or '.join(map(str, counts[1:]))} where few suffice)" if counts[1:] else "")
+
+
+def doubt(run: TheoryRun) -> str:
+    """Simulate a run of one's own, keep nothing, and say how its error falls and what the rule says to that."""
+    found = Result(Entry("rate", "a run of one's own", run), engine.execute(run))
+    slopes = [f"slope in {name} {slope_text(found.fit, name)}" for name in (found.fit.slopes if found.fit else ())]
+    return f"{', '.join(slopes) or 'no slopes'}: the rule {found.verdict}"
