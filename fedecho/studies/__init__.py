@@ -31,9 +31,9 @@ from fedecho.studies.study import make as make
 from fedecho.studies.study import write as write
 from fedecho.studies.theory.arrivals import theory_arrivals as theory_arrivals
 from fedecho.studies.theory.bound import theory_bound as theory_bound
-from fedecho.studies.theory.rates import theory_convex as theory_convex
 from fedecho.studies.theory.distillation import theory_distillation as theory_distillation
 from fedecho.studies.theory.methods import theory_methods as theory_methods
+from fedecho.studies.theory.rates import theory_convex as theory_convex
 from fedecho.studies.theory.rates import theory_nonconvex as theory_nonconvex
 from fedecho.studies.tuning import cifar_tuning as cifar_tuning
 from fedecho.studies.tuning import generation_tuning as generation_tuning
