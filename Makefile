@@ -11,7 +11,7 @@ FRESH   ?=
 # Set before any process starts: no display, one thread per process, this environment's kernels only.
 export MPLBACKEND := Agg
 export OMP_NUM_THREADS := 1
-# Large tensors come and go in the theory's walks: glibc would hand their pages back each time, a tenth of the time there.
+# Large tensors come and go in the theory's trajectories: glibc would hand their pages back each time, a tenth of the time there.
 export MALLOC_TRIM_THRESHOLD_ := 1000000000
 export MALLOC_MMAP_THRESHOLD_ := 1000000000
 export JUPYTER_PREFER_ENV_PATH := 1
