@@ -41,7 +41,7 @@ def test_intervals_cover_95_percent(monkeypatch: pytest.MonkeyPatch) -> None:
     assert np.mean(hits) == pytest.approx(0.95, abs=0.03)
 
 
-def test_few_walks_widen_the_level_as_student_does() -> None:
+def test_few_trajectories_widen_the_level_as_student_does() -> None:
     assert fits.expanded_level(24) == pytest.approx(0.9654, abs=1e-3)
     assert fits.expanded_level(10_000) == pytest.approx(0.95, abs=1e-3)
 
@@ -53,7 +53,7 @@ def test_r2_by_hand() -> None:
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_a_diverged_walk_is_refused_by_name(bad: float) -> None:
+def test_a_diverged_trajectory_is_refused_by_name(bad: float) -> None:
     values = np.ones((len(GRID), 3))
     values[4, 1] = bad
     with pytest.raises(InputError, match="T = 500, M = 2"):

@@ -1,4 +1,4 @@
-"""The walk: what every method does to many walks is what it does to each; FedEcho's batch is the library's own."""
+"""Trajectories: what every method does to many is what it does to each; FedEcho's batch is the library's own."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ from fedecho.simulation.schedule import Schedule
 from fedecho.theory import arrivals, echo, simulate, tasks
 from fedecho.theory.arrivals import Arrivals, Order
 from fedecho.theory.config import TheoryRun
-from fedecho.theory.objectives import Quadratic, Softmax
+from fedecho.theory.objectives import Quadratic
+from fedecho.theory.softmax import Softmax
 
 NONE = torch.empty(0)
 LAW = Arrivals("independent", clients=6, tau_max=3)
@@ -37,35 +38,35 @@ def order(clients: list[list[int]], bases: list[list[int]], places: int = 2) -> 
     return Order(np.array(clients), np.array(bases), (0,) * places)
 
 
-def walked(config: MethodConfig, plan: Order, walks: int = 1, local: simulate.Local = STEP) -> simulate.Path:
-    dealt = torch.arange(2).expand(walks, -1)
-    return simulate.walk(TOY, built(config), plan, dealt, local, torch.ones(walks, 1).double(), seed=0)
+def simulated(config: MethodConfig, plan: Order, local: simulate.Local = STEP) -> simulate.Path:
+    assigned = torch.arange(2).expand(1, -1)
+    return simulate.together(TOY, built(config), plan, assigned, local, torch.ones(1, 1).double(), seed=0)
 
 
 def test_two_rounds_by_hand() -> None:
     # f = 1/4 (x^2 + (x - 1)^2): gradient x - 1/2. Both clients from x_0 = 1: mean step -0.1 * (1 + 0) / 2 = -0.05.
     # Then client 0 twice from x_0 again: -0.1 each, so that x_2 = 0.95 - 0.1.
-    path = walked(FedBuff(), order([[0, 1], [0, 0], [1, 1]], [[0, 0], [0, 0], [2, 2]]))
+    path = simulated(FedBuff(), order([[0, 1], [0, 0], [1, 1]], [[0, 0], [0, 0], [2, 2]]))
     assert path.at.tolist() == [0, 1, 2] and path.stands_for.tolist() == [1, 1, 1]
     assert path.squares.flatten().tolist() == pytest.approx([0.25, 0.45**2, 0.35**2])
-    assert float(path.mean()) == pytest.approx((0.25 + 0.2025 + 0.1225) / 3)
-    assert float(path.late()) == pytest.approx((0.2025 + 0.1225) / 2) and float(path.least()) == pytest.approx(0.1225)
+    found = {name: float(value) for name, value in path.measures().items()}
+    assert found == pytest.approx({"mean": (0.25 + 0.2025 + 0.1225) / 3, "late": 0.1625, "least": 0.1225})
 
 
 def test_local_steps_by_hand() -> None:
     two = replace(STEP, steps=2)
-    path = walked(FedBuff(), order([[0], [0]], [[0], [1]]), local=two)
+    path = simulated(FedBuff(), order([[0], [0]], [[0], [1]]), local=two)
     assert float(path.squares[1]) == pytest.approx((0.81 - 0.5) ** 2)
 
 
 @pytest.mark.parametrize("config", [FedBuff(server_lr=2.0), CA2FL(), FADAS(server_lr=0.1), FedAsync()])
-def test_a_batch_is_what_its_walks_are_alone(config: MethodConfig) -> None:
+def test_a_batch_is_what_its_trajectories_are_alone(config: MethodConfig) -> None:
     objective = tasks.quadratic(0.5)
     plan = arrivals.draw(LAW, 30, 2, 0)
-    dealt = arrivals.deal(LAW, plan, objective, 3, 0)
+    assigned = arrivals.assign(LAW, plan, objective, 3, 0)
     x0 = torch.linspace(-1, 1, 60, dtype=torch.float64).view(3, 20)
-    together = simulate.walk(objective, built(config), plan, dealt, STEP, x0, 0)
-    alone = simulate.one_by_one(objective, built(config), plan, dealt, STEP, x0, 0)
+    together = simulate.together(objective, built(config), plan, assigned, STEP, x0, 0)
+    alone = simulate.one_by_one(objective, built(config), plan, assigned, STEP, x0, 0)
     torch.testing.assert_close(together.squares, alone.squares, rtol=1e-12, atol=0)
 
 
@@ -85,18 +86,18 @@ def test_noise_has_its_variance_and_a_stream_of_its_own() -> None:
     def drawn(variance: float, seed: int, *identity: int) -> Tensor:
         return next(simulate.noise(simulate.Local(1.0, variance=variance), (50, 40, 20), seed, identity))
 
-    assert simulate.noise_scale(4.0, 16) == 0.5
     assert float((drawn(4.0, 0, 7) ** 2).sum(-1).mean()) == pytest.approx(4.0, rel=0.05)
     assert torch.equal(drawn(1.0, 0, 7), drawn(1.0, 0, 7)) and not torch.equal(drawn(1.0, 0, 7), drawn(1.0, 0, 8))
     assert not drawn(0.0, 0, 7).any()
 
 
-def test_a_walk_that_leaves_the_numbers_stays_away_alone() -> None:
+def test_a_trajectory_that_leaves_the_numbers_stays_away_alone() -> None:
     plan = order([[0]] * 1500, [[t] for t in range(1500)])
     x0 = torch.tensor([[1.0], [0.0]]).double()
     fast = simulate.Local(lr=3.0, variance=0.0)
-    path = simulate.walk(TOY, built(FedBuff()), plan, torch.zeros(2, 2).long(), fast, x0, 0)
-    assert not torch.isfinite(path.mean()[0]) and float(path.mean()[1]) == 0.25
+    path = simulate.together(TOY, built(FedBuff()), plan, torch.zeros(2, 2).long(), fast, x0, 0)
+    mean = path.measures()["mean"]
+    assert not torch.isfinite(mean[0]) and float(mean[1]) == 0.25
 
 
 # FedEcho
@@ -105,7 +106,7 @@ HOW = Distillation(steps=5, lr=0.1, batch_size=3, clip_norm=0.6)
 
 
 class One(FlatModel):
-    """One walk's model as the library knows models."""
+    """One trajectory's model as the library knows models."""
 
     def __init__(self, objective: Softmax, params: Tensor) -> None:
         self.objective, self.module, self.execution = objective, torch.nn.Module(), Execution()
@@ -117,17 +118,17 @@ class One(FlatModel):
         return self.objective.logits(self.params, images)
 
 
-def task(walks: int) -> tuple[Softmax, Tensor, Tensor]:
+def task(count: int) -> tuple[Softmax, Tensor, Tensor]:
     found = tasks.build(TheoryRun(objective="logistic"))
     assert isinstance(found.objective, Softmax) and found.pool is not None
-    x0 = torch.linspace(-2, 2, walks * found.objective.size, dtype=torch.float64).view(walks, -1)
+    x0 = torch.linspace(-2, 2, count * len(found.objective.start), dtype=torch.float64).view(count, -1)
     return found.objective, found.pool[:8], x0
 
 
 @pytest.mark.parametrize(
     "changes", [{}, {"batch_size": 50}, {"alpha_scope": "sample"}, {"clip_norm": None}, {"alpha_direction": "falling"}]
 )
-def test_distilling_a_batch_is_distilling_each_walk(changes: dict[str, Any]) -> None:
+def test_distilling_a_batch_is_distilling_each_trajectory(changes: dict[str, Any]) -> None:
     objective, pool, x0 = task(3)
     how, server = replace(HOW, **changes), echo.server(objective, pool, x0, seed=4)
     bank = Bank.empty(2, (len(server.pool), objective.classes), torch.device("cpu"))
@@ -138,40 +139,40 @@ def test_distilling_a_batch_is_distilling_each_walk(changes: dict[str, Any]) -> 
         server.model, Weights(x0.reshape(-1), NONE), server.pool, teacher(bank, how), how, (4, 9)
     )
     shares = []
-    for walk, params in enumerate(together.params.view(3, -1)):
+    for k, params in enumerate(together.params.view(3, -1)):
         own = Bank.empty(2, (len(pool), objective.classes), torch.device("cpu"))
         for client in (0, 1):
-            own.store(client, 3 * rows[client].view(3, len(pool), -1)[walk], 0)
+            own.store(client, 3 * rows[client].view(3, len(pool), -1)[k], 0)
         taught = teacher(own, how)
         taught = replace(taught, probs=taught.probs.double(), entropy=taught.entropy.double())
-        alone, facts = distil(One(objective, x0[walk]), Weights(x0[walk], NONE.double()), pool, taught, how, (4, 9))
+        alone, facts = distil(One(objective, x0[k]), Weights(x0[k], NONE.double()), pool, taught, how, (4, 9))
         torch.testing.assert_close(params, alone.params.detach())
         shares.append(facts["clipped"])
     assert metrics["clipped"] == pytest.approx(np.mean(shares))
     assert changes or 0 < metrics["clipped"] < 1  # both sides of the clip are tried
 
 
-def test_fedecho_on_a_batch_is_the_librarys_on_each_walk() -> None:
+def test_fedecho_on_a_batch_is_the_librarys_on_each_trajectory() -> None:
     objective, pool, x0 = task(3)
     config = FedEcho(distill=HOW)
     plan = arrivals.draw(LAW, 12, 2, 0)
-    dealt = arrivals.deal(LAW, plan, objective, 3, 0)
-    together = simulate.walk(
-        objective, methods.build(config, echo.server(objective, pool, x0, 4)), plan, dealt, STEP, x0, 0
+    assigned = arrivals.assign(LAW, plan, objective, 3, 0)
+    together = simulate.together(
+        objective, methods.build(config, echo.server(objective, pool, x0, 4)), plan, assigned, STEP, x0, 0
     )
-    for walk in range(3):
-        start = x0[walk : walk + 1]
+    for k in range(3):
+        start = x0[k : k + 1]
         own = Server(One(objective, start[0]), pool, Schedule((), (), ()), Local(), 4)
-        alone = simulate.walk(
-            objective, methods.build(config, Exact.of(own)), plan, dealt[walk : walk + 1], STEP, start, 0
+        alone = simulate.together(
+            objective, methods.build(config, Exact.of(own)), plan, assigned[k : k + 1], STEP, start, 0
         )
         # Banks keep single precision.
-        torch.testing.assert_close(together.squares[:, walk], alone.squares[:, 0], rtol=1e-5, atol=0)
+        torch.testing.assert_close(together.squares[:, k], alone.squares[:, 0], rtol=1e-5, atol=0)
     assert together.metrics["teachers"] > 1
 
 
 class Exact:
-    """The library's `distil`, given the teacher in double precision as walks are."""
+    """The library's `distil`, given the teacher in double precision as trajectories are."""
 
     @staticmethod
     def of(server: Server) -> Server:
@@ -186,15 +187,15 @@ class Exact:
 
 
 @pytest.mark.parametrize("teaches", ["adversarial", "random"])
-def test_teachers_that_lie(teaches: echo.Teaches) -> None:
+def test_misleading_teachers(teaches: echo.Teaches) -> None:
     objective, pool, x0 = task(2)
     server = echo.server(objective, pool, x0, 0)
-    lie = echo._lie(server, teaches)
-    assert torch.equal(lie(0), lie(1)) == (teaches == "adversarial")
+    wrong = echo.misleading(server, teaches)
+    assert torch.equal(wrong(0), wrong(1)) == (teaches == "adversarial")
     method = echo.misled(built(FedBuff()), server, HOW, teaches)
     plan = order([[0], [1]], [[0], [1]], places=2)
-    path = simulate.walk(objective, method, plan, torch.zeros(2, 2).long(), STEP, x0, 0)
-    plain = simulate.walk(objective, built(FedBuff()), plan, torch.zeros(2, 2).long(), STEP, x0, 0)
+    path = simulate.together(objective, method, plan, torch.zeros(2, 2).long(), STEP, x0, 0)
+    plain = simulate.together(objective, built(FedBuff()), plan, torch.zeros(2, 2).long(), STEP, x0, 0)
     assert not torch.allclose(path.squares[1], plain.squares[1]) and path.metrics["gradient_norm"] > 0
 
 
@@ -218,16 +219,16 @@ def test_independent_arrivals_have_the_declared_law() -> None:
     assert set(np.unique(rare.staleness[8:])) == {0, 8} and rare.staleness.mean() == pytest.approx(2.0, abs=0.2)
 
 
-def test_objectives_are_dealt_evenly_or_against_the_slow() -> None:
+def test_objectives_are_assigned_evenly_or_against_the_slow() -> None:
     objective = tasks.quadratic(1.0)
     law = Arrivals(clients=100, per_buffer=1, delays=Delays("mild", speed_counts=(60, 20, 20)))
     plan = arrivals.draw(law, 10, 2, 0)
-    dealt = arrivals.deal(law, plan, objective, 3, 0)
-    assert all((torch.bincount(row) == 2).all() for row in dealt) and not torch.equal(dealt[0], dealt[1])
-    against = arrivals.deal(replace(law, dealt="slow high"), plan, objective, 3, 0)
+    assigned = arrivals.assign(law, plan, objective, 3, 0)
+    assert all((torch.bincount(row) == 2).all() for row in assigned) and not torch.equal(assigned[0], assigned[1])
+    against = arrivals.assign(replace(law, dealt="slow high"), plan, objective, 3, 0)
     outstanding = arrivals.extremity(objective)
     slow = torch.tensor(plan.speed) == 2
     assert all((torch.bincount(row) == 2).all() for row in against)
     assert all(outstanding[row[slow]].min() >= outstanding[row[~slow]].max() for row in against)
-    other = arrivals.deal(replace(law, dealt="slow low"), plan, objective, 3, 0)
+    other = arrivals.assign(replace(law, dealt="slow low"), plan, objective, 3, 0)
     assert all(outstanding[row[slow]].max() <= outstanding[row[~slow]].min() for row in other)
