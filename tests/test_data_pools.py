@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from pathlib import Path
 from types import SimpleNamespace
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -14,12 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedecho import data
-from fedecho.config import Data, PoolSource, RunConfig, config_hash
-from fedecho.data import pools
+from fedecho.config import Data, Evaluation, Local, Partition, PoolSource, Protocol, RunConfig, config_hash
+from fedecho.data import Images, Splits, pools
 from fedecho.data.canonical import canonical_order, digest, pixel_hashes
 from fedecho.errors import InputError, MissingDataError
 from fedecho.methods import FedBuff
-from fedecho.task import _pool_images
+from fedecho.task import _pool_images, prepare
 
 
 def test_a_config_knows_the_pools_that_can_be_loaded() -> None:
@@ -136,6 +136,39 @@ def test_a_run_sees_the_mixed_pool() -> None:
     np.testing.assert_array_equal(plain, splits.pool.images[:5])
     np.testing.assert_array_equal(mixed, pools.mixed(plain, 0.5))
     assert not np.array_equal(mixed, plain)
+
+
+def even(*values: int, labels: bool = True) -> Images:
+    """Images that are one value all over, of classes 0, 1, 0, 1, ..."""
+    pixels = np.tile(np.array(values, dtype=np.uint8)[:, None, None, None], (1, 28, 28, 1))
+    return Images(pixels, np.arange(len(values)) % 2 if labels else None)
+
+
+@pytest.mark.parametrize("split", ["test", "validation"])
+def test_a_task_takes_its_pool_from_the_pool_split(split: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = {"train": even(*range(8)), "validation": even(50, 51, 52), "test": even(100, 101, 102)}
+    toy = Splits("toy", ("a", "b"), pool=even(200, 201, 202, labels=False), digest="d", **parts)
+    monkeypatch.setattr(data, "load", lambda name, root: toy)
+    config = RunConfig(
+        FedBuff(), data=Data(pool_size=2), protocol=Protocol(2, 2, 1, 1), partition=Partition("iid", min_size=1),
+        evaluation=Evaluation(split=split), local=Local(augment=True), model="cnn",
+    )  # fmt: skip
+    task = prepare(config, torch.device("cpu"))
+    pool, scored = (
+        (255 * (0.3530 * part[:, 0, 0, 0] + 0.2860)).round().tolist() for part in (task.pool, task.held_out.images)
+    )
+    assert pool == [200, 201]
+    assert scored == ([100, 101, 102] if split == "test" else [50, 51, 52])
+
+
+def test_the_pool_is_the_pool_split_and_shares_no_image_with_the_others() -> None:
+    splits = data.load("fashion-mnist")
+    assert splits.pool is not None and splits.validation is not None
+    images = _pool_images(splits, configured(pool_size=1000), None)
+    np.testing.assert_array_equal(images, splits.pool.images[:1000])
+    own = set(map(bytes, pixel_hashes(images)))
+    for other in (splits.train, splits.validation, splits.test):
+        assert own.isdisjoint(map(bytes, pixel_hashes(other.images)))
 
 
 def test_a_procedural_pool_takes_the_size_and_shape_of_the_task() -> None:

@@ -30,7 +30,7 @@ from fedecho.distill import (
     reverse_kl_from_logits,
     teacher,
 )
-from fedecho.flat import FlatModel
+from fedecho.flat import FlatModel, Weights
 from fedecho.methods import Server
 from fedecho.methods.fedecho import row_weights
 from tests.conftest import filled
@@ -96,6 +96,13 @@ def test_temperature_softens_both_sides_and_rescales() -> None:
     p = F.softmax(torch.tensor([[0.0, 3.0]]) / 2, -1)
     expected = 4 * F.kl_div(F.log_softmax(student / 2, -1), p, reduction="batchmean")
     torch.testing.assert_close(distillation_loss(student, p, torch.tensor([1]), torch.tensor(1.0), how), expected)
+
+
+def test_temperature_leaves_the_hard_labels_alone() -> None:
+    # q = (9/10, 1/10); softened by 2 it would be (3/4, 1/4).
+    student, how = torch.tensor([[2 * math.log(3.0), 0.0]]), replace(DEFAULT, temperature=2.0)
+    loss = distillation_loss(student, torch.tensor([[0.5, 0.5]]), torch.tensor([0]), torch.tensor(0.0), how)
+    assert loss.item() == pytest.approx(math.log(10 / 9))
 
 
 @pytest.mark.parametrize("size", [1e4, -1e4])
@@ -206,6 +213,12 @@ def test_pool_batches_are_fresh_passes() -> None:
     assert batches != [b.tolist() for b in pool_batches(5, replace(DEFAULT, steps=4, batch_size=3), (0, 1))]
 
 
+def test_each_pass_of_a_round_has_its_own_order() -> None:
+    passes = [b.tolist() for b in pool_batches(20, replace(DEFAULT, steps=4, batch_size=20), (0, 0))]
+    assert all(sorted(one) == list(range(20)) for one in passes)
+    assert len({tuple(one) for one in passes}) == 4
+
+
 def taught_by(pool: torch.Tensor) -> Teacher:
     torch.manual_seed(1)
     return teacher(filled((3 * torch.randn(len(pool), 3)).tolist()), DEFAULT)
@@ -257,6 +270,17 @@ def test_prediction_does_not_depend_on_the_batch_size(server: Server) -> None:
     torch.testing.assert_close(one, all_)
 
 
+def test_prediction_uses_running_statistics_and_drops_nothing() -> None:
+    # (u - 1) / 2 with the running mean 1 and variance 4; those of the batch are 2 and 4 and would give -1 and 1.
+    norm = nn.BatchNorm1d(1, affine=False)
+    model = FlatModel(nn.Sequential(norm, nn.Dropout(0.5), nn.Linear(1, 2, bias=False)))
+    model.module.train()  # as local training leaves it
+    version = Weights(torch.tensor([1.0, -1.0]), torch.tensor([1.0, 4.0]))
+    logits = predict(model, version, torch.tensor([[0.0], [4.0]]), 2)
+    torch.testing.assert_close(logits, torch.tensor([[-0.5, 0.5], [1.5, -1.5]]), rtol=1e-4, atol=1e-4)  # eps is 1e-5
+    assert model.buffers.tolist() == [1.0, 4.0]
+
+
 # Controls
 
 
@@ -295,6 +319,13 @@ def test_one_model_as_a_teacher(average: Any) -> None:
     taught = averaged_teacher(logits, replace(DEFAULT, average=average))
     torch.testing.assert_close(taught.probs, torch.tensor([[0.25, 0.75]]))
     assert taught.labels.tolist() == [1]
+
+
+def test_one_model_is_softened_before_its_probabilities_teach() -> None:
+    # e^(z / 2) = (3, 1); without the temperature it would be (9, 1).
+    how = replace(DEFAULT, average="probabilities", temperature=2.0)
+    taught = averaged_teacher(torch.tensor([[2 * math.log(3.0), 0.0]]), how)
+    torch.testing.assert_close(taught.probs, torch.tensor([[0.75, 0.25]]))
 
 
 def test_quantiles_of_the_norms_are_reported_on_demand() -> None:

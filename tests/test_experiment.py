@@ -11,20 +11,21 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fedecho import presets
 from fedecho.config import NUMERICS_VERSION, Delays, Evaluation, Local, MethodConfig, Partition, Protocol, RunConfig
 from fedecho.distill import Distillation
 from fedecho.errors import InputError
 from fedecho.experiment import Checkpoints, Version, run, starts_behind, work
-from fedecho.flat import Weights
-from fedecho.methods import CA2FL, FADAS, FedAC, FedAsync, FedAvg, FedBuff, FedEcho
+from fedecho.flat import FlatModel, Weights
+from fedecho.local import ClientData
+from fedecho.methods import CA2FL, FADAS, FedAC, FedAsync, FedAvg, FedBuff, FedEcho, Server, build
 from fedecho.methods.fedbuff import fedbuff
 from fedecho.records import Record, dumps
 from fedecho.schedule import Job, synchronous
 from fedecho.task import Task, evaluate
-from tests.conftest import weights
+from tests.conftest import EMPTY, an_update, weights
 
 
 def tiny(method: MethodConfig, **changes: Any) -> RunConfig:
@@ -219,6 +220,53 @@ def test_official_deltas_are_taken_against_the_new_version(monkeypatch: pytest.M
     behind, last = (Job(2.0, 3, 1, 1.0, number) for number in (6, 7))
     assert work(task, config, method, None, rnd, behind, sent).delta.item() == 4.0  # 0 + 5 - 1
     assert work(task, config, method, None, rnd, last, sent).delta.item() == 5.0
+
+
+# What a method asks of its clients. Their images are 0: the loss has no gradient and only the other terms act.
+
+
+@pytest.fixture
+def blank(server: Server) -> Server:
+    """A server with a model of two parameters."""
+    return replace(server, model=FlatModel(nn.Linear(1, 2, bias=False)), pool=torch.ones(1, 1))
+
+
+def deltas(server: Server, method: Any, state: Any, local: Local, start: Weights, clients: int) -> list[list[float]]:
+    """The uploads of clients that are all sent `start`."""
+    nothing = ClientData(torch.zeros(1, 1), torch.zeros(1, dtype=torch.long), EMPTY)
+    task: Any = SimpleNamespace(model=server.model, clients=[nothing] * clients)
+    rnd: Any = SimpleNamespace(index=1)
+    config, sent = tiny(FedBuff(), local=local), Version(start, method.broadcast(state))
+    jobs = [Job(2.0, client, 1, 1.0, client) for client in range(clients)]
+    return [work(task, config, method, state, rnd, job, sent).delta.tolist() for job in jobs]
+
+
+PULLED = FedAsync(proximal=4.0)
+
+
+@pytest.mark.parametrize(
+    ("config", "moved"),
+    [(FedBuff(), 0.9025 - 1), (PULLED, 0.9225 - 1), (FedEcho(inner=PULLED), 0.9225 - 1)],
+    ids=["none", "fedasync", "fedecho"],
+)
+def test_the_proximal_term_reaches_the_clients(blank: Server, config: MethodConfig, moved: float) -> None:
+    # Decay takes 1 to .95 and that to .95 * .95 = .9025; the pull adds .1 * 4 * (1 - .95) = .02 in the second step.
+    method, start = build(config, blank), weights(1.0, 1.0)
+    local = Local(lr=0.1, epochs=2, weight_decay=0.5)
+    (delta,) = deltas(blank, method, method.init(start, 4), local, start, 1)
+    assert delta == pytest.approx([moved, moved])
+
+
+@pytest.mark.parametrize(
+    "config", [FedAC(), FedEcho(inner=FedAC(), distill=Distillation(steps=0))], ids=["fedac", "fedecho"]
+)
+def test_the_correction_reaches_the_clients(blank: Server, config: MethodConfig) -> None:
+    # 5 steps of lr .1 moved client 0 of 4 by .5: c_0 = -1 and c = -1/4. One step of lr .1 takes -.1 (c - c_i).
+    method, x = build(config, blank), weights(1.0, 1.0)
+    state = method.receive(method.init(x, 4), an_update([0.5, 0.5], steps=5, correction=torch.zeros(2)))
+    state, x = method.close_round(state, x)
+    first, second = deltas(blank, method, state, Local(lr=0.1, epochs=1, weight_decay=0.0), x, 2)
+    assert first == pytest.approx([-0.075, -0.075]) and second == pytest.approx([0.025, 0.025])
 
 
 def test_official_deltas_change_a_run_and_its_hash() -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
+from torch import Tensor, nn
 
+from fedecho.bank import Bank
 from fedecho.config import Local
-from fedecho.distill import Distillation
-from fedecho.flat import Weights
+from fedecho.distill import Distillation, Teacher
+from fedecho.flat import FlatModel, Weights
 from fedecho.local import Update
 from fedecho.methods import CA2FL, FADAS, FedAC, FedAsync, FedAvg, FedBuff, Method, Server
 from fedecho.methods.ca2fl import ca2fl
@@ -199,3 +202,100 @@ def test_fedac_without_correction_sends_none() -> None:
     method = fedac(FedAC(correction="none"), Local())
     state = method.init(weights(0.0), 4)
     assert method.correction(state, 0, method.broadcast(state)) is None
+
+
+# FedEcho on one input, 1, and two classes: the logits of a model are its two parameters
+
+
+@pytest.fixture
+def teachers() -> list[Teacher]:
+    """Who taught, round by round."""
+    return []
+
+
+@pytest.fixture
+def two(server: Server, teachers: list[Teacher]) -> Server:
+    """A server whose distillation adds 100 to each parameter."""
+
+    def shift(
+        model: FlatModel, x: Weights, pool: Tensor, taught: Teacher, how: Distillation, rng_key: tuple[int, int]
+    ) -> tuple[Weights, dict[str, float]]:
+        teachers.append(taught)
+        return Weights(x.params + 100, x.buffers), {}
+
+    model = FlatModel(nn.Linear(1, 2, bias=False))
+    return replace(server, model=model, pool=torch.ones(1, 1), distil=shift)
+
+
+@pytest.mark.parametrize(("whose", "logits"), [("own", [-0.5, 1.5]), ("server", [0.0, 4.0])])
+def test_clients_predict_with_the_statistics_that_are_asked_for(
+    server: Server, whose: Any, logits: list[float]
+) -> None:
+    # The client's own mean and variance, 1 and 4, give (u - 1) / 2; those it started with, 0 and 1, give u; those of
+    # the one image of U, 2 and 4, would give -1 and 1. The layer behind them is the identity.
+    module = nn.Sequential(nn.BatchNorm1d(1, affine=False), nn.Flatten(), nn.Linear(2, 2, bias=False))
+    pooled = replace(server, model=FlatModel(module), pool=torch.tensor([[[0.0, 4.0]]]))
+    method = echo(fedbuff(FedBuff()), pooled, Distillation(client_buffers=whose, steps=0))
+    start = Weights(torch.zeros(4), torch.tensor([0.0, 1.0]))
+    state = method.init(start, 2)
+    module.train()  # as local training leaves it
+    state = method.receive(state, an_update([1.0, 0.0, 0.0, 1.0], client=1, start=start, buffers=[1.0, 4.0]))
+    state, _ = method.close_round(state, start)
+    torch.testing.assert_close(state.bank.dense()[1], torch.tensor([logits]), rtol=1e-4, atol=1e-4)  # eps is 1e-5
+
+
+def test_rows_of_probabilities_are_softened(two: Server, teachers: list[Teacher]) -> None:
+    # e^(z / 2) = (3, 1); without the temperature it would be (9, 1).
+    method = echo(fedbuff(FedBuff()), two, Distillation(average="probabilities", temperature=2.0))
+    state, _ = play(method, weights(0.0, 0.0), [an_update([2 * math.log(3.0), 0.0])])
+    torch.testing.assert_close(state.bank.dense()[0], torch.tensor([[0.75, 0.25]]))
+    torch.testing.assert_close(teachers[0].probs, torch.tensor([[0.75, 0.25]]))
+
+
+def test_the_average_that_teaches_takes_a_twentieth_of_each_model(two: Server, teachers: list[Teacher]) -> None:
+    # .95 * 0 + .05 * 20 log 3 = log 3, so the average says (3/4, 1/4).
+    method = echo(fedbuff(FedBuff()), two, Distillation(source="average"))
+    state, _ = play(method, weights(0.0, 0.0), [an_update([20 * math.log(3.0), 0.0])])
+    close(state.average, math.log(3.0), 0.0)
+    torch.testing.assert_close(teachers[0].probs, torch.tensor([[0.75, 0.25]]))
+
+
+def test_the_average_that_teaches_is_of_the_models_before_distillation(two: Server) -> None:
+    # Before: 20, then 20 + 100 - 80 = 40; averages .05 * 20 = 1 and .95 * 1 + .05 * 40 = 2.95. After: 120, then 140.
+    method = echo(fedbuff(FedBuff()), two, Distillation(source="average"))
+    first, second = [an_update([20.0, 20.0])], [an_update([-80.0, -80.0], now=1)]
+    state, x = play(method, weights(0.0, 0.0), first, second)
+    close(x, 140.0, 140.0)
+    close(state.average, 2.95, 2.95)
+
+
+@pytest.mark.parametrize(("broadcast", "sent"), [("averaged", 20.0), ("distilled", 120.0)])
+def test_the_distilled_model_is_scored_whichever_is_sent(two: Server, broadcast: Any, sent: float) -> None:
+    method = echo(fedbuff(FedBuff()), two, Distillation(broadcast=broadcast))
+    state, x = play(method, weights(0.0, 0.0), [an_update([20.0, 20.0])])
+    close(x, sent, sent)
+    close(method.evaluated(state, x), 120.0, 120.0)
+
+
+def test_the_teacher_is_corrupted_for_so_many_rounds_and_no_longer(two: Server, teachers: list[Teacher]) -> None:
+    method = echo(fedbuff(FedBuff()), two, Distillation(corrupt_rounds=2))
+    play(method, weights(0.0, 0.0), *([an_update([1.0, 0.0], now=now)] for now in range(3)))
+    assert [taught.labels.tolist() for taught in teachers] == [[1], [1], [0]]  # the client says class 0
+
+
+def test_rows_are_banked_by_arrival_and_then_by_client(two: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    order: list[int] = []
+    put = Bank.put
+
+    def noted(bank: Bank, client: int, *rest: Any) -> None:
+        order.append(client)
+        put(bank, client, *rest)
+
+    monkeypatch.setattr(Bank, "put", noted)
+    arrivals = [(3, 0.3), (2, 0.1), (3, 0.2), (0, 0.2)]  # as received: (client, when)
+    updates = [an_update([when, 0.0], client=client, arrived=when) for client, when in arrivals]
+    state, _ = play(echo(fedbuff(FedBuff()), two, Distillation()), weights(0.0, 0.0), updates)
+    assert order == [2, 0, 3, 3]
+    torch.testing.assert_close(
+        state.bank.dense()[:, 0, 0], torch.tensor([0.2, 0.0, 0.1, 0.3])
+    )  # 3's last, not its first

@@ -10,7 +10,8 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -22,8 +23,12 @@ from fedecho.config import Evaluation, MethodConfig, Protocol, RunConfig
 from fedecho.distill import Distillation
 from fedecho.errors import InputError
 from fedecho.methods import CA2FL, FADAS, FedAC, FedAsync, FedBuff, FedEcho
-from fedecho.records import dumps
-from fedecho.resume import Keeper, Paused
+from fedecho.records import Journal, dumps
+from fedecho.resume import Keeper, Paused, Progress
+from fedecho.schedule import Job, Round, Schedule
+from fedecho.task import Task
+from fedecho.versions import Checkpoints, Version
+from tests.conftest import weights
 from tests.test_experiment import tiny
 
 ROUNDS = 8
@@ -95,6 +100,25 @@ def test_the_official_loops_versions_are_kept_too(tmp_path: Path) -> None:
     config, path = replace(config_of("ca2fl"), protocol=protocol), tmp_path / "run.pt"
     pause_after(4, path, config)
     assert dumps(experiment.run(config, keeper=Keeper(path))) == dumps(experiment.run(config))
+
+
+def test_a_continued_run_holds_versions_for_the_jobs_that_are_left(tmp_path: Path) -> None:
+    # Version 0 starts the job of round 0 and that of round 1: after round 0 it is needed once more, and then let go.
+    jobs = [Job(float(now + 1), now, 0, 0.0, now) for now in range(2)]
+    rounds = tuple(Round(now, (job,), frozenset()) for now, job in enumerate(jobs))
+    plan, protocol = Schedule(rounds, (), (0, 0)), Protocol(2, 2, 1, 2)
+    config, task = replace(config_of("ca2fl"), protocol=protocol), cast(Task, SimpleNamespace(plan=plan, facts={}))
+    fresh = Progress(0, weights(5.0), None, Checkpoints.of(plan, protocol), Journal(), [])
+    keeper, path = Keeper(tmp_path / "run.pt", every=0.0), tmp_path / "run.pt"
+    keeper.begin(fresh, config, task, Clock(), "cpu")
+    fresh.checkpoints.keep(0, Version(fresh.x, None))
+    fresh.checkpoints.take(0)
+    keeper.after(fresh._replace(round=1))
+
+    again = fresh._replace(checkpoints=Checkpoints.of(plan, protocol))
+    held = Keeper(path).begin(again, config, task, Clock(), "cpu").checkpoints
+    assert len(held) == 1
+    assert held.take(0).model.params.item() == 5.0 and len(held) == 0
 
 
 def test_a_pause_comes_before_the_deadline_and_leaves_one_file(tmp_path: Path) -> None:

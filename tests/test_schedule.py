@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -168,6 +169,15 @@ def test_bursts_bunch_the_arrivals() -> None:
         return float(gaps.std() / gaps.mean())
 
     assert variation("bursty") > 2 * variation("mild")
+
+
+def test_jobs_that_end_in_an_outage_end_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    # With every spell at its mean, outages last from 20 to 30 and from 50 to 60; a fast job takes 1 at least.
+    means = SimpleNamespace(exponential=lambda mean: mean, uniform=lambda low, high: low)
+    monkeypatch.setattr("fedecho.delays.stream", lambda *name: means)
+    sample = job_times(Delays("bursty"), (0,), 0)
+    ends = {start: start + sample(0, start) for start in (0.0, 18.5, 19.5, 28.5, 29.5, 48.5, 49.5, 59.5)}
+    assert ends == {0.0: 1.0, 18.5: 19.5, 19.5: 30.0, 28.5: 30.0, 29.5: 30.5, 48.5: 49.5, 49.5: 60.0, 59.5: 60.5}
 
 
 def test_jobs_that_end_at_night_end_when_the_client_wakes() -> None:
