@@ -14,6 +14,7 @@ from fedecho.core import records
 from fedecho.core.config import RunConfig, config_hash
 from fedecho.core.files import write_whole
 from fedecho.learning.methods import FedBuff, FedEcho
+from fedecho.studies.theory.study import TheoryStudy
 from fedecho.studies.training import Trained
 from tests import toy
 
@@ -122,6 +123,24 @@ def test_verify_compares_and_fails_on_a_forgery(
     with pytest.raises(SystemExit) as stop:
         main.main(["verify"])
     assert stop.value.code == 1 and "BEYOND" in capsys.readouterr().out
+
+
+def test_tables_say_beforehand_what_is_simulated_each_run_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("fedecho.report.notebooks.make", lambda *arguments, **more: [])
+    monkeypatch.setattr("fedecho.studies.claims.ledger.write", lambda profile: [])
+    theory = [study for build in studies.TABLES.values() if isinstance(study := build("smoke"), TheoryStudy)]
+    runs = {entry.run for study in theory for entry in study.entries}
+    assert len(runs) < sum(len(study.results()) for study in theory)  # some are in several tables
+
+    def said(only: str, *more: str) -> str:
+        main.main(["tables", "--profile", "smoke", "--only", only, *more])
+        return capsys.readouterr().err
+
+    assert f"and {len(runs)} batches" in said("theory")
+    monkeypatch.setattr(TheoryStudy, "find", lambda self, run: "a record")
+    assert "batches" not in said("theory") and f"and {len(runs)} batches" in said("theory", "--fresh")
 
 
 def test_ctrl_c_is_said_in_a_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from importlib.util import resolve_name
 from pathlib import Path
 
 import pytest
@@ -17,33 +18,35 @@ FILES = {".".join(path.relative_to(HOME.parent).with_suffix("").parts): path for
 MODULES = {name.removesuffix(".__init__"): path for name, path in FILES.items()}
 
 
-def imported(tree: ast.AST, known: set[str]) -> Iterator[str]:
-    """Yield the modules of the package that a module imports, also inside functions."""
+def imported(tree: ast.AST, known: set[str], folder: str) -> Iterator[str]:
+    """Yield the modules of the package that a module in the package `folder` imports, also inside functions."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names if alias.name in known)
-        if isinstance(node, ast.ImportFrom) and node.module in known:
-            for alias in node.names:
-                inner = f"{node.module}.{alias.name}"
-                yield inner if inner in known else str(node.module)
+        if isinstance(node, ast.ImportFrom):
+            source = resolve_name("." * node.level + (node.module or ""), folder)
+            inner = [f"{source}.{alias.name}" for alias in node.names]  # a folder without an __init__ holds modules too
+            yield from (name if name in known else source for name in inner if {name, source} & known)
 
 
 def imports_of(sources: dict[str, str]) -> dict[str, set[str]]:
-    return {name: set(imported(ast.parse(text), {*sources})) - {name} for name, text in sources.items()}
+    parents = {name: name.rpartition(".")[0] for name in sources}
+    folders = {name: name if name in parents.values() else parent for name, parent in parents.items()}
+    return {name: set(imported(ast.parse(text), {*sources}, folders[name])) - {name} for name, text in sources.items()}
 
 
 def room(module: str) -> str:
     return module.split(".")[1] if "." in module else ""
 
 
+def floor(module: str) -> int:
+    """Return the number of a module's room; the package itself, with names out of several rooms, is above them all."""
+    return ROOMS.index(room(module)) if room(module) in ROOMS else len(ROOMS)
+
+
 def upward(imports: dict[str, set[str]]) -> list[str]:
-    """Return the imports that go from a room to a later one."""
-    return [
-        f"{name} imports {other}"
-        for name, others in imports.items()
-        for other in others
-        if room(name) in ROOMS and room(other) in ROOMS and ROOMS.index(room(other)) > ROOMS.index(room(name))
-    ]
+    """Return the imports that go from a room to a later one, or to the package itself."""
+    return [f"{a} imports {b}" for a, others in imports.items() for b in others if floor(b) > floor(a)]
 
 
 def in_circles(imports: dict[str, set[str]]) -> set[str]:
@@ -72,9 +75,18 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
 
 @pytest.mark.parametrize("text", [
     "import fedecho.cli.main", "from fedecho.cli import main", "from fedecho.cli.main import main",
-    "def late():\n    from fedecho.cli import main",
+    "def late():\n    from fedecho.cli import main", "if TYPE_CHECKING:\n    from fedecho.cli.main import main",
+    "from ..cli import main", "from ..cli.main import main",
 ])  # fmt: skip
-def test_an_import_upward_and_a_circle_are_seen(text: str) -> None:
-    made = imports_of({"fedecho.core.toy": text, "fedecho.cli": "", "fedecho.cli.main": "import fedecho.core.toy"})
+@pytest.mark.parametrize("empty", [{"fedecho.cli": ""}, {}], ids=["a package", "a folder"])
+def test_an_import_upward_and_a_circle_are_seen(text: str, empty: dict[str, str]) -> None:
+    texts = {"fedecho": "", "fedecho.core": "", "fedecho.core.toy": text, "fedecho.cli.main": "import fedecho.core.toy"}
+    made = imports_of(texts | empty)
     assert upward(made) == ["fedecho.core.toy imports fedecho.cli.main"]
     assert in_circles(made) == {"fedecho.core.toy", "fedecho.cli.main"}
+
+
+@pytest.mark.parametrize("text", ["from fedecho import run", "from .. import run"])
+def test_the_public_face_is_for_users(text: str) -> None:
+    made = imports_of({"fedecho": "from fedecho.core import toy", "fedecho.core": "", "fedecho.core.toy": text})
+    assert upward(made) == ["fedecho.core.toy imports fedecho"]

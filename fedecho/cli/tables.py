@@ -51,9 +51,9 @@ def tables(
     reasons = [*left_out, *(f"{study.name}: {o.why}" for study in trained for o in study.obstacles(fresh))]
     todo = plan.runs_of(trained, fresh, all_runs=False)
     print(*reasons, plan.outlook(todo, profile), sep="\n", file=sys.stderr)
-    simulated = sum(study.missing() for study in studies if not isinstance(study, Trained))
+    simulated = {made for study in studies if not isinstance(study, Trained) for made in study.lacking(fresh)}
     if simulated:
-        print(f"and {simulated} batches of trajectories or measurements of a server", file=sys.stderr)
+        print(f"and {len(simulated)} batches of trajectories or measurements of a server", file=sys.stderr)
     plan.train_all(todo, jobs, fresh)
     for path in notebooks.make(profile, only=only, fresh=fresh, jobs=jobs):
         print(path)

@@ -49,7 +49,7 @@ def runs_of(studies: Iterable[Trained], fresh: bool, all_runs: bool) -> dict[Pat
     out: dict[Path, dict[RunConfig, None]] = {}
     for study in studies:
         records.require_usable(study.places[0])
-        todo = (study.configs if fresh else study.lacking()) if all_runs else study.trainable(fresh)
+        todo = study.lacking(fresh) if all_runs else study.trainable(fresh)
         out.setdefault(study.places[0], {}).update(dict.fromkeys(todo))
     return {place: list(runs) for place, runs in out.items()}
 

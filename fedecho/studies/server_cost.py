@@ -70,13 +70,13 @@ class CostStudy(Study):
         """The folder of the measurement, which both tables share."""
         return replace(self, name="server_cost").home / "records" if self.custom else records_dir(self.profile) / "cost"
 
-    def missing(self) -> int:
-        """Return 1 where something is not measured yet."""
-        return int(cost.measured(self.place, self.points) is None)
+    def lacking(self, fresh: bool = False) -> list[Path]:
+        """Return the folder of the measurement where something is not measured yet, or `fresh`."""
+        return [self.place] if fresh or cost.measured(self.place, self.points) is None else []
 
     def train(self, jobs: int | None = None, fresh: bool = False) -> None:
         """Measure the servers, one after the other, if they are not or `fresh`."""
-        if fresh or self.missing():
+        if self.lacking(fresh):
             cost.measure_all(self.place, self.profile, self.points)
 
     def measured(self) -> tuple[Measured, pd.DataFrame]:

@@ -10,7 +10,7 @@ import functools
 import hashlib
 import inspect
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -77,9 +77,13 @@ class Study:
         """Make every record that is missing (if `fresh`, all that are the study's own)."""
         raise NotImplementedError
 
+    def lacking(self, fresh: bool = False) -> Sequence[Hashable]:
+        """Return what has no record, each once (if `fresh`, also all that is the study's own)."""
+        raise NotImplementedError
+
     def missing(self) -> int:
         """Return how many of its records are missing."""
-        raise NotImplementedError
+        return len(self.lacking())
 
     def table(self) -> Table:
         """Return what the records say; nothing is trained."""

@@ -58,13 +58,9 @@ class Trained(Study):
         """Return the cells with their records."""
         return [(cell, self.find(cell.config)) for cell in self.cells]
 
-    def lacking(self) -> list[RunConfig]:
-        """Return the runs without a record."""
-        return [config for config in self.configs if self.find(config) is None]
-
-    def missing(self) -> int:
-        """Return how many runs have no record."""
-        return len(self.lacking())
+    def lacking(self, fresh: bool = False) -> list[RunConfig]:
+        """Return the runs without a record (if `fresh`, all)."""
+        return [config for config in self.configs if fresh or self.find(config) is None]
 
     def own(self) -> list[RunConfig]:
         """Return the runs that no earlier table has: what is trained again where everything is wanted fresh."""
@@ -80,7 +76,7 @@ class Trained(Study):
     def obstacles(self, fresh: bool = False) -> list[Obstacle]:
         """Return which of the runs that are lacking (all, if `fresh`) a table does not train: absent data, or days of
         training."""
-        todo = self.configs if fresh else self.lacking()
+        todo = self.lacking(fresh)
         if todo and self.at == "paper":
             asked = "`fedecho sweep --profile paper --budget 25m` trains them"
             why = f"{len(todo)} runs, {duration.about(todo)} on a CPU, are not trained by a table: {asked}"
@@ -94,7 +90,7 @@ class Trained(Study):
     def trainable(self, fresh: bool = False) -> list[RunConfig]:
         """Return what a table trains: the runs that are lacking, or all if `fresh`, without what stands in the way."""
         refused = {config for obstacle in self.obstacles(fresh) for config in obstacle.runs}
-        return [config for config in (self.configs if fresh else self.lacking()) if config not in refused]
+        return [config for config in self.lacking(fresh) if config not in refused]
 
     def train(self, jobs: int | None = None, fresh: bool = False) -> None:
         """Run what is lacking, and where `fresh` all runs that are its own.

@@ -49,14 +49,14 @@ class TheoryStudy(Study):
         """Return the results of the entries, then of those beside them; nothing is simulated."""
         return [Result(entry, self.find(entry.run)) for entry in (*self.entries, *self.beside)]
 
-    def missing(self) -> int:
-        """Return how many runs have no record."""
-        return sum(result.record is None for result in self.results())
+    def lacking(self, fresh: bool = False) -> list[TheoryRun]:
+        """Return the runs without a record, each once (if `fresh`, also all of its own)."""
+        again = [entry.run for entry in self.entries if fresh]
+        return list(dict.fromkeys([*again, *(r.entry.run for r in self.results() if r.record is None)]))
 
     def train(self, jobs: int | None = None, fresh: bool = False) -> None:
         """Simulate what has no record (every run of its own if `fresh`), one after the other, with a bar."""
-        again = [entry.run for entry in self.entries if fresh]
-        todo = dict.fromkeys([*again, *(r.entry.run for r in self.results() if r.record is None)])
+        todo = self.lacking(fresh)
         if self.custom:
             print(f"custom table {self.name}, in {self.home}: {len(todo)} runs to simulate", file=sys.stderr)
         for run in tqdm(todo, desc=self.name.replace("_", ", "), unit="run", disable=None):
