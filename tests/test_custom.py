@@ -95,9 +95,9 @@ def test_custom_tables_lie_apart_by_what_was_chosen(paper: Path) -> None:
     others: list[Study] = [
         chosen("ablation_alpha", alphas=[0.2]), chosen("ablation_alpha", alphas=[0.1], seeds=[0]),
         chosen("ablation_alpha", "laptop", alphas=[0.1]), chosen("ablation_alpha", ranges=[[0.1, 0.1]]),
-        chosen("alpha_landscape", levels=[0.1]),
+        chosen("ablation_nu", seeds=[0]), chosen("bank", seeds=[0]),
     ]  # fmt: skip
-    assert len({study.home for study in (one, *others)}) == 6
+    assert len({study.home for study in (one, *others)}) == 7
 
 
 # What it is made of

@@ -50,6 +50,7 @@ def test_every_study_is_whole_at_every_scale(name: str, profile: str) -> None:
     places = {(cell.method, cell.setting, cell.delay, cell.config.seed) for cell in study.cells}
     assert len(places) == len(study.cells) > 0
     assert {cell.config.seed for cell in study.cells} <= set(profiles.profile(study.at).seeds)
+    assert len({config_hash(config) for config in study.configs}) == len(study.configs)
     if profile == "laptop":  # elsewhere untuned contenders coincide
         assert len(study.configs) == len(study.cells)
 
