@@ -217,12 +217,13 @@ def test_lines_of_theory_have_the_rule_of_their_notebooks(toy: Path, monkeypatch
     test = 'kind = "theory", a = "speed-up, quadratic"'
     assert ask(toy, test, "").verdict == "not run"
     said = findings.Finding("not supported", "slope in M −0.8", "too flat")
-    monkeypatch.setitem(findings.FINDINGS, "speed-up, quadratic", lambda profile: said)
+    monkeypatch.setattr(evidence, "finding", lambda name, profile: said)
     line = ask(toy, test, "")
     assert (line.verdict, line.our_value, line.p, line.note) == ("not supported", "slope in M −0.8", None, "too flat.")
     assert (
         line.test == "The noise floor at a fixed step falls as M^(−1 ± 0.05), interval included: speed-up, quadratic."
     )
+    monkeypatch.undo()
     with pytest.raises(InputError, match="a = 'gravity'"):
         ask(toy, 'kind = "theory", a = "gravity"', "")
 

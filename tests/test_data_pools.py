@@ -162,7 +162,7 @@ def test_a_task_takes_its_pool_from_the_pool_split(split: Any, monkeypatch: pyte
     assert scored == ([100, 101, 102] if split == "test" else [50, 51, 52])
 
 
-def test_the_pool_of_a_run_shares_no_image_with_what_it_is_scored_on() -> None:
+def test_the_pool_is_the_pool_split_and_shares_no_image_with_the_others() -> None:
     splits = data.load("fashion-mnist")
     assert splits.pool is not None and splits.validation is not None
     images = _pool_images(splits, configured(pool_size=1000), None)

@@ -241,7 +241,7 @@ def test_clients_predict_with_the_statistics_that_are_asked_for(
     module.train()  # as local training leaves it
     state = method.receive(state, an_update([1.0, 0.0, 0.0, 1.0], client=1, start=start, buffers=[1.0, 4.0]))
     state, _ = method.close_round(state, start)
-    torch.testing.assert_close(state.bank.dense()[1], torch.tensor([logits]), rtol=0, atol=1e-4)
+    torch.testing.assert_close(state.bank.dense()[1], torch.tensor([logits]), rtol=1e-4, atol=1e-4)  # eps is 1e-5
 
 
 def test_rows_of_probabilities_are_softened(two: Server, teachers: list[Teacher]) -> None:

@@ -1,9 +1,13 @@
 """One file per table: what it compares, and the words and figures of that table. `make` makes one.
 
-The order of `TABLES` is that in which tables are made: a run that several share belongs to the first of them.
+The order of `TABLES` is that in which tables are made: a run that several share belongs to the first of them. What
+is not in `ORDER` comes last.
 """
 
 from __future__ import annotations
+
+import importlib
+import pkgutil
 
 from fedecho.studies.alpha import ablation_alpha as ablation_alpha
 from fedecho.studies.alpha import alpha_landscape as alpha_landscape
@@ -50,4 +54,7 @@ ORDER = (
     "generation_pools", "bank_vocabulary", "cifar_tuning", "language_tuning", "generation_tuning", "theory_convex",
     "theory_bound", "theory_nonconvex", "theory_arrivals", "theory_methods", "theory_distillation",
 )  # fmt: skip
-TABLES.update({name: TABLES.pop(name) for name in ORDER})
+for _module in pkgutil.iter_modules(__path__):  # a file that is added here is a table without more ado
+    importlib.import_module(f"{__name__}.{_module.name}")
+TABLES.update({name: TABLES.pop(name) for name in dict.fromkeys([*ORDER, *TABLES])})
+globals().update(TABLES)
