@@ -17,7 +17,9 @@ from fedecho.core.config import override_all
 from fedecho.core.records import Record
 from fedecho.report.summary import Cell
 from fedecho.studies import profiles, samples
+from fedecho.studies.comparison import Comparison
 from fedecho.studies.generation import NATURAL, TEACHERS, perplexity
+from fedecho.studies.grid import DIR
 from fedecho.studies.vocabulary import FORMS, VOCABULARIES, allocated, bits, position_bytes
 from tests import toy
 from tests.sound import sound
@@ -67,17 +69,23 @@ def test_what_lacks_its_data_is_told_and_the_rest_is_trained(name: str, nothing:
 
 
 def test_records_make_a_table_where_the_data_are_absent(nothing: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    study = trained("language", "smoke")
+    study = studies.language("smoke", settings=[DIR], delays=["large"], seeds=[0])
+    assert isinstance(study, Comparison)
     for cell in study.cells:
         if cell.config.data.name == "austen":
             put(study.places[0], cell.config, 0.5)
     made = studies.make(study)
     assert "runs are not trained, data = 'sst2'" in capsys.readouterr().err
-    assert made.tables["md"].read_text().count("not run") >= 7 * 12 and set(made.figures) == {
-        "bars",
-        "others",
-        "curves_rounds",
-    }
+    assert made.tables["md"].read_text().count("not run") >= 7 * 2
+    assert set(made.figures) == {"bars", "others", "curves_rounds"}
+
+
+@pytest.mark.parametrize(("texts", "figures"), [
+    (["Austen"], {"bars", "curves_rounds"}), (["AG News", "SST-2"], {"others"}), (["Austen, names kept"], set()),
+])  # fmt: skip
+def test_only_figures_of_chosen_texts_are_drawn(texts: list[str], figures: set[str], nothing: Path) -> None:
+    study = studies.language("smoke", texts=texts, settings=[DIR], methods=["FedBuff"], seeds=[0])
+    assert set(study.table().figures) == figures
 
 
 # Running text

@@ -10,7 +10,7 @@ from fedecho import studies
 from fedecho.core.checks import InputError
 from fedecho.core.config import METHODS, config_hash
 from fedecho.studies import contenders, profiles
-from fedecho.studies.grid import main_methods
+from fedecho.studies.grid import DELAYS, PARTITIONS, main_methods
 from fedecho.studies.tuning import Tuning
 from tests.toy import main_cells, trial_cells
 
@@ -24,6 +24,12 @@ def test_vision_table_is_complete_and_without_repetition(name: str) -> None:
     untuned = 0 if name in contenders.TUNED or name not in profiles.WHOLE else 4 * 2 * seeds
     assert len({config_hash(cell.config) for cell in cells}) == len(cells) - untuned
     assert set(Counter((c.method, c.setting, c.delay) for c in cells).values()) == {seeds}
+
+
+def test_rows_and_blocks_of_the_main_table_have_one_order() -> None:
+    assert list(dict.fromkeys(cell.method for cell in main_cells("smoke"))) == list(contenders.CONTENDERS)
+    blocks = [(setting, delay) for setting in PARTITIONS for delay in DELAYS]
+    assert list(dict.fromkeys((cell.setting, cell.delay) for cell in main_cells("smoke"))) == blocks
 
 
 @pytest.mark.parametrize("name", profiles.PROFILES)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
@@ -23,7 +22,7 @@ from fedecho.studies import TABLES, grid, plan, profiles
 from fedecho.studies.alpha import DYNAMIC
 from fedecho.studies.comparison import Comparison
 from fedecho.studies.delay import gaps, time_to_target
-from fedecho.studies.study import sets_of
+from fedecho.studies.nu import _largest_norm
 from fedecho.studies.training import Trained
 from fedecho.studies.vocabulary import against_bytes
 from tests import toy
@@ -33,14 +32,12 @@ NAMES = [name for name, study in plan.trained("smoke").items() if isinstance(stu
 every_study = pytest.mark.parametrize("name", NAMES)
 
 
-def trained(name: str, profile: str = "laptop", **given: Any) -> Trained:
-    study = TABLES[name](profile, **given)
-    assert isinstance(study, Trained)
-    return study
+def trained(name: str, profile: str = "laptop") -> Trained:
+    return plan.trained(profile)[name]
 
 
-def cells_of(name: str, profile: str = "laptop", **given: Any) -> Sequence[Cell]:
-    return trained(name, profile, **given).cells
+def cells_of(name: str, profile: str = "laptop") -> Sequence[Cell]:
+    return trained(name, profile).cells
 
 
 # What is run
@@ -53,6 +50,7 @@ def test_every_study_is_whole_at_every_scale(name: str, profile: str) -> None:
     places = {(cell.method, cell.setting, cell.delay, cell.config.seed) for cell in study.cells}
     assert len(places) == len(study.cells) > 0
     assert {cell.config.seed for cell in study.cells} <= set(profiles.profile(study.at).seeds)
+    assert len({config_hash(config) for config in study.configs}) == len(study.configs)
     if profile == "laptop":  # elsewhere untuned contenders coincide
         assert len(study.configs) == len(study.cells)
 
@@ -86,36 +84,12 @@ def test_correlation_goes_from_none_to_sole_ownership() -> None:
     assert {cell.config.delays.speed_counts for cell in cells_of("correlation")} == {(25, 16, 9)}
 
 
-# What is no default makes a table of one's own
-
-
-def test_a_list_gives_exactly_those_rows_and_the_row_they_are_compared_with() -> None:
-    rows = Counter(cell.method for cell in cells_of("ablation_alpha", "smoke", alphas=[0.05, 0.5], seeds=[0]))
-    assert rows == {DYNAMIC: 1, "fixed 0.05": 1, "fixed 0.5": 1}
-
-
-def test_defaults_given_outright_are_the_committed_table(paper: Path) -> None:
-    assert not trained("alpha_landscape", levels=[0.0, 0.5, 1.0]).custom
-    assert not trained("ablation_alpha", alphas=None, seeds=[]).custom
-    assert trained("ablation_alpha").folder("tables") == paper / "tables"
-
-
-def test_custom_tables_lie_apart_by_what_was_chosen(paper: Path) -> None:
-    one, same, other = (trained("ablation_alpha", "smoke", alphas=levels) for levels in ([0.1], (0.1,), [0.2]))
-    assert one.home == same.home != other.home
-    assert one.home.parent.name == "custom" and paper not in one.home.parents
-    assert one.places == [one.home / "records", paper / "records" / "smoke"]
-
-
-def test_what_a_table_does_not_take_is_named() -> None:
-    with pytest.raises(InputError, match=r"alfas = \[0.1\].*alphas"):
-        TABLES["ablation_alpha"]("smoke", alfas=[0.1])
-
-
 # Who trains what
 
 
-def test_fresh_runs_are_trained_by_the_first_table_that_has_them() -> None:
+def test_fresh_runs_are_trained_by_the_first_table_that_has_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, build in TABLES.items():
+        monkeypatch.setitem(TABLES, name, cache(build))
     known = [study for study in plan.trained("smoke").values() if not study.tuning]
     every = [(study.places[0], config_hash(config)) for study in known for config in study.own()]
     assert len(every) == len(set(every))
@@ -143,8 +117,9 @@ def test_a_block_has_the_runs_of_its_own_tables() -> None:
 
 
 def test_every_table_has_a_notebook() -> None:
-    behind = [study.name for stem in notebooks.catalogue() for study in sets_of(stem, "smoke")]
-    assert sorted(behind) == sorted(TABLES)
+    made = {name: build("smoke") for name, build in TABLES.items()}
+    assert [study.name for study in made.values()] == list(TABLES)
+    assert {study.notebook for study in made.values()} <= set(notebooks.catalogue())
 
 
 def test_outlook_counts_what_is_missing(paper: Path) -> None:
@@ -164,9 +139,8 @@ def test_outlook_counts_what_is_missing(paper: Path) -> None:
 # Tables
 
 
-def fill(name: str, score: dict[str, float]) -> None:
+def fill(study: Trained, score: dict[str, float]) -> None:
     """Give each row of a study the accuracy `score`, the same for all places, a little more for the second seed."""
-    study = trained(name, "smoke")
     for cell in study.cells:
         put(study.places[0], cell.config, score.get(cell.method, 0.5) + cell.config.seed / 100, owned=(1, 3))
 
@@ -178,7 +152,7 @@ def paper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_study_is_written_with_its_figures_and_manifest(paper: Path) -> None:
-    fill("bank", {"float32": 0.8, "top-1": 0.6})
+    fill(trained("bank", "smoke"), {"float32": 0.8, "top-1": 0.6})
     made = studies.write(trained("bank", "smoke"))
     text = made.tables["md"].read_text()
     assert "| float32 | **80.50 ± 6.35** |" in text
@@ -232,9 +206,10 @@ def a_record(**columns: list[float | None]) -> Record:
 
 
 def test_what_studies_measure() -> None:
-    record = a_record(accuracy=[0.2, 0.8, 0.7], clipped=[0.5, None, 0.1])
+    record = a_record(accuracy=[0.2, 0.8, 0.7], clipped=[0.5, None, 0.1], gradient_norm_max=[0.5, None, 0.1])
     assert summary.mean_of("clipped", 100)(record) == pytest.approx(30.0)
     assert math.isnan(summary.mean_of("alpha")(record))
+    assert _largest_norm(record) == 0.5 and math.isnan(_largest_norm(a_record(accuracy=[0.7])))
     assert time_to_target(record) == 10.0 and math.isnan(time_to_target(a_record(accuracy=[0.7])))
     assert summary.server_seconds(record) == 3.0
 
@@ -246,13 +221,18 @@ def words(figure: Figure) -> str:
     return " ".join(text.get_text() for axes in figure.axes for text in axes.texts)
 
 
+FEWER = {"vision": {"settings": [grid.PURE]}, "language": {"settings": [grid.DIR]}}
+"""Of the tables with many panels these are enough."""
+
+
 @every_study
 def test_every_figure_is_drawn_without_records_and_with(name: str, paper: Path) -> None:
-    study = trained(name, "smoke")
+    study = TABLES[name]("smoke", **FEWER.get(name, {}))
+    assert isinstance(study, Trained)
     for empty in (True, False):
         for figure, caption in study.table().figures.values():
             assert caption and figure.axes and (("not run" in words(figure)) >= empty)
-        fill(name, {})
+        fill(study, {})
 
 
 def test_forms_of_a_bank_stand_at_their_bytes() -> None:

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 
 from fedecho.core import files, records
+from fedecho.core.checks import InputError
 from fedecho.core.clock import Clock
 from fedecho.core.config import RunConfig, override_all
 from fedecho.core.records import new_record, record_path, save
@@ -105,6 +106,16 @@ def test_accuracy_on_the_classes_of_the_stragglers(tmp_path: Path) -> None:
     put(tmp_path, cell("FedEcho", 0, OWNERS).config, 0.5, owned=[2, 5])
     assert collected([cell("FedEcho", 0, OWNERS)], tmp_path)["straggler"].tolist() == [pytest.approx(35)]
     assert row(summary_of([cell("FedEcho", 0, OWNERS)], tmp_path), "FedEcho")["straggler_mean"] == pytest.approx(35)
+
+
+def test_rows_keep_the_order_of_the_cells(compared: list[Cell], tmp_path: Path) -> None:
+    assert summary_of(compared, tmp_path)["method"].tolist() == ["FedEcho", "FedBuff", "CA2FL", "FADAS"]
+
+
+def test_factors_are_columns_beside_the_runs(tmp_path: Path) -> None:
+    cells = [dataclasses.replace(cell("FedEcho"), factors={"nu": 0.5}), cell("FedBuff")]
+    frame = collected(cells, tmp_path)
+    assert frame["nu"].tolist()[0] == 0.5 and math.isnan(frame["nu"].tolist()[1])
 
 
 def test_means_differences_and_counts(compared: list[Cell], tmp_path: Path) -> None:
@@ -319,6 +330,12 @@ def test_the_reported_numbers_name_their_source() -> None:
     }  # fmt: skip
     for path in (files.REPOSITORY / "paper" / "reported").glob("*.csv"):
         assert pd.read_csv(path)["source"].str.contains("2511.19966").all()
+
+
+def test_absent_reported_numbers_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(import_module("fedecho.studies.vision"), "REPOSITORY", tmp_path)
+    with pytest.raises(InputError, match=r"reported = .*vision.csv' is not usable: no such file"):
+        reported()
 
 
 def test_bars_in_names_do_not_split_cells() -> None:

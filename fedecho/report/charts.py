@@ -37,7 +37,8 @@ def bars(summary: pd.DataFrame, reference: str = REFERENCE) -> Figure:
     """Draw a summary: each method's mean with its 95 % interval, the reference's mean as a line, and hollow markers for
     the accuracy on the classes that only slow clients own."""
     places = list(zip(summary["setting"], summary["delay"], strict=True))
-    figure, axes_of = panels(places, 0.25 + 0.15 * int(summary.groupby(BLOCK).size().max()), sharey="row", sharex="row")
+    height = 0.25 + 0.15 * max(2, int(summary.groupby(BLOCK).size().max()))  # titles and ticks take as much as a row
+    figure, axes_of = panels(places, height, sharey="row", sharex="row")
     for (setting, delay), axes in axes_of.items():
         _draw_block(axes, summary[(summary["setting"] == setting) & (summary["delay"] == delay)], reference)
     for axes in axes_of.values():  # only now do panels that share an axis know their range

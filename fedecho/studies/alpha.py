@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from fedecho.core.checks import require
 from fedecho.report import captions, charts, curves
 from fedecho.report.summary import Column, mean_of
 from fedecho.studies.comparison import Comparison
@@ -36,8 +37,10 @@ def ablation_alpha(
         cells = grid(profile, claims, [HERE], seeds=seeds)
         cells += grid(profile, [*map(mixing, OTHERS), *SCOPES], [HERE], few=FEW, seeds=seeds)
     else:
-        chosen = [*((a, a) for a in alphas or ()), *map(tuple, ranges or ())]
-        cells = grid(profile, [own, *(mixing(pair) for pair in chosen)], [HERE], seeds=seeds)
+        for pair in ranges or ():
+            require(len(pair) == 2, "ranges", pair, "give pairs, the lowest and the highest alpha")
+        chosen = [own, *(mixing((a, a)) for a in alphas or ()), *map(mixing, ranges or ())]
+        cells = grid(profile, {row.label: row for row in chosen}.values(), [HERE], seeds=seeds)
     shown = DRAWN if alphas is None and ranges is None else list(dict.fromkeys(cell.method for cell in cells))
     metrics = {"alpha": "alpha", "entropy": "normalised entropy"}
     return Comparison(

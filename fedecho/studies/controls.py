@@ -8,6 +8,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from fedecho.core.checks import require
 from fedecho.report import captions, charts, figures
 from fedecho.report.summary import REFERENCE
 from fedecho.studies.comparison import Comparison, Results
@@ -58,6 +59,8 @@ def owners(
     seeds: Seeds = None,
 ) -> Study:
     """Return the table of stragglers that alone hold k classes: all methods, and the bank without their rows."""
+    for k in owned:
+        require(k >= 1, "owned", k, "give whole numbers >= 1")
     settings = [
         Setting(f"stragglers own {k} class{'es' * (k > 1)}, pure", "large",
                 {} if k == 2 else {"partition.straggler_classes": k}, (PURE, "large"), {"k": k})
@@ -101,6 +104,8 @@ def correlation(
     seeds: Seeds = None,
 ) -> Study:
     """Return the map: the share of two classes that slow clients own x the tail of the delays."""
+    for tail in delays:
+        require(tail in TAILS, "delays", tail, f"choose among {', '.join(TAILS)}")
     settings = [
         Setting(f"correlation {share:g}", tail, shared(share) | ({"delays.model": tail} if tail == "pareto" else {}),
                 (PURE, "large" if tail == "pareto" else tail))

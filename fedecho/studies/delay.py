@@ -79,8 +79,9 @@ def time_to_target(record: Record) -> float:
 def delay_gap(
     profile: str = "laptop", *, delays: Sequence[str] = KINDS, methods: Sequence[str] = CORE, seeds: Seeds = None
 ) -> Study:
-    """Return the accuracy that each method loses to large delays, from the runs of `ablation_delay`."""
-    runs = ablation_delay(profile, delays=delays, methods=methods, seeds=seeds)
+    """Return the accuracy that each method loses to large delays, from the runs of `ablation_delay`; mild and large
+    ones are always among them."""
+    runs = ablation_delay(profile, delays=[*delays, "mild", "large"], methods=methods, seeds=seeds)
     assert isinstance(runs, Comparison)
     return Gaps(
         name="delay_gap", title="Accuracy lost to large delays", notebook="23_ablation_delay", profile=profile,

@@ -116,5 +116,5 @@ def main_settings(name: str, settings: Iterable[str] | None = None, delays: Iter
 
 
 def main_methods(name: str, methods: Iterable[str] | None = None) -> list[Variant]:
-    """Return the contenders of a profile's main table, or those given."""
-    return plain(methods if methods is not None else profile(name).methods or CONTENDERS)
+    """Return the contenders of a profile's main table, or those given and the one that they are compared with."""
+    return plain(profile(name).methods or CONTENDERS if methods is None else dict.fromkeys([*methods, REFERENCE]))

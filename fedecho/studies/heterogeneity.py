@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from fedecho.core.checks import require
 from fedecho.report import captions, charts
 from fedecho.report.summary import REFERENCE
 from fedecho.studies.comparison import Comparison
@@ -50,6 +51,7 @@ def heterogeneity_buffer(
 
 def buffer(profile: str, size: int) -> dict[str, Any]:
     """Return the changes that give a buffer of `size` the same work, and the same work between evaluations."""
+    require(size >= 1, "sizes", size, "give whole numbers >= 1")
     protocol = scale_of(profile).protocol
     if size == protocol.buffer_size:
         return {}

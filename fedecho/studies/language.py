@@ -32,6 +32,12 @@ OTHERS = {"SST-2": "sst2", "AG News": "agnews"}
 OWNED = {AUSTEN: "stragglers own 2 novels", **dict.fromkeys(OTHERS, "stragglers own 1 class")}
 TEXTS = (AUSTEN, KEPT, *OTHERS)
 POOLS = {**OTHERS, "TREC questions": "trec"}
+FIGURES: tuple[tuple[str, Sequence[str], Draw, str], ...] = (
+    ("bars", (AUSTEN,), lambda found: charts.bars(found.summary), f"Austen. {captions.BARS}"),
+    ("others", (*OTHERS,), lambda found: charts.bars(found.summary), f"SST-2 and AG News. {captions.BARS}"),
+    ("curves_rounds", (AUSTEN,), lambda found: curves.curves(found.found), f"Austen: t{captions.CURVES[1:]}"),
+)
+"""Name, the texts that it is about, what draws it, and its caption."""
 
 
 @table
@@ -60,14 +66,7 @@ def language(
         name="language", title="Texts to classify", notebook="11_table_language", profile=profile, scale=scale,
         cells=grid(scale, main_methods(scale, methods), chosen, seeds=seeds),
         figures={
-            "bars": (among(AUSTEN, draw=lambda found: charts.bars(found.summary)), f"Austen. {captions.BARS}"),
-            "others": (
-                among(*OTHERS, draw=lambda found: charts.bars(found.summary)), f"SST-2 and AG News. {captions.BARS}"
-            ),
-            "curves_rounds": (
-                among(AUSTEN, draw=lambda found: curves.curves(found.found)),
-                f"Austen: t{captions.CURVES[1:]}",
-            ),
+            name: (among(*about, draw=draw), words) for name, about, draw, words in FIGURES if {*about} & {*texts}
         },
         note="Austen: which of her six novels is a passage of 60 words from; 3,600 passages lie with 50 clients, "
         "and every name that would give a novel away is masked, except where names are kept. SST-2 (2 classes) and "

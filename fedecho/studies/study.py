@@ -10,7 +10,7 @@ import functools
 import hashlib
 import inspect
 import json
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -159,7 +159,8 @@ TABLES: dict[str, Callable[..., Study]] = {}
 def table(build: Callable[..., Study]) -> Callable[..., Study]:
     """Register the function of a table; what it is given beside the profile and is no default makes a custom table.
 
-    A list may be given as a list or a tuple; none and an empty list stand for the default.
+    A list may be given as a list or a tuple, and what it holds twice counts once; none and an empty one stand for the
+    default.
     """
     known = inspect.signature(build).parameters
 
@@ -168,19 +169,18 @@ def table(build: Callable[..., Study]) -> Callable[..., Study]:
         whole = profiles.whole(profile).name
         for name in given:
             require(name in known, name, given[name], f"{build.__name__} takes {', '.join(known)}")
-        asked = {name: _fixed(value) for name, value in given.items() if value is not None and value != []}
-        custom = {name: value for name, value in asked.items() if value != known[name].default}
+        asked = {name: _each_once(value) for name, value in given.items()}
+        custom = {name: value for name, value in asked.items() if value not in (None, (), known[name].default)}
         return replace(build(whole, **custom), custom=custom)
 
     TABLES[build.__name__] = chosen
     return chosen
 
 
+def _each_once(value: Any) -> Any:
+    return tuple(dict.fromkeys(map(_fixed, value))) if isinstance(value, list | tuple) else value
+
+
 def _fixed(value: Any) -> Any:
     """Return lists as tuples, also inside lists."""
     return tuple(map(_fixed, value)) if isinstance(value, list | tuple) else value
-
-
-def sets_of(notebook: str, profile: str) -> Iterable[Study]:
-    """Return the studies that a notebook makes."""
-    return [study for build in TABLES.values() if (study := build(profile)).notebook == notebook]

@@ -13,12 +13,13 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 from fedecho.core import stats
+from fedecho.core.checks import require
 from fedecho.core.config import override_all
 from fedecho.report import captions, summary
 from fedecho.report.figures import finished, grid, label_axes, say_not_run, style
 from fedecho.report.summary import Cell
 from fedecho.studies.contenders import CONTENDERS, TUNED, at_edge, base, trials
-from fedecho.studies.grid import DIR, Seeds, main_methods, placed
+from fedecho.studies.grid import DIR, Seeds, main_methods, placed, plain
 from fedecho.studies.profiles import BLOCKS, profile
 from fedecho.studies.study import Study, Table, table
 from fedecho.studies.training import Trained
@@ -33,6 +34,7 @@ CAPTION = (
 
 def trial_runs(scale: str, methods: Sequence[str] | None, count: int, seeds: Seeds) -> list[Cell]:
     """Return every trial: each contender's search space, on the validation split, in one setting."""
+    require(count >= 0, "trials", count, "give a whole number >= 0; 0 = as many as the table has")
     of = profile(scale)
     # The bundled data has a validation split of its own; elsewhere the clients' last images are set aside.
     own = of.data.pool == "held-out" or of.data.validation_size > 0
@@ -45,7 +47,7 @@ def trial_runs(scale: str, methods: Sequence[str] | None, count: int, seeds: See
             at,
         )
         for seed in (of.tuning_seeds if seeds is None else seeds)
-        for v in main_methods(scale, methods)
+        for v in (main_methods(scale) if methods is None else plain(methods))
         for at in trials(CONTENDERS[v.label], count or of.trials, scale)
     ]
 

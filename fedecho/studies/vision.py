@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pandas as pd
 
+from fedecho.core.checks import require
 from fedecho.core.files import REPOSITORY
 from fedecho.report import captions, charts, curves, render, summary
 from fedecho.report.summary import NOT_STATED, REFERENCE
@@ -46,8 +47,11 @@ def vision(
 
 
 def reported() -> pd.DataFrame:
-    """Return the paper's own numbers: setting, delay, method, value (percent), dataset, model, source, note."""
-    return pd.read_csv(REPOSITORY / "paper" / "reported" / "vision.csv")
+    """Return the paper's own numbers: setting, delay, method, value (percent), dataset, model, source, note; raises
+    `InputError` without their file."""
+    path = REPOSITORY / "paper" / "reported" / "vision.csv"
+    require(path.is_file(), "reported", str(path), "no such file; it belongs to the repository, paper/reported/*.csv")
+    return pd.read_csv(path)
 
 
 class MainTable(Comparison):
