@@ -10,12 +10,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fedecho.core.checks import InputError
-from fedecho.learning.bank import Bank, bank_average
-from fedecho.learning.distill import Distillation, teacher
+from fedecho.learning.bank import Bank, bank_average, index_type
+from fedecho.learning.distill import Distillation
 from fedecho.learning.methods import Server
 from fedecho.learning.methods.fedbuff import FedBuff, fedbuff
 from fedecho.learning.methods.fedecho import echo
-from fedecho.learning.truncation import index_type
+from fedecho.learning.teacher import teacher
 from tests.conftest import an_update, filled
 
 CPU = torch.device("cpu")

@@ -14,10 +14,11 @@ from torch import Tensor
 from fedecho.core.checks import InputError
 from fedecho.learning import bank as bank_module
 from fedecho.learning.bank import Bank, bank_average, row_bytes
-from fedecho.learning.distill import Distillation, teacher
+from fedecho.learning.distill import Distillation
 from fedecho.learning.methods import Server
 from fedecho.learning.methods.fedbuff import FedBuff, fedbuff
 from fedecho.learning.methods.fedecho import echo
+from fedecho.learning.teacher import teacher
 from tests.conftest import an_update
 
 CPU, CLASSES = torch.device("cpu"), 5

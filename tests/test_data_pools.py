@@ -19,8 +19,8 @@ from fedecho.core.config import RunConfig, config_hash
 from fedecho.core.settings import Data, PoolSource
 from fedecho.data import pools
 from fedecho.data.canonical import canonical_order, digest, pixel_hashes
+from fedecho.learning.inputs import _pool_images
 from fedecho.learning.methods import FedBuff
-from fedecho.learning.task import _pool_images
 
 
 def test_a_config_knows_the_pools_that_can_be_loaded() -> None:

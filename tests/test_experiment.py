@@ -24,8 +24,8 @@ from fedecho.learning.experiment import run, starts_behind, work
 from fedecho.learning.flat import Weights
 from fedecho.learning.methods import CA2FL, FADAS, FedAC, FedAsync, FedAvg, FedBuff, FedEcho
 from fedecho.learning.methods.fedbuff import fedbuff
+from fedecho.learning.resume import Checkpoints, Version
 from fedecho.learning.task import Task
-from fedecho.learning.versions import Checkpoints, Version
 from fedecho.simulation.schedule import Job, synchronous
 from tests.conftest import weights
 

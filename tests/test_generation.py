@@ -239,7 +239,7 @@ def test_a_checkpoint_of_another_vocabulary_is_refused_by_both_digests(
     path = tmp_path / "run.pt"
     with pytest.raises(Paused):
         run(tiny(), keeper=Keeper(path, deadline=0.0))
-    before = resume.read(path, tiny())["text"]["facts"]["vocabulary_digest"]
+    before = resume.read(path, tiny())["facts"]["vocabulary_digest"]
     monkeypatch.setattr("fedecho.data.tokens.Tokens.digest", "0" * 64)
     with pytest.raises(InputError, match=f"{before}.*run.pt.*{'0' * 64}"):
         run(tiny(), keeper=Keeper(path))

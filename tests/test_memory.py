@@ -65,7 +65,7 @@ def continuing(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> RunConfig:
     monkeypatch.setitem(TEXT_MODELS["classification"], "continues", lambda shape, classes: nn.Sequential(
         nn.Embedding(shape[0], 8), nn.Linear(8, classes)
     ))  # fmt: skip
-    monkeypatch.setitem(stand_in.SHAPES, "austen", ((VOCABULARY, CONTEXT), VOCABULARY))
+    monkeypatch.setitem(work.SHAPES, "austen", ((VOCABULARY, CONTEXT), VOCABULARY))
     fields = {"model": "continues", "data.name": "austen", "data.pool_size": 60, "method.distill.batch_size": 20}
     return override_all(cost.base("smoke", REFERENCE), fields | changes)
 
@@ -80,7 +80,7 @@ def test_a_vocabulary_is_predicted_too(form: dict[str, Any], block: int, monkeyp
     config = continuing(monkeypatch, **{f"method.distill.{name}": value for name, value in form.items()})
 
     def work() -> None:
-        play = stand_in.Play.start(config, Clock(), "cpu")
+        play = stand_in.StandIn.start(config, Clock(), "cpu")
         for rnd in play.server.plan.rounds[:3]:
             play.round(rnd)
 
@@ -101,7 +101,7 @@ def test_a_bank_of_a_vocabulary_takes_n_u_l_rows_and_their_sum(
     assert work.predictions(config) == (rows, 500)
     assert work.bank_bytes(config) == (CONTEXT * row, 20 * rows * row)
     assert peak.predicted_peak(config)["state"] == 20 * rows * row + 8 * (rows * 500 + 20)
-    play = stand_in.Play.start(config, Clock(), "cpu")
+    play = stand_in.StandIn.start(config, Clock(), "cpu")
     assert play.state.bank.nbytes == 20 * rows * row
     held = play.round(play.server.plan.rounds[0])
     assert (held["uploads"], held["state"]) == tuple(

@@ -12,20 +12,17 @@ from torch import Tensor, nn
 from fedecho.learning.bank import Bank, bank_average
 from fedecho.learning.distill import (
     Distillation,
-    averaged_teacher,
-    corrupted,
     distil,
     distillation_loss,
     kl_from_logits,
     mixing_weight,
-    predict,
     reverse_kl_from_logits,
-    teacher,
 )
-from fedecho.learning.flat import FlatModel
+from fedecho.learning.flat import FlatModel, predict
 from fedecho.learning.methods import Server
 from fedecho.learning.methods.fedbuff import FedBuff, fedbuff
 from fedecho.learning.methods.fedecho import echo
+from fedecho.learning.teacher import averaged_teacher, corrupted, teacher
 from tests.conftest import an_update
 
 CPU = torch.device("cpu")
@@ -114,8 +111,8 @@ def test_distilling_texts_is_distilling_their_predictions(reading: dict[str, Any
     how = Distillation(steps=3, lr=0.5, batch_size=8, **reading)
     x = model.weights()
     taught = teacher(bank_of(random(2, TEXTS, POSITIONS, CLASSES)), how)
-    flat = replace(
-        taught, probs=taught.probs.view(FLAT[1:]), labels=taught.labels.flatten(), entropy=taught.entropy.flatten(),
+    flat = taught._replace(
+        probs=taught.probs.view(FLAT[1:]), labels=taught.labels.flatten(), entropy=taught.entropy.flatten(),
         weights=None if taught.weights is None else taught.weights.flatten(),
     )  # fmt: skip
     deep_x, deep_facts = distil(model, x, pool, taught, how, (0, 0))

@@ -21,7 +21,8 @@ from fedecho.core.checks import InputError, require
 from fedecho.core.config import RunConfig, config_hash, override
 from fedecho.core.files import records_dir, write_whole
 from fedecho.learning.cost import work
-from fedecho.learning.cost.stand_in import PHASES, Measurement, measure
+from fedecho.learning.cost.stand_in import Measurement, measure
+from fedecho.learning.cost.work import PHASES
 from fedecho.presets import CONTENDERS, REFERENCE
 
 FACTORS = {

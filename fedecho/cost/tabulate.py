@@ -11,7 +11,7 @@ import pandas as pd
 from fedecho import cost, render, tables
 from fedecho.core import files
 from fedecho.learning.cost import work
-from fedecho.learning.cost.stand_in import HOLDINGS, PHASES
+from fedecho.learning.cost.work import HOLDINGS, PHASES
 from fedecho.learning.methods import FedEcho
 from fedecho.presets import REFERENCE
 

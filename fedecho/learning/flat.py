@@ -101,3 +101,12 @@ class FlatModel:
             else:
                 tensor.data = part.view_as(tensor)
             start += tensor.numel()
+
+
+@torch.no_grad()
+def predict(model: FlatModel, weights: Weights, inputs: Tensor, batch_size: int) -> Tensor:
+    """Return the logits `[inputs, ..., classes]` of one version in eval mode."""
+    model.load(weights)
+    model.module.eval()
+    batches = [model.logits(batch) for batch in torch.split(inputs, batch_size)]
+    return batches[0] if len(batches) == 1 else torch.cat(batches)

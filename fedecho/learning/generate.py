@@ -11,8 +11,7 @@ from torch import Tensor
 from fedecho.core.config import RunConfig
 from fedecho.core.rng import stream
 from fedecho.data.tokens import CONTEXT
-from fedecho.learning.distill import predict
-from fedecho.learning.flat import FlatModel, Weights
+from fedecho.learning.flat import FlatModel, Weights, predict
 from fedecho.learning.task import Task
 
 PROMPTS, PROMPT, LENGTH = 3, 8, 60

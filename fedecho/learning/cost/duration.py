@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fedecho.core.config import RunConfig
 from fedecho.learning.cost import work
-from fedecho.learning.cost.stand_in import images_of
+from fedecho.learning.cost.work import counts_of, train_count
 
 PRIOR = {"cpu": 6e10, "cuda": 1e13}
 """FLOP/s assumed of one process before anything is measured: one core of a server, a large GPU in float32."""
@@ -18,8 +18,8 @@ def operations(config: RunConfig) -> float:
     A job counts as one of a client with an average number of images; a backward pass as two forward passes.
     """
     flops = work.model_size(config.model, config.data)[2]
-    protocol, (clients, _, held_out) = config.protocol, images_of(config.data)
-    images = (config.data.train_size or clients - config.data.validation_size) / protocol.clients * config.local.epochs
+    protocol, (_, _, held_out) = config.protocol, counts_of(config.data)
+    images = train_count(config) / protocol.clients * config.local.epochs
     local = 3 * flops * images * protocol.buffer_size * protocol.rounds
     server = sum(work.work(config)[phase] for phase in ("inference", "distillation")) * protocol.rounds
     evaluations = -(-protocol.rounds // config.evaluation.every)

@@ -39,11 +39,4 @@ def averaged(inner: Method[Any], decay: float) -> Method[Averaged]:
         inner_state, x = inner.close_round(state.inner, x)
         return Averaged(inner_state, moved(state.average, x, decay)), x
 
-    method = Method(
-        init,
-        receive,
-        close_round,
-        evaluated=lambda state, x: state.average,
-        metrics=lambda state: inner.metrics(state.inner),
-    )
-    return around(inner, method)
+    return around(inner, Method(init, receive, close_round, evaluated=lambda state, x: state.average))
