@@ -189,7 +189,7 @@ def test_failed_uploads_can_be_let_through() -> None:
 def test_checkpoints_are_dropped_after_their_last_use() -> None:
     held = Checkpoints(Counter({0: 2, 2: 1}))
     for number in range(3):
-        held.keep(number, (weights(float(number)), None))
+        held.keep(number, Version(weights(float(number)), None))
     assert len(held) == 2  # nobody starts from version 1
     assert held.take(0)[0].params.item() == 0.0 and len(held) == 2
     held.take(0)

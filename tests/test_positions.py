@@ -111,8 +111,8 @@ def test_distilling_texts_is_distilling_their_predictions(reading: dict[str, Any
     how = Distillation(steps=3, lr=0.5, batch_size=8, **reading)
     x = model.weights()
     taught = teacher(bank_of(random(2, TEXTS, POSITIONS, CLASSES)), how)
-    flat = taught._replace(
-        probs=taught.probs.view(FLAT[1:]), labels=taught.labels.flatten(), entropy=taught.entropy.flatten(),
+    flat = replace(
+        taught, probs=taught.probs.view(FLAT[1:]), labels=taught.labels.flatten(), entropy=taught.entropy.flatten(),
         weights=None if taught.weights is None else taught.weights.flatten(),
     )  # fmt: skip
     deep_x, deep_facts = distil(model, x, pool, taught, how, (0, 0))

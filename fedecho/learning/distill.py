@@ -7,7 +7,7 @@ every gap is a field of `Distillation` whose default is the reading chosen here.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -121,7 +121,8 @@ class Distillation(Checked):
         require(self.corrupt_rounds >= 0, "corrupt_rounds", self.corrupt_rounds, "give a number of rounds >= 0")
 
 
-class Teacher(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Teacher:
     """What the student is taught, computed once a round for the whole pool."""
 
     probs: Tensor

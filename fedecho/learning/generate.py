@@ -46,7 +46,7 @@ def written(model: FlatModel, weights: Weights, shape: tuple[int, ...], seed: in
     """
     rng, (count, length) = stream(seed, "written-pool"), shape
     first = rng.integers(FIRST, size=(count, 1))
-    return continued(model, weights, torch.from_numpy(first).to(model.device), length - 1, rng)
+    return continued(model, weights, torch.from_numpy(first).to(model.params.device), length - 1, rng)
 
 
 def sampled(task: Task, config: RunConfig, weights: Weights) -> dict[str, Any]:

@@ -151,8 +151,8 @@ class Keeper:
         self._longest = max(self._longest, now - self._round_began)
         over = self.deadline is not None and now + _MARGIN * self._longest >= self.deadline
         if over or now - self._saved >= self.every:
-            made = {"made": [*self._earlier, provenance.collect(self._device)]}
-            write(self.path, self._about | made | {"seconds": dict(self._clock.seconds)}, progress)
+            about = self._about | {"seconds": dict(self._clock.seconds)}
+            write(self.path, about, progress, [*self._earlier, provenance.collect(self._device)])
             self._saved = self.now()
         if over:
             raise Paused(progress.round)
@@ -170,12 +170,12 @@ class Keeper:
         return provenance.collect(device) | ({"earlier": self._earlier} if self._earlier else {})
 
 
-def write(path: Path, about: dict[str, Any], progress: Progress) -> None:
-    """Write a file whole or not at all: what it says `about` its run, and the `progress`."""
+def write(path: Path, about: dict[str, Any], progress: Progress, made: list[dict[str, Any]]) -> None:
+    """Write a file whole or not at all: what it says `about` its run, the `progress`, and what `made` it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.parent / f"{path.name}.{os.getpid()}.partial"
     try:
-        torch.save(about | {"progress": progress}, partial)
+        torch.save(about | {"made": made, "progress": progress}, partial)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)

@@ -25,9 +25,13 @@ def teacher(bank: Bank, settings: Distillation, weights: Tensor | None = None) -
     pieces = [_taught(block, settings, weights) for block in bank.blocks()]
     if len(pieces) == 1:
         return pieces[0]
-    probs, labels, entropy, counts = zip(*pieces, strict=True)
-    weighted = None if counts[0] is None else torch.cat(counts)
-    return Teacher(torch.cat(probs), torch.cat(labels), torch.cat(entropy), weighted)
+    counts = [piece.weights for piece in pieces if piece.weights is not None]
+    return Teacher(
+        torch.cat([piece.probs for piece in pieces]),
+        torch.cat([piece.labels for piece in pieces]),
+        torch.cat([piece.entropy for piece in pieces]),
+        torch.cat(counts) if counts else None,
+    )
 
 
 def _taught(bank: Bank, settings: Distillation, weights: Tensor | None) -> Teacher:
