@@ -231,7 +231,13 @@ def distil(
         loss = distillation_loss(student, probs, labels, alpha, settings, counts, nats[batch])
         gradient = model.gradient(loss)
         factor, norm = clip_factor(gradient, settings)
-        _descend(model, gradient, factor, settings.lr, adam)
+        with torch.no_grad():
+            if adam is None:
+                model.params.addcmul_(gradient, factor, value=-settings.lr)
+            else:
+                model.params.grad = gradient * factor
+                adam.step()
+                model.params.grad = None
         seen = {"alpha": alpha, "entropy": entropy, "gradient_norm": norm, "distillation_loss": loss.detach()}
         steps.append(seen | {"clipped": (factor < 1).any().float()})
     means = {name: float(torch.cat([step[name].reshape(-1) for step in steps]).mean()) for name in steps[0]}
@@ -239,18 +245,6 @@ def distil(
         norms = torch.stack([step["gradient_norm"] for step in steps])
         means |= {"gradient_norm_median": float(norms.median()), "gradient_norm_max": float(norms.max())}
     return model.weights(), means
-
-
-@torch.no_grad()
-def _descend(
-    model: FlatModel, gradient: Tensor, factor: Tensor, lr: float, optimizer: torch.optim.Optimizer | None
-) -> None:
-    if optimizer is None:
-        model.params.addcmul_(gradient, factor, value=-lr)
-    else:
-        model.params.grad = gradient * factor
-        optimizer.step()
-        model.params.grad = None
 
 
 def pool_batches(count: int, settings: Distillation, rng_key: tuple[int, int]) -> list[Tensor]:

@@ -65,7 +65,7 @@ def evaluate(task: Task, weights: Weights) -> dict[str, Any]:
 
 
 PIECE = 2**20
-"""Logits of held-out tokens looked at together, 4 MB: all of them would be gigabytes, and these fit a cache."""
+"""Logits of held-out tokens that are evaluated at a time, 4 MB: all would be gigabytes, and these fit a cache."""
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""What a run reads, as tensors: images as they were, texts as ids of words, of tokens or of wordpieces."""
+"""The inputs of a run as tensors: images, or texts as ids of words, of tokens or of wordpieces."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Inputs:
     train: Tensor
     """What the clients hold together, one entry a label."""
     labels: Labels
-    """The class of each, by which it is dealt to the clients."""
+    """The class of each, by which they are partitioned."""
     held_out: Tensor
     held_out_labels: Labels
     pool: Tensor
@@ -51,11 +51,11 @@ class Inputs:
     """See `ClientData`, as for `moments`."""
     moments: tuple[Tensor, Tensor] | None = None
     targets: tuple[Tensor, Tensor] | None = None
-    """What the model is to say of each entry of `train` and `held_out`, where that is not its class."""
+    """Targets of the predictions on `train` and `held_out`, where they are not the classes."""
     groups: Labels | None = None
     """The chapter of each entry of `train`, where there are any."""
     decode: Callable[[Iterable[int]], str] | None = None
-    """Token ids -> text, where the model writes text."""
+    """Token ids -> text, where the model generates text."""
 
 
 def read(config: RunConfig, device: torch.device, root: Path | None = None) -> Inputs:

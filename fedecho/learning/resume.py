@@ -94,7 +94,7 @@ _CLASSES = (Version, Checkpoints, Journal, Progress)
 
 
 class Paused(Exception):
-    """The time given to a run is over; its file says where to go on."""
+    """The time budget of a run is used up; it can be continued from its file."""
 
     def __init__(self, round: int) -> None:
         """Take the number of rounds that are done."""

@@ -1,4 +1,4 @@
-"""What a run works on: each client's data on the device, the pool U, the held-out data, the model, the schedule."""
+"""What a run works on: the clients' shards on the device, the pool U, the held-out data, the model, the schedule."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Task:
     facts: dict[str, Any]
     """For the record: statistics of the schedule, sizes of the shards, digest of the data."""
     decode: Callable[[Iterable[int]], str] | None = None
-    """Token ids -> text, where the model writes text."""
+    """Token ids -> text, where the model generates text."""
 
 
 def prepare(config: RunConfig, device: torch.device, root: Path | None = None) -> Task:

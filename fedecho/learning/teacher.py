@@ -1,4 +1,4 @@
-"""The teacher of a round: what the banked predictions of the clients say together about the pool U (Eq. 3-4)."""
+"""The teacher of a round: the ensemble of the clients' banked predictions on the pool U, and its entropy (Eq. 4)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from fedecho.learning.bank import Bank, bank_average, mean_over
 from fedecho.learning.distill import Distillation, Teacher, entropy_in_nats
 
-_SURE = 10.0
+_SHARPENING = 10.0
 """Factor on the logits of a corrupted teacher."""
 
 
@@ -70,7 +70,7 @@ def averaged_teacher(logits: Tensor, settings: Distillation) -> Teacher:
 
 
 def corrupted(taught: Teacher) -> Teacher:
-    """Return a teacher that is wrong and sure: every class taken for the next one, the logits times 10."""
-    wrong = (taught.probs.clamp_min(1e-30).log() * _SURE).softmax(-1).roll(1, -1)
+    """Return a confidently wrong teacher: every class replaced by the next one, and the logits multiplied by 10."""
+    wrong = (taught.probs.clamp_min(1e-30).log() * _SHARPENING).softmax(-1).roll(1, -1)
     labels = (taught.labels + 1) % wrong.shape[-1]
     return Teacher(wrong, labels, normalised_entropy(wrong), taught.weights)

@@ -59,7 +59,7 @@ def job_times(delays: Delays, classes: tuple[int, ...], seed: int) -> JobTime:
 
     if delays.model == "bursty":
         return _held_by_outages(draw, seed)
-    return _held_by_nights(draw) if delays.model == "periodic" else draw
+    return _held_while_offline(draw) if delays.model == "periodic" else draw
 
 
 def _duration(delays: Delays, speed: int, rng: np.random.Generator) -> float:
@@ -98,13 +98,13 @@ def _held_by_outages(draw: JobTime, seed: int) -> JobTime:
     return held
 
 
-def _held_by_nights(draw: JobTime) -> JobTime:
-    """Hold every job that would end while its client sleeps until it wakes: of each 60 virtual seconds clients with an
-    odd number sleep through the first 30, the others through the last 30."""
+def _held_while_offline(draw: JobTime) -> JobTime:
+    """Hold every job that would end while its client is offline until it is online again: of each 60 virtual seconds
+    clients with an odd number are offline for the first 30, the others for the last 30."""
 
     def held(client: int, start: float) -> float:
         end = start + draw(client, start)
-        since = (end + (client % 2) * _PERIOD / 2) % _PERIOD - _PERIOD / 2  # since it fell asleep
+        since = (end + (client % 2) * _PERIOD / 2) % _PERIOD - _PERIOD / 2  # since it went offline
         return (end if since < 0 else end + _PERIOD / 2 - since) - start
 
     return held

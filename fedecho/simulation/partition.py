@@ -1,4 +1,4 @@
-"""Who holds which images: Dirichlet over clients per class, label-speed correlated, iid, or by whole chapters."""
+"""Data partitions: Dirichlet over clients per class, label-speed correlated, iid, or by whole chapters."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ def _shares(sizes: dict[int, Indices], clients: int) -> dict[int, int]:
 
 
 def _balanced(groups: Indices, sizes: Indices, clients: int) -> list[list[int]]:
-    """Deal groups, the largest first, each to the client that has least."""
+    """Assign groups, the largest first, each to the client that has least."""
     held, totals = [list[int]() for _ in range(clients)], np.zeros(clients)
     for place in np.argsort(-sizes, kind="stable"):
         least = int(totals.argmin())

@@ -1,4 +1,4 @@
-"""Discrete-event simulation of who arrives when, from which version of the model; it knows no torch.
+"""Discrete-event simulation of the arrivals and the model versions that they started from; no torch.
 
 Delays do not depend on the model, so the whole schedule is drawn before any training. The default protocol is the loop
 of the official FADAS simulator: M_c clients are busy; the round closes at the M-th arrival; M clients drawn uniformly

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+
 from fedecho.core.config import RunConfig
 from fedecho.learning.cost import work
 from fedecho.learning.cost.work import counts_of, train_count
@@ -37,21 +39,21 @@ class Rates:
     def __init__(self, device: str) -> None:
         """Begin with the prior of a device."""
         self.prior = PRIOR[kind(device)]
-        self._seen: dict[str, tuple[float, float]] = {}
+        self._done: dict[str, float] = defaultdict(float)
+        self._spent: dict[str, float] = defaultdict(float)
 
     def saw(self, config: RunConfig, rounds: int, seconds: float) -> None:
         """Take note of the seconds that `rounds` rounds of a run took."""
-        done, spent = self._seen.get(config.model, (0.0, 0.0))
-        share = rounds / config.protocol.rounds
-        self._seen[config.model] = (done + share * operations(config), spent + seconds)
+        self._done[config.model] += rounds / config.protocol.rounds * operations(config)
+        self._spent[config.model] += seconds
 
     def measured(self, config: RunConfig) -> bool:
         """Tell whether an estimate for this run rests on a measurement."""
-        return self._seen.get(config.model, (0.0, 0.0))[1] > 0
+        return self._spent[config.model] > 0
 
     def seconds(self, config: RunConfig, rounds: int | None = None) -> float:
         """Return the estimated seconds of `rounds` rounds, none = of the whole run."""
-        done, spent = self._seen.get(config.model, (0.0, 0.0))
+        done, spent = self._done[config.model], self._spent[config.model]
         rate = done / spent if spent > 0 and done > 0 else self.prior
         share = 1.0 if rounds is None else rounds / config.protocol.rounds
         return share * operations(config) / rate

@@ -1,4 +1,4 @@
-"""The moving average of the server's models: the control that tells damping of oscillation from anything cleverer."""
+"""The exponential moving average of the server's models: a control, for whether damping of oscillations is enough."""
 
 from __future__ import annotations
 

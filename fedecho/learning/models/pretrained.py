@@ -29,11 +29,11 @@ from fedecho.data.torchvision_compat import torchvision
 from fedecho.data.vocabulary import Vocabulary, padded
 
 CONTEXT = 128
-"""Wordpieces of the longest text that is read, its marks of beginning and end among them."""
+"""Wordpieces of the longest text that is read, special tokens included."""
 RANK, SCALE = 8, 16
 """r and alpha of LoRA: an adapted layer computes W x + (alpha / r) B A x; B starts at zero."""
 TARGETS = ("query", "value", "q_lin", "v_lin", "query_proj", "value_proj")
-"""What the query and value projections are called: in BERT and RoBERTa, in DistilBERT, in DeBERTa."""
+"""Names of the query and value projections in BERT and RoBERTa, in DistilBERT, in DeBERTa."""
 WEIGHTS = "model.safetensors"
 _TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
 _VOCABULARY = ("vocab.txt", "vocab.json", "merges.txt")
@@ -92,10 +92,8 @@ def pin(config: RunConfig) -> RunConfig:
 
 def facts(config: RunConfig) -> dict[str, Any]:
     """Return, for the record, the digests of the encoder that a run starts from and of its weights alone."""
-    return {
-        "encoder_sha256": pin(config).model_sha256,
-        "weights_sha256": _sha256(folder(config.model) / WEIGHTS),
-    }
+    weights = _sha256(folder(config.model) / WEIGHTS)
+    return {"encoder_sha256": pin(config).model_sha256, "weights_sha256": weights}
 
 
 @dataclass(frozen=True, eq=False)
