@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections import Counter
 from dataclasses import replace
+from functools import cache
 from types import SimpleNamespace
 from typing import Any
 
@@ -44,6 +45,7 @@ def tiny(method: MethodConfig, **changes: Any) -> RunConfig:
     return replace(config, **changes)
 
 
+@cache
 def final_params(config: RunConfig) -> Tensor:
     """The last evaluated model `[P]`, to the last bit."""
     seen: list[Tensor] = []
@@ -58,6 +60,9 @@ def final_params(config: RunConfig) -> Tensor:
     return seen[-1]
 
 
+SMALL = FedEcho(distill=Distillation(steps=3))
+
+
 def outcome(record: Record) -> list[tuple[float, float]]:
     return [(row["accuracy"], row["loss"]) for row in record.rows]
 
@@ -70,7 +75,7 @@ def test_fedecho_without_distillation_is_its_inner_method(inner: MethodConfig, c
 
 
 def test_fedecho_distils() -> None:
-    assert outcome(run(tiny(FedEcho()))) != outcome(run(tiny(FedBuff())))
+    assert outcome(run(tiny(SMALL))) != outcome(run(tiny(FedBuff())))
 
 
 def test_all_clients_at_equal_speed_make_fedbuff_fedavg() -> None:
@@ -93,7 +98,7 @@ def test_fedasync_that_takes_over_each_model_is_fedbuff_of_one_when_nothing_is_s
     assert mixed.rows[-1]["accuracy"] == run(tiny(FedBuff(), **alone)).rows[-1]["accuracy"]
 
 
-@pytest.mark.parametrize("method", [FedEcho(), FedAC(), FADAS()], ids=["fedecho", "fedac", "fadas"])
+@pytest.mark.parametrize("method", [SMALL, FedAC(), FADAS()], ids=["fedecho", "fedac", "fadas"])
 def test_run_is_a_pure_function_of_its_config(method: MethodConfig) -> None:
     torch.manual_seed(1)
     one = run(tiny(method))
@@ -118,7 +123,7 @@ def test_methods_of_a_comparison_are_paired() -> None:
 
 
 def test_rows_hold_what_the_record_promises() -> None:
-    record = run(tiny(FedEcho()))
+    record = run(tiny(SMALL))
     last = record.rows[-1]
     assert [row["round"] for row in record.rows] == [3, 6] and last["arrivals"] == 12
     assert last["accuracy"] == pytest.approx(sum(last["per_class"]) / 10, abs=1e-5)  # balanced test split
@@ -155,7 +160,7 @@ def test_a_failed_upload_is_rejected_with_its_logits(monkeypatch: pytest.MonkeyP
         return result, steps
 
     monkeypatch.setattr(experiment, "sgd", sometimes_nan)
-    record = run(tiny(FedEcho()))
+    record = run(tiny(SMALL))
     assert record.status == "done" and [row["rejected"] for row in record.rows] == [1, 0]
 
 
@@ -176,7 +181,7 @@ def test_a_round_in_which_every_upload_failed_is_survived(monkeypatch: pytest.Mo
         )
 
     monkeypatch.setattr(experiment, "sgd", second_round_fails)
-    record = run(tiny(FedEcho()))
+    record = run(tiny(SMALL))
     assert record.status == "done" and [row["rejected"] for row in record.rows] == [2, 0]
 
 
