@@ -10,12 +10,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fedecho.core.checks import InputError
-from fedecho.learning.bank import Bank, bank_average
-from fedecho.learning.distill import Distillation, teacher
+from fedecho.learning.bank import Bank, bank_average, index_type
+from fedecho.learning.distill import Distillation
 from fedecho.learning.methods import Server
 from fedecho.learning.methods.fedbuff import FedBuff, fedbuff
 from fedecho.learning.methods.fedecho import echo
-from fedecho.learning.truncation import index_type
+from fedecho.learning.teacher import teacher
 from tests.conftest import an_update, filled
 
 CPU = torch.device("cpu")
@@ -106,19 +106,6 @@ def test_majority_and_client_entropy_read_top_k_rows() -> None:
 
 
 @pytest.mark.parametrize(
-    ("form", "row"),
-    [
-        ({}, 4 * 1000),
-        ({"dtype": torch.float16}, 2 * 1000),
-        ({"top_k": 5}, 5 * (4 + 2) + 4),
-        ({"top_k": 5, "dtype": torch.float16}, 5 * (2 + 2) + 2),
-    ],
-)
-def test_bytes(form: dict[str, Any], row: int) -> None:
-    assert Bank.empty(7, (3, 1000), CPU, **form).nbytes == 7 * 3 * row
-
-
-@pytest.mark.parametrize(
     ("classes", "kind"),
     [(2, torch.uint8), (256, torch.uint8), (257, torch.int16), (32768, torch.int16), (32769, torch.int32)],
 )
@@ -133,15 +120,23 @@ def test_the_last_class_can_be_named() -> None:
         assert bank_of(row, top_k=1).dense().argmax() == classes - 1
 
 
-@pytest.mark.parametrize("k", [0, -1, 4])
-def test_impossible_k(k: int) -> None:
-    with pytest.raises(InputError, match=f"bank_top_k = {k} is not usable: give 1 to 3"):
-        Bank.empty(2, (2, 3), CPU, top_k=k)
+@pytest.mark.parametrize("name", ["top_k", "labels"])
+@pytest.mark.parametrize("count", [0, -1, 4])
+def test_impossible_numbers_of_kept_classes(name: str, count: int) -> None:
+    with pytest.raises(InputError, match=f"bank_{name} = {count} is not usable: give 1 to 3") as caught:
+        Bank.empty(2, (2, 3), CPU, **{name: count})
+    assert "\n" not in str(caught.value)
+    if count < 1:
+        with pytest.raises(InputError, match=f"bank_{name} = {count}"):
+            Distillation(**{f"bank_{name}": count})  # before there is a bank
 
 
-def test_k_must_be_positive_before_there_is_a_bank() -> None:
-    with pytest.raises(InputError, match="bank_top_k = 0"):
-        Distillation(bank_top_k=0)
+@pytest.mark.parametrize("make", [lambda **k: Distillation(**{f"bank_{n}": v for n, v in k.items()}),
+                                  lambda **k: Bank.empty(2, (2, 3), CPU, **k)], ids=["settings", "bank"])  # fmt: skip
+def test_one_truncation_at_a_time(make: Any) -> None:
+    with pytest.raises(InputError, match="bank_labels = 2 .* bank_top_k = 1 .* one of them") as caught:
+        make(top_k=1, labels=2)
+    assert "\n" not in str(caught.value)
 
 
 def test_fedecho_asks_for_its_own_form(server: Server) -> None:
@@ -154,15 +149,23 @@ def test_fedecho_asks_for_its_own_form(server: Server) -> None:
 
 
 def test_finite_rows_are_kept_even_where_their_sum_is_not() -> None:
-    bank = Bank.empty(2, (2, 3), torch.device("cpu"))
+    bank = Bank.empty(2, (2, 3), CPU)
     assert bank.can_keep(torch.full((2, 3), 3e38))
     assert not bank.can_keep(torch.tensor([[1.0, torch.inf, -torch.inf], [0.0, 0.0, 0.0]]))
     assert not bank.can_keep(torch.tensor([[1.0, torch.nan, 0.0], [0.0, 0.0, 0.0]]))
 
 
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf, 7e4])
+def test_what_half_precision_cannot_keep(bad: float) -> None:
+    bank, row = Bank.empty(1, (2, 3), CPU, torch.float16, labels=1), torch.zeros(2, 3)
+    assert bank.can_keep(row)
+    row[1, 2] = bad
+    assert not bank.can_keep(row)
+
+
 @pytest.mark.parametrize("sign", [1.0, -1.0])
 def test_a_huge_row_of_either_sign_leaves_the_sum_exact(sign: float) -> None:
-    bank = Bank.empty(2, (1, 2), torch.device("cpu"))
+    bank = Bank.empty(2, (1, 2), CPU)
     bank.store(0, torch.tensor([[0.1, 0.2]]), 0)
     bank.store(1, torch.tensor([[sign * 1e30, 1.0]]), 0)
     bank.store(1, torch.tensor([[0.5, 0.5]]), 1)

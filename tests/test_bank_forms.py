@@ -1,4 +1,4 @@
-"""What every form of the bank promises, whatever is stored and however many predictions an input has."""
+"""What every form of the bank promises, whatever is stored, and what truncation does to the entropy."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from fedecho.core.checks import InputError
 from fedecho.learning import bank as bank_module
-from fedecho.learning.bank import Bank, bank_average, row_bytes
-from fedecho.learning.distill import Distillation, teacher
+from fedecho.learning.bank import Bank, bank_average, first, largest, rebuilt, row_bytes
+from fedecho.learning.distill import Distillation
 from fedecho.learning.methods import Server
 from fedecho.learning.methods.fedbuff import FedBuff, fedbuff
 from fedecho.learning.methods.fedecho import echo
+from fedecho.learning.teacher import teacher
 from tests.conftest import an_update
 
 CPU, CLASSES = torch.device("cpu"), 5
@@ -41,11 +41,11 @@ def kept_classes(rows: Tensor, form: dict[str, Any]) -> Tensor:
 
 def check(bank: Bank, rows: Tensor, form: dict[str, Any]) -> None:
     """Hold a bank to the rows `[clients, pool, ..., classes]` that were stored last."""
-    rebuilt, kept = bank.dense(), kept_classes(rows, form)
-    assert rebuilt.shape == rows.shape
-    assert torch.equal(rebuilt.gather(-1, kept), rows.gather(-1, kept).to(form["dtype"]))
-    torch.testing.assert_close(bank.total, rebuilt.sum(0, dtype=torch.float64), rtol=1e-12, atol=1e-9)
-    after, before = (rebuilt.double(), rows.double())
+    dense, kept = bank.dense(), kept_classes(rows, form)
+    assert dense.shape == rows.shape
+    assert torch.equal(dense.gather(-1, kept), rows.gather(-1, kept).to(form["dtype"]))
+    torch.testing.assert_close(bank.total, dense.sum(0, dtype=torch.float64), rtol=1e-12, atol=1e-9)
+    after, before = (dense.double(), rows.double())
     if bank.holds == "logits":
         after, before = after.softmax(-1), before.softmax(-1)
     rough = {"rtol": 0.05, "atol": 2e-3} if form["dtype"] == torch.float16 else {"rtol": 1e-4, "atol": 1e-7}
@@ -55,7 +55,7 @@ def check(bank: Bank, rows: Tensor, form: dict[str, Any]) -> None:
 
 @every_shape
 @every_form
-@settings(deadline=None, max_examples=15)
+@settings(deadline=None, max_examples=8)
 @given(UPLOADS)
 def test_after_any_sequence_of_uploads(
     form: dict[str, Any], shape: tuple[int, ...], uploads: list[tuple[int, list[float]]]
@@ -159,29 +159,79 @@ def test_fedecho_asks_for_its_own_labels(server: Server) -> None:
     assert bank.nbytes == 6 * 8 * (4 + 4) and bank.seen().tolist() == [k == 2 for k in range(6)]
 
 
-@pytest.mark.parametrize("m", [0, -1, 4])
-def test_impossible_labels(m: int) -> None:
-    with pytest.raises(InputError, match=f"bank_labels = {m} is not usable: give 1 to 3") as caught:
-        Bank.empty(2, (2, 3), CPU, labels=m)
-    assert "\n" not in str(caught.value)
+# What truncation does to the entropy of a prediction, and to a teacher made of many
+
+NUMBERS = st.floats(-30, 30)
+ROWS = st.integers(2, 9).flatmap(lambda c: st.tuples(st.lists(NUMBERS, min_size=c, max_size=c), st.integers(1, c - 1)))
+BANKS = st.tuples(st.lists(st.lists(NUMBERS, min_size=6, max_size=6), min_size=1, max_size=4), st.integers(1, 5))
+EPS = 1e-9
+each_truncation = pytest.mark.parametrize("cut", [largest, first])
 
 
-@pytest.mark.parametrize("make", [lambda **k: Distillation(**{f"bank_{n}": v for n, v in k.items()}),
-                                  lambda **k: Bank.empty(2, (2, 3), CPU, **k)], ids=["settings", "bank"])  # fmt: skip
-def test_one_truncation_at_a_time(make: Any) -> None:
-    with pytest.raises(InputError, match="bank_labels = 2 .* bank_top_k = 1 .* one of them") as caught:
-        make(top_k=1, labels=2)
-    assert "\n" not in str(caught.value)
+def entropy(probs: Tensor) -> Tensor:
+    return torch.special.entr(probs).sum(-1)
 
 
-def test_labels_must_be_positive_before_there_is_a_bank() -> None:
-    with pytest.raises(InputError, match="bank_labels = 0"):
-        Distillation(bank_labels=0)
+def logits(*probs: float) -> Tensor:
+    return torch.tensor(probs, dtype=torch.float64).log()
 
 
-@pytest.mark.parametrize("bad", [float("nan"), float("inf"), 7e4])
-def test_what_the_bank_cannot_keep(bad: float) -> None:
-    bank, row = Bank.empty(1, (2, 3), CPU, torch.float16, labels=1), torch.zeros(2, 3)
-    assert bank.can_keep(row)
-    row[1, 2] = bad
-    assert not bank.can_keep(row)
+def error_and_bound(cut: Any, row: Tensor, k: int) -> tuple[float, float]:
+    """By how much truncation changes the entropy of a row of logits, and t log D for the D classes it drops."""
+    whole, rough = row.softmax(-1), rebuilt(cut(row, k), len(row)).softmax(-1)
+    kept = row.topk(k).indices if cut is largest else torch.arange(k)
+    torch.testing.assert_close(rough[kept], whole[kept])
+    tail, dropped = 1 - float(whole[kept].sum()), len(row) - k
+    return float(entropy(rough) - entropy(whole)), tail * math.log(dropped)
+
+
+@each_truncation
+@settings(deadline=None, max_examples=50)
+@given(ROWS)
+def test_the_entropy_of_a_truncated_row_is_at_most_t_log_d_too_large(cut: Any, case: tuple[list[float], int]) -> None:
+    error, bound = error_and_bound(cut, torch.tensor(case[0], dtype=torch.float64), case[1])
+    assert -EPS <= error <= bound + EPS
+
+
+@each_truncation
+@pytest.mark.parametrize(("row", "share"), [((0.7, 0.1, 0.1, 0.1), 0.0), ((0.7, 0.3, 1e-300, 1e-300), 1.0)])
+def test_both_ends_of_the_bound(cut: Any, row: tuple[float, ...], share: float) -> None:
+    error, bound = error_and_bound(cut, logits(*row), 1)
+    assert bound == pytest.approx(0.3 * math.log(3)) and error == pytest.approx(share * bound, abs=EPS)
+
+
+@settings(deadline=None, max_examples=50)
+@given(BANKS)
+def test_the_bound_holds_for_the_mean_of_probabilities_of_a_label_subset(case: tuple[list[list[float]], int]) -> None:
+    rows, m = torch.tensor(case[0], dtype=torch.float64).softmax(-1), case[1]
+    error = entropy(rebuilt(first(rows, m, "probabilities"), 6).mean(0)) - entropy(rows.mean(0))
+    assert -EPS <= error <= rows[:, m:].sum(-1).mean() * math.log(6 - m) + EPS
+
+
+@settings(deadline=None, max_examples=50)
+@given(BANKS)
+def test_the_tail_of_a_mean_of_logits_can_only_gain(case: tuple[list[list[float]], int]) -> None:
+    rows, m = torch.tensor(case[0], dtype=torch.float64), case[1]
+    whole, cut = (z.mean(0).softmax(-1)[m:].sum() for z in (rows, rebuilt(first(rows, m), 6)))
+    assert cut >= whole - EPS
+
+
+def test_and_neither_side_of_the_bound_holds_for_its_entropy() -> None:
+    # Clients that are sure of different rare tokens: truncated, both are sure of "a rare token", and of no other.
+    apart = torch.tensor([[0.0, 20.0, -20.0], [0.0, -20.0, 20.0]], dtype=torch.float64)
+    whole, cut = (z.mean(0).softmax(-1) for z in (apart, rebuilt(first(apart, 1), 3)))
+    assert entropy(whole).item() == pytest.approx(math.log(3)) and entropy(cut).item() == pytest.approx(math.log(2))
+    # Each gives another rare token 1 in 150, which the mean of their logits rules out; truncated, it stays 1 in 150.
+    apart = torch.tensor([[0.0, -5.0, -60.0], [0.0, -60.0, -5.0]], dtype=torch.float64)
+    whole, cut = (z.mean(0).softmax(-1) for z in (apart, rebuilt(first(apart, 1), 3)))
+    bound = (1 - apart.softmax(-1)[:, 0]).mean() * math.log(2)
+    assert entropy(cut) - entropy(whole) > 9 * bound
+
+
+@pytest.mark.parametrize("holds", ["logits", "probabilities"])
+def test_a_mean_of_top_k_rows_can_be_surer_than_that_of_whole_ones(holds: Any) -> None:
+    rows = logits(9, 1, 1, 1) - math.log(12), logits(1, 9, 8, 9) - math.log(27)
+    given_rows = torch.stack(rows) if holds == "logits" else torch.stack(rows).exp()
+    means = [z.mean(0) for z in (given_rows, rebuilt(largest(given_rows, 1, holds), 4))]
+    whole, cut = (entropy(z.softmax(-1) if holds == "logits" else z) for z in means)
+    assert cut < whole - 0.05

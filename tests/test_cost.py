@@ -18,7 +18,8 @@ from fedecho.core.config import RunConfig, config_hash, override, override_all
 from fedecho.core.settings import Data
 from fedecho.learning.bank import Bank
 from fedecho.learning.cost import stand_in, work
-from fedecho.learning.cost.stand_in import HOLDINGS, PHASES, Measurement, Play, peak_versions, tensor_bytes
+from fedecho.learning.cost.stand_in import Measurement, StandIn, tensor_bytes
+from fedecho.learning.cost.work import HOLDINGS, PHASES, peak_versions
 from fedecho.learning.distill import Distillation
 from fedecho.learning.flat import FlatModel, Weights
 from fedecho.learning.models import build
@@ -32,9 +33,9 @@ P, C = 10_362, 10
 METHODS = (REFERENCE, *cost.BASELINES)
 
 
-def play(config: RunConfig, rounds: int = 2) -> tuple[Play, dict[str, int]]:
+def play(config: RunConfig, rounds: int = 2) -> tuple[StandIn, dict[str, int]]:
     """A server after some rounds, and the bytes of the last."""
-    begun = Play.start(config, Clock(), "cpu")
+    begun = StandIn.start(config, Clock(), "cpu")
     held = [begun.round(rnd) for rnd in begun.server.plan.rounds[:rounds]]
     return begun, held[-1]
 

@@ -19,8 +19,9 @@ from fedecho.core.config import RunConfig, config_hash
 from fedecho.core.settings import Data, Evaluation, Local, Partition, PoolSource, Protocol
 from fedecho.data import Images, Splits, pools
 from fedecho.data.canonical import canonical_order, digest, pixel_hashes
+from fedecho.learning.inputs import _pool_images
 from fedecho.learning.methods import FedBuff
-from fedecho.learning.task import _pool_images, prepare
+from fedecho.learning.task import prepare
 
 
 def test_a_config_knows_the_pools_that_can_be_loaded() -> None:

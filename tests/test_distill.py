@@ -17,22 +17,18 @@ from torch import nn
 from fedecho.learning.distill import (
     Distillation,
     Teacher,
-    averaged_teacher,
     clip_factor,
-    corrupted,
     distil,
     distillation_loss,
     kl_from_logits,
     mixing_weight,
-    normalised_entropy,
     pool_batches,
-    predict,
     reverse_kl_from_logits,
-    teacher,
 )
-from fedecho.learning.flat import FlatModel, Weights
+from fedecho.learning.flat import FlatModel, Weights, predict
 from fedecho.learning.methods import Server
 from fedecho.learning.methods.fedecho import row_weights
+from fedecho.learning.teacher import averaged_teacher, corrupted, normalised_entropy, teacher
 from tests.conftest import filled
 
 DEFAULT = Distillation()

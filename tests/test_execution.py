@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 import torch
-import torch.nn.functional as F
 
 from fedecho.core.checks import InputError
 from fedecho.core.config import override
+from fedecho.core.records import Record
 from fedecho.core.settings import Execution, Local
 from fedecho.learning import experiment, models
 from fedecho.learning.client import ClientData, sgd
+from fedecho.learning.distill import Distillation
 from fedecho.learning.flat import FlatModel
 from fedecho.learning.methods import FedEcho
 from tests.test_experiment import tiny
@@ -37,39 +38,24 @@ def client(count: int = 40) -> ClientData:
     return ClientData(torch.randn(count, *SHAPE, generator=generator), torch.arange(count) % 10, torch.zeros(3))
 
 
+SMALL = FedEcho(distill=Distillation(steps=3, batch_size=128))
+
+
 def named(flat: FlatModel) -> dict[str, torch.Tensor]:
     return {name: value.detach().clone() for name, value in flat.module.state_dict().items()}
 
 
 @every_way
-def test_initial_weights_are_the_same_numbers(execution: Execution, close: float) -> None:
-    for (name, one), two in zip(named(model()).items(), named(model(execution)).values(), strict=True):
-        assert torch.equal(one, two), name
-
-
-@every_way
 def test_local_steps_agree_with_the_plain_loop(execution: Execution, close: float) -> None:
+    """So the initial weights are the same numbers, and gradients lie in the order of the weights."""
     local, data, out = Local(lr=0.05, epochs=1, batch_size=20), client(), []
     for flat in (model(), model(execution)):
-        start = flat.weights()
-        trained, _ = sgd(flat, start, data, local, (0, 1, 2))
+        trained, _ = sgd(flat, flat.weights(), data, local, (0, 1, 2))
         flat.load(trained)  # through the vector and back
         out.append((named(flat), flat.logits(data.images)))
     for (name, one), two in zip(out[0][0].items(), out[1][0].values(), strict=True):
         torch.testing.assert_close(one, two, rtol=close, atol=close, msg=name)
     assert out[1][1].dtype == torch.float32 and out[1][0]["1.weight"].dtype == torch.float32
-
-
-def test_gradients_lie_in_the_order_of_the_weights() -> None:
-    flat, data = model(Execution(channels_last=True)), client()
-    gradient = flat.gradient(F.cross_entropy(flat.logits(data.images), data.labels))
-    before = named(flat)["1.weight"]
-    with torch.no_grad():
-        flat.params.sub_(gradient)
-    moved = before - named(flat)["1.weight"]
-    plain = model()
-    wanted = torch.autograd.grad(F.cross_entropy(plain.logits(data.images), data.labels), plain.parameters[0])[0]
-    torch.testing.assert_close(moved, wanted, rtol=1e-4, atol=1e-5)
 
 
 def test_kernels_really_lie_channels_last() -> None:
@@ -78,13 +64,17 @@ def test_kernels_really_lie_channels_last() -> None:
     assert model().parameters[0].is_contiguous()
 
 
+@pytest.fixture(scope="module")
+def plain() -> Record:
+    return experiment.run(tiny(SMALL))
+
+
 @pytest.mark.parametrize(
     ("field", "value", "close"),
     [("inference_batch", 64, 0.005), ("channels_last", True, 0.01), ("autocast", "bfloat16", 0.05)],
 )
-def test_whole_runs_agree_in_accuracy(field: str, value: object, close: float) -> None:
-    config = tiny(FedEcho())
-    plain, other = experiment.run(config), experiment.run(override(config, f"execution.{field}", value))
+def test_whole_runs_agree_in_accuracy(field: str, value: object, close: float, plain: Record) -> None:
+    other = experiment.run(override(tiny(SMALL), f"execution.{field}", value))
     gaps = [abs(one["accuracy"] - two["accuracy"]) for one, two in zip(plain.rows, other.rows, strict=True)]
     assert max(gaps) <= close
     assert other.config["execution"] == {field: value} and "execution" not in plain.config
@@ -108,26 +98,19 @@ def compiled(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return seen
 
 
-def test_only_full_batches_of_steps_are_compiled(compiled: list[int]) -> None:
-    flat = FlatModel(models.build("cnn-batchnorm", SHAPE, 10, 0), Execution(compile=True), frozenset([16]))
+@pytest.mark.parametrize("asked", [True, False])
+def test_only_full_batches_of_steps_are_compiled_where_that_is_asked_for(asked: bool, compiled: list[int]) -> None:
+    flat = FlatModel(models.build("cnn-batchnorm", SHAPE, 10, 0), Execution(compile=asked), frozenset([16]))
     sgd(flat, flat.weights(), client(40), Local(batch_size=16, epochs=2), (0, 0, 0))
-    assert compiled == [16, 16, 16, 16]
     with torch.no_grad():
         flat.logits(client(16).images)
-    assert len(compiled) == 4
-
-
-def test_nothing_is_compiled_unless_asked_for(compiled: list[int]) -> None:
-    flat = FlatModel(models.build("cnn-batchnorm", SHAPE, 10, 0), full=frozenset([16]))
-    sgd(flat, flat.weights(), client(16), Local(batch_size=16), (0, 0, 0))
-    assert compiled == []
+    assert compiled == ([16, 16, 16, 16] if asked else [])
 
 
 def test_a_run_compiles_its_local_and_its_distillation_steps(compiled: list[int]) -> None:
-    method = FedEcho()
-    config = replace(tiny(method), execution=Execution(compile=True))
+    config = tiny(SMALL, execution=Execution(compile=True))
     experiment.run(config)
-    assert set(compiled) == {config.local.batch_size, min(method.distill.batch_size, config.data.pool_size)}
+    assert set(compiled) == {config.local.batch_size, SMALL.distill.batch_size}
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
@@ -147,7 +130,7 @@ def test_compiled_steps_agree_with_the_plain_loop() -> None:
 def test_a_missing_compiler_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda name: None)
     with pytest.raises(InputError, match="compile = True .* install g\\+\\+ or leave it off"):
-        experiment.run(replace(tiny(FedEcho()), execution=Execution(compile=True)))
+        experiment.run(tiny(SMALL, execution=Execution(compile=True)))
     Execution().require_compiler("cpu")
 
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections import Counter
 from dataclasses import replace
+from functools import cache
 from types import SimpleNamespace
 from typing import Any
 
@@ -24,8 +25,8 @@ from fedecho.learning.experiment import run, starts_behind, work
 from fedecho.learning.flat import FlatModel, Weights
 from fedecho.learning.methods import CA2FL, FADAS, FedAC, FedAsync, FedAvg, FedBuff, FedEcho, Server, build
 from fedecho.learning.methods.fedbuff import fedbuff
+from fedecho.learning.resume import Checkpoints, Version
 from fedecho.learning.task import Task
-from fedecho.learning.versions import Checkpoints, Version
 from fedecho.simulation.schedule import Job, synchronous
 from fedecho.studies import contenders
 from tests.conftest import EMPTY, an_update, weights
@@ -45,6 +46,7 @@ def tiny(method: MethodConfig, **changes: Any) -> RunConfig:
     return replace(config, **changes)
 
 
+@cache
 def final_params(config: RunConfig) -> Tensor:
     """The last evaluated model `[P]`, to the last bit."""
     seen: list[Tensor] = []
@@ -59,6 +61,9 @@ def final_params(config: RunConfig) -> Tensor:
     return seen[-1]
 
 
+SMALL = FedEcho(distill=Distillation(steps=3))
+
+
 def outcome(record: Record) -> list[tuple[float, float]]:
     return [(row["accuracy"], row["loss"]) for row in record.rows]
 
@@ -71,7 +76,7 @@ def test_fedecho_without_distillation_is_its_inner_method(inner: MethodConfig, c
 
 
 def test_fedecho_distils() -> None:
-    assert outcome(run(tiny(FedEcho()))) != outcome(run(tiny(FedBuff())))
+    assert outcome(run(tiny(SMALL))) != outcome(run(tiny(FedBuff())))
 
 
 def test_all_clients_at_equal_speed_make_fedbuff_fedavg() -> None:
@@ -94,7 +99,7 @@ def test_fedasync_that_takes_over_each_model_is_fedbuff_of_one_when_nothing_is_s
     assert mixed.rows[-1]["accuracy"] == run(tiny(FedBuff(), **alone)).rows[-1]["accuracy"]
 
 
-@pytest.mark.parametrize("method", [FedEcho(), FedAC(), FADAS()], ids=["fedecho", "fedac", "fadas"])
+@pytest.mark.parametrize("method", [SMALL, FedAC(), FADAS()], ids=["fedecho", "fedac", "fadas"])
 def test_run_is_a_pure_function_of_its_config(method: MethodConfig) -> None:
     torch.manual_seed(1)
     one = run(tiny(method))
@@ -119,7 +124,7 @@ def test_methods_of_a_comparison_are_paired() -> None:
 
 
 def test_rows_hold_what_the_record_promises() -> None:
-    record = run(tiny(FedEcho()))
+    record = run(tiny(SMALL))
     last = record.rows[-1]
     assert [row["round"] for row in record.rows] == [3, 6] and last["arrivals"] == 12
     assert last["accuracy"] == pytest.approx(sum(last["per_class"]) / 10, abs=1e-5)  # balanced test split
@@ -156,7 +161,7 @@ def test_a_failed_upload_is_rejected_with_its_logits(monkeypatch: pytest.MonkeyP
         return result, steps
 
     monkeypatch.setattr(experiment, "sgd", sometimes_nan)
-    record = run(tiny(FedEcho()))
+    record = run(tiny(SMALL))
     assert record.status == "done" and [row["rejected"] for row in record.rows] == [1, 0]
 
 
@@ -177,7 +182,7 @@ def test_a_round_in_which_every_upload_failed_is_survived(monkeypatch: pytest.Mo
         )
 
     monkeypatch.setattr(experiment, "sgd", second_round_fails)
-    record = run(tiny(FedEcho()))
+    record = run(tiny(SMALL))
     assert record.status == "done" and [row["rejected"] for row in record.rows] == [2, 0]
 
 
@@ -190,7 +195,7 @@ def test_failed_uploads_can_be_let_through() -> None:
 def test_checkpoints_are_dropped_after_their_last_use() -> None:
     held = Checkpoints(Counter({0: 2, 2: 1}))
     for number in range(3):
-        held.keep(number, (weights(float(number)), None))
+        held.keep(number, Version(weights(float(number)), None))
     assert len(held) == 2  # nobody starts from version 1
     assert held.take(0)[0].params.item() == 0.0 and len(held) == 2
     held.take(0)

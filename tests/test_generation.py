@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +36,8 @@ CPU = torch.device("cpu")
 WORDS = ("she was not at all in the room of her own", "he had been so much as one could say to him", "it is a truth")
 
 
-@pytest.fixture(autouse=True)
-def short_novels(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+@pytest.fixture(autouse=True, scope="module")
+def short_novels() -> Iterator[None]:
     """Three novels of a few chapters, each of words drawn from a line of its own."""
 
     def chapters(count: int, words: int) -> Texts:
@@ -47,10 +48,12 @@ def short_novels(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         return Texts(tuple(texts), np.repeat(np.arange(3), count))
 
     made = TextSplits("austen", ("a", "b", "c"), chapters(4, 700), chapters(1, 300), chapters(1, 400), chapters(2, 300))
-    monkeypatch.setattr(data, "load_running_text", lambda: made)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(data, "load_running_text", lambda: made)
+        data.load_tokens.cache_clear()
+        yield
     data.load_tokens.cache_clear()
-    yield
-    data.load_tokens.cache_clear()
+    once.cache_clear()
 
 
 def tiny(label: str = "FedBuff", **changes: Any) -> RunConfig:
@@ -72,12 +75,18 @@ def echo(**changes: Any) -> RunConfig:
     return tiny("FedEcho", **{f"method.distill.{name}": value for name, value in small.items()} | changes)
 
 
+@cache
+def once(config: RunConfig) -> Record:
+    """What `run` returns, for tests that do not change it."""
+    return run(config)
+
+
 OWN = {"data.pool": "self", "method.distill.warmup_rounds": 2, "protocol.rounds": 6}
 
 
 @pytest.mark.parametrize("label", contenders.CONTENDERS)
 def test_every_contender_predicts_tokens(label: str) -> None:
-    record = run(tiny(label))
+    record = once(tiny(label))
     assert record.status == "done" and len(record.rows[-1]["per_class"]) == 3
     assert record.rows[-1]["loss"] < math.log(260)
     assert {"vocabulary_digest", "characters_per_token", "samples"} <= record.facts.keys()
@@ -87,11 +96,11 @@ def test_every_contender_predicts_tokens(label: str) -> None:
 def test_fedecho_distils_on_tokens(how: dict[str, Any]) -> None:
     changed = run(echo(**{f"method.distill.{name}": value for name, value in how.items()}))
     assert changed.status == "done" and 0 <= changed.rows[-1]["entropy"] <= 1
-    assert changed.rows[-1]["loss"] != run(echo()).rows[-1]["loss"] != run(tiny()).rows[-1]["loss"]
+    assert changed.rows[-1]["loss"] != once(echo()).rows[-1]["loss"] != once(tiny()).rows[-1]["loss"]
 
 
 def test_a_run_is_a_pure_function_of_its_config() -> None:
-    one, two = run(echo()), run(echo())
+    one, two = once(echo()), run(echo())
     assert one.rows == two.rows and one.facts == two.facts
     assert run(echo(seed=1)).facts["samples"] != one.facts["samples"]
 
@@ -165,7 +174,7 @@ def test_more_is_written_than_the_model_reads_at_once() -> None:
 
 
 def test_samples_begin_as_held_out_blocks_do() -> None:
-    record, made = run(tiny()), prepare(tiny(), CPU)
+    record, made = once(tiny()), prepare(tiny(), CPU)
     assert made.decode is not None
     prompts = [made.decode(block[: generate.PROMPT]) for block in made.held_out.images[:3].tolist()]
     assert [sample["prompt"] for sample in record.facts["samples"]] == prompts
@@ -204,7 +213,7 @@ def test_the_server_writes_u_once_after_the_warm_up() -> None:
 
 
 def test_before_u_is_written_fedecho_is_what_it_is_around() -> None:
-    one, two = run(echo(**OWN)), run(tiny(**{"protocol.rounds": 6}))
+    one, two = once(echo(**OWN)), run(tiny(**{"protocol.rounds": 6}))
     assert one.rows[0]["loss"] == two.rows[0]["loss"] and one.rows[1]["loss"] != two.rows[1]["loss"]
     assert "entropy" not in one.rows[0] and "entropy" in one.rows[1]
 
@@ -215,7 +224,7 @@ def test_a_run_with_its_own_u_goes_on_after_a_stop(rounds: int, tmp_path: Path) 
     keeper = Keeper(path, every=1e9, deadline=2 * rounds, now=lambda: float(next(ticks)))
     with pytest.raises(Paused) as pause:
         run(echo(**OWN), keeper=keeper)
-    one, two = run(echo(**OWN), keeper=Keeper(path)), run(echo(**OWN))
+    one, two = run(echo(**OWN), keeper=Keeper(path)), once(echo(**OWN))
     assert pause.value.round == rounds and one.rows == two.rows and one.facts == two.facts
 
 
@@ -227,7 +236,7 @@ def other_vocabulary(record: Record) -> Record:
 
 
 def test_a_record_of_another_vocabulary_is_refused_by_both_digests() -> None:
-    record = run(tiny())
+    record = once(tiny())
     here = record.facts["vocabulary_digest"]
     with pytest.raises(InputError, match=f"vocabulary_digest = '{'f' * 64}'.*{record.hash}.*{here}") as caught:
         verify.compare(other_vocabulary(record), record)
@@ -240,14 +249,14 @@ def test_a_checkpoint_of_another_vocabulary_is_refused_by_both_digests(
     path = tmp_path / "run.pt"
     with pytest.raises(Paused):
         run(tiny(), keeper=Keeper(path, deadline=0.0))
-    before = resume.read(path, tiny())["text"]["facts"]["vocabulary_digest"]
+    before = resume.read(path, tiny())["facts"]["vocabulary_digest"]
     monkeypatch.setattr("fedecho.data.tokens.Tokens.digest", "0" * 64)
     with pytest.raises(InputError, match=f"{before}.*run.pt.*{'0' * 64}"):
         run(tiny(), keeper=Keeper(path))
 
 
 def test_what_a_model_wrote_elsewhere_does_not_make_a_record_false() -> None:
-    record = run(tiny())
+    record = once(tiny())
     elsewhere = replace(record, facts=record.facts | {"samples": []})
     outcome = verify.compare(elsewhere, record)
     assert outcome.ok and not outcome.identical and dumps(elsewhere) != dumps(record)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from fedecho import data
 from fedecho.cli.main import main
 from fedecho.core.checks import InputError, MissingDataError
 from fedecho.core.config import NUMERICS_VERSION, RunConfig, config_hash, override_all
+from fedecho.core.records import Record
 from fedecho.core.settings import Data, Evaluation, Partition, Protocol
 from fedecho.data.vocabulary import Vocabulary
 from fedecho.learning.cost import duration, peak, work
@@ -42,9 +44,15 @@ def tiny(label: str = "FedBuff", **changes: Any) -> RunConfig:
     return override_all(replace(config, protocol=contender.protocol(Protocol(10, 6, 2, 4))), changes)
 
 
+@cache
+def once(config: RunConfig) -> Record:
+    """What `run` returns, for tests that do not change it."""
+    return run(config)
+
+
 @pytest.mark.parametrize("label", contenders.CONTENDERS)
 def test_every_contender_reads_texts(label: str) -> None:
-    record = run(tiny(label))
+    record = once(tiny(label))
     assert record.status == "done" and len(record.rows[-1]["per_class"]) == 6
     assert record.facts["vocabulary_words"] <= 3998 and len(record.facts["vocabulary_digest"]) == 64
 
@@ -52,9 +60,11 @@ def test_every_contender_reads_texts(label: str) -> None:
 @pytest.mark.parametrize("how", [{"bank_top_k": 2}, {"bank_dtype": "float16"}, {"alpha_scope": "sample"}], ids=str)
 def test_fedecho_distils_on_texts(how: dict[str, Any]) -> None:
     small = {"steps": 2, "batch_size": 10, "lr": 0.1}
-    plain, changed = (run(replace(tiny(), method=FedEcho(distill=Distillation(**small, **more)))) for more in ({}, how))
+    plain, changed = (
+        once(replace(tiny(), method=FedEcho(distill=Distillation(**small, **more)))) for more in ({}, how)
+    )
     assert changed.status == "done" and 0 <= changed.rows[-1]["entropy"] <= 1
-    assert changed.rows[-1]["loss"] != plain.rows[-1]["loss"] != run(tiny()).rows[-1]["loss"]
+    assert changed.rows[-1]["loss"] != plain.rows[-1]["loss"] != once(tiny()).rows[-1]["loss"]
 
 
 def test_stragglers_can_own_novels() -> None:
@@ -68,7 +78,7 @@ def test_stragglers_can_own_novels() -> None:
 
 
 def test_a_run_is_a_pure_function_of_its_config_and_of_the_mask() -> None:
-    one, two = run(tiny("FedEcho")), run(tiny("FedEcho"))
+    one, two = once(tiny("FedEcho")), run(tiny("FedEcho"))
     assert one.rows == two.rows and one.facts == two.facts
     bare = run(tiny("FedEcho", **{"data.mask": False}))
     assert bare.rows != one.rows and bare.facts["data_digest"] != one.facts["data_digest"]
@@ -78,7 +88,7 @@ def test_a_run_that_was_cut_off_goes_on(tmp_path: Path) -> None:
     config, path = tiny("FedEcho"), tmp_path / "run.pt"
     with pytest.raises(Paused):
         run(config, keeper=Keeper(path, deadline=0.0))
-    assert run(config, keeper=Keeper(path)).rows == run(config).rows
+    assert run(config, keeper=Keeper(path)).rows == once(config).rows
 
 
 def test_the_vocabulary_is_that_of_the_clients_alone() -> None:

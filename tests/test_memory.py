@@ -34,20 +34,20 @@ def measured_peak(work: Callable[[], object]) -> int:
 
 
 def scaled(method: MethodConfig, model: str = "cnn-w8", **changes: Any) -> RunConfig:
-    fields = {"model": model, "protocol.rounds": 3, "protocol.clients": 30, "partition.kind": "iid", **changes}
+    fields = {"model": model, "protocol.rounds": 2, "protocol.clients": 30, "partition.kind": "iid", **changes}
     return override_all(tiny(method), fields)
 
 
 @pytest.mark.parametrize(
     "config",
     [
-        scaled(FedEcho(), **{"data.pool_size": 2000, "method.distill.batch_size": 500, "method.distill.steps": 2}),
+        scaled(FedEcho(), **{"data.pool_size": 1000, "method.distill.batch_size": 250, "method.distill.steps": 2}),
         scaled(CA2FL()),
         scaled(FedAC()),
         scaled(FADAS()),
         scaled(FedBuff(ema=0.9)),
         scaled(FedBuff(), "cnn-batchnorm"),
-        scaled(FedBuff(), "text-encoder", **{"data.name": "austen"}),
+        scaled(FedBuff(), "text-encoder", **{"data.name": "austen", "protocol.rounds": 3}),
         scaled(FedBuff(), **{"local.augment": True, "local.batch_size": 300, "data.train_size": 10_000}),
     ],
     ids=["fedecho", "ca2fl", "fedac", "fadas", "ema", "data", "texts", "bytes"],
@@ -65,7 +65,7 @@ def continuing(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> RunConfig:
     monkeypatch.setitem(TEXT_MODELS["classification"], "continues", lambda shape, classes: nn.Sequential(
         nn.Embedding(shape[0], 8), nn.Linear(8, classes)
     ))  # fmt: skip
-    monkeypatch.setitem(stand_in.SHAPES, "austen", ((VOCABULARY, CONTEXT), VOCABULARY))
+    monkeypatch.setitem(work.SHAPES, "austen", ((VOCABULARY, CONTEXT), VOCABULARY))
     fields = {"model": "continues", "data.name": "austen", "data.pool_size": 60, "method.distill.batch_size": 20}
     return override_all(cost.base("smoke", REFERENCE), fields | changes)
 
@@ -80,9 +80,9 @@ def test_a_vocabulary_is_predicted_too(form: dict[str, Any], block: int, monkeyp
     config = continuing(monkeypatch, **{f"method.distill.{name}": value for name, value in form.items()})
 
     def work() -> None:
-        play = stand_in.Play.start(config, Clock(), "cpu")
-        for rnd in play.server.plan.rounds[:3]:
-            play.round(rnd)
+        server = stand_in.StandIn.start(config, Clock(), "cpu")
+        for rnd in server.server.plan.rounds[:2]:
+            server.round(rnd)
 
     said = peak.predicted_peak(config)
     del said["data"]  # a stand-in has none
@@ -101,9 +101,9 @@ def test_a_bank_of_a_vocabulary_takes_n_u_l_rows_and_their_sum(
     assert work.predictions(config) == (rows, 500)
     assert work.bank_bytes(config) == (CONTEXT * row, 20 * rows * row)
     assert peak.predicted_peak(config)["state"] == 20 * rows * row + 8 * (rows * 500 + 20)
-    play = stand_in.Play.start(config, Clock(), "cpu")
-    assert play.state.bank.nbytes == 20 * rows * row
-    held = play.round(play.server.plan.rounds[0])
+    server = stand_in.StandIn.start(config, Clock(), "cpu")
+    assert server.state.bank.nbytes == 20 * rows * row
+    held = server.round(server.server.plan.rounds[0])
     assert (held["uploads"], held["state"]) == tuple(
         work.predicted_bytes(config)[part] for part in ("uploads", "state")
     )

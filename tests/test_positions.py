@@ -12,20 +12,17 @@ from torch import Tensor, nn
 from fedecho.learning.bank import Bank, bank_average
 from fedecho.learning.distill import (
     Distillation,
-    averaged_teacher,
-    corrupted,
     distil,
     distillation_loss,
     kl_from_logits,
     mixing_weight,
-    predict,
     reverse_kl_from_logits,
-    teacher,
 )
-from fedecho.learning.flat import FlatModel
+from fedecho.learning.flat import FlatModel, predict
 from fedecho.learning.methods import Server
 from fedecho.learning.methods.fedbuff import FedBuff, fedbuff
 from fedecho.learning.methods.fedecho import echo
+from fedecho.learning.teacher import averaged_teacher, corrupted, teacher
 from tests.conftest import an_update
 
 CPU = torch.device("cpu")

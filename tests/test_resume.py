@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import signal
-import subprocess
-import sys
 import time
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -16,6 +16,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 import torch
+from fedecho.learning.versions import Checkpoints, Version
 
 from fedecho.core import provenance
 from fedecho.core.checks import InputError
@@ -29,14 +30,13 @@ from fedecho.learning.evaluation import Journal
 from fedecho.learning.methods import CA2FL, FADAS, FedAC, FedAsync, FedBuff, FedEcho
 from fedecho.learning.resume import Keeper, Paused, Progress
 from fedecho.learning.task import Task
-from fedecho.learning.versions import Checkpoints, Version
 from fedecho.simulation.schedule import Job, Round, Schedule
 from tests.conftest import weights
 from tests.test_experiment import tiny
 
 ROUNDS = 8
 METHODS: dict[str, MethodConfig] = {
-    "fedecho": FedEcho(),
+    "fedecho": FedEcho(distill=Distillation(steps=3)),
     "fedecho-ca2fl-average": FedEcho(inner=CA2FL(), distill=Distillation(steps=3, source="average")),
     "fedecho-averaged": FedEcho(distill=Distillation(steps=3, broadcast="averaged", bank_dtype="float16")),
     "ca2fl": CA2FL(),
@@ -82,20 +82,25 @@ def pause_after(rounds: int, path: Path, config: RunConfig) -> Paused:
     return pause.value
 
 
+@cache
+def uninterrupted(name: str) -> str:
+    return dumps(experiment.run(config_of(name)))
+
+
 @pytest.mark.parametrize(("name", "rounds"), KILLS)
 def test_continued_run_is_the_uninterrupted_one_byte_for_byte(name: str, rounds: int, tmp_path: Path) -> None:
     config, path = config_of(name), tmp_path / "run.pt"
     assert pause_after(rounds, path, config).round == rounds
     torch.manual_seed(99)
     continued = experiment.run(config, keeper=Keeper(path))
-    assert dumps(continued) == dumps(experiment.run(config))
+    assert dumps(continued) == uninterrupted(name)
     assert "earlier" not in continued.provenance
 
 
 def test_a_run_may_be_stopped_again_and_again(tmp_path: Path) -> None:
     config, path = config_of("fedecho"), tmp_path / "run.pt"
     assert [pause_after(1, path, config).round for _ in range(3)] == [1, 2, 3]
-    assert dumps(experiment.run(config, keeper=Keeper(path))) == dumps(experiment.run(config))
+    assert dumps(experiment.run(config, keeper=Keeper(path))) == uninterrupted("fedecho")
 
 
 def test_the_official_loops_versions_are_kept_too(tmp_path: Path) -> None:
@@ -245,25 +250,19 @@ def test_the_record_names_who_made_the_earlier_part(tmp_path: Path, monkeypatch:
     assert json.loads(json.dumps(made)) == made
 
 
-SCRIPT = """
-import sys
-from pathlib import Path
-from fedecho.learning.experiment import run
-from fedecho.learning.resume import Keeper
-from tests.test_resume import config_of
-run(config_of("fedecho"), keeper=Keeper(Path(sys.argv[1]), every=0.0))
-"""
-
-
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_killed_process_is_continued_by_another(tmp_path: Path) -> None:
-    path, root = tmp_path / "run.pt", Path(__file__).resolve().parents[1]
-    environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen([sys.executable, "-c", SCRIPT, path], env=environment, stderr=subprocess.DEVNULL)
-    while not path.is_file() and process.poll() is None:
+    path, config = tmp_path / "run.pt", config_of("fedecho")
+    keeper = Keeper(path, every=0.0)
+    process = multiprocessing.get_context("fork").Process(
+        target=experiment.run, args=[config], kwargs={"keeper": keeper}
+    )
+    process.start()
+    while not path.is_file() and process.is_alive():
         time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait(timeout=60) in (-signal.SIGKILL, 0)  # 0: it was faster than we are
-    config = config_of("fedecho")
+    process.kill()
+    process.join(60)
+    assert process.exitcode in (-signal.SIGKILL, 0)  # 0: it was faster than we are
     continued, whole = experiment.run(config, keeper=Keeper(path)), experiment.run(config)
     assert (continued.rows, continued.facts, continued.status) == (whole.rows, whole.facts, whole.status)
     assert continued.seconds != {}

@@ -14,10 +14,12 @@ import torch.nn.functional as F
 
 from fedecho.learning.bank import Bank
 from fedecho.learning.client import batches, sgd
-from fedecho.learning.distill import distil, pool_batches, predict, teacher
+from fedecho.learning.distill import distil, pool_batches
 from fedecho.learning.experiment import one_thread, run
+from fedecho.learning.flat import predict
 from fedecho.learning.methods import FedBuff
 from fedecho.learning.task import Task, prepare
+from fedecho.learning.teacher import teacher
 from fedecho.studies import contenders, profiles
 
 _KEY = (0, 0, 0)

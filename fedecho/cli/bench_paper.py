@@ -18,9 +18,8 @@ from fedecho.core.rng import stream
 from fedecho.core.settings import Execution, Local
 from fedecho.learning import models
 from fedecho.learning.client import ClientData, batches, crop_and_flip, sgd
-from fedecho.learning.distill import predict
 from fedecho.learning.experiment import one_thread
-from fedecho.learning.flat import FlatModel
+from fedecho.learning.flat import FlatModel, predict
 from fedecho.studies import profiles, sweep
 
 MODEL, CONTROL = "resnet18", "resnet18-groupnorm"

@@ -63,7 +63,7 @@ class Partition(Checked):
     """How the labelled images are divided among the N clients."""
 
     kind: Literal["dirichlet", "iid", "natural"] = "dirichlet"
-    """`natural`: what a client holds is of chapters of one novel that nobody else has."""
+    """`natural`: each client holds whole chapters of one novel."""
     alpha: Positive = 0.1
     """Dirichlet concentration over clients, one draw per class; small is heterogeneous."""
     straggler_classes: Natural = 0

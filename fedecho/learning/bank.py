@@ -1,16 +1,24 @@
-"""The bank: the last prediction of every client on the pool U, whole or truncated, and their sum."""
+"""The bank: the last prediction of every client on the pool U, whole or truncated, and their sum.
+
+Truncated, k of a prediction's C entries are kept: the largest (top-k), or those of the first k classes (a label
+subset). The number t / D stands for each of the D = C - k others, t their probability together: of all predictions
+with the kept probabilities that is the one of largest entropy.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from fedecho.core.checks import require
-from fedecho.learning import truncation
-from fedecho.learning.truncation import Holds, index_type
+
+Holds = Literal["logits", "probabilities"]
+"""What an entry is: it decides which number keeps the probability of the classes that were dropped."""
 
 _CANCELS = 1e8
 """Rows above this leave fewer than 8 digits of the others in a float64 sum."""
@@ -18,6 +26,7 @@ _BLOCK = 2**25
 """Entries of all clients' rows together that are rebuilt at a time: 134 MB in float32."""
 DTYPES = {"float32": torch.float32, "float16": torch.float16}
 """Names of the precisions that rows are kept in."""
+_INDEX_TYPES = (torch.uint8, torch.int16, torch.int32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,20 +131,20 @@ class Bank:
 
     def _overwrite(self, client: int, new: tuple[Tensor, ...]) -> None:
         last = tuple(part[client] for part in self.parts)
-        huge = any(_largest(part) > _CANCELS for part in last if part.is_floating_point())
+        ends = [float(end) for part in last if part.is_floating_point() for end in part.aminmax()]
         self.total.add_(self._unpack(new)).sub_(self._unpack(last))
         for part, piece in zip(self.parts, new, strict=True):
             part[client] = piece
-        if huge:  # beside such a row the others had been rounded away
+        if max(map(abs, ends)) > _CANCELS:  # beside such a row the others had been rounded away
             self.total.copy_(self.dense().sum(0, dtype=self.total.dtype))
 
     def _truncated(self, row: Tensor) -> tuple[Tensor, ...]:
-        cut = truncation.first if len(self.parts) == 2 else truncation.largest
+        cut = first if len(self.parts) == 2 else largest
         kept = cut(row, self.parts[0].shape[-1], self.holds)
         return tuple(piece.to(part.dtype) for piece, part in zip(kept, self.parts, strict=True))
 
     def _unpack(self, parts: tuple[Tensor, ...]) -> Tensor:
-        return parts[0] if len(parts) == 1 else truncation.rebuilt(parts, self.total.shape[-1])
+        return parts[0] if len(parts) == 1 else rebuilt(parts, self.total.shape[-1])
 
 
 def check_form(top_k: int | None, labels: int | None) -> None:
@@ -147,12 +156,6 @@ def check_form(top_k: int | None, labels: int | None) -> None:
 def _finite(entries: Tensor) -> bool:
     # A finite sum has finite terms and takes one fast pass; the other way round, large terms may overflow.
     return bool(torch.isfinite(entries.sum(dtype=torch.float32))) or bool(torch.isfinite(entries).all())
-
-
-def _largest(entries: Tensor) -> float:
-    """Return the largest absolute value."""
-    low, high = entries.aminmax()
-    return max(-float(low), float(high))
 
 
 def block_size(clients: int, entries: int) -> int:
@@ -174,8 +177,50 @@ def _widths(classes: int, dtype: torch.dtype, top_k: int | None, labels: int | N
     return [(classes, dtype)]
 
 
+def index_type(classes: int) -> torch.dtype:
+    """Return the smallest integer type that can name every one of `classes` classes."""
+    return next(kind for kind in _INDEX_TYPES if classes - 1 <= torch.iinfo(kind).max)
+
+
+def largest(rows: Tensor, k: int, holds: Holds = "logits") -> tuple[Tensor, Tensor, Tensor]:
+    """Return the k < C largest entries of rows `[..., classes]`, their classes (both `[..., k]`), the tail's number."""
+    values, classes = rows.topk(k)
+    nothing = -math.inf if holds == "logits" else 0.0
+    return values, classes, tail_number(rows.scatter(-1, classes, nothing), rows.shape[-1] - k, holds)
+
+
+def first(rows: Tensor, m: int, holds: Holds = "logits") -> tuple[Tensor, Tensor]:
+    """Return the entries of the first m < C classes of rows `[..., classes]`, and the tail's number."""
+    return rows[..., :m].clone(), tail_number(rows[..., m:], rows.shape[-1] - m, holds)
+
+
+def tail_number(dropped: Tensor, count: int, holds: Holds) -> Tensor:
+    """Return the number s `[..., 1]` that keeps the probability of the D = `count` dropped entries `[..., any]`.
+
+    D e^s = sum of e^z over the dropped logits z, or D s = the sum of the dropped probabilities. Kept entries stay as
+    they are, so their softmax does too; the entropy of the prediction grows by 0 (dropped evenly) to t log D nats (all
+    on one class). Of a teacher, the mean of many rows, that is true only for probabilities of a label subset.
+    """
+    if holds == "logits":
+        return dropped.logsumexp(-1, keepdim=True) - math.log(count)
+    return dropped.sum(-1, keepdim=True) / count
+
+
+def rebuilt(parts: tuple[Tensor, ...], classes: int) -> Tensor:
+    """Return rows `[..., classes]`: what `largest` or `first` gave, with the tail's number for every other class."""
+    values, tail = parts[0], parts[-1]
+    if len(parts) == 3:
+        return tail.expand(*tail.shape[:-1], classes).scatter(-1, parts[1].long(), values)
+    return torch.cat([values, tail.expand(*tail.shape[:-1], classes - values.shape[-1])], -1)
+
+
 def bank_average(bank: Bank, weights: Tensor | None) -> Tensor:
     """Return the mean row `[pool, ..., classes]`: over all clients seen, or with `weights` `[clients]`."""
     if weights is None:
         return (bank.total / bank.seen().sum()).float()
-    return torch.einsum("n,n...->...", (weights / weights.sum()).to(bank.total.device), bank.dense().float())
+    return mean_over(weights, bank.dense().float())
+
+
+def mean_over(weights: Tensor, rows: Tensor) -> Tensor:
+    """Return the weighted mean `[...]` of `rows` `[clients, ...]`, with `weights` `[clients]` up to a factor."""
+    return torch.einsum("n,n...->...", (weights / weights.sum()).to(rows), rows)

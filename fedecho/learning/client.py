@@ -111,7 +111,13 @@ def sgd(
         images, labels = data.images[batch], data.labels[batch]
         if augmentation is not None:
             images = crop_and_flip(images, data.padding, augmentation)
-        step(model, cross_entropy(model.logits(data.normalised(images)), labels), local, start, correction, proximal)
+        gradient = model.gradient(cross_entropy(model.logits(data.normalised(images)), labels))
+        if correction is not None:
+            gradient += correction
+        if proximal:
+            gradient += proximal * (model.params - start.params)
+        with torch.no_grad():  # wd * x enters as a decay factor: one pass over x fewer than adding it to the gradient
+            model.params.mul_(1 - local.lr * local.weight_decay).sub_(gradient, alpha=local.lr)
         steps += 1
     return model.weights(), steps
 
@@ -119,24 +125,6 @@ def sgd(
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """Return the mean in nats over all labels `[batch]` or `[batch, positions]`; logits have one axis more."""
     return F.cross_entropy(logits.flatten(0, -2), labels.flatten())
-
-
-@torch.no_grad()
-def _descend(model: FlatModel, gradient: Tensor, local: Local) -> None:
-    # wd * x enters as a decay factor: one pass over x fewer than adding it to the gradient.
-    model.params.mul_(1 - local.lr * local.weight_decay).sub_(gradient, alpha=local.lr)
-
-
-def step(
-    model: FlatModel, loss: Tensor, local: Local, start: Weights, correction: Tensor | None, proximal: float
-) -> None:
-    """Take one SGD step on `loss` in place."""
-    gradient = model.gradient(loss)
-    if correction is not None:
-        gradient += correction
-    if proximal:
-        gradient += proximal * (model.params - start.params)
-    _descend(model, gradient, local)
 
 
 def crop_and_flip(images: Tensor, padding: Tensor, rng: np.random.Generator) -> Tensor:

@@ -1,4 +1,4 @@
-"""Echo distillation: the teacher that the bank of client logits makes, and the clipped steps towards it.
+"""Echo distillation: its settings, its loss, and the clipped steps towards a teacher (see `teacher.py`).
 
 Equations 2-4 and lines 12-16 of Algorithm 1 of FedEcho (arXiv 2511.19966), as far as a summary of the paper gives them;
 every gap is a field of `Distillation` whose default is the reading chosen here.
@@ -6,7 +6,6 @@ every gap is a field of `Distillation` whose default is the reading chosen here.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,7 +15,7 @@ from torch import Tensor
 
 from fedecho.core.checks import Checked, Count, Natural, NotNegative, Positive, PositiveShare, Share, require
 from fedecho.core.rng import stream
-from fedecho.learning.bank import Bank, bank_average, check_form
+from fedecho.learning.bank import check_form
 from fedecho.learning.flat import FlatModel, Weights
 
 
@@ -108,80 +107,6 @@ class Teacher:
     """How much each prediction counts `[pool, ...]`, relative to the others of its minibatch; none = all alike."""
 
 
-def normalised_entropy(probs: Tensor) -> Tensor:
-    """Return H / log C in [0, 1] of distributions `[..., classes]`, with 0 log 0 = 0 (Eq. 4); shape `[...]`."""
-    return (_nats(probs) / math.log(probs.shape[-1])).clamp(0, 1)
-
-
-def teacher(bank: Bank, settings: Distillation, weights: Tensor | None = None) -> Teacher:
-    """Average the bank into a teacher; `weights` `[clients]` where not all seen rows count alike."""
-    pieces = [_taught(block, settings, weights) for block in bank.blocks()]
-    return pieces[0] if len(pieces) == 1 else _joined(pieces)
-
-
-def _joined(pieces: list[Teacher]) -> Teacher:
-    counts = [piece.weights for piece in pieces if piece.weights is not None]
-    return Teacher(
-        torch.cat([piece.probs for piece in pieces]),
-        torch.cat([piece.labels for piece in pieces]),
-        torch.cat([piece.entropy for piece in pieces]),
-        torch.cat(counts) if counts else None,
-    )
-
-
-def _taught(bank: Bank, settings: Distillation, weights: Tensor | None) -> Teacher:
-    mean = bank_average(bank, weights)
-    probs = mean if settings.average == "probabilities" else F.softmax(mean / settings.temperature, dim=-1)
-    rows_weights = bank.seen().float() if weights is None else weights
-    labels, entropy = _hard_labels(bank, settings, mean, rows_weights), _entropy(bank, settings, probs, rows_weights)
-    match settings.pool_weights:
-        case "certainty":
-            return Teacher(probs, labels, entropy, 1 - entropy)
-        case "agreement":
-            return Teacher(probs, labels, entropy, _agreement(bank, labels, rows_weights))
-    return Teacher(probs, labels, entropy)
-
-
-def averaged_teacher(logits: Tensor, settings: Distillation) -> Teacher:
-    """Return one model's predictions `[pool, ..., classes]` as a teacher: a bank of one row."""
-    bank = Bank.empty(1, logits.shape, logits.device)
-    row = logits if settings.average == "logits" else (logits / settings.temperature).softmax(-1)
-    bank.store(0, row, 0)
-    return teacher(bank, settings)
-
-
-_SURE = 10.0
-"""Factor on the logits of a corrupted teacher."""
-
-
-def corrupted(taught: Teacher) -> Teacher:
-    """Return a teacher that is wrong and sure: every class taken for the next one, the logits times 10."""
-    wrong = (taught.probs.clamp_min(1e-30).log() * _SURE).softmax(-1).roll(1, -1)
-    labels = (taught.labels + 1) % wrong.shape[-1]
-    return Teacher(wrong, labels, normalised_entropy(wrong), taught.weights)
-
-
-def _agreement(bank: Bank, labels: Tensor, weights: Tensor) -> Tensor:
-    """Return the share in [0, 1] of the teachers whose own prediction is the label `[pool, ...]`."""
-    agree = (bank.dense().argmax(-1) == labels).float()
-    return torch.einsum("n,n...->...", (weights / weights.sum()).to(agree), agree)
-
-
-def _hard_labels(bank: Bank, settings: Distillation, mean: Tensor, weights: Tensor) -> Tensor:
-    if settings.hard_label == "teacher":
-        return mean.argmax(-1)
-    votes = F.one_hot(bank.dense().argmax(-1), bank.total.shape[-1]).float()
-    return torch.einsum("n,n...->...", weights.to(votes), votes).argmax(-1)
-
-
-def _entropy(bank: Bank, settings: Distillation, probs: Tensor, weights: Tensor) -> Tensor:
-    if settings.entropy_of == "teacher":
-        return normalised_entropy(probs)
-    rows = bank.dense().float()
-    rows = rows if settings.average == "probabilities" else F.softmax(rows / settings.temperature, dim=-1)
-    return torch.einsum("n,n...->...", (weights / weights.sum()).to(rows), normalised_entropy(rows))
-
-
 def mixing_weight(entropy: Tensor, settings: Distillation) -> Tensor:
     """Return alpha in [alpha_min, alpha_max] for entropies `[batch, ...]`: a scalar per batch, or `[batch, ...]`.
 
@@ -199,10 +124,11 @@ def kl_from_logits(probs: Tensor, student: Tensor, nats: Tensor | None = None) -
     `nats` `[...]`: the entropy of `probs`, where it is known already.
     """
     # Cross-entropy with soft labels is one fused operation; the teacher's entropy takes it to the divergence.
-    return _cross_entropy(student, probs) - (_nats(probs) if nats is None else nats)
+    return _cross_entropy(student, probs) - (entropy_in_nats(probs) if nats is None else nats)
 
 
-def _nats(probs: Tensor) -> Tensor:
+def entropy_in_nats(probs: Tensor) -> Tensor:
+    """Return the entropy in nats `[...]` of distributions `[..., classes]`, with 0 log 0 = 0."""
     entropy: Tensor = torch.special.entr(probs).sum(-1)
     return entropy
 
@@ -257,15 +183,6 @@ def clip_factor(gradient: Tensor, settings: Distillation) -> tuple[Tensor, Tenso
     return (settings.clip_norm / size).clamp(max=1), norm
 
 
-@torch.no_grad()
-def predict(model: FlatModel, weights: Weights, images: Tensor, batch_size: int) -> Tensor:
-    """Return the logits `[images, ..., classes]` of one version in eval mode."""
-    model.load(weights)
-    model.module.eval()
-    batches = [model.logits(batch) for batch in torch.split(images, batch_size)]
-    return batches[0] if len(batches) == 1 else torch.cat(batches)
-
-
 def distil(
     model: FlatModel, x: Weights, pool: Tensor, taught: Teacher, settings: Distillation, rng_key: tuple[int, int]
 ) -> tuple[Weights, dict[str, float]]:
@@ -276,41 +193,30 @@ def distil(
     """
     model.load(x)
     model.module.train(settings.batchnorm == "train")
-    optimizer = torch.optim.Adam([model.params], lr=settings.lr) if settings.optimizer == "adam" else None
-    losses, norms, clips, alphas, entropies = [], [], [], [], []
-    nats = torch.cat([_nats(probs) for probs in torch.split(taught.probs, settings.batch_size)])
+    adam = torch.optim.Adam([model.params], lr=settings.lr) if settings.optimizer == "adam" else None
+    nats = torch.cat([entropy_in_nats(probs) for probs in torch.split(taught.probs, settings.batch_size)])
+    steps: list[dict[str, Tensor]] = []
     for batch in pool_batches(len(pool), settings, rng_key):
-        entropies.append(taught.entropy[batch])
-        alphas.append(mixing_weight(entropies[-1], settings))
-        student = model.logits(pool[batch])
-        counts = None if taught.weights is None else taught.weights[batch]
-        probs, labels = taught.probs[batch], taught.labels[batch]
-        loss = distillation_loss(student, probs, labels, alphas[-1], settings, counts, nats[batch])
+        entropy, counts = taught.entropy[batch], None if taught.weights is None else taught.weights[batch]
+        alpha = mixing_weight(entropy, settings)
+        student, probs, labels = model.logits(pool[batch]), taught.probs[batch], taught.labels[batch]
+        loss = distillation_loss(student, probs, labels, alpha, settings, counts, nats[batch])
         gradient = model.gradient(loss)
         factor, norm = clip_factor(gradient, settings)
-        _descend(model, gradient, factor, settings.lr, optimizer)
-        losses.append(loss.detach())
-        norms.append(norm)
-        clips.append(factor)
-    metrics = {"alpha": alphas, "entropy": entropies, "gradient_norm": norms, "distillation_loss": losses}
-    means = {name: float(torch.cat([value.reshape(-1) for value in values]).mean()) for name, values in metrics.items()}
-    means["clipped"] = float(torch.stack([(f < 1).any() for f in clips]).float().mean())
+        with torch.no_grad():
+            if adam is None:
+                model.params.addcmul_(gradient, factor, value=-settings.lr)
+            else:
+                model.params.grad = gradient * factor
+                adam.step()
+                model.params.grad = None
+        seen = {"alpha": alpha, "entropy": entropy, "gradient_norm": norm, "distillation_loss": loss.detach()}
+        steps.append(seen | {"clipped": (factor < 1).any().float()})
+    means = {name: float(torch.cat([step[name].reshape(-1) for step in steps]).mean()) for name in steps[0]}
     if settings.norm_quantiles:
-        steps = torch.stack(norms)
-        means |= {"gradient_norm_median": float(steps.median()), "gradient_norm_max": float(steps.max())}
+        norms = torch.stack([step["gradient_norm"] for step in steps])
+        means |= {"gradient_norm_median": float(norms.median()), "gradient_norm_max": float(norms.max())}
     return model.weights(), means
-
-
-@torch.no_grad()
-def _descend(
-    model: FlatModel, gradient: Tensor, factor: Tensor, lr: float, optimizer: torch.optim.Optimizer | None
-) -> None:
-    if optimizer is None:
-        model.params.addcmul_(gradient, factor, value=-lr)
-    else:
-        model.params.grad = gradient * factor
-        optimizer.step()
-        model.params.grad = None
 
 
 def pool_batches(count: int, settings: Distillation, rng_key: tuple[int, int]) -> list[Tensor]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,8 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fedecho.core.records import Row, rounded
-from fedecho.learning.distill import predict
-from fedecho.learning.flat import Weights
+from fedecho.learning.flat import Weights, predict
 from fedecho.learning.task import Task
 from fedecho.simulation.schedule import Round
 
@@ -24,14 +22,14 @@ class Journal:
 
     taus: list[int] = field(default_factory=list)
     accepted: int = 0
-    metrics: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    metrics: dict[str, list[float]] = field(default_factory=dict)
 
     def observe(self, rnd: Round, accepted: int, metrics: dict[str, float]) -> None:
         """Note one round and how many of its uploads could be used."""
         self.taus += rnd.staleness
         self.accepted += accepted
         for name, value in metrics.items():
-            self.metrics[name].append(value)
+            self.metrics.setdefault(name, []).append(value)
 
     def row(self, rnd: Round, buffer_size: int, scores: dict[str, Any]) -> Row:
         """Return the row of an evaluation after `rnd`, and begin the next one."""
@@ -45,7 +43,7 @@ class Journal:
             "rejected": len(self.taus) - self.accepted,
             **{name: float(np.mean(values)) for name, values in self.metrics.items()},
         }
-        self.taus, self.accepted, self.metrics = [], 0, defaultdict(list)
+        self.taus, self.accepted, self.metrics = [], 0, {}
         return {name: rounded(value) for name, value in out.items()}
 
 
@@ -67,7 +65,7 @@ def evaluate(task: Task, weights: Weights) -> dict[str, Any]:
 
 
 PIECE = 2**20
-"""Logits of held-out tokens looked at together, 4 MB: all of them would be gigabytes, and these fit a cache."""
+"""Logits of held-out tokens that are evaluated at a time, 4 MB: all would be gigabytes, and these fit a cache."""
 
 
 @torch.no_grad()

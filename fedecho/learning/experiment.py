@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import torch
 
-from fedecho.core.checks import require
+from fedecho.core.checks import InputError, require
 from fedecho.core.clock import Clock
 from fedecho.core.config import RunConfig
 from fedecho.core.records import Record, Row, new_record
 from fedecho.core.settings import Protocol
-from fedecho.learning import memory, methods
+from fedecho.learning import methods
 from fedecho.learning.client import Update, sgd
 from fedecho.learning.evaluation import Journal, evaluate
 from fedecho.learning.generate import sampled
-from fedecho.learning.methods import Method, Server
+from fedecho.learning.methods import FedEcho, Method, Server
 from fedecho.learning.models.pretrained import pin
-from fedecho.learning.resume import Keeper, Progress
+from fedecho.learning.resume import Checkpoints, Keeper, Progress, Version
 from fedecho.learning.task import Task, prepare
-from fedecho.learning.versions import Checkpoints as Checkpoints
-from fedecho.learning.versions import Version as Version
 from fedecho.simulation.schedule import Job, Round
+
+R = TypeVar("R", bound=Callable[..., Record])
+_OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
+"""How torch words it."""
 
 
 @contextmanager
@@ -43,8 +46,23 @@ def one_thread() -> Iterator[None]:
         cudnn.deterministic, cudnn.benchmark = chosen
 
 
+def with_memory_advice(run: R) -> R:
+    """Let a run raise `InputError` with the settings that take most memory where memory runs out."""
+
+    @functools.wraps(run)
+    def inner(config: RunConfig, **options: Any) -> Record:
+        try:
+            return run(config, **options)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise InputError("memory", options.get("device", "cpu"), memory_advice(config)) from None
+
+    return cast(R, inner)
+
+
 @one_thread()
-@memory.explained
+@with_memory_advice
 def run(
     config: RunConfig,
     *,
@@ -64,13 +82,15 @@ def run(
     config.execution.require_compiler(device)
     config = pin(config)
     task, clock = prepare(config, torch.device(device), data_root), Clock()
-    method = methods.build(config.method, server_of(task, config, clock))
+    writes = config.data.pool == "self"
+    server = Server(task.model, task.pool, task.plan, config.local, config.seed, clock=clock, writes_pool=writes)
+    method = methods.build(config.method, server)
 
     x = task.model.weights()  # x_0
     state, checkpoints = method.init(x, config.protocol.clients), Checkpoints.of(task.plan, config.protocol)
-    keeper = keeper or Keeper()
-    now = keeper.begin(Progress(0, x, state, checkpoints, Journal(), []), config, task, clock, device)
-    done, x, state, checkpoints, journal, rows = now  # as it was left, where the keeper has a file of this run
+    keeper, fresh = keeper or Keeper(), Progress(0, x, state, checkpoints, Journal(), [])
+    # As it was left, where the keeper has a file of this run.
+    done, x, state, checkpoints, journal, rows = keeper.begin(fresh, config, task, clock, device)
     for rnd in progress(task.plan.rounds[done:]):
         checkpoints.keep(rnd.index, Version(x, method.broadcast(state)))
         accepted = 0
@@ -86,7 +106,7 @@ def run(
         journal.observe(rnd, accepted, method.metrics(state))
         if not x.finite():
             break
-        if is_due(rnd, config):
+        if (rnd.index + 1) % config.evaluation.every == 0 or rnd.index + 1 == config.protocol.rounds:
             with clock("evaluation"):
                 scores = evaluate(task, method.evaluated(state, x))
             if journal.accepted == 0 or not math.isfinite(scores["loss"]):
@@ -103,12 +123,6 @@ def require_device(device: str) -> None:
     """Raise `InputError` for a device that torch does not have here."""
     known = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
     require(device.split(":")[0] in known, "device", device, f"this machine has {' and '.join(known)}")
-
-
-def server_of(task: Task, config: RunConfig, clock: Clock) -> Server:
-    """Return what the server-side of a method may use."""
-    writes = config.data.pool == "self"
-    return Server(task.model, task.pool, task.plan, config.local, config.seed, clock=clock, writes_pool=writes)
 
 
 def work(task: Task, config: RunConfig, method: Method[Any], state: Any, rnd: Round, job: Job, sent: Version) -> Update:
@@ -130,6 +144,18 @@ def starts_behind(job: Job, protocol: Protocol) -> bool:
     return place >= 0 and (place + 1) % protocol.buffer_size != 0
 
 
-def is_due(rnd: Round, config: RunConfig) -> bool:
-    """Tell whether the model is evaluated after this round."""
-    return (rnd.index + 1) % config.evaluation.every == 0 or rnd.index + 1 == config.protocol.rounds
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether an error means that memory ran out, on a GPU or in the machine."""
+    return isinstance(error, MemoryError) or any(words in str(error).lower() for words in _OUT_OF_MEMORY)
+
+
+def memory_advice(config: RunConfig) -> str:
+    """Name the settings that take most memory, with their present values, and what to do with them."""
+    words = [f"|U|: data.pool_size, now {config.data.pool_size}"]
+    words += [f"inference batch: execution.inference_batch, now {config.execution.inference_batch}"]
+    if isinstance(config.method, FedEcho):
+        kept = config.method.distill.bank_dtype
+        words += [f"bank dtype: method.distill.bank_dtype, now {kept}" + ("" if kept == "float16" else "; try float16")]
+        if config.method.distill.bank_top_k is None and config.method.distill.bank_labels is None:
+            words += ["rows: method.distill.bank_top_k or bank_labels, now all classes are kept"]
+    return f"it ran out; lower one of ({', or '.join(words)}), or run fewer at a time with --jobs"

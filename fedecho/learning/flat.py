@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import NamedTuple
 
 import torch
@@ -47,13 +46,8 @@ class FlatModel:
         self.buffers = torch.cat([b.reshape(-1) for b in float_buffers]) if float_buffers else self.params.new_empty(0)
         self._alias(self.parameters, self.params)
         self._alias(float_buffers, self.buffers)
-        mode = "default" if self.device.type == "cpu" else "reduce-overhead"
+        mode = "default" if self.params.device.type == "cpu" else "reduce-overhead"
         self._compiled = torch.compile(module, dynamic=False, mode=mode) if execution.compile else module
-
-    @property
-    def device(self) -> torch.device:
-        """Where the vectors live."""
-        return self.params.device
 
     def weights(self) -> Weights:
         """Return a copy of the current version."""
@@ -81,10 +75,6 @@ class FlatModel:
         """Return the gradient of `loss` as one vector `[P]`."""
         return torch.cat([self._flat(g) for g in torch.autograd.grad(loss, self.parameters)])
 
-    def to(self, device: torch.device) -> FlatModel:
-        """Return a copy on `device`."""
-        return FlatModel(copy.deepcopy(self.module).to(device), self.execution, self.full)
-
     def _flat(self, tensor: Tensor) -> Tensor:
         """Return a parameter or its gradient as a vector, in the order of `params`."""
         kernel = self.execution.channels_last and tensor.dim() == 4
@@ -101,3 +91,12 @@ class FlatModel:
             else:
                 tensor.data = part.view_as(tensor)
             start += tensor.numel()
+
+
+@torch.no_grad()
+def predict(model: FlatModel, weights: Weights, inputs: Tensor, batch_size: int) -> Tensor:
+    """Return the logits `[inputs, ..., classes]` of one version in eval mode."""
+    model.load(weights)
+    model.module.eval()
+    batches = [model.logits(batch) for batch in torch.split(inputs, batch_size)]
+    return batches[0] if len(batches) == 1 else torch.cat(batches)

@@ -1,4 +1,4 @@
-"""Text that a model writes, token by token."""
+"""Autoregressive sampling: text that a model generates, token by token."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ from torch import Tensor
 from fedecho.core.config import RunConfig
 from fedecho.core.rng import stream
 from fedecho.data.tokens import CONTEXT
-from fedecho.learning.distill import predict
-from fedecho.learning.flat import FlatModel, Weights
+from fedecho.learning.flat import FlatModel, Weights, predict
 from fedecho.learning.task import Task
 
 PROMPTS, PROMPT, LENGTH = 3, 8, 60
-"""The first held-out blocks whose first tokens are written on for the record, and by how many."""
+"""Samples of the record: held-out blocks, the first so many; tokens of each prompt; tokens that are generated."""
 TEMPERATURE = 0.8
 """Of the record's samples."""
 FIRST = 100
@@ -47,11 +46,11 @@ def written(model: FlatModel, weights: Weights, shape: tuple[int, ...], seed: in
     """
     rng, (count, length) = stream(seed, "written-pool"), shape
     first = rng.integers(FIRST, size=(count, 1))
-    return continued(model, weights, torch.from_numpy(first).to(model.device), length - 1, rng)
+    return continued(model, weights, torch.from_numpy(first).to(model.params.device), length - 1, rng)
 
 
 def sampled(task: Task, config: RunConfig, weights: Weights) -> dict[str, Any]:
-    """Return `samples` for the record: what a version makes of the beginnings of held-out blocks; no text, no fact."""
+    """Return `samples` for the record, how a version continues the first held-out blocks; none of a classifier."""
     if task.decode is None:
         return {}
     prompts = task.held_out.images[:PROMPTS, :PROMPT]

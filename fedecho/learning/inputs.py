@@ -1,24 +1,34 @@
-"""What a run reads, as tensors: images as they were, texts as ids of words, of tokens or of wordpieces."""
+"""The inputs of a run as tensors: images, or texts as ids of words, of tokens or of wordpieces."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fedecho import data as datasets
 from fedecho.core.checks import require
 from fedecho.core.config import LORA, RunConfig
 from fedecho.data.canonical import Labels
+from fedecho.data.pools import mixed
 from fedecho.data.texts import Texts
 from fedecho.data.tokens import CONTEXT, Blocks, Tokens, blocks
 from fedecho.data.vocabulary import Vocabulary
 from fedecho.learning import models
+from fedecho.learning.client import normalise
 from fedecho.learning.models import pretrained
+
+_MOMENTS = {
+    "fashion-mnist": ((0.2860,), (0.3530,)),
+    "cifar10": ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),
+    "cifar100": ((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,24 +38,102 @@ class Inputs:
     train: Tensor
     """What the clients hold together, one entry a label."""
     labels: Labels
-    """The class of each, by which it is dealt to the clients."""
+    """The class of each, by which they are partitioned."""
     held_out: Tensor
     held_out_labels: Labels
     pool: Tensor
     """U."""
     module: nn.Module
-    padding: Tensor
-    """See `ClientData`, as for `moments`."""
-    moments: tuple[Tensor, Tensor] | None
     facts: dict[str, Any]
     """For the record: the data's digest and classes, for texts the vocabulary's digest and size, and what a pretrained
     encoder was."""
+    padding: Tensor = field(default_factory=lambda: torch.empty(0))
+    """See `ClientData`, as for `moments`."""
+    moments: tuple[Tensor, Tensor] | None = None
     targets: tuple[Tensor, Tensor] | None = None
-    """What the model is to say of each entry of `train` and `held_out`, where that is not its class."""
+    """Targets of the predictions on `train` and `held_out`, where they are not the classes."""
     groups: Labels | None = None
     """The chapter of each entry of `train`, where there are any."""
     decode: Callable[[Iterable[int]], str] | None = None
-    """Token ids -> text, where the model writes text."""
+    """Token ids -> text, where the model generates text."""
+
+
+def read(config: RunConfig, device: torch.device, root: Path | None = None) -> Inputs:
+    """Return what the data set, the task and the model of `config` ask for; raises `InputError` if they do not fit."""
+    if config.data.task == "generation":
+        return read_tokens(config, device, root)
+    return (read_texts if config.data.name in datasets.TEXTS else read_images)(config, device, root)
+
+
+def _train_count(config: RunConfig, whole: int, name: str, what: str) -> int:
+    count = config.data.train_size or whole
+    require(count <= whole, "train_size", count, f"{name} has {whole} client {what}")
+    return count
+
+
+def _pool_count(config: RunConfig, whole: int, what: str) -> int:
+    count = config.data.pool_size
+    require(count <= whole, "pool_size", count, f"the pool has {whole} {what}")
+    return count
+
+
+# Images
+
+
+def read_images(config: RunConfig, device: torch.device, root: Path | None = None) -> Inputs:
+    """Return the images of a data set and its pool, normalised and past the model's stem unless crops come first."""
+    splits = datasets.load(config.data.name, root)
+    if config.data.validation_size and splits.validation is None:
+        splits = datasets.carve(splits, validation=config.data.validation_size, pool=0)
+    split = config.evaluation.split
+    train, scored = splits.train, splits.test if split == "test" else splits.validation
+    words = f"{splits.name} has no validation split of its own; set data.validation_size"
+    require(scored is not None, "split", split, words)
+    count = _train_count(config, len(train), splits.name, "images")
+    assert scored is not None and train.labels is not None and scored.labels is not None
+    images = _planes(train.images[:count], device)
+    mean, std = (torch.tensor(m).view(1, -1, 1, 1).to(device) for m in _MOMENTS[config.data.name])
+    module = models.build(config.model, tuple(images.shape[1:]), len(splits.classes), config.seed).to(device)
+    stem: nn.Module = nn.Identity()
+    if not config.local.augment:  # crops must come before the stem
+        stem, module = models.split_stem(module)
+        images = stem(normalise(images, mean, std))
+    held_out, pool = (
+        stem(normalise(_planes(part, device), mean, std))
+        for part in (scored.images, _pool_images(splits, config, root))
+    )
+    return Inputs(
+        train=images,
+        labels=train.labels[:count],
+        held_out=held_out,
+        held_out_labels=scored.labels,
+        pool=pool,
+        module=module,
+        facts={"data_digest": splits.digest, "classes": list(splits.classes)},
+        padding=images.new_zeros(splits.train.images.shape[-1]),
+        moments=(mean, std) if config.local.augment else None,
+    )
+
+
+def _pool_images(splits: datasets.Splits, config: RunConfig, root: Path | None) -> NDArray[np.uint8]:
+    """Return the first |U| images of the pool in canonical order, mixed where asked."""
+    name, (height, width, channels) = config.data.pool, splits.train.images.shape[1:]
+    shape, source = (height, width, channels), splits.pool
+    if name != "held-out":
+        source = datasets.load_unlabeled(name, root, count=config.data.pool_size, shape=shape)
+    require(source is not None, "pool", name, f"{splits.name} has no held-out pool; name another data set")
+    assert source is not None
+    size, own = _pool_count(config, len(source), "images"), source.images.shape[1:]
+    require(own == shape, "pool", name, f"its images are {own}, those of {splits.name} {shape}")
+    return mixed(source.images[:size], config.data.pool_mix)
+
+
+def _planes(images: NDArray[np.uint8], device: torch.device) -> Tensor:
+    """Return bytes `[images, height, width, channels]` as `[images, channels, height, width]` on the device."""
+    return torch.from_numpy(images.copy()).permute(0, 3, 1, 2).contiguous().to(device)
+
+
+# Texts
 
 
 def read_texts(config: RunConfig, device: torch.device, root: Path | None = None) -> Inputs:
@@ -57,29 +145,19 @@ def read_texts(config: RunConfig, device: torch.device, root: Path | None = None
     _require_for_texts(config)
     splits = datasets.load_texts(config.data.name, root, mask=config.data.mask)
     scored = splits.test if config.evaluation.split == "test" else splits.validation
-    count = config.data.train_size or len(splits.train)
-    require(count <= len(splits.train), "train_size", count, f"{splits.name} has {len(splits.train)} client texts")
-    train, pool = splits.train.take(slice(count)), _pool_texts(splits.pool, config, root)
+    train = splits.train.take(slice(_train_count(config, len(splits.train), splits.name, "texts")))
+    pool = _pool_texts(splits.pool, config, root)
     assert train.labels is not None and scored.labels is not None
     vocabulary, context, origin = _reader(config, train)
     ids = [torch.from_numpy(vocabulary.encode(part.texts, context)).to(device) for part in (train, scored, pool)]
-    return Inputs(
-        train=ids[0],
-        labels=train.labels,
-        held_out=ids[1],
-        held_out_labels=scored.labels,
-        pool=ids[2],
-        module=models.build(config.model, datasets.TEXT_SHAPE, len(splits.classes), config.seed).to(device),
-        padding=torch.empty(0),
-        moments=None,
-        facts={
-            "data_digest": splits.digest,
-            "classes": list(splits.classes),
-            "vocabulary_digest": vocabulary.digest,
-            "vocabulary_words": len(vocabulary.words),
-            **origin,
-        },
-    )
+    facts = {
+        "data_digest": splits.digest,
+        "classes": list(splits.classes),
+        "vocabulary_digest": vocabulary.digest,
+        "vocabulary_words": len(vocabulary.words),
+    }
+    module = models.build(config.model, datasets.TEXT_SHAPE, len(splits.classes), config.seed).to(device)
+    return Inputs(ids[0], train.labels, ids[1], scored.labels, ids[2], module, facts | origin)
 
 
 def _reader(config: RunConfig, train: Texts) -> tuple[Vocabulary | pretrained.Wordpieces, int, dict[str, Any]]:
@@ -92,10 +170,9 @@ def _reader(config: RunConfig, train: Texts) -> tuple[Vocabulary | pretrained.Wo
 
 def _pool_texts(own: Texts, config: RunConfig, root: Path | None) -> Texts:
     """Return the first |U| texts of the data set's own pool, or of another data set's clients, in canonical order."""
-    name, size = _text_pool(config, "held-out"), config.data.pool_size
+    name = _text_pool(config, "held-out")
     source = own if name == "held-out" else datasets.load_texts(name, root).train.unlabeled()
-    require(size <= len(source), "pool_size", size, f"the pool has {len(source)} texts")
-    return source.take(slice(size))
+    return source.take(slice(_pool_count(config, len(source), "texts")))
 
 
 def _require_for_texts(config: RunConfig) -> None:
@@ -112,6 +189,9 @@ def _text_pool(config: RunConfig, *own: str) -> str:
     return name
 
 
+# Running text
+
+
 def read_tokens(config: RunConfig, device: torch.device, root: Path | None = None) -> Inputs:
     """Return running text as token ids int64 `[blocks, context]`, the ids that follow as targets, and a text model.
 
@@ -119,33 +199,30 @@ def read_tokens(config: RunConfig, device: torch.device, root: Path | None = Non
     settings that only images have.
     """
     _require_for_texts(config)
-    splits, size = datasets.load_running_text(), config.data.vocabulary
+    splits, size, split = datasets.load_running_text(), config.data.vocabulary, config.evaluation.split
     module = models.build(config.model, (size, CONTEXT), size, config.seed, "generation").to(device)
     tokens = datasets.load_tokens(size)
-    held = config.evaluation.split
-    clients, scored = datasets.load_blocks(size, "train"), datasets.load_blocks(size, held)
-    count = config.data.train_size or len(clients)
-    require(count <= len(clients), "train_size", count, f"{splits.name} has {len(clients)} client blocks of tokens")
-    clients = clients.take(count)
+    clients, scored = datasets.load_blocks(size, "train"), datasets.load_blocks(size, split)
+    clients = clients.take(_train_count(config, len(clients), splits.name, "blocks of tokens"))
     (train, following), (held_out, ends) = (_shifted(part, device) for part in (clients, scored))
+    pool = _pool_blocks(tokens, config, root).to(device)
     assert clients.labels is not None and scored.labels is not None
+    facts = {
+        "data_digest": splits.digest,
+        "classes": list(splits.classes),
+        "vocabulary_digest": tokens.digest,
+        "vocabulary_size": size,
+        "vocabulary_used": len(tokens.ranked),
+        "characters_per_token": datasets.characters_per_token(size, split),
+    }
     return Inputs(
         train=train,
         labels=clients.labels,
         held_out=held_out,
         held_out_labels=scored.labels,
-        pool=_pool_blocks(tokens, config, root).to(device),
+        pool=pool,
         module=module,
-        padding=torch.empty(0),
-        moments=None,
-        facts={
-            "data_digest": splits.digest,
-            "classes": list(splits.classes),
-            "vocabulary_digest": tokens.digest,
-            "vocabulary_size": size,
-            "vocabulary_used": len(tokens.ranked),
-            "characters_per_token": datasets.characters_per_token(size, held),
-        },
+        facts=facts,
         targets=(following, ends),
         groups=clients.texts,
         decode=tokens.decode,
@@ -160,12 +237,11 @@ def _shifted(part: Blocks, device: torch.device) -> tuple[Tensor, Tensor]:
 
 def _pool_blocks(tokens: Tokens, config: RunConfig, root: Path | None) -> Tensor:
     """Return the first |U| blocks `[pool, context]` of the held-out chapters, or of another data set's texts joined."""
-    name, size = _text_pool(config, "held-out", "self"), config.data.pool_size
+    name = _text_pool(config, "held-out", "self")
     if name == "self":
-        return torch.zeros(size, CONTEXT, dtype=torch.long)
+        return torch.zeros(config.data.pool_size, CONTEXT, dtype=torch.long)
     if name == "held-out":
         found = datasets.load_blocks(config.data.vocabulary, "pool")
     else:
         found = blocks(tokens, Texts((" ".join(datasets.load_texts(name, root).train.unlabeled().texts),)))
-    require(size <= len(found), "pool_size", size, f"the pool has {len(found)} blocks of tokens")
-    return torch.from_numpy(found.take(size).ids[:, :-1].copy())
+    return torch.from_numpy(found.take(_pool_count(config, len(found), "blocks of tokens")).ids[:, :-1].copy())

@@ -1,1 +1,1 @@
-"""Who holds what and who arrives when: partitions, delays, the schedule; no torch."""
+"""The simulated clients: data partitions, delays, and the schedule of arrivals; no torch."""

@@ -23,8 +23,12 @@ SPEED_NAMES = ("fast", "medium", "slow")
 SLOW = 2
 _CONCENTRATION = (3.0, 2.0, 1.0)
 _MILD = ((1.0, 2.0), (3.0, 5.0), (5.0, 8.0))
-_LARGE = ((1.0, 2.0), (3.0, 5.0), (50.0, 80.0))
 _MEANS = tuple((low + high) / 2 for low, high in _MILD)
+_RANGES = {
+    "mild": _MILD, "bursty": _MILD, "large": (*_MILD[:SLOW], (50.0, 80.0)),
+    "uniform": 3 * ((1.0, 8.0),), "periodic": 3 * ((1.0, 8.0),),
+}  # fmt: skip
+"""Delay model -> ends of the uniform distribution of a fast, a medium and a slow client's job."""
 _DEFAULT_SHAPE = {"pareto": 1.5, "lognormal": 1.0}
 _CALM, _OUTAGE = 20.0, 10.0
 _PERIOD = 60.0
@@ -53,12 +57,9 @@ def job_times(delays: Delays, classes: tuple[int, ...], seed: int) -> JobTime:
     def draw(client: int, start: float) -> float:
         return _duration(delays, classes[client], rngs[client])
 
-    match delays.model:
-        case "bursty":
-            return _held_by_outages(draw, seed)
-        case "periodic":
-            return _held_by_nights(draw)
-    return draw
+    if delays.model == "bursty":
+        return _held_by_outages(draw, seed)
+    return _held_while_offline(draw) if delays.model == "periodic" else draw
 
 
 def _duration(delays: Delays, speed: int, rng: np.random.Generator) -> float:
@@ -67,10 +68,6 @@ def _duration(delays: Delays, speed: int, rng: np.random.Generator) -> float:
     match delays.model:
         case "constant":
             return 1.0
-        case "uniform" | "periodic":
-            return float(rng.uniform(1.0, 8.0))
-        case "large":
-            return float(rng.uniform(*_LARGE[speed]))
         case "exponential":
             return float(rng.exponential(mean))
         case "lognormal":
@@ -80,7 +77,7 @@ def _duration(delays: Delays, speed: int, rng: np.random.Generator) -> float:
             minimum = mean * (shape - 1) / shape if shape > 1 else mean / 3
             return float(minimum * (1 + rng.pareto(shape)))
         case _:
-            return float(rng.uniform(*_MILD[speed]))
+            return float(rng.uniform(*_RANGES[delays.model][speed]))
 
 
 def _held_by_outages(draw: JobTime, seed: int) -> JobTime:
@@ -101,13 +98,13 @@ def _held_by_outages(draw: JobTime, seed: int) -> JobTime:
     return held
 
 
-def _held_by_nights(draw: JobTime) -> JobTime:
-    """Hold every job that would end while its client sleeps until it wakes: of each 60 virtual seconds clients with an
-    odd number sleep through the first 30, the others through the last 30."""
+def _held_while_offline(draw: JobTime) -> JobTime:
+    """Hold every job that would end while its client is offline until it is online again: of each 60 virtual seconds
+    clients with an odd number are offline for the first 30, the others for the last 30."""
 
     def held(client: int, start: float) -> float:
         end = start + draw(client, start)
-        since = (end + (client % 2) * _PERIOD / 2) % _PERIOD - _PERIOD / 2  # since it fell asleep
+        since = (end + (client % 2) * _PERIOD / 2) % _PERIOD - _PERIOD / 2  # since it went offline
         return (end if since < 0 else end + _PERIOD / 2 - since) - start
 
     return held
@@ -130,19 +127,16 @@ def _read_trace(delays: Delays, clients: int) -> list[list[float]]:
     if delays.trace_sha256 is not None:
         require(file_sha256(path) == delays.trace_sha256, "trace", delays.trace, "the file is not the one of this run")
     durations: list[list[float]] = [[] for _ in range(clients)]
-    for number, row in enumerate(csv.DictReader(_lines(path)), start=2):
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError:
+        raise InputError("trace", str(path), "it is not a text file; give a CSV file in UTF-8") from None
+    for number, row in enumerate(csv.DictReader(lines), start=2):
         client, duration = _trace_row(row, f"{path.name} line {number}", clients)
         durations[client].append(duration)
     missing = [client for client, jobs in enumerate(durations) if not jobs]
     require(not missing, "trace", delays.trace, f"it has no job for client {missing[0] if missing else None}")
     return durations
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        return path.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError:
-        raise InputError("trace", str(path), "it is not a text file; give a CSV file in UTF-8") from None
 
 
 def _trace_row(row: dict[str, str], where: str, clients: int) -> tuple[int, float]:

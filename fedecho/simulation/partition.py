@@ -1,4 +1,4 @@
-"""Who holds which images: Dirichlet over clients per class, label-speed correlated, iid, or by whole chapters."""
+"""Data partitions: Dirichlet over clients per class, label-speed correlated, iid, or by whole chapters."""
 
 from __future__ import annotations
 
@@ -35,13 +35,9 @@ def divide(
     (the official FADAS rule). By kind `natural`, `groups` `[images]` of one class each (chapters of a novel) stay whole
     and every client has one class's only. Raises `InputError` when some client cannot have `min_size` images.
     """
-    clients = len(speed_class)
-    require(
-        len(labels) >= clients * partition.min_size,
-        "min_size",
-        partition.min_size,
-        f"{len(labels)} images cannot give {clients} clients that many each",
-    )
+    clients, least = len(speed_class), partition.min_size
+    words = f"{len(labels)} images cannot give {clients} clients that many each"
+    require(len(labels) >= clients * least, "min_size", least, words)
     if partition.kind == "iid":
         order = stream(seed, "partition").permutation(len(labels))
         return Shards(tuple(np.sort(part) for part in np.array_split(order, clients)), (), 0)
@@ -56,14 +52,11 @@ def divide(
         rng = stream(seed, "partition", redraw)
         shards = _draw(labels, partition, clients, slow, owned, rng)
         if partition.too_small == "top up":
-            shards = _topped_up(shards, slow if owned else slow[:0], partition.min_size)
-        if min(map(len, shards)) >= partition.min_size:
+            shards = _topped_up(shards, slow if owned else slow[:0], least)
+        if min(map(len, shards)) >= least:
             return Shards(shards, owned, redraw)
-    raise InputError(
-        "alpha",
-        partition.alpha,
-        f"no draw of {draws} gave every client {partition.min_size} images; raise alpha or lower min_size",
-    )
+    words = f"no draw of {draws} gave every client {least} images; raise alpha or lower min_size"
+    raise InputError("alpha", partition.alpha, words)
 
 
 def _topped_up(shards: tuple[Indices, ...], slow: Indices, min_size: int) -> tuple[Indices, ...]:
@@ -82,14 +75,10 @@ def _topped_up(shards: tuple[Indices, ...], slow: Indices, min_size: int) -> tup
 
 def _straggler_classes(labels: Indices, partition: Partition, seed: int) -> tuple[int, ...]:
     """Draw the classes by seed, so that no class's own difficulty decides the comparison."""
-    classes = np.unique(labels)
-    require(
-        partition.straggler_classes < len(classes),
-        "straggler_classes",
-        partition.straggler_classes,
-        f"the data has {len(classes)} classes and the other clients need one",
-    )
-    drawn = stream(seed, "straggler-classes").choice(classes, partition.straggler_classes, replace=False)
+    classes, count = np.unique(labels), partition.straggler_classes
+    words = f"the data has {len(classes)} classes and the other clients need one"
+    require(count < len(classes), "straggler_classes", count, words)
+    drawn = stream(seed, "straggler-classes").choice(classes, count, replace=False)
     return tuple(sorted(map(int, drawn)))
 
 
@@ -107,29 +96,22 @@ def _draw(
     for label in np.unique(labels):
         images = np.flatnonzero(labels == label)
         reserved = round(partition.straggler_share * len(images)) if label in owned else 0
-        if pure:
-            _deal_evenly(images[:reserved], slow, parts)
-        else:
-            _deal(images[:reserved], slow, partition.alpha, rng, parts)
-        _deal(images[reserved:], others, partition.alpha, rng, parts)
+        for dealt, receivers, evenly in ((images[:reserved], slow, pure), (images[reserved:], others, False)):
+            for receiver, part in zip(receivers, _cut(dealt, len(receivers), partition, evenly, rng), strict=True):
+                parts[receiver].append(part)
     return tuple(np.sort(np.concatenate(part)) for part in parts)
 
 
-def _deal_evenly(images: Indices, receivers: Indices, parts: list[list[Indices]]) -> None:
-    for receiver, part in zip(receivers, np.array_split(images, len(receivers)), strict=True):
-        parts[receiver].append(part)
-
-
-def _deal(
-    images: Indices, receivers: Indices, alpha: float, rng: np.random.Generator, parts: list[list[Indices]]
-) -> None:
-    """Cut `images` at the cumulative shares of one Dirichlet draw over `receivers`."""
-    if len(receivers) == 0:
-        return
-    shares = rng.dirichlet(np.full(len(receivers), alpha))
-    cuts = np.round(np.cumsum(shares)[:-1] * len(images)).astype(int)
-    for receiver, part in zip(receivers, np.split(images, cuts), strict=True):
-        parts[receiver].append(part)
+def _cut(
+    images: Indices, receivers: int, partition: Partition, evenly: bool, rng: np.random.Generator
+) -> list[Indices]:
+    """Cut `images` evenly, or at the cumulative shares of one Dirichlet draw over so many receivers."""
+    if receivers == 0:
+        return []
+    if evenly:
+        return np.array_split(images, receivers)
+    shares = rng.dirichlet(np.full(receivers, partition.alpha))
+    return np.split(images, np.round(np.cumsum(shares)[:-1] * len(images)).astype(int))
 
 
 def _natural(
@@ -175,7 +157,7 @@ def _shares(sizes: dict[int, Indices], clients: int) -> dict[int, int]:
 
 
 def _balanced(groups: Indices, sizes: Indices, clients: int) -> list[list[int]]:
-    """Deal groups, the largest first, each to the client that has least."""
+    """Assign groups, the largest first, each to the client that has least."""
     held, totals = [list[int]() for _ in range(clients)], np.zeros(clients)
     for place in np.argsort(-sizes, kind="stable"):
         least = int(totals.argmin())

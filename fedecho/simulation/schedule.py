@@ -1,4 +1,4 @@
-"""Discrete-event simulation of who arrives when, from which version of the model; it knows no torch.
+"""Discrete-event simulation of the arrivals and the model versions that they started from; no torch.
 
 Delays do not depend on the model, so the whole schedule is drawn before any training. The default protocol is the loop
 of the official FADAS simulator: M_c clients are busy; the round closes at the M-th arrival; M clients drawn uniformly
@@ -101,19 +101,13 @@ class _Simulator:
         for position in sorted(chosen, reverse=True):  # from behind, so that the other positions stay what they are
             del self.idle[position]
 
-    def arrive(self) -> Job:
-        """Take the next arrival; its client is idle again (the list stays sorted, so draws do not depend on order)."""
-        job = heapq.heappop(self.in_flight)
-        bisect.insort(self.idle, job.client)
-        return job
-
-    def play_round(self) -> Round:
+    def round(self) -> Round:
         """Collect M arrivals, close the round, and start the clients that the protocol asks for."""
         arrivals: list[Job] = []
         while len(arrivals) < self.protocol.buffer_size:
-            arrivals.append(self.arrive())
-            last = len(arrivals) == self.protocol.buffer_size
-            if last:
+            arrivals.append(heapq.heappop(self.in_flight))
+            bisect.insort(self.idle, arrivals[-1].client)  # sorted, so that draws do not depend on the order of arrival
+            if len(arrivals) == self.protocol.buffer_size:
                 busy, index = frozenset(job.client for job in self.in_flight), self.version
                 self.version += 1
             if self.protocol.dispatch == "on_arrival":
@@ -129,7 +123,7 @@ def draw(protocol: Protocol, delays: Delays, seed: int) -> Schedule:
     simulator = _Simulator(protocol, job_times(delays, classes, seed), stream(seed, "selection"))
     simulator.idle = list(range(protocol.clients))
     simulator.dispatch(protocol.concurrency, 0.0)
-    rounds = tuple(simulator.play_round() for _ in range(protocol.rounds))
+    rounds = tuple(simulator.round() for _ in range(protocol.rounds))
     return Schedule(rounds, tuple(sorted(simulator.in_flight)), classes)
 
 

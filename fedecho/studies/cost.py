@@ -20,7 +20,8 @@ from fedecho.core.config import RunConfig, config_hash, override
 from fedecho.core.files import json_sha256
 from fedecho.core.store import Store
 from fedecho.learning.cost import work
-from fedecho.learning.cost.stand_in import PHASES, Measurement, measure
+from fedecho.learning.cost.stand_in import Measurement, measure
+from fedecho.learning.cost.work import PHASES
 from fedecho.report.summary import REFERENCE
 from fedecho.studies import contenders
 from fedecho.studies.contenders import CONTENDERS

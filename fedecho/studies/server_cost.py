@@ -16,7 +16,7 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 from fedecho.core.checks import require
 from fedecho.core.files import REPOSITORY, records_dir
 from fedecho.learning.cost import work
-from fedecho.learning.cost.stand_in import HOLDINGS, PHASES
+from fedecho.learning.cost.work import HOLDINGS, PHASES
 from fedecho.learning.methods import FedEcho
 from fedecho.report import captions
 from fedecho.report.figures import LOOK, WIDTH, finished, grid, label_axes, style

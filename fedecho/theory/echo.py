@@ -23,12 +23,12 @@ from fedecho.learning.distill import (
     clip_factor,
     distillation_loss,
     mixing_weight,
-    normalised_entropy,
     pool_batches,
 )
 from fedecho.learning.flat import FlatModel, Weights
 from fedecho.learning.methods import Method, Server
 from fedecho.learning.methods.base import around
+from fedecho.learning.teacher import normalised_entropy
 from fedecho.simulation.schedule import Schedule
 from fedecho.theory.softmax import Softmax
 

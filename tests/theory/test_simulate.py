@@ -14,9 +14,10 @@ from fedecho.core.config import MethodConfig
 from fedecho.core.settings import Delays, Execution, Local
 from fedecho.learning import methods
 from fedecho.learning.bank import Bank
-from fedecho.learning.distill import Distillation, distil, teacher
+from fedecho.learning.distill import Distillation, distil
 from fedecho.learning.flat import FlatModel, Weights
 from fedecho.learning.methods import CA2FL, FADAS, FedAsync, FedBuff, FedEcho, Method, Server
+from fedecho.learning.teacher import teacher
 from fedecho.simulation.schedule import Schedule
 from fedecho.theory import arrivals, echo, simulate, tasks
 from fedecho.theory.arrivals import Arrivals, Order

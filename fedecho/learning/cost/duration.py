@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable
 
 from fedecho.core.config import RunConfig
 from fedecho.learning.cost import work
-from fedecho.learning.cost.stand_in import images_of
+from fedecho.learning.cost.work import counts_of, train_count
 
 PRIOR = {"cpu": 6e10, "cuda": 1e13}
 """FLOP/s assumed of one process before anything is measured: one core of a server, a large GPU in float32."""
@@ -20,8 +21,8 @@ def operations(config: RunConfig) -> float:
     A job counts as one of a client with an average number of images; a backward pass as two forward passes.
     """
     flops = work.model_size(config.model, config.data)[2]
-    protocol, (clients, _, held_out) = config.protocol, images_of(config.data)
-    images = (config.data.train_size or clients - config.data.validation_size) / protocol.clients * config.local.epochs
+    protocol, (_, _, held_out) = config.protocol, counts_of(config.data)
+    images = train_count(config) / protocol.clients * config.local.epochs
     local = 3 * flops * images * protocol.buffer_size * protocol.rounds
     server = sum(work.work(config)[phase] for phase in ("inference", "distillation")) * protocol.rounds
     evaluations = -(-protocol.rounds // config.evaluation.every)
@@ -39,21 +40,21 @@ class Rates:
     def __init__(self, device: str) -> None:
         """Begin with the prior of a device."""
         self.prior = PRIOR[kind(device)]
-        self._seen: dict[str, tuple[float, float]] = {}
+        self._done: dict[str, float] = defaultdict(float)
+        self._spent: dict[str, float] = defaultdict(float)
 
     def saw(self, config: RunConfig, rounds: int, seconds: float) -> None:
         """Take note of the seconds that `rounds` rounds of a run took."""
-        done, spent = self._seen.get(config.model, (0.0, 0.0))
-        share = rounds / config.protocol.rounds
-        self._seen[config.model] = (done + share * operations(config), spent + seconds)
+        self._done[config.model] += rounds / config.protocol.rounds * operations(config)
+        self._spent[config.model] += seconds
 
     def measured(self, config: RunConfig) -> bool:
         """Tell whether an estimate for this run rests on a measurement."""
-        return self._seen.get(config.model, (0.0, 0.0))[1] > 0
+        return self._spent[config.model] > 0
 
     def seconds(self, config: RunConfig, rounds: int | None = None) -> float:
         """Return the estimated seconds of `rounds` rounds, none = of the whole run."""
-        done, spent = self._seen.get(config.model, (0.0, 0.0))
+        done, spent = self._done[config.model], self._spent[config.model]
         rate = done / spent if spent > 0 and done > 0 else self.prior
         share = 1.0 if rounds is None else rounds / config.protocol.rounds
         return share * operations(config) / rate

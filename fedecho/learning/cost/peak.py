@@ -14,7 +14,7 @@ from fedecho.core.settings import Data
 from fedecho.learning.bank import block_size
 from fedecho.learning.client import cross_entropy
 from fedecho.learning.cost import work
-from fedecho.learning.cost.stand_in import images_of, peak_versions, shape_of
+from fedecho.learning.cost.work import counts_of, peak_versions, shape_of, train_count
 from fedecho.learning.evaluation import PIECE
 from fedecho.learning.methods import CA2FL, FADAS, FedAC, FedBuff, FedEcho
 from fedecho.learning.models.texts import example
@@ -29,13 +29,14 @@ def predicted_peak(config: RunConfig) -> dict[str, int]:
     version = known["checkpoints"] // (config.protocol.concurrency - config.protocol.buffer_size + 1)
     plan = schedule.draw(config.protocol, config.delays, config.seed)
     averaged = isinstance(config.method, FedBuff) and config.method.ema is not None
+    step = step_bytes(config, config.local.batch_size)
     running = {
         "data": sum(data.values()),
         "model": 2 * 4 * (parameters + buffers) + frozen_bytes(config),
         "checkpoints": peak_versions(plan) * version,
         "uploads": known["uploads"],
         "state": known["state"] + averaged * 4 * (parameters + buffers),
-        "temporary": max(_local(config), _echo(config), _aggregation(config, 4 * parameters), _evaluation(config)),
+        "temporary": max(step, _echo(config), _aggregation(config), _evaluation(config)),
     }
     loading = _loading(config, data)
     return running if sum(running.values()) >= loading else dict.fromkeys(running, 0) | {"data": loading}
@@ -56,12 +57,12 @@ def megabytes(size: float) -> str:
 def data_bytes(config: RunConfig) -> dict[str, int]:
     """Return the bytes of the clients' images, the held-out ones and U; client images stay bytes where crops are
     taken of them, and so do labels at 8 bytes each. Tokens to be predicted count as labels."""
-    clients, validation, test = images_of(config.data)
-    pixels, count = _numbers(config), config.data.train_size or clients - config.data.validation_size
+    _, validation, test = counts_of(config.data)
+    pixels = _numbers(config)
     label = 8 * _shape(config)[1] if config.data.task == "generation" else 8
     held_out = test if config.evaluation.split == "test" else validation or config.data.validation_size
     return {
-        "clients": count * (pixels * (1 if config.local.augment else 4) + label),
+        "clients": train_count(config) * (pixels * (1 if config.local.augment else 4) + label),
         "held out": held_out * (4 * pixels + label),
         "U": config.data.pool_size * 4 * pixels,
     }
@@ -94,10 +95,6 @@ def _loading(config: RunConfig, data: dict[str, int]) -> int:
     return peak if not config.local.augment else max(peak, before + data["clients"])
 
 
-def _local(config: RunConfig) -> int:
-    return step_bytes(config, config.local.batch_size)
-
-
 def _echo(config: RunConfig) -> int:
     """Return the most that FedEcho makes for a while: a row's logits by batches and whole; the teacher, its mean in
     float64 taken block by block; the teacher (probabilities, labels, entropies) beside a step of distillation."""
@@ -117,12 +114,12 @@ def _evaluation(config: RunConfig) -> int:
     return tokens * 2 * 4 * max(PIECE, context * vocabulary)
 
 
-def _aggregation(config: RunConfig, vector: int) -> int:
+def _aggregation(config: RunConfig) -> int:
     """Return the bytes of the vectors that a server step makes: the stacked updates, and what each method adds."""
-    buffered = config.protocol.buffer_size
+    buffered, (parameters, _, _) = config.protocol.buffer_size, work.model_size(config.model, config.data)
     method = config.method.inner if isinstance(config.method, FedEcho) else config.method
     extra = {CA2FL: buffered + 4, FADAS: 7, FedAC: 2 * buffered + 6}.get(type(method), 3)
-    return (buffered + extra) * vector
+    return (buffered + extra) * 4 * parameters
 
 
 def step_bytes(config: RunConfig, batch: int) -> int:

@@ -1,22 +1,68 @@
-"""What a round costs the server, by formula: sizes of models, units of work, bytes by holding."""
+"""What a round costs the server, by formula: sizes of data and models, units of work, bytes by holding."""
 
 from __future__ import annotations
 
 import math
 from functools import cache
 
+import numpy as np
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from fedecho.core.checks import require
-from fedecho.core.config import RunConfig
+from fedecho.core.config import LORA, RunConfig
 from fedecho.core.settings import Data
+from fedecho.data import TEXT_SHAPE, austen
+from fedecho.data.tokens import CONTEXT as BLOCK
 from fedecho.learning import bank, models
-from fedecho.learning.cost.stand_in import PHASES, shape_of
 from fedecho.learning.distill import Distillation
 from fedecho.learning.methods import FedAC, FedEcho
+from fedecho.learning.models.pretrained import CONTEXT
 from fedecho.learning.models.texts import example
+from fedecho.simulation.schedule import Schedule
+
+PHASES = ("inference", "bank", "aggregation", "distillation")
+HOLDINGS = ("checkpoints", "uploads", "state")
+"""Versions in flight; what the uploads of one round leave until it closes; what a method keeps between rounds."""
+SHAPES: dict[str, tuple[tuple[int, ...], int]] = {
+    "fashion-mnist": ((1, 28, 28), 10), "cifar10": ((3, 32, 32), 10), "cifar100": ((3, 32, 32), 100),
+    "austen": (TEXT_SHAPE, 6), "sst2": (TEXT_SHAPE, 2), "agnews": (TEXT_SHAPE, 4), "trec": (TEXT_SHAPE, 6),
+}  # fmt: skip
+"""Data set -> shape of an image, or vocabulary and context of texts; number of classes."""
+COUNTS = {
+    "fashion-mnist": (10_000, 2_000, 5_000), "cifar10": (50_000, 0, 10_000), "cifar100": (50_000, 0, 10_000),
+    "austen": (3_600, 720, 1_440), "sst2": (55_321, 6_657, 872), "agnews": (6_986, 1_000, 7_583),
+    "trec": (3_880, 500, 489),
+}  # fmt: skip
+"""Data set -> client inputs, validation inputs of its own, test inputs."""
+_CHARACTERS = ((257, 400, 512, 1000, 2000, 4000, 8000, 16_000), (1.02, 2.08, 2.40, 3.10, 3.78, 4.29, 4.60, 4.71))
+"""Sizes of a vocabulary, and the characters that a token of the novels then has on average."""
+
+
+def shape_of(model: str, data: Data) -> tuple[tuple[int, ...], int]:
+    """Return the shape of an image, or vocabulary and context of texts (a pretrained encoder has a context of its own);
+    and the number of classes."""
+    if data.task == "generation":
+        return (data.vocabulary, BLOCK), data.vocabulary
+    shape, classes = SHAPES[data.name]
+    return ((shape[0], CONTEXT), classes) if model.startswith(LORA) and len(shape) == 2 else (shape, classes)
+
+
+def counts_of(data: Data) -> tuple[int, int, int]:
+    """Return client, validation and test images or texts; blocks of tokens to within a few per cent."""
+    if data.task == "classification":
+        return COUNTS[data.name]
+    a_block = BLOCK * float(np.interp(math.log(data.vocabulary), np.log(_CHARACTERS[0]), _CHARACTERS[1]))
+    splits = (austen.CHARACTERS[split] for split in ("train", "validation", "test"))
+    train, validation, test = (round(len(austen.CLASSES) * characters / a_block) for characters in splits)
+    return train, validation, test
+
+
+def train_count(config: RunConfig) -> int:
+    """Return how many images or texts the clients hold together."""
+    clients, _, _ = counts_of(config.data)
+    return config.data.train_size or clients - config.data.validation_size
 
 
 @cache
@@ -94,6 +140,16 @@ def predicted_bytes(config: RunConfig) -> dict[str, int]:
         out["uploads"] += m * rows * row
         out["state"] += n * rows * row + 8 * (rows * classes + n)
     return out
+
+
+def peak_versions(plan: Schedule) -> int:
+    """Return the largest number of versions that `Checkpoints` holds at once in a whole run."""
+    last = {job.base_version: rnd.index for rnd in plan.rounds for job in rnd.arrivals}
+    change = np.zeros(len(plan.rounds) + 1, np.int64)
+    for version, end in last.items():  # it is held from its own round until that of its last arrival
+        change[version] += 1
+        change[end + 1] -= 1
+    return int(change.cumsum().max())
 
 
 def row_bytes(classes: int, how: Distillation) -> int:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -66,13 +65,16 @@ class Method(Generic[S]):
 
 @dataclass(frozen=True, eq=False)
 class Buffer:
-    """The updates of the round so far; kept until the round closes, so that their sum never depends on their order."""
+    """A method's state: the updates of the round so far, kept until it closes, so that no sum depends on their order.
+
+    Methods that keep more between rounds derive their own state from it.
+    """
 
     updates: tuple[Update, ...] = ()
 
-    def add(self, update: Update) -> Buffer:
-        """Return the buffer with one more update."""
-        return Buffer((*self.updates, update))
+    def add(self, update: Update) -> Self:
+        """Return the state with one more update."""
+        return replace(self, updates=(*self.updates, update))
 
     def ordered(self) -> tuple[Update, ...]:
         """Return the updates by arrival time, then client."""
@@ -115,24 +117,13 @@ def buffered(step: Callable[[tuple[Update, ...], Weights], Weights]) -> Method[B
     return Method(lambda x0, clients: Buffer(), Buffer.add, close_round)
 
 
-def around(inner: Method[Any], method: Method[S]) -> Method[S]:
-    """Return `method`, whose states hold one of `inner` as `.inner`, with all that concerns clients left to `inner`."""
-
-    def broadcast(state: Any) -> Tensor | None:
-        return inner.broadcast(state.inner)
-
-    def correction(state: Any, client: int, sent: Tensor | None) -> Tensor | None:
-        return inner.correction(state.inner, client, sent)
-
-    return replace(method, broadcast=broadcast, correction=correction, proximal=inner.proximal)
-
-
-def save_state(state: object, path: Path) -> None:
-    """Write a method's state."""
-    torch.save(state, path)
-
-
-def load_state(path: Path) -> Any:
-    """Read what `save_state` wrote; only the registered state classes and tensors can be in the file."""
-    with torch.serialization.safe_globals(list(STATES)):
-        return torch.load(path, weights_only=True)
+def around(inner: Method[Any], method: Method[Any]) -> Method[Any]:
+    """Return `method`, whose states hold one of `inner` as `.inner`: all that concerns clients is left to `inner`, and
+    its metrics come first."""
+    return replace(
+        method,
+        broadcast=lambda state: inner.broadcast(state.inner),
+        correction=lambda state, client, sent: inner.correction(state.inner, client, sent),
+        metrics=lambda state: inner.metrics(state.inner) | method.metrics(state),
+        proximal=inner.proximal,
+    )

@@ -14,7 +14,7 @@ from fedecho.core.checks import Positive
 from fedecho.core.config import MethodConfig
 from fedecho.learning.client import Update
 from fedecho.learning.flat import Weights
-from fedecho.learning.methods.base import Buffer, Method, Server, mean_buffers, mean_delta, register
+from fedecho.learning.methods.base import Buffer, Method, mean_buffers, mean_delta, register
 
 
 @dataclass(frozen=True)
@@ -26,11 +26,10 @@ class CA2FL(MethodConfig):
     """eta"""
 
 
-@dataclass(frozen=True, eq=False)
-class Cached:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Cached(Buffer):
     """The buffer, every client's last update h_i `[N, P]` (0 before its first) and their mean h_t `[P]`."""
 
-    buffer: Buffer
     cache: Tensor
     mean: Tensor
 
@@ -39,21 +38,19 @@ def ca2fl(config: CA2FL) -> Method[Cached]:
     """Return CA2FL as a method; its state is N + 1 models."""
 
     def init(x0: Weights, clients: int) -> Cached:
-        return Cached(Buffer(), x0.params.new_zeros(clients, len(x0.params)), x0.params.new_zeros(len(x0.params)))
-
-    def receive(state: Cached, update: Update) -> Cached:
-        return replace(state, buffer=state.buffer.add(update))
+        size = len(x0.params)
+        return Cached(cache=x0.params.new_zeros(clients, size), mean=x0.params.new_zeros(size))
 
     def close_round(state: Cached, x: Weights) -> tuple[Cached, Weights]:
-        updates = state.buffer.ordered()
+        updates = state.ordered()
         corrections = [replace(update, delta=_exchange(state.cache, update)) for update in updates]
         change = mean_delta(corrections)
         # v_t takes h_t as it stood at the start of the round, before this buffer's replacements.
         x_new = Weights(x.params + config.server_lr * (state.mean + change), mean_buffers(updates))
         mean = state.mean + change * (len(updates) / len(state.cache))
-        return Cached(Buffer(), state.cache, mean), x_new
+        return Cached(cache=state.cache, mean=mean), x_new
 
-    return Method(init, receive, close_round)
+    return Method(init, Cached.add, close_round)
 
 
 def _exchange(cache: Tensor, update: Update) -> Tensor:
@@ -63,8 +60,4 @@ def _exchange(cache: Tensor, update: Update) -> Tensor:
     return correction
 
 
-def _from_config(config: CA2FL, server: Server) -> Method[Cached]:
-    return ca2fl(config)
-
-
-register(CA2FL, _from_config, Cached)
+register(CA2FL, lambda config, server: ca2fl(config), Cached)

@@ -1,4 +1,4 @@
-"""The moving average of the server's models: the control that tells damping of oscillation from anything cleverer."""
+"""The exponential moving average of the server's models: a control, for whether damping of oscillations is enough."""
 
 from __future__ import annotations
 
@@ -39,11 +39,4 @@ def averaged(inner: Method[Any], decay: float) -> Method[Averaged]:
         inner_state, x = inner.close_round(state.inner, x)
         return Averaged(inner_state, moved(state.average, x, decay)), x
 
-    method = Method(
-        init,
-        receive,
-        close_round,
-        evaluated=lambda state, x: state.average,
-        metrics=lambda state: inner.metrics(state.inner),
-    )
-    return around(inner, method)
+    return around(inner, Method(init, receive, close_round, evaluated=lambda state, x: state.average))

@@ -4,7 +4,7 @@ arXiv 2407.18365; equations as in the authors' code (github.com/yujiaw98/FADAS, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -14,7 +14,7 @@ from fedecho.core.checks import BelowOne, NotNegative, Positive
 from fedecho.core.config import MethodConfig
 from fedecho.learning.client import Update
 from fedecho.learning.flat import Weights
-from fedecho.learning.methods.base import Buffer, Method, Server, mean_buffers, mean_delta, register
+from fedecho.learning.methods.base import Buffer, Method, mean_buffers, mean_delta, register
 
 
 @dataclass(frozen=True)
@@ -36,11 +36,10 @@ class FADAS(MethodConfig):
     """tau_c, in rounds."""
 
 
-@dataclass(frozen=True, eq=False)
-class Moments:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Moments(Buffer):
     """The buffer, Adam's moments m, v and the running maximum vh `[P]`, and the number of steps taken."""
 
-    buffer: Buffer
     first: Tensor
     second: Tensor
     largest: Tensor
@@ -58,26 +57,20 @@ def fadas(config: FADAS) -> Method[Moments]:
 
     def init(x0: Weights, clients: int) -> Moments:
         zeros = torch.zeros_like(x0.params)
-        return Moments(Buffer(), zeros, zeros, zeros)
-
-    def receive(state: Moments, update: Update) -> Moments:
-        return replace(state, buffer=state.buffer.add(update))
+        return Moments(first=zeros, second=zeros, largest=zeros)
 
     def close_round(state: Moments, x: Weights) -> tuple[Moments, Weights]:
-        updates = state.buffer.ordered()
+        updates = state.ordered()
         delta, steps = mean_delta(updates), state.steps + 1
         first = config.beta1 * state.first + (1 - config.beta1) * delta
         second = config.beta2 * state.second + (1 - config.beta2) * delta**2
         largest = torch.maximum(state.largest, second)
         rate = config.server_lr * delay_factor(config, updates) / (1 - config.beta1**steps)
         step = rate * first / ((largest / (1 - config.beta2**steps)).sqrt() + config.eps)
-        return Moments(Buffer(), first, second, largest, steps), Weights(x.params + step, mean_buffers(updates))
+        x_new = Weights(x.params + step, mean_buffers(updates))
+        return Moments(first=first, second=second, largest=largest, steps=steps), x_new
 
-    return Method(init, receive, close_round)
-
-
-def _from_config(config: FADAS, server: Server) -> Method[Moments]:
-    return fadas(config)
+    return Method(init, Moments.add, close_round)
 
 
-register(FADAS, _from_config, Moments)
+register(FADAS, lambda config, server: fadas(config), Moments)

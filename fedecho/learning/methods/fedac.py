@@ -20,7 +20,7 @@ from fedecho.core.config import MethodConfig
 from fedecho.core.settings import Local
 from fedecho.learning.client import Update
 from fedecho.learning.flat import Weights
-from fedecho.learning.methods.base import Buffer, Method, Server, mean_buffers, register
+from fedecho.learning.methods.base import Buffer, Method, mean_buffers, register
 
 
 @dataclass(frozen=True)
@@ -41,11 +41,10 @@ class FedAC(MethodConfig):
     """c moves by (1/N) sum dC_i, or by sum w_i dC_i (N/M times more; over-reactive)."""
 
 
-@dataclass(frozen=True, eq=False)
-class Controlled:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Controlled(Buffer):
     """The buffer, moments m, v `[P]`, the server's control c `[P]` and the clients' c_i `[N, P]`."""
 
-    buffer: Buffer
     first: Tensor
     second: Tensor
     control: Tensor
@@ -64,26 +63,25 @@ def fedac(config: FedAC, local: Local) -> Method[Controlled]:
 
     def init(x0: Weights, clients: int) -> Controlled:
         zeros = torch.zeros_like(x0.params)
-        return Controlled(Buffer(), zeros, zeros, zeros, zeros.new_zeros(clients, len(zeros)))
+        controls = zeros.new_zeros(clients, len(zeros))
+        return Controlled(first=zeros, second=zeros, control=zeros, client_controls=controls)
 
     def correction(state: Controlled, client: int, sent: Tensor | None) -> Tensor | None:
         if sent is None or config.correction == "none":
             return None
         return sent - state.client_controls[client]
 
-    def receive(state: Controlled, update: Update) -> Controlled:
-        return replace(state, buffer=state.buffer.add(update))
-
     def close_round(state: Controlled, x: Weights) -> tuple[Controlled, Weights]:
-        updates = state.buffer.ordered()
-        weights = normalised([similarity(update, x, config.similarity_floor) for update in updates])
+        updates = state.ordered()
+        similarities = [similarity(update, x, config.similarity_floor) for update in updates]
+        weights = [value / sum(similarities) for value in similarities]
         delta = sum_of([w * u.delta for w, u in zip(weights, updates, strict=True)])
         first = config.beta1 * state.first + (1 - config.beta1) * delta
         second = config.beta2 * state.second + (1 - config.beta2) * delta**2
         ahead = config.beta1 * first + (1 - config.beta1) * delta
         params = x.params + config.server_lr * ahead / (second.sqrt() + config.eps)
         control = state.control + move_controls(state, updates, weights)
-        state = Controlled(Buffer(), first, second, control, state.client_controls)
+        state = replace(state, updates=(), first=first, second=second, control=control)
         return state, Weights(params, mean_buffers(updates))
 
     def move_controls(state: Controlled, updates: tuple[Update, ...], weights: list[float]) -> Tensor:
@@ -99,13 +97,7 @@ def fedac(config: FedAC, local: Local) -> Method[Controlled]:
         shares = scaffold if config.control_step == "scaffold" else weights
         return sum_of([share * move for share, move in zip(shares, moves, strict=True)])
 
-    return Method(init, receive, close_round, broadcast=lambda state: state.control, correction=correction)
-
-
-def normalised(values: list[float]) -> list[float]:
-    """Return `values` divided by their sum."""
-    total = sum(values)
-    return [value / total for value in values]
+    return Method(init, Controlled.add, close_round, broadcast=lambda state: state.control, correction=correction)
 
 
 def sum_of(tensors: list[Tensor]) -> Tensor:
@@ -113,8 +105,4 @@ def sum_of(tensors: list[Tensor]) -> Tensor:
     return torch.stack(tensors).sum(0)
 
 
-def _from_config(config: FedAC, server: Server) -> Method[Controlled]:
-    return fedac(config, server.local)
-
-
-register(FedAC, _from_config, Controlled)
+register(FedAC, lambda config, server: fedac(config, server.local), Controlled)

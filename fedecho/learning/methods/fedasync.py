@@ -6,14 +6,14 @@ With a larger buffer the arrivals of a round are mixed in one after the other.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 from fedecho.core.checks import NotNegative, Positive, PositiveShare
 from fedecho.core.config import MethodConfig
 from fedecho.learning.client import Update
 from fedecho.learning.flat import Weights
-from fedecho.learning.methods.base import Buffer, Method, Server, buffered, register
+from fedecho.learning.methods.base import Buffer, Method, buffered, register
 
 
 @dataclass(frozen=True)
@@ -47,21 +47,13 @@ def staleness_weight(config: FedAsync, staleness: int) -> float:
 def fedasync(config: FedAsync) -> Method[Buffer]:
     """Return FedAsync as a method."""
 
-    def mix(x: Weights, update: Update) -> Weights:
-        share = config.mixing * staleness_weight(config, update.staleness)
-        return Weights(*((1 - share) * old + share * new for old, new in zip(x, update.model, strict=True)))
-
     def step(updates: tuple[Update, ...], x: Weights) -> Weights:
         for update in updates:
-            x = mix(x, update)
+            share = config.mixing * staleness_weight(config, update.staleness)
+            x = Weights(*((1 - share) * old + share * new for old, new in zip(x, update.model, strict=True)))
         return x
 
-    method = buffered(step)
-    return Method(method.init, method.receive, method.close_round, proximal=config.proximal)
+    return replace(buffered(step), proximal=config.proximal)
 
 
-def _from_config(config: FedAsync, server: Server) -> Method[Buffer]:
-    return fedasync(config)
-
-
-register(FedAsync, _from_config)
+register(FedAsync, lambda config, server: fedasync(config))

@@ -12,7 +12,7 @@ from typing import ClassVar
 from fedecho.core.checks import Positive
 from fedecho.core.config import MethodConfig
 from fedecho.learning.flat import Weights
-from fedecho.learning.methods.base import Buffer, Method, Server, buffered, mean_buffers, mean_delta, register
+from fedecho.learning.methods.base import Buffer, Method, buffered, mean_buffers, mean_delta, register
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,4 @@ def fedavg(config: FedAvg) -> Method[Buffer]:
     )
 
 
-def _from_config(config: FedAvg, server: Server) -> Method[Buffer]:
-    return fedavg(config)
-
-
-register(FedAvg, _from_config)
+register(FedAvg, lambda config, server: fedavg(config))

@@ -13,7 +13,7 @@ from fedecho.core.checks import BelowOne, NotNegative, Positive
 from fedecho.core.config import MethodConfig
 from fedecho.learning.client import Update
 from fedecho.learning.flat import Weights
-from fedecho.learning.methods.base import Method, Server, buffered, mean_buffers, mean_delta, register
+from fedecho.learning.methods.base import Method, buffered, mean_buffers, mean_delta, register
 from fedecho.learning.methods.ema import averaged
 
 
@@ -43,8 +43,4 @@ def fedbuff(config: FedBuff) -> Method[Any]:
     return method if config.ema is None else averaged(method, config.ema)
 
 
-def _from_config(config: FedBuff, server: Server) -> Method[Any]:
-    return fedbuff(config)
-
-
-register(FedBuff, _from_config)
+register(FedBuff, lambda config, server: fedbuff(config))

@@ -17,12 +17,13 @@ from fedecho.core.checks import require
 from fedecho.core.config import MethodConfig
 from fedecho.learning.bank import DTYPES, Bank
 from fedecho.learning.client import Update
-from fedecho.learning.distill import Distillation, Teacher, averaged_teacher, corrupted, predict, teacher
-from fedecho.learning.flat import Weights
+from fedecho.learning.distill import Distillation, Teacher
+from fedecho.learning.flat import Weights, predict
 from fedecho.learning.generate import written
 from fedecho.learning.methods.base import Method, Server, around, build, register
 from fedecho.learning.methods.ema import moved
 from fedecho.learning.methods.fedbuff import FedBuff
+from fedecho.learning.teacher import as_row, averaged_teacher, corrupted, teacher
 from fedecho.simulation.delays import SLOW
 
 
@@ -67,41 +68,41 @@ def echo(inner: Method[Any], server: Server, settings: Distillation) -> Method[E
 
     def init(x0: Weights, clients: int) -> Echo:
         shape = (len(server.pool), *predict(server.model, x0, server.pool[:1], 1).shape[1:])
-        average = x0 if settings.source == "average" else None
-        return Echo(inner.init(x0, clients), _empty_bank(clients, shape, server, settings), average=average)
+        dtype, kept = DTYPES[settings.bank_dtype], (settings.bank_top_k, settings.bank_labels)
+        bank = Bank.empty(clients, shape, server.pool.device, dtype, *kept, settings.average)
+        return Echo(inner.init(x0, clients), bank, average=x0 if settings.source == "average" else None)
 
     def receive(state: Echo, update: Update) -> Echo:
-        if server.writes_pool and state.pool is None:  # there is no U yet
-            return replace(state, inner=inner.receive(state.inner, update), round=update.round)
-        with server.clock("inference"):
-            row = _client_row(update, _with_own_pool(server, state), settings)
         arrived = state.arrived
-        if state.bank.can_keep(row):  # else keep the client's old row
-            with server.clock("bank"):
-                arrived = (*arrived, (update.arrived_at, update.client, state.bank.pack(row)))
+        if state.pool is not None or not server.writes_pool:  # else there is no U yet
+            with server.clock("inference"):
+                row = _client_row(update, _with_own_pool(server, state), settings)
+            if state.bank.can_keep(row):  # else keep the client's old row
+                with server.clock("bank"):
+                    arrived = (*arrived, (update.arrived_at, update.client, state.bank.pack(row)))
         return replace(state, inner=inner.receive(state.inner, update), arrived=arrived, round=update.round)
 
     def close_round(state: Echo, x: Weights) -> tuple[Echo, Weights]:
         if settings.include_fresh:
             _store(state, server)
         inner_state, x_hat = inner.close_round(state.inner, x)
-        average = moved(state.average, x_hat, _AVERAGE_DECAY) if state.average else None
-        here = _with_own_pool(server, state)
-        distilled, metrics = _distilled(replace(state, average=average), x_hat, here, settings)
+        if state.average is not None:
+            state = replace(state, average=moved(state.average, x_hat, _AVERAGE_DECAY))
+        distilled, metrics = _distilled(state, x_hat, _with_own_pool(server, state), settings)
         if not settings.include_fresh:
             _store(state, server)
-        sent = distilled if settings.broadcast == "distilled" else x_hat
         pool = state.pool
         if server.writes_pool and pool is None and state.round + 1 >= settings.warmup_rounds:
             pool = written(server.model, distilled, server.pool.shape, server.seed)
-        return Echo(inner_state, state.bank, (), state.round, distilled, metrics, average, pool), sent
+        state = replace(state, inner=inner_state, arrived=(), scored=distilled, metrics=metrics, pool=pool)
+        return state, distilled if settings.broadcast == "distilled" else x_hat
 
     method = Method(
         init,
         receive,
         close_round,
         evaluated=lambda state, x: state.scored or x,
-        metrics=lambda state: inner.metrics(state.inner) | state.metrics,
+        metrics=lambda state: state.metrics,
     )
     return around(inner, method)
 
@@ -110,17 +111,10 @@ def _with_own_pool(server: Server, state: Echo) -> Server:
     return server if state.pool is None else replace(server, pool=state.pool)
 
 
-def _empty_bank(clients: int, shape: tuple[int, ...], server: Server, settings: Distillation) -> Bank:
-    dtype = DTYPES[settings.bank_dtype]
-    kept = settings.bank_top_k, settings.bank_labels
-    return Bank.empty(clients, shape, server.pool.device, dtype, *kept, settings.average)
-
-
 def _client_row(update: Update, server: Server, settings: Distillation) -> Tensor:
     """Rebuild the client's model x_s + Delta_i, take its predictions on U `[pool, ..., classes]`, and drop it."""
     model = update.model if settings.client_buffers == "own" else Weights(update.model.params, update.start.buffers)
-    logits = _predictions(server, model)
-    return logits if settings.average == "logits" else (logits / settings.temperature).softmax(-1)
+    return as_row(_predictions(server, model), settings)
 
 
 def _predictions(server: Server, model: Weights) -> Tensor:
@@ -135,7 +129,7 @@ def _store(state: Echo, server: Server) -> None:
 
 
 def _distilled(state: Echo, x_hat: Weights, server: Server, settings: Distillation) -> tuple[Weights, dict[str, float]]:
-    """Distil from the bank unless there is nothing to do or nobody to learn from."""
+    """Distil from the bank unless there is nothing to do or nobody to learn from; with what the record says of it."""
     off = settings.steps == 0 or settings.lr == 0 or state.round < settings.warmup_rounds
     if off or not bool(state.bank.seen().any()):
         return x_hat, {}
@@ -145,18 +139,19 @@ def _distilled(state: Echo, x_hat: Weights, server: Server, settings: Distillati
     taught = _teacher(state, server, settings, weights)
     with server.clock("distillation"):
         x, metrics = server.distil(server.model, x_hat, server.pool, taught, settings, (server.seed, state.round))
-    return x, metrics | _bank_facts(state.bank, weights, state.round)
+    used = state.bank.seen() if weights is None else weights > 0
+    ages = (state.round - state.bank.uploaded)[used].float()
+    return x, metrics | {"teachers": float(used.sum()), "bank_age": float(ages.mean())}
 
 
 def _teacher(state: Echo, server: Server, settings: Distillation, weights: Tensor | None) -> Teacher:
     """Return what the settings let teach in this round: the bank, or the average of the server's models."""
-    if state.average is not None:
-        with server.clock("inference"):
-            logits = _predictions(server, state.average)
-        taught = averaged_teacher(logits, settings)
-    else:
+    if state.average is None:
         with server.clock("bank"):
             taught = teacher(state.bank, settings, weights)
+    else:
+        with server.clock("inference"):
+            taught = averaged_teacher(_predictions(server, state.average), settings)
     return corrupted(taught) if state.round < settings.corrupt_rounds else taught
 
 
@@ -189,15 +184,4 @@ def _chosen(bank: Bank, server: Server, settings: Distillation, round_index: int
             return torch.ones_like(slow)
 
 
-def _bank_facts(bank: Bank, weights: Tensor | None, round_index: int) -> dict[str, float]:
-    """Count the teachers and their mean age in rounds."""
-    used = bank.seen() if weights is None else weights > 0
-    ages = (round_index - bank.uploaded)[used].float()
-    return {"teachers": float(used.sum()), "bank_age": float(ages.mean())}
-
-
-def _from_config(config: FedEcho, server: Server) -> Method[Echo]:
-    return echo(build(config.inner, server), server, config.distill)
-
-
-register(FedEcho, _from_config, Echo, Bank)
+register(FedEcho, lambda config, server: echo(build(config.inner, server), server, config.distill), Echo, Bank)

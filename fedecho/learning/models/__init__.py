@@ -17,27 +17,19 @@ from fedecho.learning.models import pretrained
 from fedecho.learning.models.texts import TEXT_MODELS
 
 
-def cnn(shape: tuple[int, int, int], classes: int, width: int = 1) -> nn.Module:
+def cnn(
+    shape: tuple[int, int, int], classes: int, width: int = 1, norm: Callable[[int], nn.Module] = nn.Identity
+) -> nn.Module:
     """Return the small CNN for images `[batch, *shape]`: 10,362 parameters at 1x28x28 and 10 classes, no norm layers.
 
     The stem trades resolution for channels (space-to-depth by 2), so that the first convolution works on 14x14.
-    `width` multiplies the channels of both convolutions.
+    `width` multiplies the channels of both convolutions; `norm` makes the layer after each of them, by its channels:
+    with BatchNorm it is the smallest model whose buffers must travel.
     """
-    return _strided_cnn(shape, classes, lambda channels: nn.Identity(), width)
-
-
-def cnn_batchnorm(shape: tuple[int, int, int], classes: int) -> nn.Module:
-    """Return `cnn` with BatchNorm after each convolution: the smallest model whose buffers must travel."""
-    return _strided_cnn(shape, classes, nn.BatchNorm2d)
-
-
-def _strided_cnn(
-    shape: tuple[int, int, int], classes: int, norm: Callable[[int], nn.Module], multiple: int = 1
-) -> nn.Module:
-    channels, height, width = shape
-    first, second = 16 * multiple, 32 * multiple
+    channels, height, size = shape
+    first, second = 16 * width, 32 * width
     # Two stride-2 convolutions with padding 1 each halve the size, rounding up.
-    out_height, out_width = (-(-height // 2) + 3) // 4, (-(-width // 2) + 3) // 4
+    out_height, out_width = (-(-height // 2) + 3) // 4, (-(-size // 2) + 3) // 4
     return nn.Sequential(
         nn.PixelUnshuffle(2),
         nn.Conv2d(4 * channels, first, 3, stride=2, padding=1), norm(first), nn.ReLU(),
@@ -47,20 +39,12 @@ def _strided_cnn(
     )  # fmt: skip
 
 
-def resnet18(shape: tuple[int, int, int], classes: int) -> nn.Module:
-    """Return torchvision's ResNet-18 with the CIFAR stem (3x3, stride 1, no pooling) and BatchNorm.
+def resnet18(shape: tuple[int, int, int], classes: int, norm: Callable[[int], nn.Module] = nn.BatchNorm2d) -> nn.Module:
+    """Return torchvision's ResNet-18 with the CIFAR stem (3x3, stride 1, no pooling) and BatchNorm, or another `norm`.
 
-    11,173,962 parameters at 10 classes, the size of the model in the official FADAS code.
+    11,173,962 parameters at 10 classes, the size of the model in the official FADAS code. GroupNorm (32 groups) is the
+    control without travelling statistics.
     """
-    return _cifar_resnet18(shape, classes, nn.BatchNorm2d)
-
-
-def resnet18_groupnorm(shape: tuple[int, int, int], classes: int) -> nn.Module:
-    """Return `resnet18` with GroupNorm (32 groups) instead of BatchNorm: the control without travelling statistics."""
-    return _cifar_resnet18(shape, classes, lambda channels: nn.GroupNorm(32, channels))
-
-
-def _cifar_resnet18(shape: tuple[int, int, int], classes: int, norm: Callable[[int], nn.Module]) -> nn.Module:
     from fedecho.data.torchvision_compat import torchvision
 
     model: nn.Module = torchvision().models.resnet18(num_classes=classes, norm_layer=norm)
@@ -82,9 +66,9 @@ def split_stem(module: nn.Module) -> tuple[nn.Module, nn.Module]:
 MODELS: dict[str, Callable[[tuple[int, int, int], int], nn.Module]] = {
     "cnn": cnn,
     **{f"cnn-w{width}": partial(cnn, width=width) for width in (2, 4, 8)},
-    "cnn-batchnorm": cnn_batchnorm,
+    "cnn-batchnorm": partial(cnn, norm=nn.BatchNorm2d),
     "resnet18": resnet18,
-    "resnet18-groupnorm": resnet18_groupnorm,
+    "resnet18-groupnorm": partial(resnet18, norm=partial(nn.GroupNorm, 32)),
 }
 
 

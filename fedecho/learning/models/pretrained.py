@@ -29,11 +29,11 @@ from fedecho.data.torchvision_compat import torchvision
 from fedecho.data.vocabulary import Vocabulary, padded
 
 CONTEXT = 128
-"""Wordpieces of the longest text that is read, its marks of beginning and end among them."""
+"""Wordpieces of the longest text that is read, special tokens included."""
 RANK, SCALE = 8, 16
 """r and alpha of LoRA: an adapted layer computes W x + (alpha / r) B A x; B starts at zero."""
 TARGETS = ("query", "value", "q_lin", "v_lin", "query_proj", "value_proj")
-"""What the query and value projections are called: in BERT and RoBERTa, in DistilBERT, in DeBERTa."""
+"""Names of the query and value projections in BERT and RoBERTa, in DistilBERT, in DeBERTa."""
 WEIGHTS = "model.safetensors"
 _TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
 _VOCABULARY = ("vocab.txt", "vocab.json", "merges.txt")
@@ -59,8 +59,8 @@ def _downloaded(name: str) -> Path:
     try:
         return Path(hub.snapshot_download(name, allow_patterns=list(FILES)))
     except (OSError, ValueError) as error:
-        reason = f"{type(error).__name__}: {_first_line(error)}"
-        raise InputError("model", LORA + name, f"there is no such folder, and from the hub came {reason}") from None
+        words = f"there is no such folder, and from the hub came {_in_a_line(error)}"
+        raise InputError("model", LORA + name, words) from None
 
 
 def digest(model: str) -> str:
@@ -92,10 +92,8 @@ def pin(config: RunConfig) -> RunConfig:
 
 def facts(config: RunConfig) -> dict[str, Any]:
     """Return, for the record, the digests of the encoder that a run starts from and of its weights alone."""
-    return {
-        "encoder_sha256": pin(config).model_sha256,
-        "weights_sha256": _sha256(folder(config.model) / WEIGHTS),
-    }
+    weights = _sha256(folder(config.model) / WEIGHTS)
+    return {"encoder_sha256": pin(config).model_sha256, "weights_sha256": weights}
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,7 +117,7 @@ class Wordpieces:
 def wordpieces(model: str) -> Wordpieces:
     """Return the tokenizer of `model`; InputError if there is none that is fast and has an id for padding."""
     place, transformers = folder(model), _needed("transformers", model)
-    with _quiet(transformers), _explained(model, "its tokenizer"):
+    with _loading(model, "its tokenizer"):
         tokenizer = transformers.AutoTokenizer.from_pretrained(
             str(place), use_fast=True, local_files_only=True, trust_remote_code=False
         )
@@ -168,7 +166,7 @@ def build(model: str, classes: int, seed: int) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         encoder = _encoder(model, len(tokenizer))
         torch.manual_seed(torch_seed(seed, "initial-weights"))  # whatever was drawn before
-        with _explained(model, "adapters"):
+        with _loading(model, "adapters"):
             adapted = peft.inject_adapter_in_model(how, encoder)
         return AdaptedEncoder(adapted, encoder.config.hidden_size, tokenizer.pad_token_id, classes)
 
@@ -176,7 +174,7 @@ def build(model: str, classes: int, seed: int) -> nn.Module:
 def _encoder(model: str, words: int) -> Any:
     """Return a pretrained encoder in float32, without the pooling that nothing here reads."""
     place, transformers = folder(model), _needed("transformers", model)
-    with _quiet(transformers), _explained(model, "its weights"):
+    with _loading(model, "its weights"):
         encoder, seen = transformers.AutoModel.from_pretrained(
             str(place), use_safetensors=True, local_files_only=True, trust_remote_code=False, output_loading_info=True
         )
@@ -203,29 +201,22 @@ def _needed(package: str, model: str) -> Any:
 
 
 @contextmanager
-def _explained(model: str, what: str) -> Iterator[None]:
-    """Turn whatever the libraries raise about bad files into one line."""
-    try:
-        yield
-    except Exception as error:  # safetensors, tokenizers, transformers and peft each have their own, of no common kind
-        reason = f"{type(error).__name__}: {_first_line(error)}"
-        raise InputError("model", model, f"{what} cannot be used ({reason})") from None
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]
-
-
-@contextmanager
-def _quiet(transformers: Any) -> Iterator[None]:
-    """Keep progress bars and reports of what was loaded off the terminal."""
-    log = transformers.utils.logging
+def _loading(model: str, what: str) -> Iterator[None]:
+    """Turn whatever the libraries raise about bad files into one line, and keep their reports off the terminal."""
+    log = _needed("transformers", model).utils.logging
     level, bar = log.get_verbosity(), log.is_progress_bar_enabled()
     log.set_verbosity_error()
     log.disable_progress_bar()
     try:
         yield
+    except Exception as error:  # safetensors, tokenizers, transformers and peft each have their own, of no common kind
+        raise InputError("model", model, f"{what} cannot be used ({_in_a_line(error)})") from None
     finally:
         log.set_verbosity(level)
         if bar:
             log.enable_progress_bar()
+
+
+def _in_a_line(error: Exception) -> str:
+    first, _, _ = str(error).strip().partition("\n")
+    return f"{type(error).__name__}: {first}"

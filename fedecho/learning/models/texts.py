@@ -1,4 +1,4 @@
-"""The models of the language tasks: small Transformers, one that classifies texts and one that writes them."""
+"""The models of the language tasks: small Transformers, an encoder that classifies and a decoder that generates."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from fedecho.core.settings import TaskKind
 from fedecho.data.vocabulary import PADDING
 
 GROUP = 4
-"""Words whose vectors are added up to one position: a run takes a third of the time."""
+"""Words whose embeddings are summed into one position: a run takes a third of the time."""
 _SCALE = 0.1
-"""Standard deviation of the first word vectors: at torch's 1, plain SGD hardly moves them away from noise."""
+"""Standard deviation of the initial embeddings: at torch's 1, plain SGD hardly moves them away from noise."""
 _GAIN = 10.0
-"""Word vectors are stored divided by this: a word is seen so rarely that plain SGD, at a rate that suits the other
-layers, would leave it where it began; so it moves _GAIN^2 times as fast."""
+"""Word embeddings are stored divided by this: a word occurs so rarely that plain SGD, at a rate that suits the other
+layers, would hardly train it; so its step is _GAIN^2 times as large."""
 
 
 class Block(nn.Module):
@@ -85,16 +85,16 @@ def text_encoder(shape: tuple[int, ...], classes: int) -> nn.Module:
 _ZIPF = 5.0
 """The k-th most frequent token makes up about 1 / (k + 5) of a text (Zipf and Mandelbrot; fitted to the novels)."""
 RANKS, TABLE = (32, 16, 8), 2**18
-"""Numbers that a token is told apart by: the most for which the table of all tokens has at most 2^18 entries."""
+"""Rank r of the embeddings: the largest for which their table has at most 2^18 entries."""
 
 
 class TextDecoder(nn.Module):
     """A causal Transformer over tokens; no dropout.
 
-    The vectors of tokens are of a low rank r (Lan et al. 2020), and the same table E `[vocabulary, r]` is read at the
-    input and tells the next token at the output: logits = h W E^T - log(k + 5), for the token of rank k = 0, 1, ...
+    Embeddings are factorised to a low rank r (Lan et al. 2020), and input and output are tied, with the same table E
+    `[vocabulary, r]`: logits = h W E^T - log(k + 5), for the token of frequency rank k = 0, 1, ...
 
-    The last term says at the start what otherwise a third of the rounds goes into: that ids are ranked by frequency.
+    The last term is a unigram prior: to learn that ids are ranked by frequency would take a third of the rounds.
     """
 
     def __init__(self, vocabulary: int, context: int, width: int = 48, heads: int = 2, layers: int = 1):
