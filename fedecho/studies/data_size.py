@@ -31,7 +31,7 @@ def ablation_data_size(profile: str = "laptop", *, sizes: Sequence[int] | None =
     return Comparison(
         name="ablation_data_size", title="The size of the unlabelled pool", notebook="22_ablation_data_size",
         profile=profile, cells=grid(profile, [*variants, *plain(WITHOUT_POOL)], [HERE], few=few, seeds=seeds),
-        reference="|U| = 1000" if sizes is None else f"|U| = {own}", columns=(SERVER,),
+        reference=f"|U| = {own}", columns=(SERVER,),
         figures={
             "accuracy": (
                 partial(over_size, column="mean", label=figures.ACCURACY),

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from fedecho.core.checks import require
 from fedecho.core.records import Record
 from fedecho.report import captions, charts, curves
 from fedecho.report.summary import Column, mean_of
@@ -59,6 +60,8 @@ def ablation_nu(profile: str = "laptop", *, nus: Sequence[float | None] | None =
 
 def clipped(level: float | None) -> Variant:
     """Return FedEcho with a clipping threshold, or without one."""
+    known = level is None or isinstance(level, int | float)
+    require(known, "nus", level, "give numbers > 0, or none for no clipping")
     label = "no clipping" if level is None else f"nu = {level:g}"
     return echo(label, clip_norm=level, norm_quantiles=True, factors={} if level is None else {"nu": level})
 

@@ -30,7 +30,7 @@ def sensitivity(
     return Comparison(
         name="sensitivity", title="Distillation steps and step size", notebook="27_sensitivity", profile=profile,
         cells=grid(profile, rows, [HERE], few=FEW, seeds=seeds), family="table",
-        reference=step(10 if steps is None else own, 0.0225 if rates is None else tuned).label,
+        reference=step(own, tuned).label,
         figures={
             "map": (
                 lambda found: charts.landscape(found.wide("Q", "eta_d"), "eta_d", "Q"),
