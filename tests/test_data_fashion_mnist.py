@@ -13,8 +13,8 @@ import pytest
 from fedecho.core.checks import InputError
 from fedecho.data import fashion_mnist, load
 from fedecho.data.build import fashion_mnist as build_fashion_mnist
-from fedecho.data.canonical import canonical_order, pixel_hashes
-from fedecho.data.splits import Images
+from fedecho.data.catalogue import bundled_path
+from fedecho.data.splits import Images, canonical_order, pixel_hashes
 
 
 def all_parts() -> dict[str, Images]:
@@ -32,7 +32,7 @@ def test_counts_shapes_and_balance() -> None:
 
 def test_the_pool_has_no_labels_not_even_in_the_file() -> None:
     assert all_parts()["pool"].labels is None
-    with zipfile.ZipFile(fashion_mnist.bundled_path()) as archive:
+    with zipfile.ZipFile(bundled_path(fashion_mnist.FILE)) as archive:
         assert sorted(archive.namelist()) == sorted(f"{key}.npy" for key in fashion_mnist.KEYS)
     assert "pool_labels" not in fashion_mnist.KEYS
 
@@ -53,7 +53,7 @@ def test_loading_twice_reads_once() -> None:
 
 
 def test_a_changed_pixel_is_refused(tmp_path: Path) -> None:
-    with np.load(fashion_mnist.bundled_path(), allow_pickle=False) as archive:
+    with np.load(bundled_path(fashion_mnist.FILE), allow_pickle=False) as archive:
         arrays = {key: archive[key] for key in archive.files}
     arrays["test_images"][0, 0, 0] ^= 1
     np.savez(tmp_path / "changed.npz", **arrays)
@@ -62,7 +62,7 @@ def test_a_changed_pixel_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_truncated_file_is_refused_in_one_line(tmp_path: Path) -> None:
-    (tmp_path / "cut.npz").write_bytes(fashion_mnist.bundled_path().read_bytes()[:1000])
+    (tmp_path / "cut.npz").write_bytes(bundled_path(fashion_mnist.FILE).read_bytes()[:1000])
     with pytest.raises(InputError) as caught:
         fashion_mnist.load_bundled(tmp_path / "cut.npz")
     assert "\n" not in str(caught.value)

@@ -1,10 +1,10 @@
-"""Build the bundled pool `diffusion`: `python -m fedecho.data.build_diffusion SOURCE_DIR [TARGET]`.
+"""Build the bundled pool `diffusion`: `python -m fedecho.data.build.diffusion SOURCE_DIR [TARGET]`.
 
 A small unconditional diffusion model (Ho, Jain & Abbeel 2020, arXiv:2006.11239) is trained on the images of
 Fashion-MNIST that the bundle does *not* hold, then sampled: a pool U that anyone could make who has a generative model
 of the domain and no image of the clients. Cosine schedule and velocity as target (Nichol & Dhariwal 2021,
 arXiv:2102.09672; Salimans & Ho 2022, arXiv:2202.00512), deterministic sampling (DDIM: Song, Meng & Ermon 2021,
-arXiv:2010.02502). Labels are never read. SOURCE_DIR: see `build_fashion_mnist`. Users never run this.
+arXiv:2010.02502). Labels are never read. SOURCE_DIR: see `build.fashion_mnist`. Users never run this.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import copy
 import math
-import sys
 import time
 from pathlib import Path
 
@@ -23,9 +22,10 @@ from PIL import Image
 from torch import Tensor, nn
 
 from fedecho.core import rng
-from fedecho.data import fashion_mnist, npz
-from fedecho.data.build.fashion_mnist import read_pair
-from fedecho.data.canonical import Pixels, canonical_order, digest, pixel_hashes
+from fedecho.data import fashion_mnist, npz, pools
+from fedecho.data.build.fashion_mnist import firsts, read_pair
+from fedecho.data.catalogue import bundled_path
+from fedecho.data.splits import Pixels, canonical, digest
 
 SEED = 0
 WIDTH = 48
@@ -122,20 +122,9 @@ def disjoint_images(source: Path) -> Pixels:
     images = np.concatenate([read_pair(source, stem)[0] for stem in ("train", "t10k")])
     held = fashion_mnist.load_bundled()
     parts = [part.images for part in (held.train, held.pool, held.validation, held.test) if part is not None]
-    rest = without(images, np.concatenate(parts))
+    rest = images[firsts(images, np.concatenate(parts), range(len(images)))]
     assert len(rest) + sum(map(len, parts)) == len(images), "every image is in the bundle or here, and not in both"
     return rest
-
-
-def without(images: Pixels, excluded: Pixels) -> Pixels:
-    """Return `images [images, ...]` less those whose pixels occur in `excluded`, or earlier: each image once."""
-    seen = {row.tobytes() for row in pixel_hashes(excluded)}
-    keep = []
-    for index, row in enumerate(pixel_hashes(images)):
-        if row.tobytes() not in seen:
-            keep.append(index)
-            seen.add(row.tobytes())
-    return images[keep]
 
 
 def train(net: nn.Module, images: Pixels, steps: int) -> tuple[nn.Module, list[float]]:
@@ -212,13 +201,13 @@ def write_sheet(images: Pixels, target: Path) -> None:
     Image.fromarray(rows).save(target, optimize=True)
 
 
-def main(arguments: list[str]) -> int:
-    """Build the pool from the command line's arguments and return the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m fedecho.data.build_diffusion", description=__doc__)
+def main() -> None:
+    """Build the pool as the command line says."""
+    parser = argparse.ArgumentParser("python -m fedecho.data.build.diffusion", description=__doc__)
     parser.add_argument("source", type=Path)
-    parser.add_argument("target", type=Path, nargs="?", default=fashion_mnist.bundled_path("diffusion.npz"))
+    parser.add_argument("target", type=Path, nargs="?", default=bundled_path(pools.DIFFUSION))
     parser.add_argument("--steps", type=int, default=STEPS)
-    chosen = parser.parse_args(arguments)
+    chosen = parser.parse_args()
     torch.set_num_threads(1)  # sums in one order, so that the same machine gives the same bytes
     torch.manual_seed(rng.torch_seed(SEED, "diffusion-init"))
     training, net = disjoint_images(chosen.source), Net()
@@ -226,15 +215,13 @@ def main(arguments: list[str]) -> int:
     average, losses = train(net, training, chosen.steps)
     print(f"mean loss of the last 500 steps: {np.mean(losses[-500:]):.4f}")
     start = time.monotonic()
-    images = sample(average, SAMPLES, SAMPLING_STEPS)
+    images = canonical(sample(average, SAMPLES, SAMPLING_STEPS)).images
     print(f"sampled in {time.monotonic() - start:.0f} s")
-    images = images[canonical_order(images)]
     npz.write(chosen.target, {"images": images})
     write_sheet(images, chosen.target.with_suffix(".png"))
     print(f"{chosen.target}: {chosen.target.stat().st_size:,} bytes, digest {digest(images)}")
     report_nearest(images, training)
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    main()

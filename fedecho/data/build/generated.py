@@ -1,4 +1,4 @@
-"""Sample `generated.npz`, the pool `generated`: `python -m fedecho.data.build_generated [TARGET] [options]`.
+"""Sample `generated.npz`, the pool `generated`: `python -m fedecho.data.build.generated [TARGET] [options]`.
 
 Needs `pip install fedecho[generate]`, a download of the model and, in practice, a GPU. Without `--prompt` the model is
 unconditional; with prompts (e.g. the class names) they take turns. The default model was itself trained on CIFAR-10:
@@ -17,12 +17,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from fedecho.core.checks import require
+from fedecho.core.checks import InputError, require
 from fedecho.data import npz, pools
-from fedecho.data.canonical import Pixels
-from fedecho.data.folders import data_root
-from fedecho.data.unlabeled import shrink
-from fedecho.core.checks import InputError
+from fedecho.data.splits import Pixels
+from fedecho.data.catalogue import data_root
+from fedecho.data.pools import shrink
 
 SIDE = 32
 Pipeline = Callable[..., Any]
@@ -67,7 +66,7 @@ def _to_size(images: Pixels) -> Pixels:
 
 def main(arguments: list[str], load: Callable[[str, str], Pipeline] = load_pipeline) -> int:
     """Write the pool that the command line's arguments ask for and return the exit code."""
-    parser = argparse.ArgumentParser("python -m fedecho.data.build_generated", description=__doc__)
+    parser = argparse.ArgumentParser("python -m fedecho.data.build.generated", description=__doc__)
     parser.add_argument("target", type=Path, nargs="?", help=f"default: {pools.GENERATED} in the data folder")
     parser.add_argument("--model", default="google/ddpm-cifar10-32")
     parser.add_argument("--prompt", action="append", default=[], help="may be given several times")
