@@ -12,10 +12,9 @@ from fedecho.core.checks import require
 from fedecho.data.austen import load_austen, load_chapters
 from fedecho.data.catalogue import data_root as data_root
 from fedecho.data.download import fetch as fetch
-from fedecho.data.fashion_mnist import load_bundled
 from fedecho.data.pools import READERS, read_unlabeled
 from fedecho.data.procedural import MAKERS, Shape
-from fedecho.data.sources import CIFARS, load_cifar
+from fedecho.data.sources import CIFARS, load_cifar, load_fashion_mnist
 from fedecho.data.splits import Images as Images
 from fedecho.data.splits import Splits as Splits
 from fedecho.data.splits import carve as carve
@@ -45,7 +44,7 @@ def load(name: str, root: Path | None = None) -> Splits:
 
 @functools.lru_cache(maxsize=4)
 def _load(name: str, root: Path | None) -> Splits:
-    return load_bundled() if root is None else load_cifar(CIFARS[name], root)
+    return load_fashion_mnist() if root is None else load_cifar(CIFARS[name], root)
 
 
 def load_texts(name: str, root: Path | None = None, *, mask: bool = True) -> TextSplits:

@@ -1,4 +1,7 @@
-"""CIFAR-10 and CIFAR-100 from the data folder: torchvision's archive or folder, or an .npz of the same images."""
+"""Labelled images: the bundled part of Fashion-MNIST; CIFAR-10 and CIFAR-100 from the data folder.
+
+Of CIFAR that is torchvision's archive or folder, or an .npz of the same images.
+"""
 
 from __future__ import annotations
 
@@ -10,26 +13,54 @@ import numpy as np
 
 from fedecho.core.checks import InputError, require
 from fedecho.data import npz
-from fedecho.data.catalogue import ARCHIVES, missing
+from fedecho.data.catalogue import ARCHIVES, bundled_path, missing
 from fedecho.data.download import ensure_unpacked
 from fedecho.data.splits import Images, Splits, canonical, joint_digest, require_digest
 from fedecho.data.torchvision_compat import torchvision
+
+FASHION_FILE = "fashion_mnist.npz"
+FASHION_CLASSES = (
+    "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
+)  # fmt: skip
+FASHION_COUNTS = {"train": 10_000, "pool": 5_000, "validation": 2_000, "test": 5_000}
+FASHION_DIGEST = "1876971890c633240299ab9d4f53cdcf4c61c62e3c79729d22bec22b573824b2"
+# Images [images, 28, 28] and labels uint8 [images]; there is no pool_labels: the labels of U are not in the bundle.
+FASHION_KEYS = (
+    "train_images", "train_labels", "pool_images", "validation_images", "validation_labels",
+    "test_images", "test_labels",
+)  # fmt: skip
 
 NPZ_KEYS = ("train_images", "train_labels", "test_images", "test_labels")
 # In label order (CIFAR-100: the fine labels, alphabetical).
 CIFAR10_CLASSES = "airplane automobile bird cat deer dog frog horse ship truck"
 CIFAR100_CLASSES = """
-    apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle
-    bowl boy bridge bus butterfly camel can castle caterpillar cattle
-    chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur
-    dolphin elephant flatfish forest fox girl hamster house kangaroo keyboard
-    lamp lawn_mower leopard lion lizard lobster man maple_tree motorcycle mountain
-    mouse mushroom oak_tree orange orchid otter palm_tree pear pickup_truck pine_tree
-    plain plate poppy porcupine possum rabbit raccoon ray road rocket
-    rose sea seal shark shrew skunk skyscraper snail snake spider
-    squirrel streetcar sunflower sweet_pepper table tank telephone television tiger tractor
-    train trout tulip turtle wardrobe whale willow_tree wolf woman worm
+    apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can
+    castle caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur dolphin
+    elephant flatfish forest fox girl hamster house kangaroo keyboard lamp lawn_mower leopard lion lizard lobster
+    man maple_tree motorcycle mountain mouse mushroom oak_tree orange orchid otter palm_tree pear pickup_truck
+    pine_tree plain plate poppy porcupine possum rabbit raccoon ray road rocket rose sea seal shark shrew skunk
+    skyscraper snail snake spider squirrel streetcar sunflower sweet_pepper table tank telephone television tiger
+    tractor train trout tulip turtle wardrobe whale willow_tree wolf woman worm
 """
+
+
+def load_fashion_mnist(path: Path | None = None) -> Splits:
+    """Return the bundled splits; InputError if the file's content is not the one that belongs to this version."""
+    path = path or bundled_path(FASHION_FILE)
+    named = dict(zip(FASHION_KEYS, npz.read(path, FASHION_KEYS), strict=True))
+    parts = {}
+    for split in FASHION_COUNTS:
+        labels = named.get(f"{split}_labels")
+        images = named[f"{split}_images"].astype(np.uint8, copy=False)[..., np.newaxis]
+        parts[split] = Images(images, None if labels is None else labels.astype(np.int64))
+    found = fashion_digest(parts)
+    require_digest(found, FASHION_DIGEST, path, "its digest", ": reinstall")
+    return Splits("fashion-mnist", FASHION_CLASSES, digest=found, **parts)
+
+
+def fashion_digest(parts: dict[str, Images]) -> str:
+    """Return the digest over train, pool, validation and test, in this order."""
+    return joint_digest(*(parts[split] for split in FASHION_COUNTS))
 
 
 @dataclass(frozen=True)

@@ -115,9 +115,8 @@ class Sentences:
     """What is known of one data set; `digest` None: not checked."""
 
     name: str
-    classes: tuple[str, ...]
-    """In the order of the labels; `marks` are how the files write them, in the same order."""
-    marks: tuple[str, ...]
+    classes: dict[str, str]
+    """How the files write each class -> its name, in the order of the labels."""
     files: dict[str, str]
     """File -> the split it is (train, validation or test), in the order in which repeated texts are looked for."""
     source: str
@@ -134,14 +133,14 @@ class Sentences:
 
 SENTENCES = {
     "sst2": Sentences(
-        name="sst2", classes=("negative", "positive"), marks=("0", "1"), header=True, pool=5_000,
+        name="sst2", classes={"0": "negative", "1": "positive"}, header=True, pool=5_000,
         digest="27d4eebf1dfc0675f8be41ad4d707448b1602876a541978c346edf46d77accfa",
         files={"train.tsv": "train", "dev.tsv": "validation", "test.tsv": "test"},
         source="github.com/forest-snow/alps (data/SST-2, commit 3c7ef2c)",
     ),
     "agnews": Sentences(
-        name="agnews", classes=("World", "Sports", "Business", "Sci/Tech"), pool=2_000, validation=1_000,
-        marks=("World", "Sports", "Business", "Sci/Tech"),
+        name="agnews", pool=2_000, validation=1_000,
+        classes={name: name for name in ("World", "Sports", "Business", "Sci/Tech")},
         digest="e703ce0fd95f6d77201b8c7a8dca5e6636d17ac2b10aab12730cdb92c23829b2",
         files={"dev.tsv": "train", "test.tsv": "test"},
         source="github.com/forest-snow/alps (data/agnews, commit 3c7ef2c)",
@@ -149,8 +148,8 @@ SENTENCES = {
     "trec": Sentences(
         name="trec", pool=1_000, validation=500, label_first=True,
         digest="9b575c88b0eaf71634677718d960fabcf9496e766a5e2a5a8e7d50435f85953e",
-        classes=("abbreviation", "description", "entity", "human", "location", "number"),
-        marks=("ABBR", "DESC", "ENTY", "HUM", "LOC", "NUM"),
+        classes={"ABBR": "abbreviation", "DESC": "description", "ENTY": "entity",
+                 "HUM": "human", "LOC": "location", "NUM": "number"},
         files={"TREC.train": "train", "TREC.test": "test"},
         source="github.com/harvardnlp/sent-conv-torch (data, commit d61ded0)",
     ),
@@ -181,7 +180,7 @@ def _divided(known: Sentences, train: Texts, validation: Texts, test: Texts) -> 
     if known.validation:
         validation = train.take(slice(kept + known.pool, None))
     pool = train.take(slice(kept, kept + known.pool)).unlabeled()
-    return TextSplits(known.name, known.classes, train.take(slice(kept)), validation, test, pool)
+    return TextSplits(known.name, tuple(known.classes.values()), train.take(slice(kept)), validation, test, pool)
 
 
 def _rows(path: Path, known: Sentences) -> list[tuple[str, int]]:
@@ -195,7 +194,7 @@ def _rows(path: Path, known: Sentences) -> list[tuple[str, int]]:
 def _row(line: str, place: int, path: Path, known: Sentences) -> tuple[str, int]:
     mark, _, text = line.partition(" ") if known.label_first else line.rpartition("\t")[::-1]
     mark = mark.partition(":")[0] if known.label_first else mark.strip()
-    if mark not in known.marks:
-        raise InputError("data", f"{path}:{place}", f"its label must be one of {', '.join(known.marks)}")
+    if mark not in known.classes:
+        raise InputError("data", f"{path}:{place}", f"its label must be one of {', '.join(known.classes)}")
     unescaped = html.unescape(_ENTITY.sub(r"&\1;", text)).replace("\\", " ")
-    return " ".join(plain(unescaped).split(" ")[: known.words]), known.marks.index(mark)
+    return " ".join(plain(unescaped).split(" ")[: known.words]), list(known.classes).index(mark)

@@ -112,8 +112,7 @@ class Tokens:
 
     def encode(self, texts: Sequence[str]) -> list[Ids]:
         """Return the ids `[tokens]` of each text."""
-        ours = np.empty(len(self.ranked), dtype=np.int64)
-        ours[list(self.ranked)] = np.arange(len(self.ranked))
+        ours = np.argsort(self.ranked)  # the inverse of the ranking
         return [ours[ids] for ids in self._library_ids(texts)]
 
     def decode(self, ids: Iterable[int]) -> str:

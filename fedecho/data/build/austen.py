@@ -7,7 +7,6 @@ are checked. Users never run this; it is here so that anyone can check what the 
 
 from __future__ import annotations
 
-import argparse
 import gzip
 import hashlib
 import re
@@ -18,6 +17,7 @@ from pathlib import Path
 from fedecho.core.checks import require
 from fedecho.data import austen
 from fedecho.data.catalogue import bundled_path
+from fedecho.data.command import command
 
 SOURCE_SHA256 = "2e774f7bb4dff80e9d5da21f7b40f9f4027505aeeab5b0ed36cd9189e9094e60"
 HEADING = re.compile(r"CHAPTER ([0-9]+|[IVXLC]+)\.?", re.IGNORECASE)
@@ -101,16 +101,17 @@ def _words(text: str) -> Iterator[tuple[str, bool]]:
         end = found.end()
 
 
-def main() -> None:
-    """Build the bundle as the command line says."""
-    parser = argparse.ArgumentParser("python -m fedecho.data.build.austen", description=__doc__)
-    parser.add_argument("source", type=Path)
-    parser.add_argument("target", type=Path, nargs="?", default=bundled_path(""), help="a folder")
-    chosen = parser.parse_args()
-    chosen.target.mkdir(parents=True, exist_ok=True)
-    digest, novels = build(chosen.source, chosen.target), chosen.target / austen.NOVELS
+def main(source: Path, target: Path = bundled_path(""), /) -> None:
+    """Build the bundle from the table of janeaustenr.
+
+    Args:
+        source: the table, gzip-compressed.
+        target: the folder to write to.
+    """
+    target.mkdir(parents=True, exist_ok=True)
+    digest, novels = build(source, target), target / austen.NOVELS
     print(f"{novels}: {novels.stat().st_size:,} bytes, SHA-256 of the text {digest}")
 
 
 if __name__ == "__main__":
-    main()
+    command(main)

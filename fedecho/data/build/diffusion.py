@@ -9,7 +9,6 @@ arXiv:2010.02502). Labels are never read. SOURCE_DIR: see `build.fashion_mnist`.
 
 from __future__ import annotations
 
-import argparse
 import copy
 import math
 import time
@@ -22,9 +21,10 @@ from PIL import Image
 from torch import Tensor, nn
 
 from fedecho.core import rng
-from fedecho.data import fashion_mnist, npz, pools
+from fedecho.data import npz, pools, sources
 from fedecho.data.build.fashion_mnist import firsts, read_pair
 from fedecho.data.catalogue import bundled_path
+from fedecho.data.command import command
 from fedecho.data.splits import Pixels, canonical, digest
 
 SEED = 0
@@ -120,7 +120,7 @@ def mix(t: Tensor) -> tuple[Tensor, Tensor]:
 def disjoint_images(source: Path) -> Pixels:
     """Return the images `[images, 28, 28, 1]` of Fashion-MNIST, each once, of which no split of the bundle has any."""
     images = np.concatenate([read_pair(source, stem)[0] for stem in ("train", "t10k")])
-    held = fashion_mnist.load_bundled()
+    held = sources.load_fashion_mnist()
     parts = [part.images for part in (held.train, held.pool, held.validation, held.test) if part is not None]
     rest = images[firsts(images, np.concatenate(parts), range(len(images)))]
     assert len(rest) + sum(map(len, parts)) == len(images), "every image is in the bundle or here, and not in both"
@@ -134,8 +134,7 @@ def train(net: nn.Module, images: Pixels, steps: int) -> tuple[nn.Module, list[f
     optimizer = torch.optim.Adam(net.parameters())
     average, losses, start = copy.deepcopy(net), [], time.monotonic()
     for step in range(steps):
-        for group in optimizer.param_groups:
-            group["lr"] = PEAK_RATE * min(1.0, (step + 1) / 200) * (0.02 + 0.98 * (1 - step / steps))
+        optimizer.param_groups[0]["lr"] = PEAK_RATE * min(1.0, (step + 1) / 200) * (0.02 + 0.98 * (1 - step / steps))
         clean = data[torch.randint(len(data), (BATCH,), generator=generator)]
         # One time per stratum: as uniform as independent draws, and a quieter loss.
         t = (torch.arange(BATCH) + torch.rand(BATCH, generator=generator)) / BATCH
@@ -149,8 +148,7 @@ def train(net: nn.Module, images: Pixels, steps: int) -> tuple[nn.Module, list[f
         _follow(average, net, min(EMA_DECAY, (1 + step) / (10 + step)))
         losses.append(loss.item())
         if (step + 1) % 200 == 0:
-            seconds = time.monotonic() - start
-            print(f"step {step + 1}: loss {np.mean(losses[-200:]):.4f}, {seconds:.0f} s", flush=True)
+            print(f"step {step + 1}: loss {np.mean(losses[-200:]):.4f}, {time.monotonic() - start:.0f} s", flush=True)
     return average, losses
 
 
@@ -188,7 +186,7 @@ def nearest_distances(images: Pixels, reference: Pixels) -> np.ndarray:
 
 def report_nearest(images: Pixels, training: Pixels) -> None:
     """Print quantiles of the distance to the nearest training image: of samples, and of real images held out."""
-    held = fashion_mnist.load_bundled().pool
+    held = sources.load_fashion_mnist().pool
     assert held is not None
     for name, part in (("samples", images), ("held-out images", held.images)):
         quantiles = np.quantile(nearest_distances(part[:NEAREST], training), [0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95])
@@ -201,27 +199,28 @@ def write_sheet(images: Pixels, target: Path) -> None:
     Image.fromarray(rows).save(target, optimize=True)
 
 
-def main() -> None:
-    """Build the pool as the command line says."""
-    parser = argparse.ArgumentParser("python -m fedecho.data.build.diffusion", description=__doc__)
-    parser.add_argument("source", type=Path)
-    parser.add_argument("target", type=Path, nargs="?", default=bundled_path(pools.DIFFUSION))
-    parser.add_argument("--steps", type=int, default=STEPS)
-    chosen = parser.parse_args()
+def main(source: Path, target: Path = bundled_path(pools.DIFFUSION), /, steps: int = STEPS) -> None:
+    """Train the model and build the pool.
+
+    Args:
+        source: the folder of Fashion-MNIST's four idx .gz files.
+        target: the file to write.
+        steps: batches of training.
+    """
     torch.set_num_threads(1)  # sums in one order, so that the same machine gives the same bytes
     torch.manual_seed(rng.torch_seed(SEED, "diffusion-init"))
-    training, net = disjoint_images(chosen.source), Net()
+    training, net = disjoint_images(source), Net()
     print(f"torch {torch.__version__}, {len(training):,} images, {sum(p.numel() for p in net.parameters()):,} weights")
-    average, losses = train(net, training, chosen.steps)
+    average, losses = train(net, training, steps)
     print(f"mean loss of the last 500 steps: {np.mean(losses[-500:]):.4f}")
     start = time.monotonic()
     images = canonical(sample(average, SAMPLES, SAMPLING_STEPS)).images
     print(f"sampled in {time.monotonic() - start:.0f} s")
-    npz.write(chosen.target, {"images": images})
-    write_sheet(images, chosen.target.with_suffix(".png"))
-    print(f"{chosen.target}: {chosen.target.stat().st_size:,} bytes, digest {digest(images)}")
+    npz.write(target, {"images": images})
+    write_sheet(images, target.with_suffix(".png"))
+    print(f"{target}: {target.stat().st_size:,} bytes, digest {digest(images)}")
     report_nearest(images, training)
 
 
 if __name__ == "__main__":
-    main()
+    command(main)

@@ -7,7 +7,6 @@ run this; it is here so that anyone can check what the bundle is made of.
 
 from __future__ import annotations
 
-import argparse
 import gzip
 import hashlib
 from collections.abc import Iterable
@@ -17,8 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from fedecho.core.checks import require
-from fedecho.data import fashion_mnist, npz
+from fedecho.data import npz, sources
 from fedecho.data.catalogue import bundled_path
+from fedecho.data.command import command
 from fedecho.data.splits import Images, Labels, Order, Pixels, canonical, canonical_order, pixel_hashes
 
 IDX_SHA256 = {
@@ -33,7 +33,7 @@ def build(source: Path, target: Path) -> str:
     """Write the bundle to `target` from the idx files in `source` and return its digest; InputError on a bad file."""
     parts = choose(*read_pair(source, "train"), *read_pair(source, "t10k"))
     _write(target, parts)
-    return fashion_mnist.splits_digest(parts)
+    return sources.fashion_digest(parts)
 
 
 def choose(train_images: Pixels, train_labels: Labels, test_images: Pixels, test_labels: Labels) -> dict[str, Images]:
@@ -44,12 +44,12 @@ def choose(train_images: Pixels, train_labels: Labels, test_images: Pixels, test
     """
     parts, start, candidates = dict[str, Images](), 0, _unique(train_images, train_labels, train_images[:0])
     for split in ("train", "pool", "validation"):
-        end = start + fashion_mnist.COUNTS[split]
+        end = start + sources.FASHION_COUNTS[split]
         chosen = _balanced(train_labels, candidates, start, end)
         parts[split] = canonical(train_images[chosen], None if split == "pool" else train_labels[chosen])
         start = end
     candidates = _unique(test_images, test_labels, train_images)
-    chosen = _balanced(test_labels, candidates, 0, fashion_mnist.COUNTS["test"])
+    chosen = _balanced(test_labels, candidates, 0, sources.FASHION_COUNTS["test"])
     return {**parts, "test": canonical(test_images[chosen], test_labels[chosen])}
 
 
@@ -86,7 +86,7 @@ def _unique(images: Pixels, labels: Labels, excluded: Pixels) -> Order:
 
 def _balanced(labels: Labels, candidates: Order, start: int, end: int) -> Order:
     """Return the candidates `start` to `end`, counted so that every class is in turn."""
-    classes = len(fashion_mnist.CLASSES)
+    classes = len(sources.FASHION_CLASSES)
     places = slice(start // classes, end // classes)
     return np.concatenate([candidates[labels[candidates] == label][places] for label in range(classes)])
 
@@ -95,19 +95,20 @@ def _write(target: Path, parts: dict[str, Images]) -> None:
     arrays = {f"{split}_images": part.images[..., 0] for split, part in parts.items()}
     labels = {split: part.labels for split, part in parts.items() if part.labels is not None}
     arrays |= {f"{split}_labels": values.astype(np.uint8) for split, values in labels.items()}
-    npz.write(target, {key: arrays[key] for key in fashion_mnist.KEYS})
+    npz.write(target, {key: arrays[key] for key in sources.FASHION_KEYS})
 
 
-def main() -> None:
-    """Build the bundle as the command line says."""
-    parser = argparse.ArgumentParser("python -m fedecho.data.build.fashion_mnist", description=__doc__)
-    parser.add_argument("source", type=Path)
-    parser.add_argument("target", type=Path, nargs="?", default=bundled_path(fashion_mnist.FILE))
-    chosen = parser.parse_args()
-    chosen.target.parent.mkdir(parents=True, exist_ok=True)
-    digest = build(chosen.source, chosen.target)
-    print(f"{chosen.target}: {chosen.target.stat().st_size:,} bytes, digest {digest}")
+def main(source: Path, target: Path = bundled_path(sources.FASHION_FILE), /) -> None:
+    """Build the bundle from the four idx .gz files in a folder.
+
+    Args:
+        source: the folder.
+        target: the file to write.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    digest = build(source, target)
+    print(f"{target}: {target.stat().st_size:,} bytes, digest {digest}")
 
 
 if __name__ == "__main__":
-    main()
+    command(main)
