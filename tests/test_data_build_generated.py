@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +14,7 @@ import torch
 from fedecho.core.checks import InputError
 from fedecho.data import load_unlabeled
 from fedecho.data.build import generated
+from fedecho.data.command import command
 
 
 class Double:
@@ -32,29 +32,32 @@ class Double:
         return SimpleNamespace(images=np.broadcast_to(grey, (size, self.side, self.side, 3)))
 
 
-def loads(double: Double) -> Callable[[str, str], Double]:
-    return lambda model, device: double
+@pytest.fixture
+def double(monkeypatch: pytest.MonkeyPatch) -> Double:
+    """The pipeline that is loaded in these tests."""
+    made = Double()
+    monkeypatch.setattr(generated, "load_pipeline", lambda model, device: made)
+    return made
 
 
-def test_the_written_file_is_the_pool(tmp_path: Path) -> None:
-    double, target = Double(), tmp_path / "new" / "generated.npz"
-    arguments = [str(target), "--count", "5", "--batch", "2", "--steps", "7"]
-    assert generated.main(arguments, loads(double)) == 0
+def test_the_written_file_is_the_pool(tmp_path: Path, double: Double) -> None:
+    target = tmp_path / "new" / "generated.npz"
+    command(generated.main, args=[str(target), "--count", "5", "--batch", "2", "--steps", "7"])
     assert double.calls == [{"batch_size": n, "num_inference_steps": 7} for n in (2, 2, 1)]
     images = load_unlabeled("generated", target.parent).images
     assert images.shape == (5, 32, 32, 3) and len(np.unique(images)) == 5
 
 
+@pytest.mark.usefixtures("double")
 def test_the_default_place_is_the_data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FEDECHO_DATA", str(tmp_path))
-    assert generated.main(["--count", "1"], loads(Double())) == 0
+    generated.main(count=1)
     assert len(load_unlabeled("generated")) == 1
 
 
-def test_prompts_take_turns_across_batches(tmp_path: Path) -> None:
-    double = Double()
+def test_prompts_take_turns_across_batches(tmp_path: Path, double: Double) -> None:
     arguments = [str(tmp_path / "g.npz"), "--count", "5", "--batch", "2", "--prompt", "cat", "--prompt", "dog"]
-    generated.main([*arguments, "--prompt", "ship"], loads(double))
+    command(generated.main, args=[*arguments, "--prompt", "ship"])
     assert [prompt for call in double.calls for prompt in call["prompt"]] == ["cat", "dog", "ship", "cat", "dog"]
 
 
@@ -74,19 +77,20 @@ def test_the_seed_decides() -> None:
 def test_no_images_are_refused_before_the_model_is_loaded(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str
 ) -> None:
-    assert generated.main([str(tmp_path / "g.npz"), option, "0"]) == 2
-    assert "at least 1" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as stop:
+        command(generated.main, args=[str(tmp_path / "g.npz"), option, "0"])
+    (line,) = capsys.readouterr().err.splitlines()
+    assert stop.value.code == 2 and "at least 1" in line
 
 
-def test_without_diffusers_one_line_says_what_to_install(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_without_diffusers_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     def absent(name: str) -> None:
         raise ModuleNotFoundError(name)
 
     monkeypatch.setattr(importlib, "import_module", absent)
-    assert generated.main([]) == 2
-    assert "pip install fedecho[generate]" in capsys.readouterr().err
+    with pytest.raises(InputError, match=r"pip install fedecho\[generate\]") as caught:
+        generated.main()
+    assert "\n" not in str(caught.value)
 
 
 def test_weights_that_are_pickles_are_never_loaded(monkeypatch: pytest.MonkeyPatch) -> None:

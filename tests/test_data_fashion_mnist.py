@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from fedecho.core.checks import InputError
-from fedecho.data import fashion_mnist, load
+from fedecho.data import load, sources
 from fedecho.data.build import fashion_mnist as build_fashion_mnist
-from fedecho.data.canonical import canonical_order, pixel_hashes
-from fedecho.data.splits import Images
+from fedecho.data.catalogue import bundled_path
+from fedecho.data.splits import Images, canonical_order, pixel_hashes
 
 
 def all_parts() -> dict[str, Images]:
@@ -25,21 +25,21 @@ def all_parts() -> dict[str, Images]:
 
 def test_counts_shapes_and_balance() -> None:
     for split, part in all_parts().items():
-        assert part.images.shape == (fashion_mnist.COUNTS[split], 28, 28, 1)
+        assert part.images.shape == (sources.FASHION_COUNTS[split], 28, 28, 1)
         if part.labels is not None:
             assert np.bincount(part.labels).tolist() == [len(part) // 10] * 10
 
 
 def test_the_pool_has_no_labels_not_even_in_the_file() -> None:
     assert all_parts()["pool"].labels is None
-    with zipfile.ZipFile(fashion_mnist.bundled_path()) as archive:
-        assert sorted(archive.namelist()) == sorted(f"{key}.npy" for key in fashion_mnist.KEYS)
-    assert "pool_labels" not in fashion_mnist.KEYS
+    with zipfile.ZipFile(bundled_path(sources.FASHION_FILE)) as archive:
+        assert sorted(archive.namelist()) == sorted(f"{key}.npy" for key in sources.FASHION_KEYS)
+    assert "pool_labels" not in sources.FASHION_KEYS
 
 
 def test_no_image_occurs_twice() -> None:
     hashes = np.concatenate([pixel_hashes(part.images) for part in all_parts().values()])
-    assert len(np.unique(hashes, axis=0)) == sum(fashion_mnist.COUNTS.values())
+    assert len(np.unique(hashes, axis=0)) == sum(sources.FASHION_COUNTS.values())
 
 
 def test_every_split_is_in_canonical_order() -> None:
@@ -53,18 +53,18 @@ def test_loading_twice_reads_once() -> None:
 
 
 def test_a_changed_pixel_is_refused(tmp_path: Path) -> None:
-    with np.load(fashion_mnist.bundled_path(), allow_pickle=False) as archive:
+    with np.load(bundled_path(sources.FASHION_FILE), allow_pickle=False) as archive:
         arrays = {key: archive[key] for key in archive.files}
     arrays["test_images"][0, 0, 0] ^= 1
     np.savez(tmp_path / "changed.npz", **arrays)
     with pytest.raises(InputError, match="digest"):
-        fashion_mnist.load_bundled(tmp_path / "changed.npz")
+        sources.load_fashion_mnist(tmp_path / "changed.npz")
 
 
 def test_a_truncated_file_is_refused_in_one_line(tmp_path: Path) -> None:
-    (tmp_path / "cut.npz").write_bytes(fashion_mnist.bundled_path().read_bytes()[:1000])
+    (tmp_path / "cut.npz").write_bytes(bundled_path(sources.FASHION_FILE).read_bytes()[:1000])
     with pytest.raises(InputError) as caught:
-        fashion_mnist.load_bundled(tmp_path / "cut.npz")
+        sources.load_fashion_mnist(tmp_path / "cut.npz")
     assert "\n" not in str(caught.value)
 
 
@@ -80,8 +80,8 @@ def toy(values: list[int]) -> np.ndarray:
 
 
 def test_choice_drops_repeats_and_test_images_seen_in_training(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fashion_mnist, "CLASSES", ("a", "b"))
-    monkeypatch.setattr(fashion_mnist, "COUNTS", {"train": 4, "pool": 2, "validation": 2, "test": 2})
+    monkeypatch.setattr(sources, "FASHION_CLASSES", ("a", "b"))
+    monkeypatch.setattr(sources, "FASHION_COUNTS", {"train": 4, "pool": 2, "validation": 2, "test": 2})
     train = toy([0, 1, 2, 3, 3, 10, 11, 12, 13, 0])  # 3 twice; 0 once per label: it counts as the lower one
     train_labels = np.array([0, 0, 0, 0, 0, 1, 1, 1, 1, 1])
     parts = build_fashion_mnist.choose(train, train_labels, toy([2, 20, 12, 21]), np.array([0, 0, 1, 1]))

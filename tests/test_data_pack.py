@@ -24,7 +24,7 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def packed(root: Path, tmp_path: Path) -> Path:
-    pack.pack(tmp_path / "parts", ["tiny-imagenet-32"], root, part=40_000)
+    pack.pack(tmp_path / "parts", ["tiny-imagenet-32"], root, part=40_000 / 2**20)
     return tmp_path / "parts"
 
 
@@ -45,7 +45,7 @@ def test_unpacked_on_a_bare_machine_the_images_are_the_same(root: Path, packed: 
 
 
 def test_packing_twice_gives_the_same_bytes(root: Path, packed: Path, tmp_path: Path) -> None:
-    pack.pack(tmp_path / "again", ["tiny-imagenet-32"], root, part=40_000)
+    pack.pack(tmp_path / "again", ["tiny-imagenet-32"], root, part=40_000 / 2**20)
     assert (tmp_path / "again" / "index.json").read_bytes() == (packed / "index.json").read_bytes()
 
 

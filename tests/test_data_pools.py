@@ -1,4 +1,4 @@
-"""Pools of other kinds: digits enlarged exactly, generated images from a folder, samples by digest, mixing."""
+"""Pools U: no labels, canonical order by pixels, averaged down or enlarged exactly, samples by digest, mixing."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from fedecho import data
 from fedecho.core.checks import InputError, MissingDataError
 from fedecho.core.config import RunConfig, config_hash
 from fedecho.core.settings import Data, Evaluation, Local, Partition, PoolSource, Protocol
-from fedecho.data import Images, Splits, pools
-from fedecho.data.canonical import canonical_order, digest, pixel_hashes
+from fedecho.data import Images, Splits, pools, sources
+from fedecho.data.catalogue import ARCHIVES
+from fedecho.data.splits import canonical_order, digest, pixel_hashes
 from fedecho.learning.inputs import _pool_images
 from fedecho.learning.methods import FedBuff
 from fedecho.learning.task import prepare
@@ -30,6 +31,97 @@ def test_a_config_knows_the_pools_that_can_be_loaded() -> None:
         Data(pool="leaves")  # type: ignore[arg-type]
 
 
+# Photographs
+
+
+def random_images(count: int, side: int) -> np.ndarray:
+    return np.random.default_rng(1).integers(0, 256, (count, side, side, 3), dtype=np.uint8)
+
+
+def test_shrinking_takes_block_means_with_halves_up() -> None:
+    image = np.array([[0, 1, 10, 10], [1, 0, 10, 11]], dtype=np.uint8).reshape(1, 2, 4, 1)
+    assert pools.shrink(image, 2).ravel().tolist() == [1, 10]  # means 0.5 and 10.25
+
+
+def test_shrinking_the_brightest_image_does_not_overflow() -> None:
+    assert pools.shrink(np.full((1, 96, 96, 3), 255, dtype=np.uint8), 3).min() == 255
+
+
+def test_shrinking_equals_area_interpolation() -> None:
+    torch = pytest.importorskip("torch")
+    images = random_images(2, 12)
+    planes = torch.from_numpy(images).permute(0, 3, 1, 2).double()
+    expected = torch.nn.functional.interpolate(planes, size=(4, 4), mode="area").permute(0, 2, 3, 1)
+    assert np.abs(pools.shrink(images, 3) - expected.numpy()).max() <= 0.5 + 1e-9
+
+
+def test_tiny_imagenet_reads_images_only(tmp_path: Path) -> None:
+    images = random_images(5, 32)
+    np.savez(tmp_path / "tiny_imagenet32_10k.npz", images=images, names=np.array(["n"] * 5))
+    read = pools.read_unlabeled("tiny-imagenet-32", tmp_path)
+    assert read.labels is None
+    np.testing.assert_array_equal(read.images, images[canonical_order(images)])
+
+
+def test_stl10_comes_from_either_size(tmp_path: Path) -> None:
+    images = random_images(3, 96)
+    np.savez(tmp_path / "stl10.npz", images=images)
+    large = pools.read_unlabeled("stl10", tmp_path)
+    np.savez(tmp_path / "stl10.npz", images=pools.shrink(images, 3))
+    small = pools.read_unlabeled("stl10", tmp_path)
+    assert large.images.shape == (3, 32, 32, 3)
+    np.testing.assert_array_equal(large.images, small.images)
+
+
+def test_stl10_through_torchvision_uses_the_unlabeled_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = random_images(3, 96)
+    (tmp_path / ARCHIVES["stl10"].folder).mkdir()
+
+    def double(root: str, split: str, download: bool) -> SimpleNamespace:
+        assert (root, split, download) == (str(tmp_path), "unlabeled", False)
+        return SimpleNamespace(data=images.transpose(0, 3, 1, 2))
+
+    fake = SimpleNamespace(datasets=SimpleNamespace(STL10=double))
+    monkeypatch.setattr(sources, "torchvision", lambda: fake)
+    monkeypatch.setattr(pools, "ROWS_AT_ONCE", 2)  # 3 images in two parts
+    small = pools.shrink(images, 3)
+    np.testing.assert_array_equal(pools.read_unlabeled("stl10", tmp_path).images, small[canonical_order(small)])
+
+
+def test_a_part_of_cifar100_goes_by_its_own_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = random_images(4, 32)
+    np.savez(tmp_path / "cifar100_first20000.npz", images=images, labels=np.zeros(4, dtype=np.int64))
+    with pytest.raises(InputError, match="digest"):
+        pools.read_unlabeled("cifar100-20k", tmp_path)
+    ordered = images[canonical_order(images)]
+    monkeypatch.setattr(pools, "CIFAR100_PART_DIGEST", digest(ordered))
+    np.testing.assert_array_equal(pools.read_unlabeled("cifar100-20k", tmp_path).images, ordered)
+    with pytest.raises(MissingDataError):
+        pools.read_unlabeled("cifar100", tmp_path)  # a part is never taken for the whole
+
+
+def test_the_part_of_a_whole_cifar100_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = random_images(6, 32)
+    (tmp_path / ARCHIVES["cifar100"].folder).mkdir()
+    fake = SimpleNamespace(datasets=SimpleNamespace(CIFAR100=lambda *_, **__: SimpleNamespace(data=images)))
+    monkeypatch.setattr(sources, "torchvision", lambda: fake)
+    monkeypatch.setattr(pools, "CIFAR100_PART_SIZE", 4)
+    ordered = images[:4][canonical_order(images[:4])]
+    monkeypatch.setattr(pools, "CIFAR100_PART_DIGEST", digest(ordered))
+    np.testing.assert_array_equal(pools.read_unlabeled("cifar100-20k", tmp_path).images, ordered)
+
+
+@pytest.mark.parametrize("name", ["cifar10", "cifar100", "cifar100-20k", "stl10", "tiny-imagenet-32"])
+def test_absent_data_is_one_line(tmp_path: Path, name: str) -> None:
+    with pytest.raises(MissingDataError) as caught:
+        pools.read_unlabeled(name, tmp_path)
+    assert "\n" not in str(caught.value) and ".npz" in str(caught.value)
+    assert ("data fetch" in str(caught.value)) == (name != "tiny-imagenet-32")
+
+
+# Digits, samples of models
+
+
 def use_digits(monkeypatch: pytest.MonkeyPatch, images: np.ndarray) -> None:
     fake = SimpleNamespace(load_digits=lambda: SimpleNamespace(images=images))
     monkeypatch.setattr(importlib, "import_module", lambda name: fake)
@@ -38,7 +130,7 @@ def use_digits(monkeypatch: pytest.MonkeyPatch, images: np.ndarray) -> None:
 def test_digits_become_grey_images_in_canonical_order(monkeypatch: pytest.MonkeyPatch) -> None:
     small = np.random.default_rng(0).integers(0, 17, (4, 8, 8)).astype(float)
     use_digits(monkeypatch, small)
-    images = pools.digits().images
+    images = pools.read_unlabeled("digits", Path()).images
     large = pools.enlarge(small.astype(np.int64), 28)
     np.testing.assert_array_equal(images, large[canonical_order(large)])
 
@@ -79,17 +171,17 @@ def test_generated_images_are_read_in_canonical_order(tmp_path: Path) -> None:
 def test_generated_images_of_another_size_are_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "generated.npz", images=np.zeros((5, 28, 28, 1), dtype=np.uint8))
     with pytest.raises(InputError, match="32, 32, 3"):
-        pools.generated(tmp_path)
+        data.load_unlabeled("generated", tmp_path)
 
 
 def test_absent_generated_images_name_the_command(tmp_path: Path) -> None:
-    with pytest.raises(MissingDataError, match=r"python -m fedecho.data.build_generated") as caught:
+    with pytest.raises(MissingDataError, match=r"python -m fedecho.data.build.generated") as caught:
         data.load_unlabeled("generated", tmp_path)
     assert "\n" not in str(caught.value)
 
 
 def test_the_bundled_samples_are_no_image_of_any_split() -> None:
-    images, splits = pools.diffusion().images, data.load("fashion-mnist")
+    images, splits = pools.diffusion(), data.load("fashion-mnist")
     assert images.shape == (5_000, 28, 28, 1)
     np.testing.assert_array_equal(canonical_order(images), np.arange(5_000))
     parts = [part.images for part in (splits.train, splits.pool, splits.validation, splits.test) if part is not None]
@@ -102,7 +194,7 @@ def test_another_file_of_samples_is_refused(tmp_path: Path, monkeypatch: pytest.
     with pytest.raises(InputError, match="digest"):
         pools.diffusion(tmp_path / "diffusion.npz")
     monkeypatch.setattr(pools, "DIFFUSION_DIGEST", digest(images))
-    np.testing.assert_array_equal(pools.diffusion(tmp_path / "diffusion.npz").images, images)
+    np.testing.assert_array_equal(pools.diffusion(tmp_path / "diffusion.npz"), images)
 
 
 @settings(deadline=None, max_examples=50)

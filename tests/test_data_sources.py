@@ -15,10 +15,10 @@ import pytest
 from fedecho import data
 from fedecho.core.checks import InputError, MissingDataError
 from fedecho.data import sources
-from fedecho.data.archives import ARCHIVES
-from fedecho.data.canonical import digest, joint_digest
+from fedecho.data.catalogue import ARCHIVES
+from fedecho.data.splits import joint_digest
 
-TOY = sources.Cifar("cifar10", "CIFAR10", ("a", "b"), digest=None, train=6, test=4)
+TOY = sources.Cifar("cifar10", ("a", "b"), digest=None, train=6, test=4)
 needs_torchvision = pytest.mark.skipif(
     importlib.util.find_spec("torchvision") is None, reason="torchvision is not installed"
 )
@@ -59,8 +59,7 @@ def test_an_npz_gives_canonical_splits_and_their_digest(tmp_path: Path) -> None:
     splits = sources.load_cifar(TOY, tmp_path)
     assert (len(splits.train), len(splits.test), splits.classes) == (6, 4, ("a", "b"))
     assert splits.pool is None and splits.validation is None
-    train, test = splits.train, splits.test
-    assert splits.digest == joint_digest(digest(train.images, train.labels), digest(test.images, test.labels))
+    assert splits.digest == joint_digest(splits.train, splits.test)
 
 
 def test_the_order_of_the_npz_does_not_matter(tmp_path: Path) -> None:
@@ -167,7 +166,7 @@ def test_an_npz_lacking_an_array_is_refused_by_the_names(tmp_path: Path) -> None
 def test_an_npz_with_another_digest_is_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "cifar10.npz", **toy_arrays())
     with pytest.raises(InputError, match="digest"):
-        sources.load_cifar(sources.Cifar("cifar10", "CIFAR10", ("a", "b"), digest="0" * 64, train=6, test=4), tmp_path)
+        sources.load_cifar(sources.Cifar("cifar10", ("a", "b"), digest="0" * 64, train=6, test=4), tmp_path)
 
 
 @pytest.mark.parametrize("name", ["cifar10", "cifar100"])

@@ -1,4 +1,4 @@
-"""Byte-level BPE of the clients' text: the same ids every time, every text comes back, each token is predicted once."""
+"""A vocabulary of words; byte-level BPE: the same ids every time, texts come back, each token is predicted once."""
 
 from __future__ import annotations
 
@@ -8,13 +8,36 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedecho import data
+from fedecho.core.checks import InputError
 from fedecho.data import austen
-from fedecho.data.canonical import permutation
+from fedecho.data.splits import permutation
 from fedecho.data.texts import Texts
-from fedecho.data.tokens import BYTES, Blocks, Tokens, blocks
+from fedecho.data.tokens import PADDING, UNKNOWN, Blocks, Tokens, Vocabulary, blocks
 
 TEXTS = ["the cat , the hat and the bat .", "a cat that sat on the mat"]
 TOKENS = Tokens.of(TEXTS, 270)
+WORDS = st.lists(st.sampled_from("abcdefg"), min_size=1, max_size=6).map(" ".join)
+
+
+def test_the_vocabulary_holds_the_most_frequent_words() -> None:
+    vocabulary = Vocabulary.of(["b a b", "c a d"], 5)
+    assert vocabulary.words == ("a", "b", "c")  # a and b twice; c before d
+    assert vocabulary.encode(["d a", "c"], 3).tolist() == [[UNKNOWN, 2], [4, PADDING]]
+    assert vocabulary.digest != Vocabulary.of(["a b d"], 5).digest
+
+
+@given(st.lists(WORDS, min_size=1, max_size=5))
+def test_what_is_known_comes_back(texts: list[str]) -> None:
+    vocabulary = Vocabulary.of(texts, 100)
+    ids = vocabulary.encode(texts, 6)
+    named = dict(enumerate(vocabulary.words, start=2))
+    assert [" ".join(named[n] for n in row if n != PADDING) for row in ids.tolist()] == texts
+
+
+def test_a_text_longer_than_the_context_is_refused_in_one_line() -> None:
+    with pytest.raises(InputError, match="it has 3 words, the context is 2") as caught:
+        Vocabulary.of(["a b c"], 9).encode(["a b c"], 2)
+    assert "\n" not in str(caught.value)
 
 
 def in_order(found: Blocks) -> np.ndarray:
@@ -50,7 +73,7 @@ def test_half_a_letter_and_unused_ids_are_left_out() -> None:
 
 
 def test_a_text_has_only_so_many_tokens() -> None:
-    assert BYTES < len(Tokens.of(["ab ab"], 1000).ranked) < 270
+    assert 256 < len(Tokens.of(["ab ab"], 1000).ranked) < 270
 
 
 def test_blocks_overlap_by_one_token_and_never_cross_a_text() -> None:
@@ -79,7 +102,7 @@ def test_every_class_has_as_many_blocks() -> None:
 
 def test_chapters_are_dealt_whole_up_to_the_last_which_is_cut_at_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(austen, "CHARACTERS", {"test": 9, "train": 20})
-    dealt = austen.deal_text([f"{letter}x {letter}y {letter}z" for letter in "abcdefg"], 0)
+    dealt = austen.deal_text(f"{letter}x {letter}y {letter}z" for letter in "abcdefg")
     assert [[len(text) for text in part] for part in dealt.values()] == [[8], [8, 8, 2]]
     assert len({text[0] for part in dealt.values() for text in part}) == 4
 

@@ -20,7 +20,7 @@ from fedecho.core.config import NUMERICS_VERSION, RunConfig, config_hash, overri
 from fedecho.core.records import Record, dumps
 from fedecho.core.rng import stream
 from fedecho.core.settings import Data, Evaluation, Local, Partition, Protocol
-from fedecho.data.canonical import permutation
+from fedecho.data.splits import permutation
 from fedecho.data.texts import Texts, TextSplits
 from fedecho.data.tokens import CONTEXT
 from fedecho.learning import evaluation, experiment, generate, resume

@@ -18,7 +18,7 @@ from fedecho.core.checks import InputError, MissingDataError
 from fedecho.core.config import NUMERICS_VERSION, RunConfig, config_hash, override_all
 from fedecho.core.records import Record
 from fedecho.core.settings import Data, Evaluation, Partition, Protocol
-from fedecho.data.vocabulary import Vocabulary
+from fedecho.data.tokens import Vocabulary
 from fedecho.learning.cost import duration, peak, work
 from fedecho.learning.distill import Distillation
 from fedecho.learning.experiment import run

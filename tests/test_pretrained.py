@@ -21,7 +21,7 @@ from fedecho.core import records
 from fedecho.core.checks import InputError
 from fedecho.core.config import RunConfig, config_hash, override_all
 from fedecho.core.settings import Data, Evaluation, Local, Partition, Protocol
-from fedecho.data.sentences import SENTENCES
+from fedecho.data.texts import SENTENCES
 from fedecho.data.torchvision_compat import torchvision
 from fedecho.learning import experiment, models
 from fedecho.learning.cost import duration, peak, work

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -98,6 +99,12 @@ def test_readme_commands_exist(command: str) -> None:
         assert re.search(rf"^{words[1]}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
     else:
         assert words[1] in {function.__name__ for function in main.COMMANDS}
+
+
+def test_modules_that_are_run_by_name_exist() -> None:
+    paths = [ROOT / "README.md", *(ROOT / "fedecho").rglob("*.md"), *(ROOT / "fedecho").rglob("*.py")]
+    named = {name for path in paths for name in re.findall(r"python -m (fedecho[a-z_.]*[a-z])", path.read_text())}
+    assert len(named) >= 5 and [name for name in sorted(named) if find_spec(name) is None] == []
 
 
 def test_readme_shows_the_committed_table() -> None:

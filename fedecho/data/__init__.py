@@ -8,53 +8,28 @@ from __future__ import annotations
 import functools
 from pathlib import Path
 
-from fedecho.core.checks import InputError
-from fedecho.data import pools
+from fedecho.core.checks import require
 from fedecho.data.austen import load_austen, load_chapters
-from fedecho.data.canonical import canonical, canonical_order, digest
-from fedecho.data.download import fetch
-from fedecho.data.fashion_mnist import load_bundled
-from fedecho.data.folders import data_root
+from fedecho.data.catalogue import data_root as data_root
+from fedecho.data.download import fetch as fetch
+from fedecho.data.pools import READERS, read_unlabeled
 from fedecho.data.procedural import MAKERS, Shape
-from fedecho.data.sentences import SENTENCES, load_sentences
-from fedecho.data.sources import CIFARS, load_cifar
-from fedecho.data.splits import Images, Splits, carve
-from fedecho.data.texts import Texts, TextSplits
+from fedecho.data.sources import CIFARS, load_cifar, load_fashion_mnist
+from fedecho.data.splits import Images as Images
+from fedecho.data.splits import Splits as Splits
+from fedecho.data.splits import carve as carve
+from fedecho.data.texts import SENTENCES, load_sentences
+from fedecho.data.texts import Texts as Texts
+from fedecho.data.texts import TextSplits as TextSplits
 from fedecho.data.tokens import Blocks, Tokens, blocks
-from fedecho.data.unlabeled import read_unlabeled
 
-DATASETS = ("fashion-mnist", "cifar10", "cifar100")
-UNLABELED_DATASETS = ("cifar10", "cifar100", "cifar100-20k", "stl10", "tiny-imagenet-32")
-POOLS = (*UNLABELED_DATASETS, "generated", "diffusion", "digits", *MAKERS)
+DATASETS = ("fashion-mnist", *CIFARS)
+POOLS = (*READERS, *MAKERS)
 """Sources of U besides `held-out`, for images."""
 TEXTS = ("austen", *SENTENCES)
 """Data sets of texts; each is also a source of U for the others."""
 TEXT_SHAPE = (4_000, 64)
 """Ids of a vocabulary, of which two are padding and any other word; words of the longest text that a model reads."""
-
-__all__ = [
-    "DATASETS",
-    "POOLS",
-    "TEXTS",
-    "TEXT_SHAPE",
-    "UNLABELED_DATASETS",
-    "Images",
-    "Splits",
-    "TextSplits",
-    "Texts",
-    "canonical",
-    "canonical_order",
-    "carve",
-    "data_root",
-    "digest",
-    "fetch",
-    "load",
-    "load_running_text",
-    "load_texts",
-    "load_tokens",
-    "load_unlabeled",
-    "require_here",
-]
 
 
 def load(name: str, root: Path | None = None) -> Splits:
@@ -63,9 +38,13 @@ def load(name: str, root: Path | None = None) -> Splits:
     Images are uint8 `[images, 28, 28, 1]` (Fashion-MNIST) or `[images, 32, 32, 3]`, labels int64 `0 .. classes - 1`.
     `root`: see `data_root`. InputError: an unknown name or bad data. MissingDataError: not in the data folder.
     """
-    if name not in DATASETS:
-        raise InputError("data", name, f"choose one of {', '.join((*DATASETS, *TEXTS))}")
+    require(name in DATASETS, "data", name, f"choose one of {', '.join((*DATASETS, *TEXTS))}")
     return _load(name, None if name == "fashion-mnist" else data_root(root))
+
+
+@functools.lru_cache(maxsize=4)
+def _load(name: str, root: Path | None) -> Splits:
+    return load_fashion_mnist() if root is None else load_cifar(CIFARS[name], root)
 
 
 def load_texts(name: str, root: Path | None = None, *, mask: bool = True) -> TextSplits:
@@ -73,9 +52,13 @@ def load_texts(name: str, root: Path | None = None, *, mask: bool = True) -> Tex
 
     `root`: see `data_root`. InputError: an unknown name or bad data. MissingDataError: not in the data folder.
     """
-    if name not in TEXTS:
-        raise InputError("data", name, f"choose one of {', '.join(TEXTS)}")
+    require(name in TEXTS, "data", name, f"choose one of {', '.join(TEXTS)}")
     return _load_texts(name, None if name == "austen" else data_root(root), mask)
+
+
+@functools.lru_cache(maxsize=4)
+def _load_texts(name: str, root: Path | None, mask: bool) -> TextSplits:
+    return load_austen(mask) if root is None else load_sentences(SENTENCES[name], root)
 
 
 @functools.lru_cache(maxsize=1)
@@ -119,30 +102,13 @@ def load_unlabeled(name: str, root: Path | None = None, *, count: int = 5_000, s
     only, so that the order says nothing of classes (STL-10 averaged down from 96x96). `root`: see `data_root`.
     InputError: an unknown name or bad data. MissingDataError: not in the data folder, or a package is lacking.
     """
-    if name not in POOLS:
-        raise InputError("data", name, f"choose one of {', '.join(POOLS)}")
-    return _make(name, count, shape) if name in MAKERS else _load_unlabeled(name, data_root(root))
+    require(name in POOLS, "data", name, f"choose one of {', '.join(POOLS)}")
+    return _made(name, count, shape) if name in MAKERS else _load_unlabeled(name, data_root(root))
 
 
-@functools.lru_cache(maxsize=4)
-def _load(name: str, root: Path | None) -> Splits:
-    return load_bundled() if root is None else load_cifar(CIFARS[name], root)
-
-
-@functools.lru_cache(maxsize=4)
-def _load_texts(name: str, root: Path | None, mask: bool) -> TextSplits:
-    return load_austen(mask) if root is None else load_sentences(SENTENCES[name], root)
+_load_unlabeled = functools.lru_cache(maxsize=2)(read_unlabeled)
 
 
 @functools.lru_cache(maxsize=2)
-def _load_unlabeled(name: str, root: Path) -> Images:
-    if name == "generated":
-        return pools.generated(root)
-    if name in ("diffusion", "digits"):
-        return pools.diffusion() if name == "diffusion" else pools.digits()
-    return read_unlabeled(name, root)
-
-
-@functools.lru_cache(maxsize=2)
-def _make(name: str, count: int, shape: Shape) -> Images:
+def _made(name: str, count: int, shape: Shape) -> Images:
     return Images(MAKERS[name](count, shape))

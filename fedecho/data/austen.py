@@ -13,14 +13,14 @@ import gzip
 import hashlib
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import groupby
 from pathlib import Path
 
 from fedecho.core.checks import InputError
-from fedecho.data.canonical import permutation
-from fedecho.data.fashion_mnist import bundled_path as bundled_path
-from fedecho.data.texts import TextSplits, canonical_texts, plain
+from fedecho.data.catalogue import bundled_path
+from fedecho.data.splits import permutation, require_digest
+from fedecho.data.texts import TextSplits, canonical_splits, plain
 
 CLASSES = (
     "Sense & Sensibility", "Pride & Prejudice", "Mansfield Park", "Emma", "Northanger Abbey", "Persuasion",
@@ -35,7 +35,7 @@ word. The shortest novel has 445,681 in all."""
 NOVELS = "austen.tsv.gz"
 """One paragraph a line: novel, chapter, text."""
 NAMES = "austen_names.txt"
-"""The words that are masked, one a line (see `build_austen.names`)."""
+"""The words that are masked, one a line (see `build.austen.names`)."""
 SHA256 = {
     NOVELS: "498dfad0bf3e4dccf7534f41aa52766a423ab0758a551bd6f14b98174e6436ba",
     NAMES: "ddfc6a784fc0524e58ab6e666b6367c73c052208fe94e2b2afc7d4539c6854a2",
@@ -54,14 +54,7 @@ def load_austen(mask: bool = True, folder: Path | None = None) -> TextSplits:
     InputError: a file of the bundle (or of `folder`) has another content than belongs to this version.
     """
     masked = frozenset(_read(NAMES, folder).split()) if mask else frozenset[str]()
-    parts: dict[str, tuple[list[str], list[int]]] = {split: ([], []) for split in COUNTS}
-    for novel, chapters in _novels(_read(NOVELS, folder), masked):
-        label = CLASSES.index(novel)
-        for split, passages in deal(chapters, label).items():
-            parts[split][0].extend(passages)
-            parts[split][1].extend([label] * len(passages))
-    made = {split: canonical_texts(*part) for split, part in parts.items()}
-    return TextSplits("austen", CLASSES, made["train"], made["validation"], made["test"], made["pool"].unlabeled())
+    return _splits(folder, lambda chapters: deal(passages(chapter, masked) for chapter in chapters))
 
 
 def load_chapters(folder: Path | None = None) -> TextSplits:
@@ -69,39 +62,43 @@ def load_chapters(folder: Path | None = None) -> TextSplits:
 
     InputError: as for `load_austen`.
     """
-    parts: dict[str, tuple[list[str], list[int]]] = {split: ([], []) for split in CHARACTERS}
-    for novel, chapters in _chapters(_read(NOVELS, folder)):
+    return _splits(folder, lambda chapters: deal_text(map(plain, chapters)))
+
+
+def _splits(folder: Path | None, dealt: Callable[[Iterator[str]], dict[str, list[str]]]) -> TextSplits:
+    """Return the splits of all novels; `dealt` divides the chapters of one, shuffled by a fixed stream."""
+    lines, rows = (line.split("\t") for line in _read(NOVELS, folder).splitlines()), []
+    for novel, paragraphs in groupby(lines, key=lambda line: line[0]):
+        by_chapter = groupby(paragraphs, key=lambda line: line[1])
+        chapters = [" ".join(line[2] for line in chapter) for _, chapter in by_chapter]
         label = CLASSES.index(novel)
-        for split, texts in deal_text([plain(chapter) for chapter in chapters], label).items():
-            parts[split][0].extend(texts)
-            parts[split][1].extend([label] * len(texts))
-    made = {split: canonical_texts(*part) for split, part in parts.items()}
-    return TextSplits("austen", CLASSES, made["train"], made["validation"], made["test"], made["pool"].unlabeled())
+        shuffled = (chapters[place] for place in permutation(f"austen-chapters-{label}", len(chapters)))
+        rows += [(split, text, label) for split, texts in dealt(shuffled).items() for text in texts]
+    parts = canonical_splits(rows, *COUNTS)
+    return TextSplits("austen", CLASSES, **{**parts, "pool": parts["pool"].unlabeled()})
 
 
-def deal_text(chapters: list[str], label: int) -> dict[str, list[str]]:
-    """Divide the chapters of novel `label`, in the order of `deal`, among the splits by their characters."""
-    shuffled = (chapters[place] for place in permutation(f"austen-chapters-{label}", len(chapters)))
-    out: dict[str, list[str]] = {}
-    for split, left in CHARACTERS.items():
-        out[split] = []
-        while left > 0:
-            chapter = next(shuffled)
-            out[split].append(chapter if len(chapter) <= left else chapter[: left + 1].rpartition(" ")[0])
-            left -= len(chapter)
-        out[split] = [text for text in out[split] if text]
-    return out
-
-
-def deal(chapters: list[Chapter], label: int) -> dict[str, list[str]]:
-    """Divide the chapters of novel `label`, shuffled by a fixed stream, among the splits; return their passages."""
-    shuffled = (chapters[place] for place in permutation(f"austen-chapters-{label}", len(chapters)))
+def deal(chapters: Iterator[Chapter]) -> dict[str, list[str]]:
+    """Divide the passages of chapters, taken one after the other, among the splits."""
     out: dict[str, list[str]] = {}
     for split, count in COUNTS.items():
         out[split] = []
         while len(out[split]) < count:
-            out[split] += next(shuffled)
+            out[split] += next(chapters)
         del out[split][count:]
+    return out
+
+
+def deal_text(chapters: Iterator[str]) -> dict[str, list[str]]:
+    """Divide chapters, taken one after the other, among the splits by their characters."""
+    out: dict[str, list[str]] = {}
+    for split, left in CHARACTERS.items():
+        out[split] = []
+        while left > 0:
+            chapter = next(chapters)
+            out[split].append(chapter if len(chapter) <= left else chapter[: left + 1].rpartition(" ")[0])
+            left -= len(chapter)
+        out[split] = [text for text in out[split] if text]
     return out
 
 
@@ -111,19 +108,6 @@ def passages(text: str, masked: frozenset[str]) -> Chapter:
     return [" ".join(words[start : start + WORDS]) for start in range(0, len(words) - WORDS + 1, WORDS)]
 
 
-def _novels(table: str, masked: frozenset[str]) -> Iterator[tuple[str, list[Chapter]]]:
-    for novel, chapters in _chapters(table):
-        yield novel, [passages(chapter, masked) for chapter in chapters]
-
-
-def _chapters(table: str) -> Iterator[tuple[str, list[str]]]:
-    """Yield each novel with the text of its chapters."""
-    rows = (line.split("\t") for line in table.splitlines())
-    for novel, lines in groupby(rows, key=lambda row: row[0]):
-        by_chapter = groupby(lines, key=lambda row: row[1])
-        yield novel, [" ".join(row[2] for row in chapter) for _, chapter in by_chapter]
-
-
 def _read(name: str, folder: Path | None) -> str:
     path = bundled_path(name) if folder is None else folder / name
     try:
@@ -131,8 +115,5 @@ def _read(name: str, folder: Path | None) -> str:
         content = gzip.decompress(content) if name.endswith(".gz") else content
     except (OSError, EOFError, zlib.error) as error:
         raise InputError("data", str(path), f"it cannot be read ({error}): reinstall") from None
-    found = hashlib.sha256(content).hexdigest()
-    if found != SHA256[name]:
-        wanted = f"{SHA256[name][:16]}..., not {found[:16]}..."
-        raise InputError("data", str(path), f"the SHA-256 of its text must be {wanted}: reinstall")
+    require_digest(hashlib.sha256(content).hexdigest(), SHA256[name], path, "the SHA-256 of its text", ": reinstall")
     return content.decode()

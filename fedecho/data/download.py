@@ -1,27 +1,28 @@
-"""Fetching an archive: only when asked, resumable, over several hosts, and checked before it gets its final name."""
+"""Getting an archive: only when asked, resumable, over several hosts, checked before it gets its name, unpacked safely.
+
+pooch checks and renames what arrives; continuing a broken download and asking the next host are added here.
+"""
 
 from __future__ import annotations
 
-import http.client
+import hashlib
 import os
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from importlib import import_module
+import tarfile
+import tempfile
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-from fedecho.core.checks import InputError
-from fedecho.data.archives import ARCHIVES, Archive, ensure_unpacked, matches
-from fedecho.data.folders import data_root
+from fedecho.core.checks import InputError, require
+from fedecho.data.catalogue import ARCHIVES, Archive, data_root
 
-CHUNK = 1 << 20
+CHUNK = 1 << 16
 TIMEOUT_SECONDS = 60.0
-OnBytes = Callable[[int, int, int | None], None]  # bytes just received, bytes so far, bytes in all (None: unknown)
 
 
-class _HostError(Exception):
-    """One host did not deliver; the next one is asked."""
+class _NothingMore(Exception):
+    """The host has no bytes after those that are here; the checksum tells whether they are the file."""
 
 
 def fetch(name: str, root: Path | None = None, progress: bool = True) -> Path:
@@ -30,13 +31,12 @@ def fetch(name: str, root: Path | None = None, progress: bool = True) -> Path:
     Hosts are asked in turn, first the one that FEDECHO_MIRROR names (a base URL); an interrupted download continues
     where it stopped. InputError: a name that cannot be fetched, or no host that delivered the right file.
     """
-    archive = _archive(name)
-    folder = data_root(root)
+    require(name != "fashion-mnist", "data", name, "it comes with the package, there is nothing to fetch")
+    require(name in ARCHIVES, "data", name, f"choose one of {', '.join(ARCHIVES)}")
+    archive, folder = ARCHIVES[name], data_root(root)
     folder.mkdir(parents=True, exist_ok=True)
-    target = folder / archive.file
-    if not (folder / archive.folder).is_dir() and not (target.is_file() and matches(target, archive.md5)):
-        with _bar(archive.file, progress) as on_bytes:
-            download(archive, target, hosts(archive), on_bytes)
+    if not (folder / archive.folder).is_dir():
+        download(archive, folder, hosts(archive), progress)
     ensure_unpacked(archive, folder)
     return folder / archive.folder
 
@@ -46,108 +46,83 @@ def hosts(archive: Archive) -> list[str]:
     base = os.environ.get("FEDECHO_MIRROR")
     if not base:
         return list(archive.urls)
-    if not base.startswith(("http://", "https://")):
-        raise InputError("FEDECHO_MIRROR", base, "must be a base URL that starts with https:// or http://")
+    is_url = base.startswith(("http://", "https://"))
+    require(is_url, "FEDECHO_MIRROR", base, "must be a base URL that starts with https:// or http://")
     return [f"{base.rstrip('/')}/{archive.file}", *archive.urls]
 
 
-def download(archive: Archive, target: Path, urls: list[str], on_bytes: OnBytes) -> None:
-    """Bring `archive` to `target` from the first of `urls` that delivers the right bytes; InputError if none does.
+def download(archive: Archive, folder: Path, urls: list[str], progress: bool) -> None:
+    """Bring `archive` into `folder` from the first of `urls` that delivers the right bytes; InputError if none does.
 
-    Bytes gather in `target` + ".partial". Hosts serve identical files, so the next one continues what another began.
+    Bytes gather in a file `.partial`. Hosts serve identical files, so the next one continues what another began.
     """
-    partial = target.with_name(target.name + ".partial")
-    failures = []
-    for url in urls:
+    import pooch  # here, for it takes a tenth of a second
+
+    part, left, failures = folder / f"{archive.file}.partial", list(urls), list[str]()
+    bring = partial(_continue, part, progress)
+    while left:
+        begun = part.exists()
         try:
-            _from_host(url, archive.md5, partial, on_bytes)
-        except (OSError, http.client.HTTPException, _HostError) as error:
-            failures.append(f"{url}: {_reason(error)}")
-            continue
-        os.replace(partial, target)
-        return
-    raise InputError(
-        "data", archive.file, f"no host delivered it; put it at {target} by hand ({'; '.join(failures) or 'no hosts'})"
-    )
+            pooch.retrieve(left[0], f"md5:{archive.md5}", archive.file, folder, downloader=bring)
+            return
+        except (OSError, ValueError) as error:
+            if part.exists() and not part.stat().st_size:
+                part.unlink()
+            # Bytes with another md5 are gone: if some of them were here before, this host is asked again.
+            if not begun or part.exists():
+                failures.append(f"{left.pop(0)}: {_reason(error)}")
+    allowed = f"no host delivered it; put it at {folder / archive.file} by hand ({'; '.join(failures) or 'no hosts'})"
+    raise InputError("data", archive.file, allowed)
 
 
-def _from_host(url: str, md5: str, partial: Path, on_bytes: OnBytes) -> None:
-    resumed = partial.exists() and partial.stat().st_size > 0
-    _receive(url, partial, on_bytes)
-    if matches(partial, md5):
-        return
-    partial.unlink()
-    if not resumed:
-        raise _HostError("sent a file with another md5")
-    # The earlier part may have been the bad one: ask this host once more, from the start.
-    _from_host(url, md5, partial, on_bytes)
+def _continue(part: Path, progress: bool, url: str, target: str, _pooch: object) -> None:
+    """Append to `part` what it lacks, or write it anew if the host ignores Range, and move it to `target`."""
+    import pooch
 
+    with part.open("ab") as out:
+        have = out.tell()
 
-def _receive(url: str, partial: Path, on_bytes: OnBytes) -> None:
-    """Append to `partial` what is lacking, or write it anew if the host ignores Range."""
-    have = partial.stat().st_size if partial.exists() else 0
-    request = urllib.request.Request(url, headers={"User-Agent": "fedecho"})
-    if have:
-        request.add_header("Range", f"bytes={have}-")
-    try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as response:
-            continues = response.status == 206 and _range_start(response.headers) == have
-            _copy(response, partial, have if continues else 0, on_bytes)
-    except urllib.error.HTTPError as error:
-        # 416: there is nothing after the bytes we have. The caller's checksum tells whether they are the file.
-        if error.code != 416 or not have:
-            raise
+        def begin(answer: Any, **_: object) -> None:
+            if answer.status_code == 200:  # it is the whole file
+                out.truncate(0)
+            if answer.status_code == 416 and have:
+                answer.close()
+                raise _NothingMore
 
-
-def _copy(response: http.client.HTTPResponse, partial: Path, start: int, on_bytes: OnBytes) -> None:
-    if response.status == 206 and not start:
-        raise _HostError("answered with a part that was not asked for")
-    length = response.headers.get("Content-Length")
-    total = start + int(length) if length else None
-    received = start
-    with partial.open("ab" if start else "wb") as file:
-        on_bytes(start, start, total)
-        while chunk := response.read(CHUNK):
-            file.write(chunk)
-            received += len(chunk)
-            on_bytes(len(chunk), received, total)
-    # http.client ends a sized read silently when the connection drops, so the length is checked here.
-    if total is not None and received < total:
-        raise _HostError(f"connection lost after {received} of {total} bytes")
-
-
-def _range_start(headers: http.client.HTTPMessage) -> int | None:
-    """Return where the part that a 206 answer holds begins, from `Content-Range: bytes START-END/TOTAL`."""
-    first = headers.get("Content-Range", "").removeprefix("bytes ").split("-")[0]
-    return int(first) if first.isdigit() else None
+        headers = {"User-Agent": "fedecho", "Accept-Encoding": "identity"}
+        headers |= {"Range": f"bytes={have}-"} if have else {}
+        get = pooch.HTTPDownloader(progress, CHUNK, headers=headers, hooks={"response": begin}, timeout=TIMEOUT_SECONDS)
+        with suppress(_NothingMore):
+            get(url, out, None)
+    part.replace(target)
 
 
 def _reason(error: Exception) -> str:
-    text = str(getattr(error, "reason", None) or error) or type(error).__name__
-    return text.splitlines()[0]
+    cause = getattr(error.args[0] if error.args else None, "reason", None)  # of a host that cannot be reached
+    return (str(cause or error) or type(error).__name__).splitlines()[0]
 
 
-def _archive(name: str) -> Archive:
-    if name in ARCHIVES:
-        return ARCHIVES[name]
-    if name == "fashion-mnist":
-        raise InputError("data", name, "it comes with the package, there is nothing to fetch")
-    raise InputError("data", name, f"choose one of {', '.join(ARCHIVES)}")
+def ensure_unpacked(archive: Archive, root: Path) -> bool:
+    """Unpack `archive` if it lies in `root` and its folder does not; return whether the folder is there.
 
-
-@contextmanager
-def _bar(label: str, shown: bool) -> Iterator[OnBytes]:
-    # import_module: tqdm carries no types of its own, and whether a stub package is there must not matter to mypy.
-    tqdm = import_module("tqdm.auto").tqdm if shown else None
-    if tqdm is None:
-        yield lambda _new, _received, _total: None
-        return
-    with tqdm(desc=label, unit="B", unit_scale=True, unit_divisor=1024) as bar:
-
-        def on_bytes(new: int, received: int, total: int | None) -> None:
-            bar.total = total
-            if received < bar.n:
-                bar.reset(total)
-            bar.update(received - bar.n)
-
-        yield on_bytes
+    InputError: the archive's checksum is wrong or it does not hold the folder.
+    """
+    if (root / archive.folder).is_dir():
+        return True
+    path = root / archive.file
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    require(found == archive.md5, "data", str(path), f"its md5 must be {archive.md5}: delete it and get it again")
+    # Into a scratch folder first: an interrupted unpacking must not leave half a data set under the final name.
+    with tempfile.TemporaryDirectory(dir=root, prefix=".unpacking-") as scratch:
+        try:
+            with tarfile.open(path, "r:gz") as bundle:
+                bundle.extractall(scratch, filter="data")
+        except tarfile.TarError as error:
+            raise InputError("data", str(path), f"must be a .tar.gz that is safe to unpack ({error})") from None
+        unpacked = Path(scratch) / archive.folder
+        require(unpacked.is_dir(), "data", str(path), f"must hold the folder {archive.folder}")
+        unpacked.rename(root / archive.folder)
+    return True

@@ -1,51 +1,108 @@
-"""Pools U that are neither the clients' data set nor another one of 32x32 photographs, and the mixing of a pool."""
+"""Pools U that are not the clients' data set: other photographs, samples of a model, digits; and the mixing of a pool.
+
+None has labels, and each is in canonical order by pixel hash only, so that the order says nothing of classes.
+"""
 
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from fedecho.core.checks import InputError, MissingDataError
+from fedecho.core.checks import MissingDataError
 from fedecho.data import npz
-from fedecho.data.canonical import Pixels, canonical_order, digest, permutation
-from fedecho.data.fashion_mnist import bundled_path
-from fedecho.data.splits import Images
+from fedecho.data.catalogue import ARCHIVES, bundled_path, missing
+from fedecho.data.download import ensure_unpacked
+from fedecho.data.sources import CIFARS, load_cifar, open_torchvision
+from fedecho.data.splits import Images, Pixels, canonical, digest, permutation, require_digest
 
-DIFFUSION_DIGEST = "2723eade2570ffa7e0972c2afaca8bf51a86a94e3334099981d0e8ab0fa9dae3"
+CIFAR100_PART = "cifar100_first20000.npz"
+CIFAR100_PART_SIZE = 20_000
+CIFAR100_PART_DIGEST = "c5693939f766d5a429faffdce33eca0f4c75413edfda1e8051f7332de1247708"
+STL10 = "stl10.npz"
+TINY_IMAGENET = "tiny_imagenet32_10k.npz"
 GENERATED = "generated.npz"
+DIFFUSION = "diffusion.npz"
+DIFFUSION_DIGEST = "2723eade2570ffa7e0972c2afaca8bf51a86a94e3334099981d0e8ab0fa9dae3"
+ROWS_AT_ONCE = 2_000
 
 
-def diffusion(path: Path | None = None) -> Images:
-    """Return the bundled samples of a diffusion model `[5000, 28, 28, 1]`; InputError if the file is another one."""
-    path = path or bundled_path("diffusion.npz")
-    (array,) = npz.read(path, ("images",))
-    images = array.astype(np.uint8, copy=False)
-    found = digest(images)
-    if found != DIFFUSION_DIGEST:
-        wanted = f"{DIFFUSION_DIGEST[:16]}..., not {found[:16]}..."
-        raise InputError("data", str(path), f"its digest must be {wanted}: reinstall")
-    return Images(images)
+def read_unlabeled(name: str, root: Path) -> Images:
+    """Return the images of the pool `name`, a key of `READERS`: `[images, 32, 32, 3]` or `[images, 28, 28, 1]`.
 
-
-def generated(root: Path) -> Images:
-    """Return the images `[images, 32, 32, 3]` of `generated.npz` in the folder `root`, in canonical order.
-
-    MissingDataError: it is not there. InputError: its arrays are others. No digest: everyone samples their own.
+    MissingDataError: not in the folder `root`, or a package is lacking. InputError: what is there is bad.
     """
+    return canonical(READERS[name](root))
+
+
+def _cifar100_part(root: Path) -> Pixels:
+    """Return CIFAR-100's first 20,000 training images in its own order, from torchvision's files or a copy of the part.
+
+    A name of its own, and one digest wherever it comes from: a run must not change with how much of a set lies here.
+    """
+    if ensure_unpacked(ARCHIVES["cifar100"], root):
+        place = root / ARCHIVES["cifar100"].folder
+        images = np.asarray(open_torchvision("cifar100", root, train=True).data[:CIFAR100_PART_SIZE], dtype=np.uint8)
+    else:
+        place = root / CIFAR100_PART
+        images = _from_npz("cifar100-20k", root, CIFAR100_PART, 32, key="cifar100")
+    require_digest(digest(canonical(images).images), CIFAR100_PART_DIGEST, place, "the digest of its images")
+    return images
+
+
+def _stl10(root: Path) -> Pixels:
+    """Return STL-10's unlabelled images averaged down from 96x96."""
+    if ensure_unpacked(ARCHIVES["stl10"], root):
+        images = np.transpose(open_torchvision("stl10", root, split="unlabeled").data, (0, 2, 3, 1))
+    else:  # no digest of STL-10 is known to us: an .npz is checked by its structure only
+        images = _from_npz("stl10", root, STL10, 32, 96, key="stl10")
+    if images.shape[1] == 32:
+        return images
+    # In parts, because the sums of all 100,000 images at once would take four times their 2.8 GB.
+    starts = range(0, len(images), ROWS_AT_ONCE)
+    return np.concatenate([shrink(images[start : start + ROWS_AT_ONCE], 3) for start in starts])
+
+
+def _from_npz(name: str, root: Path, file: str, *sides: int, key: str | None = None) -> Pixels:
+    if not (root / file).is_file():
+        raise missing(name, root, file, key)
+    return npz.images(root / file, *sides)
+
+
+def shrink(images: Pixels, factor: int) -> Pixels:
+    """Return uint8 `[images, height/factor, width/factor, channels]`: each pixel the mean of a block, halves up.
+
+    Integer arithmetic, so the result is the same on every machine; it equals torch's area interpolation, rounded.
+    """
+    count, height, width, channels = images.shape
+    blocks = images.reshape(count, height // factor, factor, width // factor, factor, channels)
+    area = factor * factor
+    sums: npt.NDArray[np.uint32] = blocks.sum(axis=(2, 4), dtype=np.uint32)
+    return ((sums * 2 + area) // (2 * area)).astype(np.uint8)
+
+
+def _generated(root: Path) -> Pixels:
+    # No digest: everyone samples their own.
     path = root / GENERATED
     if not path.is_file():
-        way = "`python -m fedecho.data.build_generated` (needs `pip install fedecho[generate]`)"
+        way = "`python -m fedecho.data.build.generated` (needs `pip install fedecho[generate]`)"
         raise MissingDataError("data", "generated", f"{path} is not there; sample it with {way}")
-    (array,) = npz.read(path, ("images",))
-    images = npz.as_pixels(array, (32,), path)
-    return Images(images[canonical_order(images)])
+    return npz.images(path, 32)
 
 
-def digits() -> Images:
-    """Return scikit-learn's 1,797 handwritten digits as `[1797, 28, 28, 1]`, in canonical order, without labels.
+def diffusion(path: Path | None = None) -> Pixels:
+    """Return the bundled samples of a diffusion model `[5000, 28, 28, 1]`; InputError if the file is another one."""
+    path = path or bundled_path(DIFFUSION)
+    images = npz.read(path, ("images",))[0].astype(np.uint8, copy=False)
+    require_digest(digest(images), DIFFUSION_DIGEST, path, "its digest", ": reinstall")
+    return images
+
+
+def digits() -> Pixels:
+    """Return scikit-learn's 1,797 handwritten digits as `[1797, 28, 28, 1]`.
 
     MissingDataError: scikit-learn is not installed.
     """
@@ -53,8 +110,20 @@ def digits() -> Images:
         sklearn = importlib.import_module("sklearn.datasets")
     except ImportError:
         raise MissingDataError("data", "digits", "it needs scikit-learn; run `pip install fedecho[pools]`") from None
-    images = enlarge(sklearn.load_digits().images.astype(np.int64), 28)
-    return Images(images[canonical_order(images)])
+    return enlarge(sklearn.load_digits().images.astype(np.int64), 28)
+
+
+READERS: dict[str, Callable[[Path], Pixels]] = {
+    "cifar10": lambda root: load_cifar(CIFARS["cifar10"], root).train.images,
+    "cifar100": lambda root: load_cifar(CIFARS["cifar100"], root).train.images,
+    "cifar100-20k": _cifar100_part,
+    "stl10": _stl10,
+    # No digest: these are JPEGs, and decoders differ in the last bit.
+    "tiny-imagenet-32": lambda root: _from_npz("tiny-imagenet-32", root, TINY_IMAGENET, 32),
+    "generated": _generated,
+    "diffusion": lambda _: diffusion(),
+    "digits": lambda _: digits(),
+}
 
 
 def enlarge(images: npt.NDArray[np.int64], side: int) -> Pixels:
@@ -62,19 +131,12 @@ def enlarge(images: npt.NDArray[np.int64], side: int) -> Pixels:
 
     Bilinear between the centres of pixels (`align_corners=False`), in integers: the same on every machine.
     """
-    weights = _bilinear(images.shape[-1], side)
-    sums = weights @ images @ weights.T * 255
-    whole = 16 * (2 * side) ** 2
+    small, unit = images.shape[-1], 2 * side
+    # The weights [side, s] of old pixels in new ones, in units of 1 / unit.
+    centres = ((2 * np.arange(side) + 1) * small - side).clip(0, unit * (small - 1))
+    weights: npt.NDArray[np.int64] = np.maximum(unit - np.abs(centres[:, None] - unit * np.arange(small)), 0)
+    sums, whole = weights @ images @ weights.T * 255, 16 * unit**2
     return ((2 * sums + whole) // (2 * whole)).astype(np.uint8)[..., np.newaxis]
-
-
-def _bilinear(small: int, large: int) -> npt.NDArray[np.int64]:
-    """Return the weights `[large, small]` of old pixels in new ones, in units of 1 / (2 large)."""
-    unit = 2 * large
-    centres = ((2 * np.arange(large) + 1) * small - large).clip(0, unit * (small - 1))
-    distance = np.abs(centres[:, None] - unit * np.arange(small))
-    weights: npt.NDArray[np.int64] = np.maximum(unit - distance, 0)
-    return weights
 
 
 def mixed(images: Pixels, share: float) -> Pixels:

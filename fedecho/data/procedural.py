@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 
 from fedecho.core import rng
-from fedecho.data.canonical import Pixels
+from fedecho.data.splits import Pixels
 
 Shape = tuple[int, int, int]
 BLOCK = 250

@@ -1,4 +1,7 @@
-"""CIFAR-10 and CIFAR-100 from the data folder: torchvision's archive or folder, or an .npz of the same images."""
+"""Labelled images: the bundled part of Fashion-MNIST; CIFAR-10 and CIFAR-100 from the data folder.
+
+Of CIFAR that is torchvision's archive or folder, or an .npz of the same images.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +11,56 @@ from typing import Any
 
 import numpy as np
 
-from fedecho.core.checks import InputError
+from fedecho.core.checks import InputError, require
 from fedecho.data import npz
-from fedecho.data.archives import ARCHIVES, ensure_unpacked
-from fedecho.data.canonical import Labels, Pixels, canonical, digest, joint_digest
-from fedecho.data.cifar_classes import CIFAR10_CLASSES, CIFAR100_CLASSES
-from fedecho.data.folders import missing
-from fedecho.data.splits import Images, Splits
+from fedecho.data.catalogue import ARCHIVES, bundled_path, missing
+from fedecho.data.download import ensure_unpacked
+from fedecho.data.splits import Images, Splits, canonical, joint_digest, require_digest
 from fedecho.data.torchvision_compat import torchvision
 
+FASHION_FILE = "fashion_mnist.npz"
+FASHION_CLASSES = (
+    "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
+)  # fmt: skip
+FASHION_COUNTS = {"train": 10_000, "pool": 5_000, "validation": 2_000, "test": 5_000}
+FASHION_DIGEST = "1876971890c633240299ab9d4f53cdcf4c61c62e3c79729d22bec22b573824b2"
+# Images [images, 28, 28] and labels uint8 [images]; there is no pool_labels: the labels of U are not in the bundle.
+FASHION_KEYS = (
+    "train_images", "train_labels", "pool_images", "validation_images", "validation_labels",
+    "test_images", "test_labels",
+)  # fmt: skip
+
 NPZ_KEYS = ("train_images", "train_labels", "test_images", "test_labels")
+# In label order (CIFAR-100: the fine labels, alphabetical).
+CIFAR10_CLASSES = "airplane automobile bird cat deer dog frog horse ship truck"
+CIFAR100_CLASSES = """
+    apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can
+    castle caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur dolphin
+    elephant flatfish forest fox girl hamster house kangaroo keyboard lamp lawn_mower leopard lion lizard lobster
+    man maple_tree motorcycle mountain mouse mushroom oak_tree orange orchid otter palm_tree pear pickup_truck
+    pine_tree plain plate poppy porcupine possum rabbit raccoon ray road rocket rose sea seal shark shrew skunk
+    skyscraper snail snake spider squirrel streetcar sunflower sweet_pepper table tank telephone television tiger
+    tractor train trout tulip turtle wardrobe whale willow_tree wolf woman worm
+"""
+
+
+def load_fashion_mnist(path: Path | None = None) -> Splits:
+    """Return the bundled splits; InputError if the file's content is not the one that belongs to this version."""
+    path = path or bundled_path(FASHION_FILE)
+    named = dict(zip(FASHION_KEYS, npz.read(path, FASHION_KEYS), strict=True))
+    parts = {}
+    for split in FASHION_COUNTS:
+        labels = named.get(f"{split}_labels")
+        images = named[f"{split}_images"].astype(np.uint8, copy=False)[..., np.newaxis]
+        parts[split] = Images(images, None if labels is None else labels.astype(np.int64))
+    found = fashion_digest(parts)
+    require_digest(found, FASHION_DIGEST, path, "its digest", ": reinstall")
+    return Splits("fashion-mnist", FASHION_CLASSES, digest=found, **parts)
+
+
+def fashion_digest(parts: dict[str, Images]) -> str:
+    """Return the digest over train, pool, validation and test, in this order."""
+    return joint_digest(*(parts[split] for split in FASHION_COUNTS))
 
 
 @dataclass(frozen=True)
@@ -28,7 +71,6 @@ class Cifar:
     """
 
     name: str
-    dataset_class: str
     classes: tuple[str, ...]
     digest: str | None
     train: int = 50_000
@@ -36,15 +78,12 @@ class Cifar:
 
 
 CIFARS = {
+    # The digest is computed from a lossless copy with the published class counts, mean and standard deviation.
+    # torchvision's batches are judged by their own md5s and not by this value.
     "cifar10": Cifar(
-        name="cifar10",
-        dataset_class="CIFAR10",
-        classes=CIFAR10_CLASSES,
-        # Computed from a lossless copy with the published class counts, mean and standard deviation. torchvision's
-        # batches are judged by their own md5s and not by this value.
-        digest="9dbcf521d011a88d568d4bce58acf27a8ecc855eb77b3bee9b3b20ad45fb5e83",
+        "cifar10", tuple(CIFAR10_CLASSES.split()), "9dbcf521d011a88d568d4bce58acf27a8ecc855eb77b3bee9b3b20ad45fb5e83"
     ),
-    "cifar100": Cifar(name="cifar100", dataset_class="CIFAR100", classes=CIFAR100_CLASSES, digest=None),
+    "cifar100": Cifar("cifar100", tuple(CIFAR100_CLASSES.split()), digest=None),
 }
 
 
@@ -54,58 +93,47 @@ def load_cifar(cifar: Cifar, root: Path) -> Splits:
     MissingDataError: neither the archive, nor its folder, nor the .npz is there. InputError: what is there is bad.
     """
     path = root / f"{cifar.name}.npz"
-    archive = ARCHIVES[cifar.name]
-    if ensure_unpacked(archive, root):
-        return _splits(cifar, _from_torchvision(cifar, root, train=True), _from_torchvision(cifar, root, train=False))
-    if not path.is_file():
-        raise missing(cifar.name, root, f"{archive.file} (or its folder {archive.folder})", path.name)
-    splits = _from_npz(cifar, path)
-    if cifar.digest is not None and splits.digest != cifar.digest:
-        wanted = f"{cifar.digest[:16]}..., not {splits.digest[:16]}..."
-        raise InputError("data", str(path), f"the digest of its images and labels must be {wanted}")
-    return splits
+    unpacked = ensure_unpacked(ARCHIVES[cifar.name], root)
+    if not unpacked and not path.is_file():
+        raise missing(cifar.name, root, path.name, cifar.name)
+    train, test = _from_torchvision(cifar, root) if unpacked else _from_npz(cifar, path)
+    found = joint_digest(train, test)
+    if not unpacked:
+        require_digest(found, cifar.digest, path, "the digest of its images and labels")
+    return Splits(cifar.name, cifar.classes, train, validation=None, test=test, pool=None, digest=found)
 
 
-def open_torchvision(dataset_class: str, root: Path, folder: str, **options: object) -> Any:
-    """Return torchvision's data set of this class from `root`/`folder`, never downloading.
+def open_torchvision(name: str, root: Path, **options: object) -> Any:
+    """Return torchvision's data set `name`, a key of `ARCHIVES`, from its folder in `root`, never downloading.
 
     torchvision compares every file with its md5 in the constructor, before it unpickles or reads the first one.
     InputError: a checksum is wrong, or torchvision is not installed.
     """
+    folder = str(root / ARCHIVES[name].folder)
     try:
-        return getattr(torchvision().datasets, dataset_class)(str(root), download=False, **options)
+        return getattr(torchvision().datasets, name.upper())(str(root), download=False, **options)
     except ImportError as error:
-        raise InputError("data", str(root / folder), f"reading it needs torchvision ({error})") from None
+        raise InputError("data", folder, f"reading it needs torchvision ({error})") from None
     except RuntimeError as error:
         reason = str(error).split(". You can")[0]
-        raise InputError("data", str(root / folder), f"delete the folder and get it again ({reason})") from None
+        raise InputError("data", folder, f"delete the folder and get it again ({reason})") from None
 
 
-def _from_torchvision(cifar: Cifar, root: Path, *, train: bool) -> Images:
-    dataset = open_torchvision(cifar.dataset_class, root, ARCHIVES[cifar.name].folder, train=train)
-    return _in_order(np.asarray(dataset.data, dtype=np.uint8), np.asarray(dataset.targets, dtype=np.int64))
+def _from_torchvision(cifar: Cifar, root: Path) -> tuple[Images, Images]:
+    train, test = (open_torchvision(cifar.name, root, train=train) for train in (True, False))
+    return _in_order(train), _in_order(test)
 
 
-def original_order(cifar: Cifar, root: Path) -> Pixels:
-    """Return the training images `[images, 32, 32, 3]` as torchvision's files have them, which must be there."""
-    dataset = open_torchvision(cifar.dataset_class, root, ARCHIVES[cifar.name].folder, train=True)
-    return np.asarray(dataset.data, dtype=np.uint8)
+def _in_order(dataset: Any) -> Images:
+    return canonical(np.asarray(dataset.data, dtype=np.uint8), np.asarray(dataset.targets, dtype=np.int64))
 
 
-def _from_npz(cifar: Cifar, path: Path) -> Splits:
-    train_images, train_labels, test_images, test_labels = npz.read(path, NPZ_KEYS)
-    classes = len(cifar.classes)
-    train = _in_order(npz.as_pixels(train_images, (32,), path), npz.as_labels(train_labels, cifar.train, classes, path))
-    test = _in_order(npz.as_pixels(test_images, (32,), path), npz.as_labels(test_labels, cifar.test, classes, path))
-    return _splits(cifar, train, test)
+def _from_npz(cifar: Cifar, path: Path) -> tuple[Images, Images]:
+    arrays = npz.read(path, NPZ_KEYS)
 
+    def part(at: int, count: int) -> Images:
+        images = npz.as_pixels(arrays[at], path, 32)
+        require(len(images) == count, "data", str(path), f"its {NPZ_KEYS[at]} must be {count}, not {len(images)}")
+        return canonical(images, npz.as_labels(arrays[at + 1], path, count, len(cifar.classes)))
 
-def _in_order(images: Pixels, labels: Labels) -> Images:
-    if len(images) != len(labels):
-        raise InputError("data", f"{len(images)} images", f"must be as many as the {len(labels)} labels")
-    return Images(*canonical(images, labels))
-
-
-def _splits(cifar: Cifar, train: Images, test: Images) -> Splits:
-    found = joint_digest(digest(train.images, train.labels), digest(test.images, test.labels))
-    return Splits(cifar.name, cifar.classes, train, validation=None, test=test, pool=None, digest=found)
+    return part(0, cifar.train), part(2, cifar.test)

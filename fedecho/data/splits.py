@@ -1,14 +1,25 @@
-"""The values that the data layer hands out: images, and the splits of one data set."""
+"""The values that the data layer hands out, in one canonical order whichever copy they came from, with one digest.
+
+Copies of a data set differ in order: original batches, one folder per class, sorted by file name. A run that takes
+"the first 2,000" would depend on that, and from a copy sorted by class would take the wrong classes altogether.
+"""
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from fedecho.core.checks import InputError
-from fedecho.data.canonical import Labels, Pixels
+from fedecho.core import rng
+from fedecho.core.checks import InputError, require
+
+Pixels = npt.NDArray[np.uint8]
+Labels = npt.NDArray[np.int64]
+Order = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,16 +31,11 @@ class Images:
 
     def __post_init__(self) -> None:
         """Check shapes and dtypes (InputError) and make both arrays read-only."""
-        if self.images.dtype != np.uint8 or self.images.ndim != 4:
-            found = f"{self.images.dtype} {self.images.shape}"
-            raise InputError("images", found, "must be uint8 [images, height, width, channels]")
+        found = f"{self.images.dtype} {self.images.shape}"
+        fits = self.images.dtype == np.uint8 and self.images.ndim == 4
+        require(fits, "images", found, "must be uint8 [images, height, width, channels]")
         object.__setattr__(self, "images", _read_only(self.images))
-        if self.labels is None:
-            return
-        if self.labels.dtype != np.int64 or self.labels.shape != self.images.shape[:1]:
-            found = f"{self.labels.dtype} {self.labels.shape}"
-            raise InputError("labels", found, "must be int64 [images], one per image")
-        object.__setattr__(self, "labels", _read_only(self.labels))
+        object.__setattr__(self, "labels", checked_labels(self.labels, len(self.images), "image"))
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -42,6 +48,22 @@ class Images:
     def unlabeled(self) -> Images:
         """Return the same images with the labels withheld."""
         return Images(self.images)
+
+
+def checked_labels(labels: Labels | None, count: int, unit: str) -> Labels | None:
+    """Return a read-only view of `labels`, where there are any; InputError unless they are int64 `[count]`."""
+    if labels is None:
+        return None
+    found = f"{labels.dtype} {labels.shape}"
+    fits = labels.dtype == np.int64 and labels.shape == (count,)
+    require(fits, "labels", found, f"must be int64 [{unit}s], one per {unit}")
+    return _read_only(labels)
+
+
+def _read_only(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    view = array.view()
+    view.flags.writeable = False
+    return view
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,39 +89,75 @@ def carve(splits: Splits, *, validation: int = 0, pool: int = 0) -> Splits:
     the data set as loaded. InputError: a count that is no multiple of the number of classes or exceeds what there is,
     or a split that the data set already has.
     """
-    _check_carve("validation", validation, splits.validation, splits)
-    _check_carve("pool", pool, splits.pool, splits)
-    rest, held_out = _split_last(splits.train, validation, len(splits.classes), "validation")
-    rest, for_pool = _split_last(rest, pool, len(splits.classes), "pool")
-    return replace(
-        splits,
-        train=rest,
-        validation=held_out if validation else splits.validation,
-        pool=for_pool.unlabeled() if pool else splits.pool,
-    )
+    if validation:
+        rest, held_out = _split_last(splits, validation, "validation")
+        splits = replace(splits, train=rest, validation=held_out)
+    if pool:
+        rest, held_out = _split_last(splits, pool, "pool")
+        splits = replace(splits, train=rest, pool=held_out.unlabeled())
+    return splits
 
 
-def _read_only(array: npt.NDArray[np.uint8] | npt.NDArray[np.int64]) -> npt.NDArray[np.uint8] | npt.NDArray[np.int64]:
-    view = array.view()
-    view.flags.writeable = False
-    return view
-
-
-def _check_carve(field: str, count: int, present: Images | None, splits: Splits) -> None:
-    if count and present is not None:
-        raise InputError(field, count, f"must be 0, for {splits.name} already has its own {field} split")
-    if count < 0 or count % len(splits.classes):
-        raise InputError(field, count, f"must be a multiple of the {len(splits.classes)} classes, >= 0")
-
-
-def _split_last(images: Images, count: int, classes: int, field: str) -> tuple[Images, Images]:
-    """Split off the last `count / classes` images of every class."""
-    assert images.labels is not None, "training images have labels"
-    per_class = count // classes
-    taken = np.zeros(len(images), dtype=bool)
+def _split_last(splits: Splits, count: int, field: Literal["validation", "pool"]) -> tuple[Images, Images]:
+    """Split off the last `count / classes` training images of every class."""
+    train, classes = splits.train, len(splits.classes)
+    absent = getattr(splits, field) is None
+    require(absent, field, count, f"must be 0, for {splits.name} already has its own {field} split")
+    require(count >= 0 and count % classes == 0, field, count, f"must be a multiple of the {classes} classes, >= 0")
+    taken, per_class = np.zeros(len(train), dtype=bool), count // classes
     for label in range(classes):
-        positions = np.flatnonzero(images.labels == label)
-        if len(positions) < per_class:
-            raise InputError(field, count, f"must leave enough to take: class {label} has {len(positions)} images left")
+        positions = np.flatnonzero(train.labels == label)
+        left = f"must leave enough to take: class {label} has {len(positions)} images left"
+        require(len(positions) >= per_class, field, count, left)
         taken[positions[len(positions) - per_class :]] = True
-    return images.take(np.flatnonzero(~taken)), images.take(np.flatnonzero(taken))
+    return train.take(np.flatnonzero(~taken)), train.take(np.flatnonzero(taken))
+
+
+def pixel_hashes(images: Pixels) -> npt.NDArray[np.uint64]:
+    """Return the SHA-256 of each image's bytes as big-endian words `[images, 4]`, so that rows sort like the hash."""
+    rows = np.ascontiguousarray(images)
+    joined = b"".join(hashlib.sha256(row.data).digest() for row in rows)
+    return np.frombuffer(joined, dtype=">u8").astype(np.uint64).reshape(len(rows), 4)
+
+
+def canonical_order(images: Pixels, labels: Labels | None = None) -> Order:
+    """Return the indices `[images]` that put `images [images, ...]` in canonical order.
+
+    Sorted by (label, SHA-256 of the pixels), or by the hash alone without labels, then permuted by a fixed stream.
+    """
+    words = pixel_hashes(images)
+    keys = (*words.T[::-1],) if labels is None else (*words.T[::-1], labels)
+    ranked = np.lexsort(keys)
+    return np.asarray(ranked[permutation("canonical-order", len(ranked))], dtype=np.int64)
+
+
+def canonical(images: Pixels, labels: Labels | None = None) -> Images:
+    """Return `images [images, ...]` and, where given, `labels [images]` in canonical order."""
+    return Images(images, labels).take(canonical_order(images, labels))
+
+
+def permutation(role: str, count: int) -> npt.NDArray[np.intp]:
+    """Return a permutation of `0 .. count - 1` that depends on `role` and `count` only."""
+    # Sorting raw words: NumPy promises their stability across versions, which it does not for Generator.permutation.
+    raw = rng.stream(0, role, count).bit_generator.random_raw(count)
+    return np.argsort(raw, kind="stable")
+
+
+def digest(images: Pixels, labels: Labels | None = None) -> str:
+    """Return the SHA-256 (hex) of the shape, the pixels and, where given, the labels (little-endian int64)."""
+    state = hashlib.sha256(repr(tuple(map(int, images.shape))).encode())
+    state.update(np.ascontiguousarray(images).data)
+    if labels is not None:
+        state.update(np.ascontiguousarray(labels, dtype="<i8").data)
+    return state.hexdigest()
+
+
+def joint_digest(*parts: Images) -> str:
+    """Return the SHA-256 (hex) of the digests of several parts in the order given."""
+    return hashlib.sha256("\n".join(digest(part.images, part.labels) for part in parts).encode()).hexdigest()
+
+
+def require_digest(found: str, wanted: str | None, place: Path, what: str, way: str = "") -> None:
+    """Raise InputError unless the digest `found` at `place` is the one `wanted` (None: not known, any will do)."""
+    if wanted is not None and found != wanted:
+        raise InputError("data", str(place), f"{what} must be {wanted[:16]}..., not {found[:16]}...{way}")

@@ -1,4 +1,7 @@
-"""From running text to numbers: byte-level BPE of the clients' text, ids ranked by frequency, and blocks of tokens."""
+"""From texts to numbers: a vocabulary of words, or byte-level BPE of running text, ids ranked by frequency, in blocks.
+
+Both are made of the clients' texts alone.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +18,61 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fedecho.data.canonical import Labels, permutation
+from fedecho.core.checks import InputError
+from fedecho.data.splits import Labels, permutation
 from fedecho.data.texts import Texts
 
+PADDING, UNKNOWN = 0, 1
+RESERVED = 2
+"""Ids that stand for no word: padding, and any word that is not in the vocabulary."""
 CONTEXT = 32
 """Tokens that a model reads, and next tokens that it predicts, in one block."""
-BYTES = 256
-"""Tokens of one byte, so that no text is without ids."""
 Ids = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The words that have an id of their own: `words[k]` has the id k + 2."""
+
+    words: tuple[str, ...]
+
+    @staticmethod
+    def of(texts: Iterable[str], size: int) -> Vocabulary:
+        """Return the most frequent words of `texts`, ties in alphabetical order, for at most `size` ids in all."""
+        counts = Counter(word for text in texts for word in text.split(" "))
+        ranked = sorted(counts, key=lambda word: (-counts[word], word))
+        return Vocabulary(tuple(ranked[: size - RESERVED]))
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 (hex) of the words in order."""
+        return hashlib.sha256("\n".join(self.words).encode()).hexdigest()
+
+    @cached_property
+    def ids(self) -> dict[str, int]:
+        """The id of each word."""
+        return {word: RESERVED + place for place, word in enumerate(self.words)}
+
+    def encode(self, texts: Sequence[str], context: int) -> Ids:
+        """Return ids `[texts, longest]`, padded at the end; InputError for a text of more than `context` words."""
+        rows = [[self.ids.get(word, UNKNOWN) for word in text.split(" ")] for text in texts]
+        return padded(rows, texts, context)
+
+
+def padded(
+    rows: Sequence[Sequence[int]], texts: Sequence[str], context: int, padding: int = PADDING, unit: str = "words"
+) -> Ids:
+    """Return the ids of `texts` as `[texts, longest]`, padded at the end; InputError for more than `context` in a row.
+
+    `unit` is what an id stands for.
+    """
+    for text, row in zip(texts, rows, strict=True):
+        if len(row) > context:
+            raise InputError("text", f"{text[:30]}...", f"it has {len(row)} {unit}, the context is {context}")
+    out = np.full((len(rows), max(map(len, rows), default=0)), padding, dtype=np.int64)
+    for place, row in enumerate(rows):
+        out[place, : len(row)] = row
+    return out
 
 
 @dataclass(frozen=True)
@@ -43,11 +93,10 @@ class Tokens:
         made = packages.Tokenizer(packages.models.BPE())
         made.pre_tokenizer = packages.pre_tokenizers.ByteLevel(add_prefix_space=True)
         made.decoder = packages.decoders.ByteLevel()
+        # All bytes are tokens, so that no text is without ids.
+        alphabet = sorted(packages.pre_tokenizers.ByteLevel.alphabet())
         trainer = packages.trainers.BpeTrainer(
-            vocab_size=size,
-            min_frequency=1,
-            show_progress=False,
-            initial_alphabet=sorted(packages.pre_tokenizers.ByteLevel.alphabet()),
+            vocab_size=size, min_frequency=1, show_progress=False, initial_alphabet=alphabet
         )
         made.train_from_iterator(texts, trainer)
         counts = Counter(chain.from_iterable(Tokens(made.to_str(), ())._library_ids(texts)))
@@ -63,8 +112,7 @@ class Tokens:
 
     def encode(self, texts: Sequence[str]) -> list[Ids]:
         """Return the ids `[tokens]` of each text."""
-        ours = np.empty(len(self.ranked), dtype=np.int64)
-        ours[list(self.ranked)] = np.arange(len(self.ranked))
+        ours = np.argsort(self.ranked)  # the inverse of the ranking
         return [ours[ids] for ids in self._library_ids(texts)]
 
     def decode(self, ids: Iterable[int]) -> str:
@@ -89,10 +137,6 @@ def _packages() -> Any:
     # Its threads would outlive the forks of a sweep, and one thread is enough.
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     import tokenizers
-    import tokenizers.decoders
-    import tokenizers.models
-    import tokenizers.pre_tokenizers
-    import tokenizers.trainers
 
     return tokenizers
 

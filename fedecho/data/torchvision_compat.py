@@ -34,7 +34,8 @@ def torchvision() -> ModuleType:
     except RuntimeError as error:
         if "operator torchvision::" not in str(error):
             raise
-    _forget_half_imported()
+    for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
+        del sys.modules[name]  # half imported
     declare_missing()
     return importlib.import_module("torchvision")
 
@@ -50,8 +51,3 @@ def declare_missing() -> list[str]:
             library.define(SCHEMAS[name])
         _libraries.append(library)
     return missing
-
-
-def _forget_half_imported() -> None:
-    for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
-        del sys.modules[name]

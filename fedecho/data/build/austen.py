@@ -1,4 +1,4 @@
-"""Build the bundled novels of Jane Austen: `python -m fedecho.data.build_austen SOURCE [TARGET_DIR]`.
+"""Build the bundled novels of Jane Austen: `python -m fedecho.data.build.austen SOURCE [TARGET_DIR]`.
 
 SOURCE is a gzip-compressed table of tab-separated `book` and `text`, one line of print a row: the data frame
 `austen_books()` of the R package janeaustenr 1.0.0 (Debian: r-cran-janeaustenr), written out. The *decompressed* bytes
@@ -10,13 +10,14 @@ from __future__ import annotations
 import gzip
 import hashlib
 import re
-import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from fedecho.core.checks import require
 from fedecho.data import austen
-from fedecho.core.checks import InputError
+from fedecho.data.catalogue import bundled_path
+from fedecho.data.command import command
 
 SOURCE_SHA256 = "2e774f7bb4dff80e9d5da21f7b40f9f4027505aeeab5b0ed36cd9189e9094e60"
 HEADING = re.compile(r"CHAPTER ([0-9]+|[IVXLC]+)\.?", re.IGNORECASE)
@@ -33,16 +34,15 @@ _ABBREVIATED = re.compile(r"\b(Mr|Mrs|Dr|St|Esq)\.\s*$")
 def build(source: Path, target: Path) -> str:
     """Write the novels and the list of names to the folder `target` and return the novels' SHA-256."""
     content = gzip.decompress(source.read_bytes())
-    if hashlib.sha256(content).hexdigest() != SOURCE_SHA256:
-        raise InputError("SOURCE", str(source), "it does not hold the table of janeaustenr 1.0.0")
-    rows = [line.split("\t", 1) for line in content.decode().splitlines()[1:]]
-    paragraphs = list(chapters((book, text) for book, text in rows))
+    fits = hashlib.sha256(content).hexdigest() == SOURCE_SHA256
+    require(fits, "SOURCE", str(source), "it does not hold the table of janeaustenr 1.0.0")
+    rows = (line.partition("\t") for line in content.decode().splitlines()[1:])
+    paragraphs = list(chapters((book, text) for book, _, text in rows))
     table = "".join(f"{novel}\t{chapter}\t{text}\n" for novel, chapter, text in paragraphs).encode()
     # No time of day in the header, so that two builds give the same file.
     (target / austen.NOVELS).write_bytes(gzip.compress(table, compresslevel=9, mtime=0))
-    (target / austen.NAMES).write_text(
-        "".join(f"{name}\n" for name in names((novel, text) for novel, _, text in paragraphs))
-    )
+    masked = names((novel, text) for novel, _, text in paragraphs)
+    (target / austen.NAMES).write_text("".join(f"{name}\n" for name in masked))
     return hashlib.sha256(table).hexdigest()
 
 
@@ -101,17 +101,17 @@ def _words(text: str) -> Iterator[tuple[str, bool]]:
         end = found.end()
 
 
-def main(arguments: list[str]) -> int:
-    """Build the bundle from the command line's arguments and return the exit code."""
-    if len(arguments) not in (1, 2):
-        print(__doc__, file=sys.stderr)
-        return 2
-    target = Path(arguments[1]) if len(arguments) == 2 else austen.bundled_path(austen.NOVELS).parent
+def main(source: Path, target: Path = bundled_path(""), /) -> None:
+    """Build the bundle from the table of janeaustenr.
+
+    Args:
+        source: the table, gzip-compressed.
+        target: the folder to write to.
+    """
     target.mkdir(parents=True, exist_ok=True)
-    digest = build(Path(arguments[0]), target)
-    print(f"{target / austen.NOVELS}: {(target / austen.NOVELS).stat().st_size:,} bytes, SHA-256 of the text {digest}")
-    return 0
+    digest, novels = build(source, target), target / austen.NOVELS
+    print(f"{novels}: {novels.stat().st_size:,} bytes, SHA-256 of the text {digest}")
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    command(main)

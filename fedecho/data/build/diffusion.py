@@ -1,18 +1,16 @@
-"""Build the bundled pool `diffusion`: `python -m fedecho.data.build_diffusion SOURCE_DIR [TARGET]`.
+"""Build the bundled pool `diffusion`: `python -m fedecho.data.build.diffusion SOURCE_DIR [TARGET]`.
 
 A small unconditional diffusion model (Ho, Jain & Abbeel 2020, arXiv:2006.11239) is trained on the images of
 Fashion-MNIST that the bundle does *not* hold, then sampled: a pool U that anyone could make who has a generative model
 of the domain and no image of the clients. Cosine schedule and velocity as target (Nichol & Dhariwal 2021,
 arXiv:2102.09672; Salimans & Ho 2022, arXiv:2202.00512), deterministic sampling (DDIM: Song, Meng & Ermon 2021,
-arXiv:2010.02502). Labels are never read. SOURCE_DIR: see `build_fashion_mnist`. Users never run this.
+arXiv:2010.02502). Labels are never read. SOURCE_DIR: see `build.fashion_mnist`. Users never run this.
 """
 
 from __future__ import annotations
 
-import argparse
 import copy
 import math
-import sys
 import time
 from pathlib import Path
 
@@ -23,9 +21,11 @@ from PIL import Image
 from torch import Tensor, nn
 
 from fedecho.core import rng
-from fedecho.data import fashion_mnist, npz
-from fedecho.data.build.fashion_mnist import read_pair
-from fedecho.data.canonical import Pixels, canonical_order, digest, pixel_hashes
+from fedecho.data import npz, pools, sources
+from fedecho.data.build.fashion_mnist import firsts, read_pair
+from fedecho.data.catalogue import bundled_path
+from fedecho.data.command import command
+from fedecho.data.splits import Pixels, canonical, digest
 
 SEED = 0
 WIDTH = 48
@@ -120,22 +120,11 @@ def mix(t: Tensor) -> tuple[Tensor, Tensor]:
 def disjoint_images(source: Path) -> Pixels:
     """Return the images `[images, 28, 28, 1]` of Fashion-MNIST, each once, of which no split of the bundle has any."""
     images = np.concatenate([read_pair(source, stem)[0] for stem in ("train", "t10k")])
-    held = fashion_mnist.load_bundled()
+    held = sources.load_fashion_mnist()
     parts = [part.images for part in (held.train, held.pool, held.validation, held.test) if part is not None]
-    rest = without(images, np.concatenate(parts))
+    rest = images[firsts(images, np.concatenate(parts), range(len(images)))]
     assert len(rest) + sum(map(len, parts)) == len(images), "every image is in the bundle or here, and not in both"
     return rest
-
-
-def without(images: Pixels, excluded: Pixels) -> Pixels:
-    """Return `images [images, ...]` less those whose pixels occur in `excluded`, or earlier: each image once."""
-    seen = {row.tobytes() for row in pixel_hashes(excluded)}
-    keep = []
-    for index, row in enumerate(pixel_hashes(images)):
-        if row.tobytes() not in seen:
-            keep.append(index)
-            seen.add(row.tobytes())
-    return images[keep]
 
 
 def train(net: nn.Module, images: Pixels, steps: int) -> tuple[nn.Module, list[float]]:
@@ -145,8 +134,7 @@ def train(net: nn.Module, images: Pixels, steps: int) -> tuple[nn.Module, list[f
     optimizer = torch.optim.Adam(net.parameters())
     average, losses, start = copy.deepcopy(net), [], time.monotonic()
     for step in range(steps):
-        for group in optimizer.param_groups:
-            group["lr"] = PEAK_RATE * min(1.0, (step + 1) / 200) * (0.02 + 0.98 * (1 - step / steps))
+        optimizer.param_groups[0]["lr"] = PEAK_RATE * min(1.0, (step + 1) / 200) * (0.02 + 0.98 * (1 - step / steps))
         clean = data[torch.randint(len(data), (BATCH,), generator=generator)]
         # One time per stratum: as uniform as independent draws, and a quieter loss.
         t = (torch.arange(BATCH) + torch.rand(BATCH, generator=generator)) / BATCH
@@ -160,8 +148,7 @@ def train(net: nn.Module, images: Pixels, steps: int) -> tuple[nn.Module, list[f
         _follow(average, net, min(EMA_DECAY, (1 + step) / (10 + step)))
         losses.append(loss.item())
         if (step + 1) % 200 == 0:
-            seconds = time.monotonic() - start
-            print(f"step {step + 1}: loss {np.mean(losses[-200:]):.4f}, {seconds:.0f} s", flush=True)
+            print(f"step {step + 1}: loss {np.mean(losses[-200:]):.4f}, {time.monotonic() - start:.0f} s", flush=True)
     return average, losses
 
 
@@ -199,7 +186,7 @@ def nearest_distances(images: Pixels, reference: Pixels) -> np.ndarray:
 
 def report_nearest(images: Pixels, training: Pixels) -> None:
     """Print quantiles of the distance to the nearest training image: of samples, and of real images held out."""
-    held = fashion_mnist.load_bundled().pool
+    held = sources.load_fashion_mnist().pool
     assert held is not None
     for name, part in (("samples", images), ("held-out images", held.images)):
         quantiles = np.quantile(nearest_distances(part[:NEAREST], training), [0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95])
@@ -212,29 +199,28 @@ def write_sheet(images: Pixels, target: Path) -> None:
     Image.fromarray(rows).save(target, optimize=True)
 
 
-def main(arguments: list[str]) -> int:
-    """Build the pool from the command line's arguments and return the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m fedecho.data.build_diffusion", description=__doc__)
-    parser.add_argument("source", type=Path)
-    parser.add_argument("target", type=Path, nargs="?", default=fashion_mnist.bundled_path("diffusion.npz"))
-    parser.add_argument("--steps", type=int, default=STEPS)
-    chosen = parser.parse_args(arguments)
+def main(source: Path, target: Path = bundled_path(pools.DIFFUSION), /, steps: int = STEPS) -> None:
+    """Train the model and build the pool.
+
+    Args:
+        source: the folder of Fashion-MNIST's four idx .gz files.
+        target: the file to write.
+        steps: batches of training.
+    """
     torch.set_num_threads(1)  # sums in one order, so that the same machine gives the same bytes
     torch.manual_seed(rng.torch_seed(SEED, "diffusion-init"))
-    training, net = disjoint_images(chosen.source), Net()
+    training, net = disjoint_images(source), Net()
     print(f"torch {torch.__version__}, {len(training):,} images, {sum(p.numel() for p in net.parameters()):,} weights")
-    average, losses = train(net, training, chosen.steps)
+    average, losses = train(net, training, steps)
     print(f"mean loss of the last 500 steps: {np.mean(losses[-500:]):.4f}")
     start = time.monotonic()
-    images = sample(average, SAMPLES, SAMPLING_STEPS)
+    images = canonical(sample(average, SAMPLES, SAMPLING_STEPS)).images
     print(f"sampled in {time.monotonic() - start:.0f} s")
-    images = images[canonical_order(images)]
-    npz.write(chosen.target, {"images": images})
-    write_sheet(images, chosen.target.with_suffix(".png"))
-    print(f"{chosen.target}: {chosen.target.stat().st_size:,} bytes, digest {digest(images)}")
+    npz.write(target, {"images": images})
+    write_sheet(images, target.with_suffix(".png"))
+    print(f"{target}: {target.stat().st_size:,} bytes, digest {digest(images)}")
     report_nearest(images, training)
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    command(main)

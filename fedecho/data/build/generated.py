@@ -1,4 +1,4 @@
-"""Sample `generated.npz`, the pool `generated`: `python -m fedecho.data.build_generated [TARGET] [options]`.
+"""Sample `generated.npz`, the pool `generated`: `python -m fedecho.data.build.generated [TARGET] [options]`.
 
 Needs `pip install fedecho[generate]`, a download of the model and, in practice, a GPU. Without `--prompt` the model is
 unconditional; with prompts (e.g. the class names) they take turns. The default model was itself trained on CIFAR-10:
@@ -7,22 +7,21 @@ with `cifar10` at the clients, such a U tells what a generative model adds, not 
 
 from __future__ import annotations
 
-import argparse
 import importlib
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+import tyro
 
-from fedecho.core.checks import require
+from fedecho.core.checks import InputError, require
 from fedecho.data import npz, pools
-from fedecho.data.canonical import Pixels
-from fedecho.data.folders import data_root
-from fedecho.data.unlabeled import shrink
-from fedecho.core.checks import InputError
+from fedecho.data.splits import Pixels
+from fedecho.data.catalogue import data_root
+from fedecho.data.command import command
+from fedecho.data.pools import shrink
 
 SIDE = 32
 Pipeline = Callable[..., Any]
@@ -45,7 +44,7 @@ def load_pipeline(model: str, device: str) -> Pipeline:
     return pipeline
 
 
-def sample(pipeline: Pipeline, count: int, *, prompts: list[str], batch: int, seed: int, **options: Any) -> Pixels:
+def sample(pipeline: Pipeline, count: int, *, prompts: Sequence[str], batch: int, seed: int, **options: Any) -> Pixels:
     """Return `count` images uint8 `[count, 32, 32, 3]`, averaged down from a multiple of 32; InputError otherwise."""
     generator, parts = torch.Generator().manual_seed(seed), []
     for start in range(0, count, batch):
@@ -65,32 +64,37 @@ def _to_size(images: Pixels) -> Pixels:
     return shrink(images, height // SIDE)
 
 
-def main(arguments: list[str], load: Callable[[str, str], Pipeline] = load_pipeline) -> int:
-    """Write the pool that the command line's arguments ask for and return the exit code."""
-    parser = argparse.ArgumentParser("python -m fedecho.data.build_generated", description=__doc__)
-    parser.add_argument("target", type=Path, nargs="?", help=f"default: {pools.GENERATED} in the data folder")
-    parser.add_argument("--model", default="google/ddpm-cifar10-32")
-    parser.add_argument("--prompt", action="append", default=[], help="may be given several times")
-    parser.add_argument("--count", type=int, default=5_000)
-    parser.add_argument("--batch", type=int, default=100)
-    parser.add_argument("--steps", type=int, help="denoising steps; default: the pipeline's own")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    chosen = parser.parse_args(arguments)
-    try:
-        require(min(chosen.count, chosen.batch) >= 1, "count, batch", (chosen.count, chosen.batch), "give at least 1")
-        options = {} if chosen.steps is None else {"num_inference_steps": chosen.steps}
-        pipeline = load(chosen.model, chosen.device)
-        images = sample(pipeline, chosen.count, prompts=chosen.prompt, batch=chosen.batch, seed=chosen.seed, **options)
-    except InputError as error:
-        print(error, file=sys.stderr)
-        return 2
-    target = chosen.target or data_root() / pools.GENERATED
+def main(
+    target: Path | None = None,
+    /,
+    model: str = "google/ddpm-cifar10-32",
+    prompt: tyro.conf.UseAppendAction[tuple[str, ...]] = (),
+    count: int = 5_000,
+    batch: int = 100,
+    steps: int | None = None,
+    seed: int = 0,
+    device: str = "cuda" if torch.cuda.is_available() else "cpu",
+) -> None:
+    """Sample the pool `generated`; needs `pip install fedecho[generate]`, a download of the model and, mostly, a GPU.
+
+    Args:
+        target: the file to write (left out: generated.npz in the data folder).
+        model: a name on the Hugging Face hub, or a folder.
+        prompt: may be given several times; prompts take turns (left out: the model is unconditional).
+        count: images.
+        batch: images at a time.
+        steps: denoising steps (left out: the pipeline's own).
+        seed: of the generator.
+        device: cpu or cuda.
+    """
+    require(min(count, batch) >= 1, "count, batch", (count, batch), "give at least 1")
+    options = {} if steps is None else {"num_inference_steps": steps}
+    images = sample(load_pipeline(model, device), count, prompts=prompt, batch=batch, seed=seed, **options)
+    target = target or data_root() / pools.GENERATED
     target.parent.mkdir(parents=True, exist_ok=True)
     npz.write(target, {"images": images})
     print(target)
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    command(main)

@@ -25,8 +25,8 @@ from fedecho.core.checks import InputError, require
 from fedecho.core.config import LORA, RunConfig
 from fedecho.core.files import file_sha256
 from fedecho.core.rng import torch_seed
+from fedecho.data.tokens import Vocabulary, padded
 from fedecho.data.torchvision_compat import torchvision
-from fedecho.data.vocabulary import Vocabulary, padded
 
 CONTEXT = 128
 """Wordpieces of the longest text that is read, special tokens included."""

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from fedecho.core.checks import require
 from fedecho.core.settings import TaskKind
-from fedecho.data.vocabulary import PADDING
+from fedecho.data.tokens import PADDING
 
 GROUP = 4
 """Words whose embeddings are summed into one position: a run takes a third of the time."""
