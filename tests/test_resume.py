@@ -16,7 +16,6 @@ from typing import Any, cast
 import numpy as np
 import pytest
 import torch
-from fedecho.learning.versions import Checkpoints, Version
 
 from fedecho.core import provenance
 from fedecho.core.checks import InputError
@@ -28,7 +27,7 @@ from fedecho.learning import experiment, resume
 from fedecho.learning.distill import Distillation
 from fedecho.learning.evaluation import Journal
 from fedecho.learning.methods import CA2FL, FADAS, FedAC, FedAsync, FedBuff, FedEcho
-from fedecho.learning.resume import Keeper, Paused, Progress
+from fedecho.learning.resume import Checkpoints, Keeper, Paused, Progress, Version
 from fedecho.learning.task import Task
 from fedecho.simulation.schedule import Job, Round, Schedule
 from tests.conftest import weights
