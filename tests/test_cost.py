@@ -26,7 +26,8 @@ from fedecho.learning.models import build
 from fedecho.report.summary import REFERENCE
 from fedecho.simulation.schedule import Job, Round, Schedule
 from fedecho.studies import cost, profiles
-from fedecho.studies.server_cost import NAMES, PHASE_LOOK, CostStudy, by_factor, seconds_text, surprises, three_digits
+from fedecho.studies.cost_figures import NAMES, PHASE_LOOK, by_factor
+from fedecho.studies.server_cost import CostStudy, seconds_text, surprises, three_digits
 
 BASE = cost.base("smoke", REFERENCE)  # N 20, M_c 10, M 2, |U| 200, Q 3 x 50
 P, C = 10_362, 10

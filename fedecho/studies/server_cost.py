@@ -8,10 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from fedecho.core.checks import require
 from fedecho.core.files import REPOSITORY, records_dir
@@ -19,11 +15,11 @@ from fedecho.learning.cost import work
 from fedecho.learning.cost.work import HOLDINGS, PHASES
 from fedecho.learning.methods import FedEcho
 from fedecho.report import captions
-from fedecho.report.figures import LOOK, WIDTH, finished, grid, label_axes, style
 from fedecho.report.summary import REFERENCE
 from fedecho.studies import cost
 from fedecho.studies.contenders import CONTENDERS
 from fedecho.studies.cost import BASELINES, Measured, Point
+from fedecho.studies.cost_figures import HOLDING_LOOK, MEGA, MILLI, PHASE_LOOK, by_factor, by_method, shared
 from fedecho.studies.study import Study, Table, table
 
 _LINES = "Dots: measured; lines: predicted, from the profile's own point (vertical line) alone; both axes logarithmic."
@@ -34,7 +30,6 @@ CAPTIONS = {
     "methods": "Milliseconds a round (above) and MB beside checkpoints (below) of every method's server, a column per "
     "factor. Dots: measured; lines: predicted; both axes logarithmic.",
 }
-_MILLI, _MEGA = 1e-3, 1e6
 
 
 @table
@@ -97,8 +92,8 @@ class CostStudy(Study):
         own = frame[frame["method"] == REFERENCE]
         text = f"{factors_caption(frame, self.profile)} {end}"
         drawn = {
-            "seconds": (by_factor(own, PHASE_LOOK, _MILLI, "ms a round"), CAPTIONS["seconds"]),
-            "bytes": (by_factor(own, HOLDING_LOOK, _MEGA, "MB"), CAPTIONS["bytes"]),
+            "seconds": (by_factor(own, PHASE_LOOK, MILLI, "ms a round"), CAPTIONS["seconds"]),
+            "bytes": (by_factor(own, HOLDING_LOOK, MEGA, "MB"), CAPTIONS["bytes"]),
             "methods": (by_method(frame), CAPTIONS["methods"]),
         }
         return Table(frame, factors_display(own), own, text, drawn, own["base"].tolist(), found.digest)
@@ -114,7 +109,7 @@ class CostStudy(Study):
         said = pd.read_csv(REPOSITORY / "paper" / "reported" / "overhead.csv").iloc[0]
         low, high = float(said["low_seconds"]), float(said["high_seconds"])
         return [
-            f"At the profile's own point the server of {REFERENCE} works {row['server'] / _MILLI:.3g} ms a round: "
+            f"At the profile's own point the server of {REFERENCE} works {row['server'] / MILLI:.3g} ms a round: "
             f"{parts}.",
             f"That is {here / 1e9:.3g} GFLOP of forward and backward passes at {rate / 1e9:.3g} GFLOP/s.",
             f"The paper is said to report {low:g}-{high:g} s for {said['model']} ({said['note']}): other hardware and "
@@ -133,7 +128,7 @@ def seconds_text(row: Mapping[Any, Any], name: str) -> str:
     if not measured:
         return captions.NOTHING
     ratio = "" if row["base"] else f" ({row[f'{name}_predicted'] / measured:.2f})"
-    return f"{three_digits(measured / _MILLI)}{ratio}"
+    return f"{three_digits(measured / MILLI)}{ratio}"
 
 
 def three_digits(value: float) -> str:
@@ -143,7 +138,7 @@ def three_digits(value: float) -> str:
 
 def megabytes(size: float) -> str:
     """Write bytes as MB = 10^6 bytes."""
-    return three_digits(size / _MEGA) if size else "0"
+    return three_digits(size / MEGA) if size else "0"
 
 
 def factors_display(own: pd.DataFrame) -> pd.DataFrame:
@@ -156,12 +151,6 @@ def factors_display(own: pd.DataFrame) -> pd.DataFrame:
         for row in own.to_dict("records")
     ]
     return pd.DataFrame(texts).set_index(["varied", "value"])
-
-
-def shared(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the points of the factors that all methods have."""
-    others = frame[frame["method"] != REFERENCE]["factor"]
-    return frame[frame["factor"].isin(others)] if len(others) else frame
 
 
 def methods_display(frame: pd.DataFrame) -> pd.DataFrame:
@@ -234,87 +223,3 @@ def methods_caption(profile: str) -> str:
         "State: what a method keeps between rounds: the bank of FedEcho, N + 1 models of CA2FL, 3 of FADAS, N + 3 of "
         "FedAC. MB = 10^6 bytes."
     )
-
-
-# Figures
-
-Look = tuple[str, str, str]
-PHASE_LOOK: dict[str, Look] = {
-    "distillation": ("#D55E00", "-", "D"), "inference": ("#0072B2", "--", "o"), "bank": ("#009E73", "-.", "s"),
-    "aggregation": ("#000000", ":", "^"),
-}  # fmt: skip
-HOLDING_LOOK: dict[str, Look] = {
-    "state": ("#009E73", "-.", "s"), "checkpoints": ("#0072B2", "--", "o"), "uploads": ("#000000", ":", "^"),
-}  # fmt: skip
-"""Colour, line and marker, so that print without colour tells them apart too."""
-_LABELS = {"state": "state (the bank)", "checkpoints": "checkpoints (line: bound)"}
-NAMES = {
-    "N": "clients N", "M_c": "clients at work M_c", "M": "buffer M", "|U|": "pool |U|",
-    "Q": "distillation steps Q", "P": "parameters P",
-}  # fmt: skip
-
-
-@style()
-def by_factor(own: pd.DataFrame, looks: Mapping[str, Look], unit: float, label: str) -> Figure:
-    """Draw what the reference's server takes, a panel per factor: `looks` names the columns, `unit` divides them."""
-    factors = list(dict.fromkeys(own["factor"]))
-    figure, panels = grid(len(factors), -(-len(factors) // 2), 2.0, sharey=True)
-    for axes, factor in zip(panels, factors, strict=True):
-        points = own[own["factor"] == factor]
-        for name, look in looks.items():
-            _draw(axes, points, name, unit, look)
-        for value in points.loc[points["base"], "value"]:
-            axes.axvline(value, color="#a0a0a0", linewidth=0.6, zorder=1)
-        _finish(axes, NAMES[factor], points["value"])
-    label_axes(figure, y=label)
-    _legend(figure, looks)
-    return finished(figure)
-
-
-@style()
-def by_method(frame: pd.DataFrame) -> Figure:
-    """Draw every method's milliseconds a round and its megabytes beside checkpoints, a column per shared factor."""
-    common = shared(frame)
-    common = common.assign(
-        **{f"memory{end}": common[f"state{end}"] + common[f"uploads{end}"] for end in ("", "_predicted")}
-    )
-    factors, looks = list(dict.fromkeys(common["factor"])), {label: LOOK[label] for label in common["method"].unique()}
-    figure = Figure(figsize=(WIDTH, 4.5))
-    panels = figure.subplots(2, len(factors), squeeze=False, sharey="row")
-    rows = (("server", _MILLI, "server, ms a round"), ("memory", _MEGA, "state and uploads, MB"))
-    for line, (name, unit, label) in zip(panels, rows, strict=True):
-        for axes, factor in zip(line, factors, strict=True):
-            points = common[common["factor"] == factor]
-            for method, look in looks.items():
-                _draw(axes, points[points["method"] == method], name, unit, look)
-            _finish(axes, NAMES[factor], points["value"].drop_duplicates())
-        line[0].set_ylabel(label)
-    _legend(figure, looks)
-    return finished(figure)
-
-
-def _draw(axes: Axes, points: pd.DataFrame, name: str, unit: float, look: Look) -> None:
-    colour, line, marker = look
-    x = points["value"].to_numpy(dtype=float)
-    axes.plot(x, points[f"{name}_predicted"] / unit, color=colour, linestyle=line, linewidth=1.0, zorder=2)
-    axes.plot(x, points[name] / unit, color=colour, linestyle="none", marker=marker, markersize=4, zorder=3,
-              markeredgecolor="white", markeredgewidth=0.4)  # fmt: skip
-
-
-def _finish(axes: Axes, name: str, values: pd.Series[int]) -> None:
-    axes.set(xscale="log", yscale="log", xlabel=name)
-    axes.set_xticks(list(values), [f"{v:g}" if v < 10_000 else f"{v / 1000:.0f}k" for v in values])
-    axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.tick_params(axis="x", which="minor", length=0)
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.yaxis.set_minor_formatter(NullFormatter())
-    axes.margins(x=0.08)
-
-
-def _legend(figure: Figure, looks: Mapping[str, Look]) -> None:
-    styles: list[dict[str, Any]] = [
-        {"color": colour, "linestyle": line, "marker": marker, "label": _LABELS.get(label, label)}
-        for label, (colour, line, marker) in looks.items()
-    ]
-    handles = [Line2D([], [], **how) for how in styles]
-    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles), handlelength=3.2)

@@ -10,6 +10,7 @@ import functools
 import hashlib
 import inspect
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -45,7 +46,7 @@ class Table:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Study:
+class Study(ABC):
     """A table with its figures, before anything is trained."""
 
     name: str
@@ -73,21 +74,21 @@ class Study:
             return self.home / kind
         return (files.tables_dir if kind == "tables" else files.figures_dir)(self.profile)
 
+    @abstractmethod
     def train(self, jobs: int | None = None, fresh: bool = False) -> None:
         """Make every record that is missing (if `fresh`, all that are the study's own)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def lacking(self, fresh: bool = False) -> Sequence[Hashable]:
         """Return what has no record, each once (if `fresh`, also all that is the study's own)."""
-        raise NotImplementedError
 
     def missing(self) -> int:
         """Return how many of its records are missing."""
         return len(self.lacking())
 
+    @abstractmethod
     def table(self) -> Table:
         """Return what the records say; nothing is trained."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, eq=False)
