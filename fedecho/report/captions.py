@@ -75,12 +75,12 @@ def _plain(value: float, digits: int) -> str:
     return NOTHING if np.isnan(value) else f"{value:,.{digits}f}".replace("-", "−")
 
 
-def caption(frame: pd.DataFrame, profile: str, note: str, *, family: str, columns: bool, edges: str) -> str:
+def caption(frame: pd.DataFrame, profile: str, note: str, *, family: str, columns: bool) -> str:
     """Say what the numbers of a comparison are and which records they come from."""
-    return " ".join(filter(None, _parts(frame, profile, note, family, columns, edges)))
+    return " ".join(filter(None, _parts(frame, profile, note, family, columns)))
 
 
-def _parts(frame: pd.DataFrame, profile: str, note: str, family: str, columns: bool, edges: str) -> Iterator[str]:
+def _parts(frame: pd.DataFrame, profile: str, note: str, family: str, columns: bool) -> Iterator[str]:
     yield f"Profile {profile}. {note}"
     yield (
         "Accuracy: test accuracy, mean of a run's last 5 evaluations; mean ± half width of the 95 % confidence "
@@ -90,7 +90,6 @@ def _parts(frame: pd.DataFrame, profile: str, note: str, family: str, columns: b
     )
     yield "Slow classes: accuracy on those that only slow clients own." if frame["straggler"].notna().any() else ""
     yield "Other columns: means over the runs." if columns else ""
-    yield edges
     yield provenance_text(frame)
     yield caveat(profile)
 

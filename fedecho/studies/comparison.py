@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -10,8 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from fedecho.report import captions, summary
-from fedecho.report.summary import Column, Found
-from fedecho.studies import contenders, profiles
+from fedecho.report.summary import Cell, Column, Found
 from fedecho.studies.study import Table
 from fedecho.studies.training import Trained
 
@@ -46,6 +45,7 @@ class Results:
 class Comparison(Trained):
     """A table of accuracies: rows against one of them, block by block."""
 
+    cells: Sequence[Cell]
     note: str = ""
     """What the caption has to say of this table."""
     columns: tuple[Column, ...] = ()
@@ -53,6 +53,10 @@ class Comparison(Trained):
     """Over which tests Holm's correction goes: those of a block, or of the whole table."""
     figures: Mapping[str, tuple[Draw, str]] = field(default_factory=dict)
     """Name -> what draws it, and its caption."""
+
+    def asked(self) -> Sequence[Cell]:
+        """Return the runs of the table, with their places in it."""
+        return self.cells
 
     def results(self) -> Results:
         """Return what the records say."""
@@ -70,11 +74,4 @@ class Comparison(Trained):
 
     def caption(self, frame: pd.DataFrame) -> str:
         """Say what the numbers are and which records they come from."""
-        edges = "" if self.at in profiles.WHOLE else edges_text(self.at)
-        return captions.caption(frame, self.at, self.note, family=self.family, columns=bool(self.columns), edges=edges)
-
-
-def edges_text(profile: str) -> str:
-    """Name the tuned values that lie at the edge of their search space."""
-    found = contenders.at_edge(contenders.TUNED.get(profile, {}), 8, profile)
-    return f"Tuned at the edge of the searched box, so perhaps not at their best: {'; '.join(found)}." if found else ""
+        return captions.caption(frame, self.at, self.note, family=self.family, columns=bool(self.columns))

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
-from scipy.stats import qmc
-
 from fedecho.core.config import MethodConfig, RunConfig, method_class, override_all
-from fedecho.core.rng import stream
 from fedecho.core.settings import Delays, Evaluation, Partition, Protocol
 from fedecho.learning.methods import CA2FL, FADAS, FedAC, FedAsync, FedAvg, FedBuff, FedEcho
 from fedecho.simulation.schedule import sequential, synchronous
 from fedecho.studies.profiles import profile
+from fedecho.studies.search import Point, Range, Space
 
 
 @dataclass(frozen=True)
@@ -23,74 +21,82 @@ class Contender:
 
     label: str
     method: MethodConfig
-    space: dict[str, tuple[float, float]]
-    """Dotted field of `RunConfig` -> (lowest, highest), searched on a log scale."""
+    space: Space
     protocol: Callable[[Protocol], Protocol] = lambda protocol: protocol
 
 
-_LOCAL = {"local.lr": (0.01, 0.5)}
-_ADAM = {"method.server_lr": (3e-4, 3e-2)}
+_LOCAL = {"local.lr": Range(0.003, 0.5)}
+_ETA = {"method.server_lr": Range(0.1, 2.0)}
+_ADAM = {"method.server_lr": Range(3e-4, 0.1), "method.beta1": Range(0.3, 0.97, decay=True)}
+_ECHO = {"method.distill.lr": Range(0.003, 0.3)}
 _ALL = (
-    Contender("FedAvg (sync)", FedAvg(), _LOCAL, synchronous),
-    Contender("FedAsync", FedAsync(), _LOCAL | {"method.mixing": (0.03, 1.0)}, sequential),
+    Contender("FedAvg (sync)", FedAvg(), _LOCAL | _ETA, synchronous),
+    Contender("FedAsync", FedAsync(), _LOCAL | {"method.mixing": Range(0.03, 1.0, limit=1.0)}, sequential),
     Contender("FedBuff", FedBuff(), _LOCAL),
-    Contender("FedBuff + EMA", FedBuff(ema=0.95), _LOCAL),
-    Contender("FedBuff (tuned eta)", FedBuff(), _LOCAL | {"method.server_lr": (0.1, 2.0)}),
+    Contender("FedBuff (tuned eta)", FedBuff(), _LOCAL | _ETA),
+    Contender("FedBuff + EMA", FedBuff(ema=0.95), _LOCAL | _ETA | {"method.ema": Range(0.5, 0.99, decay=True)}),
     Contender("CA2FL", CA2FL(), _LOCAL),
+    Contender("CA2FL (tuned eta)", CA2FL(), _LOCAL | _ETA),
     Contender("FedAC-public", FedAC(), _LOCAL | _ADAM),
     Contender("FADAS", FADAS(), _LOCAL | _ADAM),
     Contender("FADAS-da", FADAS(delay_adaptive=True), _LOCAL | _ADAM),
-    Contender("FedEcho", FedEcho(), _LOCAL | {"method.distill.lr": (0.003, 0.3)}),
+    Contender("FedEcho", FedEcho(), _LOCAL | _ECHO),
+    Contender("FedEcho (tuned eta)", FedEcho(), _LOCAL | {"method.inner.server_lr": Range(0.1, 2.0)} | _ECHO),
 )
+"""The local rate, the server's rate (eta, or FedAsync's mixing), and what a method alone has. A published form that
+fixes eta = 1 has a row of its own, and one in which eta is tuned."""
 CONTENDERS = {contender.label: contender for contender in _ALL}
 
-_LAPTOP_TUNED: dict[str, dict[str, float]] = {
-    "FedAvg (sync)": {"local.lr": 0.147},
-    "FedAsync": {"local.lr": 0.0903, "method.mixing": 0.803},
-    "FedBuff": {"local.lr": 0.147},
-    "FedBuff + EMA": {"local.lr": 0.0903},
-    "FedBuff (tuned eta)": {"local.lr": 0.24, "method.server_lr": 0.175},
-    "CA2FL": {"local.lr": 0.0554},
-    "FedAC-public": {"local.lr": 0.0128, "method.server_lr": 0.00127},
-    "FADAS": {"local.lr": 0.147, "method.server_lr": 0.00225},
-    "FADAS-da": {"local.lr": 0.0903, "method.server_lr": 0.0225},
-    "FedEcho": {"local.lr": 0.147, "method.distill.lr": 0.0225},
+_LAPTOP: dict[str, tuple[Point, ...]] = {
+    "FedAvg (sync)": ({"local.lr": 0.147},),
+    "FedAsync": ({"local.lr": 0.0903, "method.mixing": 0.803},),
+    "FedBuff": ({"local.lr": 0.147},),
+    "FedBuff + EMA": ({"local.lr": 0.0903},),
+    "FedBuff (tuned eta)": ({"local.lr": 0.24, "method.server_lr": 0.175},),
+    "CA2FL": ({"local.lr": 0.0554},),
+    "FedAC-public": ({"local.lr": 0.0128, "method.server_lr": 0.00127},),
+    "FADAS": ({"local.lr": 0.147, "method.server_lr": 0.00225},),
+    "FADAS-da": ({"local.lr": 0.0903, "method.server_lr": 0.0225},),
+    "FedEcho": ({"local.lr": 0.147, "method.distill.lr": 0.0225},),
 }
-_CIFAR_TUNED: dict[str, dict[str, float]] = {
-    "FedBuff": {"local.lr": 0.0208},
-    "FedBuff + EMA": {"local.lr": 0.034},
-    "CA2FL": {"local.lr": 0.0554},
-    "FADAS": {"local.lr": 0.147, "method.server_lr": 0.00225},
-    "FedEcho": {"local.lr": 0.0554, "method.distill.lr": 0.004},
+_CIFAR: dict[str, tuple[Point, ...]] = {
+    "FedBuff": ({"local.lr": 0.0208},),
+    "FedBuff + EMA": ({"local.lr": 0.034},),
+    "CA2FL": ({"local.lr": 0.0554},),
+    "FADAS": ({"local.lr": 0.147, "method.server_lr": 0.00225},),
+    "FedEcho": ({"local.lr": 0.0554, "method.distill.lr": 0.004},),
 }
-_LANGUAGE_TUNED: dict[str, dict[str, float]] = {
-    "FedAvg (sync)": {"local.lr": 0.0208},
-    "FedBuff": {"local.lr": 0.0208},
-    "FedBuff + EMA": {"local.lr": 0.0208},
-    "CA2FL": {"local.lr": 0.034},
-    "FedAC-public": {"local.lr": 0.0128, "method.server_lr": 0.00127},
-    "FADAS": {"local.lr": 0.0128, "method.server_lr": 0.00127},
-    "FedEcho": {"local.lr": 0.0128, "method.distill.lr": 0.0127},
+_LANGUAGE: dict[str, tuple[Point, ...]] = {
+    "FedAvg (sync)": ({"local.lr": 0.0208},),
+    "FedBuff": ({"local.lr": 0.0208},),
+    "FedBuff + EMA": ({"local.lr": 0.0208},),
+    "CA2FL": ({"local.lr": 0.034},),
+    "FedAC-public": ({"local.lr": 0.0128, "method.server_lr": 0.00127},),
+    "FADAS": ({"local.lr": 0.0128, "method.server_lr": 0.00127},),
+    "FedEcho": ({"local.lr": 0.0128, "method.distill.lr": 0.0127},),
 }
-_GENERATION_TUNED: dict[str, dict[str, float]] = {
-    "FedAvg (sync)": {"local.lr": 1.0},
-    "FedBuff": {"local.lr": 0.251},
-    "FedBuff + EMA": {"local.lr": 0.398},
-    "CA2FL": {"local.lr": 0.251},
-    "FedAC-public": {"local.lr": 0.158, "method.server_lr": 0.004},
-    "FADAS": {"local.lr": 1.59, "method.server_lr": 0.00711},
-    "FedEcho": {"local.lr": 1.59, "method.distill.lr": 0.237},
+_GENERATION: dict[str, tuple[Point, ...]] = {
+    "FedAvg (sync)": ({"local.lr": 1.0},),
+    "FedBuff": ({"local.lr": 0.251},),
+    "FedBuff + EMA": ({"local.lr": 0.398},),
+    "CA2FL": ({"local.lr": 0.251},),
+    "FedAC-public": ({"local.lr": 0.158, "method.server_lr": 0.004},),
+    "FADAS": ({"local.lr": 1.59, "method.server_lr": 0.00711},),
+    "FedEcho": ({"local.lr": 1.59, "method.distill.lr": 0.237},),
 }
-TUNED: dict[str, dict[str, dict[str, float]]] = {
-    "laptop": _LAPTOP_TUNED, "smoke": _LAPTOP_TUNED, "cifar-small": _CIFAR_TUNED, "cifar-smoke": _CIFAR_TUNED,
-    "language": _LANGUAGE_TUNED, "language-smoke": _LANGUAGE_TUNED, "generation": _GENERATION_TUNED,
-    "generation-smoke": _GENERATION_TUNED,
+FOUND: dict[str, dict[str, tuple[Point, ...]]] = {
+    "laptop": _LAPTOP, "smoke": _LAPTOP, "cifar-small": _CIFAR, "cifar-smoke": _CIFAR, "language": _LANGUAGE,
+    "language-smoke": _LANGUAGE, "generation": _GENERATION, "generation-smoke": _GENERATION,
 }  # fmt: skip
-"""Profile -> contender -> the values that the tuning chose, from the records in paper/records/tuning and
-tuning-<profile>.
+"""Profile -> contender -> the values that its search began with, and those that it chose where they are others, from
+the records in paper/records/tuning and tuning-<profile>.
 
 The smoke profiles borrow them; the paper profile runs at the protocol's own values until it is tuned.
 """
+TUNED: dict[str, dict[str, Point]] = {
+    name: {label: points[-1] for label, points in found.items()} for name, found in FOUND.items()
+}
+"""Profile -> contender -> the values that every table uses."""
 
 
 def base(name: str, contender: Contender, seed: int) -> RunConfig:
@@ -113,19 +119,6 @@ def tuned(config: RunConfig, label: str, name: str) -> RunConfig:
     return override_all(config, TUNED.get(name, {}).get(label, {}))
 
 
-def at_edge(chosen: dict[str, dict[str, float]], count: int, name: str = "laptop") -> list[str]:
-    """Name the chosen values that are the smallest or largest of `count` tried: a wider space may hold better ones."""
-    out = []
-    for label, values in chosen.items():
-        points = trials(CONTENDERS[label], count, name)
-        for path, value in values.items():
-            tried = [point[path] for point in points]
-            if value in (min(tried), max(tried)):
-                end = "smallest" if value == min(tried) else "largest"
-                out.append(f"{label} {path.split('.', 1)[1]} = {value:g} ({end} tried)")
-    return out
-
-
 def single(method: str, name: str, seed: int) -> RunConfig:
     """Return the run behind `fedecho run`: the contender that uses the method's plain form, tuned."""
     cls = method_class(method)
@@ -133,14 +126,25 @@ def single(method: str, name: str, seed: int) -> RunConfig:
     return tuned(base(name, contender, seed), contender.label, name)
 
 
-def trials(contender: Contender, count: int, name: str = "laptop") -> list[dict[str, float]]:
-    """Return `count` points in the contender's search space at a profile, to 3 digits: a centred Latin hypercube on
-    the log scale.
+def space_of(label: str, name: str) -> Space:
+    """Return a contender's search space at a profile, where another range may be searched than elsewhere."""
+    return {path: profile(name).spaces.get(path, of) for path, of in CONTENDERS[label].space.items()}
 
-    With one hyper-parameter this is a plain geometric grid; with two, each of them still takes `count` distinct values.
-    """
-    space = {path: profile(name).spaces.get(path, bounds) for path, bounds in contender.space.items()}
-    lowest, highest = np.log(np.array(list(space.values()))).T
-    cube = qmc.LatinHypercube(len(space), scramble=False, optimization="random-cd", rng=stream(0, "tuning"))
-    points = np.exp(qmc.scale(cube.random(count), lowest, highest))
-    return [{path: float(f"{v:.3g}") for path, v in zip(space, point, strict=True)} for point in points]
+
+def start_of(label: str, name: str) -> Point:
+    """Return the values that a search begins with: those in use before it, else those of the method's other row, else
+    the protocol's own."""
+    found = FOUND.get(name, {})
+    known = found.get(label) or found.get(label.removesuffix(" (tuned eta)")) or ({},)
+    return complete(label, name, known[0])
+
+
+def complete(label: str, name: str, values: Point) -> Point:
+    """Return a point of a contender's search space, with the protocol's own value where `values` has none."""
+    config = base(name, CONTENDERS[label], 0)
+    return {path: values.get(path, field_of(config, path)) for path in CONTENDERS[label].space}
+
+
+def field_of(config: object, path: str) -> float:
+    """Return the value of a dotted field."""
+    return float(functools.reduce(getattr, path.split("."), config))

@@ -120,7 +120,7 @@ def _wanted(name: str, chosen: dict[str, Trained]) -> Iterator[Wanted]:
 
 def _first(study: Trained) -> Iterator[RunConfig]:
     """Yield the main table's first runs: setting by setting, seed by seed, so that comparisons are complete early."""
-    cells = {(c.setting, c.delay, c.config.seed, c.method): c.config for c in study.cells}
+    cells = {(c.setting, c.delay, c.config.seed, c.method): c.config for c in study.asked()}
     for setting, delay in FIRST_SETTINGS:
         for seed in profiles.profile(study.at).seeds:
             for method in FIRST_METHODS:

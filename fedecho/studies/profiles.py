@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from fedecho.core.checks import require
 from fedecho.core.settings import Data, Local, Protocol
 from fedecho.learning.distill import Distillation
+from fedecho.studies.search import Range, Space
 
 
 @dataclass(frozen=True)
@@ -30,25 +30,49 @@ class Profile:
     """Contenders of the main table; none given = all."""
     settings: tuple[str, ...] = ()
     """Its partitions; none given = all."""
-    spaces: Mapping[str, tuple[float, float]] = field(default_factory=dict)
-    """Dotted field -> (lowest, highest), where another range than the contenders' own is searched."""
+    spaces: Space = field(default_factory=dict)
+    """Where another range than the contenders' own is searched, for every method of the block."""
     tuning_seeds: tuple[int, ...] = (1000,)
     """Seeds that no table reports."""
-    trials: int = 8
+    trials: int = 12
     """Of the tuning, per method: the same for all, whatever the number of its hyper-parameters."""
+    refinements: int = 1
+    """How often each method's best trial is refined: more than once where a chosen value lay at an edge."""
 
 
-_SMOKE: Any = {"seeds": (0, 1), "speed_counts": (10, 6, 4), "trials": 2}
+_SMOKE: Any = {"seeds": (0, 1), "speed_counts": (10, 6, 4), "trials": 2, "refinements": 0}
 _FULL: Any = {"speed_counts": (25, 16, 9), "tuning_seeds": (1000, 1001)}
 _CIFAR: Any = {
-    "methods": ("FedBuff", "FedBuff + EMA", "CA2FL", "FADAS", "FedEcho"),
+    "methods": (
+        "FedBuff",
+        "FedBuff (tuned eta)",
+        "FedBuff + EMA",
+        "CA2FL",
+        "CA2FL (tuned eta)",
+        "FADAS",
+        "FedEcho",
+        "FedEcho (tuned eta)",
+    ),
+    "spaces": {"method.distill.lr": Range(3e-4, 0.3)},
     "settings": ("Dir(0.1)", "Dir(0.1), stragglers own 2 classes, pure"),
 }
 _LANGUAGE: Any = {
-    "methods": ("FedAvg (sync)", "FedBuff", "FedBuff + EMA", "CA2FL", "FedAC-public", "FADAS", "FedEcho"),
+    "methods": (
+        "FedAvg (sync)",
+        "FedBuff",
+        "FedBuff (tuned eta)",
+        "FedBuff + EMA",
+        "CA2FL",
+        "CA2FL (tuned eta)",
+        "FedAC-public",
+        "FADAS",
+        "FedEcho",
+        "FedEcho (tuned eta)",
+    ),
     "too_small": "top up",
+    "spaces": {"local.lr": Range(0.001, 0.2), "method.distill.lr": Range(1e-3, 0.3)},
 }
-_GENERATION: Any = _LANGUAGE | {"spaces": {"local.lr": (0.05, 2.0), "method.distill.lr": (0.01, 1.0)}}
+_GENERATION: Any = _LANGUAGE | {"spaces": {"local.lr": Range(0.05, 5.0), "method.distill.lr": Range(0.01, 3.0)}}
 _ALL = (
     Profile(
         "smoke", Data(train_size=2000, pool_size=200), "cnn", Protocol(20, 10, 2, 20), Local(epochs=1),
@@ -80,8 +104,7 @@ _ALL = (
     ),
     Profile(
         "generation", Data("austen", 3000, pool_size=50, task="generation"), "text-decoder", Protocol(50, 25, 5, 100),
-        Local(epochs=1, batch_size=20), Distillation(steps=5, batch_size=25), (0, 1, 2, 3, 4), (25, 16, 9),
-        **_GENERATION,
+        Local(epochs=1, batch_size=20), Distillation(steps=5, batch_size=25), (0, 1, 2, 3, 4), **_FULL, **_GENERATION,
     ),
     Profile(
         "generation-smoke", Data("austen", 300, pool_size=10, task="generation", vocabulary=257), "text-decoder",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,11 +29,14 @@ class Obstacle:
 class Trained(Study):
     """A study of training runs."""
 
-    cells: Sequence[Cell]
     scale: str = ""
     """The profile of the runs, where it is that of a block."""
     tuning: bool = False
     """Whether the runs are trials of a tuning, whose records lie apart."""
+
+    @abstractmethod
+    def asked(self) -> Sequence[Cell]:
+        """Return the runs of the table, with their places in it."""
 
     @property
     def at(self) -> str:
@@ -48,7 +52,7 @@ class Trained(Study):
     @property
     def configs(self) -> list[RunConfig]:
         """The runs, each once."""
-        return list(dict.fromkeys(cell.config for cell in self.cells))
+        return list(dict.fromkeys(cell.config for cell in self.asked()))
 
     def find(self, config: RunConfig) -> Record | None:
         """Return the record of a run, none without one."""
@@ -56,7 +60,7 @@ class Trained(Study):
 
     def found(self) -> Found:
         """Return the cells with their records."""
-        return [(cell, self.find(cell.config)) for cell in self.cells]
+        return [(cell, self.find(cell.config)) for cell in self.asked()]
 
     def lacking(self, fresh: bool = False) -> list[RunConfig]:
         """Return the runs without a record (if `fresh`, all)."""

@@ -18,9 +18,12 @@ from fedecho.core.config import override_all
 from fedecho.report import captions, summary
 from fedecho.report.figures import finished, grid, label_axes, say_not_run, style
 from fedecho.report.summary import Cell
-from fedecho.studies.contenders import CONTENDERS, TUNED, at_edge, base, trials
+from fedecho.studies import contenders, search
+from fedecho.studies.contenders import CONTENDERS, TUNED, base
 from fedecho.studies.grid import DIR, Seeds, main_methods, placed, plain
-from fedecho.studies.profiles import BLOCKS, profile
+from fedecho.studies.profiles import BLOCKS
+from fedecho.studies.profiles import profile as scale_of
+from fedecho.studies.search import Point
 from fedecho.studies.study import Study, Table, table
 from fedecho.studies.training import Trained
 
@@ -32,31 +35,50 @@ CAPTION = (
 )
 
 
-def trial_runs(scale: str, methods: Sequence[str] | None, count: int, seeds: Seeds) -> list[Cell]:
-    """Return every trial: each contender's search space, on the validation split, in one setting."""
-    require(count >= 0, "trials", count, "give a whole number >= 0; 0 = as many as the table has")
-    of = profile(scale)
-    # The bundled data has a validation split of its own; elsewhere the clients' last images are set aside.
-    own = of.data.pool == "held-out" or of.data.validation_size > 0
-    split = {"evaluation.split": "validation"} | ({} if own else {"data.validation_size": 5000})
-    return [
-        Cell(
-            v.label,
-            *SETTING,
-            override_all(placed(base(scale, CONTENDERS[v.label], seed), scale, *SETTING), split | at),
-            at,
-        )
-        for seed in (of.tuning_seeds if seeds is None else seeds)
-        for v in (main_methods(scale) if methods is None else plain(methods))
-        for at in trials(CONTENDERS[v.label], count or of.trials, scale)
-    ]
-
-
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Tuning(Trained):
-    """Every trial, and what each method does best with."""
+    """Every trial, and what each method does best with: on the validation split, in one setting."""
 
     tuning: bool = True
+    labels: tuple[str, ...]
+    """Contenders."""
+    count: int
+    """Points over the whole search space."""
+    seeds: tuple[int, ...]
+
+    def asked(self) -> list[Cell]:
+        """Return seed by seed the runs that are known: where the best trials are refined depends on their records."""
+        points = {label: self.points(label) for label in self.labels}
+        return [
+            self.cell(label, point, seed) for seed in self.seeds for label in self.labels for point in points[label]
+        ]
+
+    def points(self, label: str) -> list[Point]:
+        """Return the points of a contender that are known, each once."""
+        space, start = contenders.space_of(label, self.at), contenders.start_of(label, self.at)
+        rounds = scale_of(self.at).refinements
+        found = search.search(space, start, self.count, rounds, lambda point: self.scores(label, point))
+        return [point for place, point in enumerate(found) if point not in found[:place]]
+
+    def scores(self, label: str, point: Point) -> list[float] | None:
+        """Return the validation accuracy of each seed in percent, nan for one that diverged; none before all ran."""
+        found = [self.find(self.cell(label, point, seed).config) for seed in self.seeds]
+        return None if None in found else [summary.percent(record.score) for record in found if record]
+
+    def cell(self, label: str, point: Point, seed: int) -> Cell:
+        """Return one run of a trial."""
+        of = scale_of(self.at)
+        # The bundled data has a validation split of its own; elsewhere the clients' last images are set aside.
+        own = of.data.pool == "held-out" or of.data.validation_size > 0
+        split = {"evaluation.split": "validation"} | ({} if own else {"data.validation_size": 5000})
+        config = placed(base(self.at, CONTENDERS[label], seed), self.at, *SETTING)
+        return Cell(label, *SETTING, override_all(config, split | point), point)
+
+    def train(self, jobs: int | None = None, fresh: bool = False) -> None:
+        """Run the trials that lack a record, and then those that their outcomes ask for."""
+        super().train(jobs, fresh)
+        while self.trainable():
+            super().train(jobs)
 
     def table(self) -> Table:
         """Return the trials with their figure."""
@@ -70,19 +92,27 @@ class Tuning(Trained):
         drawn = {"trials": (trials_figure(found), CAPTION)}
         return Table(frame, display(found), found, text, drawn, found["best"].tolist())
 
-    def chosen(self) -> dict[str, dict[str, float]]:
-        """Return contender -> dotted field -> value of its best trial; without one the contender is left out."""
-        found = summarise(summary.collect(self.found()))
-        return {
-            str(row["method"]): {path: float(row[path]) for path in fields(found) if not np.isnan(row[path])}
-            for row in found[found["best"]].to_dict("records")
-        }
+    def chosen(self) -> dict[str, Point]:
+        """Return contender -> the values to use; it is left out before all of its trials are there."""
+        return {label: point for label in self.labels if (point := self._chosen(label)) is not None}
+
+    def _chosen(self, label: str) -> Point | None:
+        points = self.points(label)
+        outcomes = [scores for point in points if (scores := self.scores(label, point)) is not None]
+        return search.chosen(points, outcomes) if len(outcomes) == len(points) else None
+
+    def edges(self) -> list[str]:
+        """Name the chosen values that are the smallest or largest tried: a wider space may hold better ones."""
+        return [
+            f"{label} {path.split('.', 1)[1]} = {point[path]:g} ({end} tried)"
+            for label, point in self.chosen().items()
+            for path, end in search.edges(contenders.space_of(label, self.at), point, self.points(label)).items()
+        ]
 
     def verdict(self) -> str:
         """Say whether the values that the tables use are those chosen here, and which of those lie at an edge."""
-        chosen = self.chosen()
-        edges = captions.bullets(at_edge(chosen, profile(self.at).trials, self.at)) or "* none"
-        return f"{_used(chosen, self.at)}\n\nAt the edge of their search space:\n\n{edges}"
+        edges = captions.bullets(self.edges()) or "* none"
+        return f"{_used(self.chosen(), self.at)}\n\nAt the edge of their search space:\n\n{edges}"
 
 
 def _used(chosen: Mapping[str, Mapping[str, float]], scale: str) -> str:
@@ -199,9 +229,13 @@ def _tuning(name: str, title: str, notebook: str, block: str = "") -> Callable[.
     def build(
         profile: str = "laptop", *, methods: Sequence[str] | None = None, trials: int = 0, seeds: Seeds = None
     ) -> Study:
-        scale = BLOCKS[block][profile] if block else profile
-        cells = trial_runs(scale, methods, trials, seeds)
-        return Tuning(name=name, title=title, notebook=notebook, profile=profile, scale=scale, cells=cells)
+        require(trials >= 0, "trials", trials, "give a whole number >= 0; 0 = as many as the table has")
+        at = BLOCKS[block][profile] if block else profile
+        rows = main_methods(at) if methods is None else plain(methods)
+        return Tuning(
+            name=name, title=title, notebook=notebook, profile=profile, scale=at, labels=tuple(v.label for v in rows),
+            count=trials or scale_of(at).trials, seeds=scale_of(at).tuning_seeds if seeds is None else tuple(seeds),
+        )  # fmt: skip
 
     build.__name__ = name
     return table(build)

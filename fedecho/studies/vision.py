@@ -11,7 +11,7 @@ from fedecho.core.checks import require
 from fedecho.core.files import REPOSITORY
 from fedecho.report import captions, charts, curves, render, summary
 from fedecho.report.summary import NOT_STATED, REFERENCE
-from fedecho.studies.comparison import Comparison, Results, edges_text
+from fedecho.studies.comparison import Comparison, Results
 from fedecho.studies.grid import DELAYS, Seeds, grid, main_methods, main_settings
 from fedecho.studies.study import Study, Table, table
 
@@ -80,7 +80,7 @@ class MainTable(Comparison):
             "beside n; uploads that were not finite are rejected and counted in the .csv. Slow classes: accuracy "
             "on the classes that only slow clients own. Paper: as reported in arXiv 2511.19966 for CIFAR-10 and "
             "ResNet-18, known from a summary; it does not state the delay type, so the number stands beside both, "
-            f"and {NOT_STATED} where it has none. {captions.provenance_text(frame)} {edges_text(self.profile)}".rstrip()
+            f"and {NOT_STATED} where it has none. {captions.provenance_text(frame)}"
             + f" {captions.caveat(self.profile)}".rstrip()
         )
 
