@@ -26,7 +26,7 @@ from fedecho.studies.delay import Gaps, gaps
 from fedecho.studies.grid import PURE
 from fedecho.studies.server_cost import CostStudy
 from fedecho.studies.training import Trained
-from fedecho.studies.tuning import Tuning, summarise
+from fedecho.studies.tuning import Tuning
 from tests.sound import sound
 
 Case = tuple[str, dict[str, Any], dict[str, list[str]], str, set[Any]]
@@ -127,7 +127,7 @@ def store(study: Trained) -> dict[tuple[str, str, str], float]:
     """Write a record for each run and return the mean accuracy by setting, delay and row."""
     by_place: dict[tuple[str, str, str], list[float]] = {}
     facts = {"straggler_classes": [], "arrivals_slow": 0.25, "characters_per_token": 1.5}
-    for cell, accuracy in accuracies(study.cells):
+    for cell, accuracy in accuracies(study.asked()):
         record = new_record(cell.config, "done", [{"accuracy": accuracy / 100}], facts, Clock(), {})
         save(sound(record), record_path(study.places[0], cell.config))
         by_place.setdefault((cell.setting, cell.delay, cell.method), []).append(accuracy)
@@ -144,10 +144,10 @@ def paper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_parameter_changes_what_it_names(case: Case, paper: Path) -> None:
     name, given, changed, field, values = case
     study = replace(chosen(name, **given), figures={})  # type: ignore[call-arg]
-    assert len(study.configs) == len(study.cells)
+    assert len(study.configs) == len(study.asked())
     for column in summary.PLACE:  # all else is as in the committed table
-        usual = once(getattr(cell, column) for cell in plan.trained("smoke")[name].cells)
-        assert once(getattr(cell, column) for cell in study.cells) == changed.get(column, usual)
+        usual = once(getattr(cell, column) for cell in plan.trained("smoke")[name].asked())
+        assert once(getattr(cell, column) for cell in study.asked()) == changed.get(column, usual)
     found = [reduce(lambda at, part: getattr(at, part, "none"), field.split("."), config) for config in study.configs]
     assert {value for value in found if value != "none"} == values
 
@@ -155,7 +155,7 @@ def test_a_parameter_changes_what_it_names(case: Case, paper: Path) -> None:
     assert set(table.frame["seed"]) == set(given.get("seeds", (0, 1)))
     numbers = table.numbers.set_index(summary.PLACE)
     assert numbers["mean"].to_dict() == pytest.approx(means)
-    places = Counter((cell.setting, cell.delay, cell.method) for cell in study.cells)
+    places = Counter((cell.setting, cell.delay, cell.method) for cell in study.asked())
     assert numbers["n"].to_dict() == places
     for (setting, delay, row), mean in means.items():
         if row != study.reference:
@@ -192,16 +192,18 @@ def test_gaps_of_what_is_chosen(
 def test_trials_of_what_is_chosen(name: str) -> None:
     few = chosen(name, methods=["FADAS"], trials=3, seeds=[7])
     assert isinstance(few, Tuning)
-    assert [(cell.method, cell.config.seed) for cell in few.cells] == [("FADAS", 7)] * 3
+    assert [(cell.method, cell.config.seed) for cell in few.asked()] == [("FADAS", 7)] * 4  # and the values in use
     usual = chosen(name, methods=["FADAS"])
-    assert len(usual.cells) == 2 and {cell.config.seed for cell in usual.cells} == {1000}
-    found = [(cell, sound(new_record(cell.config, "done", [{"accuracy": (30 + 10 * place) / 100}], {}, Clock(), {})))
-             for place, cell in enumerate(few.cells)]  # fmt: skip
-    table = summarise(summary.collect(found))
-    assert table["local.lr"].tolist() == sorted(cell.factors["local.lr"] for cell in few.cells)
-    best = table[table["best"]].iloc[0]
-    assert best["mean"] == pytest.approx(50) and best["local.lr"] == few.cells[2].factors["local.lr"]
-    assert table[["n", "runs"]].to_numpy().tolist() == [[1, 1]] * 3
+    assert len(usual.asked()) == 3 and {cell.config.seed for cell in usual.asked()} == {1000}
+    for place, cell in enumerate(few.asked()):
+        save(sound(new_record(cell.config, "done", [{"accuracy": (30 + 10 * place) / 100}], {}, Clock(), {})),
+             record_path(few.places[0], cell.config))  # fmt: skip
+    table = few.trials()
+    assert table["mean"].tolist() == pytest.approx([30, 40, 50, 60])
+    assert table["stage"].tolist() == ["in use", *3 * ["whole space"]]
+    assert table["chosen"].tolist() == [False, False, False, True]
+    assert few.chosen() == {"FADAS": few.asked()[3].factors}
+    assert table[["n", "runs", "diverged"]].to_numpy().tolist() == [[1, 1, 0]] * 4
 
 
 @pytest.mark.parametrize("name", ["server_cost", "server_cost_methods"])

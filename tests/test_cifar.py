@@ -41,7 +41,7 @@ def block(profile: str) -> Trained:
 def smoke(label: str = "FedEcho", **changes: object) -> RunConfig:
     (cell,) = [
         cell
-        for cell in block("smoke").cells
+        for cell in block("smoke").asked()
         if (cell.method, cell.setting, cell.delay, cell.config.seed) == (label, "Dir(0.1)", "large", 0)
     ]
     return override_all(cell.config, {"protocol.rounds": 2, "evaluation.every": 1, **changes})

@@ -41,7 +41,7 @@ GREATER = 'kind = "greater", study = "toy", a = "FedEcho", b = "FedBuff"'
 def toy_study(name: str) -> Comparison:
     """Three seeds of four methods, in two places of the main table."""
     methods = ("FedEcho", "FedBuff", "CA2FL", "FedAvg (sync)")
-    known = {(c.method, c.setting, c.delay): c.config for c in vision("smoke", seeds=[0]).cells}  # type: ignore[attr-defined]
+    known = {(c.method, c.setting, c.delay): c.config for c in vision("smoke", seeds=[0]).asked()}  # type: ignore[attr-defined]
     cells = [
         Cell(method, "Dir(0.1)", delay, override(known[method, "Dir(0.1)", delay], "seed", seed))
         for seed in SEEDS

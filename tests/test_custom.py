@@ -40,32 +40,32 @@ def paper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_list_gives_exactly_those_rows_and_the_row_they_are_compared_with() -> None:
-    rows = Counter(cell.method for cell in chosen("ablation_alpha", alphas=[0.05, 0.5], seeds=[0]).cells)
+    rows = Counter(cell.method for cell in chosen("ablation_alpha", alphas=[0.05, 0.5], seeds=[0]).asked())
     assert rows == {DYNAMIC: 1, "fixed 0.05": 1, "fixed 0.5": 1}
 
 
 @pytest.mark.parametrize("name", ["vision", "cifar_small", "language", "generation", "ablation_delay", "owners"])
 def test_chosen_methods_stand_beside_the_one_they_are_compared_with(name: str) -> None:
-    assert {cell.method for cell in chosen(name, methods=["FedBuff"]).cells} >= {"FedBuff", "FedEcho"}
-    assert {cell.method for cell in chosen(name, methods=["FedBuff"]).cells}.isdisjoint({"CA2FL", "FADAS"})
+    assert {cell.method for cell in chosen(name, methods=["FedBuff"]).asked()} >= {"FedBuff", "FedEcho"}
+    assert {cell.method for cell in chosen(name, methods=["FedBuff"]).asked()}.isdisjoint({"CA2FL", "FADAS"})
 
 
 def test_only_chosen_methods_are_tuned() -> None:
     study = chosen("tuning", methods=["FedBuff"], trials=3, seeds=[5])
-    assert [(cell.method, cell.config.seed) for cell in study.cells] == [("FedBuff", 5)] * 3
+    assert [(cell.method, cell.config.seed) for cell in study.asked()] == [("FedBuff", 5)] * 4
 
 
 def test_what_is_chosen_twice_counts_once() -> None:
     once = chosen("heterogeneity_buffer", levels=[0.3], sizes=[2], seeds=[0])
     twice = chosen("heterogeneity_buffer", levels=[0.3, 0.3], sizes=[2, 2], seeds=[0, 0])
-    assert twice.cells == once.cells and twice.home == once.home
+    assert twice.asked() == once.asked() and twice.home == once.home
     both = chosen("ablation_alpha", alphas=[0.5], ranges=[[0.5, 0.5], [0.2, 0.8]], seeds=[0])
-    assert [cell.method for cell in both.cells] == [DYNAMIC, "fixed 0.5"]
+    assert [cell.method for cell in both.asked()] == [DYNAMIC, "fixed 0.5"]
 
 
 def test_a_gap_has_the_delays_that_it_is_between(paper: Path) -> None:
     study = chosen("delay_gap", delays=["pareto"], methods=["CA2FL"], seeds=[0])
-    assert {cell.delay for cell in study.cells} == {"pareto", "mild", "large"}
+    assert {cell.delay for cell in study.asked()} == {"pareto", "mild", "large"}
     assert study.table().texts.index.tolist() == [
         ("mild − large", "large", "CA2FL"),
         ("mild − large", "large", "FedEcho"),
@@ -125,7 +125,7 @@ def test_a_custom_table_reads_committed_records_and_writes_nothing_beside_them(
     paper: Path, trained: list[tuple[Path, RunConfig]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     committed = replace(chosen("bank"), figures={})
-    for cell in committed.cells:
+    for cell in committed.asked():
         put(paper / "records" / "smoke", cell.config, 0.9 if cell.method == "float32" else 0.5)
     studies.write(committed)
     before = contents(paper)
@@ -217,14 +217,14 @@ def value(config: RunConfig, name: str) -> object:
 @pytest.mark.parametrize("profile", profiles.WHOLE)
 def test_factors_are_what_the_runs_do(profile: str) -> None:
     known = {name: study for name, study in plan.trained(profile).items() if not study.tuning}
-    varied = {name: {key for cell in study.cells for key in cell.factors} for name, study in known.items()}
+    varied = {name: {key for cell in study.asked() for key in cell.factors} for name, study in known.items()}
     assert {name: keys for name, keys in varied.items() if keys} == {
         "ablation_alpha": {"alpha_min", "alpha_max"}, "alpha_landscape": {"alpha_min", "alpha_max"},
         "ablation_nu": {"nu"}, "ablation_data_size": {"|U|"}, "heterogeneity_buffer": {"M"}, "owners": {"k"},
         "sensitivity": {"Q", "eta_d"},
     }  # fmt: skip
     for study in known.values():
-        for cell in study.cells:
+        for cell in study.asked():
             assert dict(cell.factors) == {name: value(cell.config, name) for name in cell.factors}
 
 
@@ -233,11 +233,11 @@ def nameless(name: str, **given: Any) -> Results:
     study = chosen(name, seeds=[0], **given)
     assert isinstance(study, Comparison)
     texts = {text: f"no. {place}" for place, text in enumerate(
-        dict.fromkeys(text for c in study.cells if c.factors for text in (c.method, c.setting, c.delay))
+        dict.fromkeys(text for c in study.asked() if c.factors for text in (c.method, c.setting, c.delay))
     )}  # fmt: skip
     cells = [
         replace(cell, **{at: texts.get(text, text) for at in summary.PLACE if (text := getattr(cell, at))})
-        for cell in study.cells
+        for cell in study.asked()
     ]
     found = [(cell, record(cell.config, [accuracy(cell)])) for cell in cells]
     frame = summary.collect(found, study.columns)

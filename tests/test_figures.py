@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
@@ -172,31 +171,30 @@ def test_bank_ageing() -> None:
     assert [np.asarray(axes.lines[0].get_ydata()).tolist() for axes in figure.axes] == [[3, 4], [50, 25]]
 
 
-def trials_figure(trials: Sequence[Cell], folder: Path) -> Figure:
-    figure: Figure = tuning.trials_figure(tuning.summarise(summary.collect(stored(trials, folder))))
-    return figure
+def trial_row(lr: float, mean: float, stage: int, *, ema: float = np.nan, **other: Any) -> dict[str, Any]:
+    row = {"method": "FedBuff", "local.lr": lr, "method.ema": ema, "mean": mean, "n": 2, "diverged": 0, "runs": 2}
+    return row | {"stage": tuning.STAGES[stage], "chosen": False} | other
 
 
-def test_tuning_marks_the_chosen_trial(tmp_path: Path) -> None:
-    config = cells_of("FedBuff")[0].config
-    trials = [Cell("FedBuff", "s", "d", dataclasses.replace(config, seed=k), {"local.lr": lr})
-              for k, lr in enumerate((0.01, 0.1, 0.4))]  # fmt: skip
-    for trial, accuracy in zip(trials, (0.5, 0.6, 0.9), strict=True):
-        status: Any = "diverged" if accuracy == 0.9 else "done"
-        save(sound(record(trial.config, [accuracy], status)), record_path(tmp_path, trial.config))
-    axes = trials_figure(trials, tmp_path).axes[0]
-    means, failed, chosen = (
-        (np.asarray(each.get_xdata()).tolist(), np.asarray(each.get_ydata()).tolist()) for each in axes.lines
-    )
-    assert means == ([0.01, 0.1], pytest.approx([50, 60]))
-    assert failed[0] == [0.4] and chosen == ([0.1], pytest.approx([60]))
+def test_response_curves_mark_the_stages_and_the_chosen_trial() -> None:
+    rows = [trial_row(0.1, 50, 0), trial_row(0.01, 40, 1), trial_row(0.3, 60, 2, chosen=True),
+            trial_row(0.9, np.nan, 1, n=0, diverged=2)]  # fmt: skip
+    axes = tuning.response_curves(pd.DataFrame(rows), set()).axes[0]
+    drawn = [(np.asarray(line.get_xdata()).tolist(), np.asarray(line.get_ydata()).tolist()) for line in axes.lines]
+    assert drawn[:3] == [([0.1], [50]), ([0.01], [40]), ([0.3], [60])]
+    assert drawn[3][0] == [0.9] and drawn[4] == ([0.3], [60])
+    assert [line.get_fillstyle() for line in axes.lines[:3]] == ["full", "none", "full"]
 
 
-def test_tuning_without_records(tmp_path: Path) -> None:
-    trials = [t for t in toy.trial_cells("smoke") if t.method in ("FedBuff", "FADAS")]
-    assert words(trials_figure(trials, tmp_path)) == "not run\nnot run"
-    save(sound(record(trials[-1].config, [0.5])), record_path(tmp_path, trials[-1].config))
-    assert words(trials_figure(trials, tmp_path)) == "not run"
+def test_response_curves_have_a_panel_for_each_hyper_parameter() -> None:
+    figure = tuning.response_curves(pd.DataFrame([trial_row(0.1, 50, 1, ema=0.75)]), {"method.ema"})
+    assert [axes.get_title(loc="right") for axes in figure.axes] == [["local", "lr"][1], "1 − ema"]
+    assert np.asarray(figure.axes[1].lines[1].get_xdata()).tolist() == [0.25]
+
+
+def test_tuning_without_records() -> None:
+    rows = [trial_row(0.1, np.nan, 0, n=0), trial_row(0.2, np.nan, 1, n=0)]
+    assert words(tuning.response_curves(pd.DataFrame(rows), set())) == "not run"
 
 
 def test_every_contender_has_its_own_look() -> None:

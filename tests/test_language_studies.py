@@ -64,14 +64,14 @@ def test_what_lacks_its_data_is_told_and_the_rest_is_trained(name: str, nothing:
     here = {source for run in study.trainable() for source in (run.data.name, run.data.pool)}
     assert here and not here & {*DOWNLOADED, "trec"}
     refused = [run for obstacle in study.obstacles() for run in obstacle.runs]
-    assert len(refused) + len(study.trainable()) == len(study.cells)
+    assert len(refused) + len(study.trainable()) == len(study.asked())
     assert all("put " in obstacle.why and "FEDECHO_DATA" in obstacle.why for obstacle in study.obstacles())
 
 
 def test_records_make_a_table_where_the_data_are_absent(nothing: Path, capsys: pytest.CaptureFixture[str]) -> None:
     study = studies.language("smoke", settings=[DIR], delays=["large"], seeds=[0])
     assert isinstance(study, Comparison)
-    for cell in study.cells:
+    for cell in study.asked():
         if cell.config.data.name == "austen":
             put(study.places[0], cell.config, 0.5)
     made = studies.make(study)
@@ -139,7 +139,7 @@ def test_bytes_of_a_prediction_by_hand(form: str, size: int) -> None:
 def test_samples_are_read_off_the_records(nothing: Path) -> None:
     study = trained("generation", "smoke")
     assert samples.markdown(study, NATURAL, "large") == "No run has a record yet."
-    config = next(cell.config for cell in study.cells if _is_main(cell))
+    config = next(cell.config for cell in study.asked() if _is_main(cell))
     made = text_record(config=records.to_dict(config), hash=records.config_hash(config))
     records.save(sound(made), records.record_path(study.places[0], config))
     assert samples.markdown(study, NATURAL, "large") == "* **FedEcho**: *it was* so"

@@ -10,7 +10,8 @@ from fedecho import studies
 from fedecho.core.checks import InputError
 from fedecho.core.config import METHODS, config_hash
 from fedecho.studies import contenders, profiles
-from fedecho.studies.grid import DELAYS, PARTITIONS, main_methods
+from fedecho.studies.grid import DELAYS, PARTITIONS
+from fedecho.studies.search import AROUND, Range
 from fedecho.studies.tuning import Tuning
 from tests.toy import main_cells, trial_cells
 
@@ -19,15 +20,19 @@ from tests.toy import main_cells, trial_cells
 def test_vision_table_is_complete_and_without_repetition(name: str) -> None:
     cells = main_cells(name)
     seeds = len(profiles.PROFILES[name].seeds)
-    assert len(cells) == (10 * 4 if name in profiles.WHOLE else 5 * 2) * 2 * seeds
-    # Until a profile is tuned, FedBuff with tuned eta is FedBuff.
-    untuned = 0 if name in contenders.TUNED or name not in profiles.WHOLE else 4 * 2 * seeds
-    assert len({config_hash(cell.config) for cell in cells}) == len(cells) - untuned
+    labels = profiles.PROFILES[name].methods or tuple(contenders.CONTENDERS)
+    tuned = contenders.TUNED.get(name, labels)
+    rows = [label for label in labels if label in tuned]
+    assert len(cells) == len(rows) * (4 if name in profiles.WHOLE else 2) * 2 * seeds
+    # Where nothing is tuned, a row "(tuned eta)" is the method as published.
+    same = 0 if name in contenders.TUNED else sum(label.endswith("(tuned eta)") for label in rows)
+    assert len({config_hash(cell.config) for cell in cells}) == len(cells) * (len(rows) - same) // len(rows)
     assert set(Counter((c.method, c.setting, c.delay) for c in cells).values()) == {seeds}
 
 
 def test_rows_and_blocks_of_the_main_table_have_one_order() -> None:
-    assert list(dict.fromkeys(cell.method for cell in main_cells("smoke"))) == list(contenders.CONTENDERS)
+    labels = [label for label in contenders.CONTENDERS if label in contenders.TUNED["smoke"]]
+    assert list(dict.fromkeys(cell.method for cell in main_cells("smoke"))) == labels
     blocks = [(setting, delay) for setting in PARTITIONS for delay in DELAYS]
     assert list(dict.fromkeys((cell.setting, cell.delay) for cell in main_cells("smoke"))) == blocks
 
@@ -50,27 +55,61 @@ def test_every_method_has_a_contender() -> None:
 
 @pytest.mark.parametrize("name", profiles.PROFILES)
 def test_tuning_is_equal_for_all_and_apart_from_what_is_reported(name: str) -> None:
-    trials = trial_cells(name)
-    per_method = Counter(trial.method for trial in trials)
-    assert set(per_method) == {variant.label for variant in main_methods(name)}
-    assert set(per_method.values()) == {profiles.PROFILES[name].trials * len(profiles.PROFILES[name].tuning_seeds)}
+    trials, of = trial_cells(name), profiles.PROFILES[name]
+    tried = defaultdict(set)
+    for cell in trials:
+        tried[cell.method].add(tuple(cell.factors.items()))
+    assert set(tried) == set(of.methods or contenders.CONTENDERS)
+    # The values in use, the whole space, and as many around the best once those are there; some coincide.
+    assert {of.trials <= len(points) <= 1 + of.trials + AROUND * of.refinements for points in tried.values()} == {True}
     assert {trial.config.evaluation.split for trial in trials} == {"validation"}
-    assert not {trial.config.seed for trial in trials} & set(profiles.PROFILES[name].seeds)
+    assert {trial.config.seed for trial in trials} == set(of.tuning_seeds)
+    assert not {*of.tuning_seeds} & {*of.seeds}
 
 
-def test_trials_are_distinct_repeatable_and_inside_the_search_space() -> None:
-    for contender in contenders.CONTENDERS.values():
-        points = contenders.trials(contender, 8)
-        assert points == contenders.trials(contender, 8)
-        for path, (low, high) in contender.space.items():
-            values = [point[path] for point in points]
-            assert len(set(values)) == 8 and low <= min(values) < max(values) <= high
+@pytest.mark.parametrize("name", [name for name in profiles.PROFILES if not name.endswith("smoke") and name != "paper"])
+def test_every_search_has_a_dozen_trials_on_two_seeds_and_a_refinement(name: str) -> None:
+    of = profiles.PROFILES[name]
+    assert of.trials >= 12 and of.refinements >= 1 and of.tuning_seeds == (1000, 1001)
+
+
+def test_every_method_searches_its_local_and_its_server_rate() -> None:
+    fixed = {"FedBuff", "CA2FL", "FedEcho"}  # as published, eta = 1: they have a second row
+    for label, contender in contenders.CONTENDERS.items():
+        paths = set(contender.space)
+        assert "local.lr" in paths and len(paths) <= 3
+        server = {"method.server_lr", "method.inner.server_lr", "method.mixing"} & paths
+        assert bool(server) == (label not in fixed)
+    assert {f"{label} (tuned eta)" for label in fixed} <= set(contenders.CONTENDERS)
+
+
+def test_a_fields_own_range_says_how_it_is_searched() -> None:
+    config = contenders.base("laptop", contenders.CONTENDERS["FedBuff + EMA"], 0)
+    assert contenders.range_of(config, "local.lr", 0.1, 0.2) == Range(0.1, 0.2)
+    assert contenders.range_of(config, "method.ema", 0.0, 0.9) == Range(0.0, 0.9, limit=1.0, decay=True)
+    mixing = contenders.space_of(contenders.CONTENDERS["FedAsync"], "laptop")["method.mixing"]
+    assert mixing == Range(0.03, 1.0, limit=1.0)
+
+
+def test_a_search_begins_with_what_was_in_use() -> None:
+    def start(label: str, name: str) -> dict[str, float]:
+        return contenders.start_of(contenders.CONTENDERS[label], name)
+
+    assert start("FedBuff + EMA", "laptop") == {"local.lr": 0.0903, "method.server_lr": 1.0, "method.ema": 0.95}
+    assert start("CA2FL (tuned eta)", "laptop") == {"local.lr": 0.0554, "method.server_lr": 1.0}  # CA2FL's own
+    assert start("FADAS", "paper") == {"local.lr": 0.1, "method.server_lr": 1e-3, "method.beta1": 0.9}
 
 
 @pytest.mark.parametrize("name", ["tuning", "cifar_tuning", "language_tuning", "generation_tuning"])
-def test_tuned_values_are_those_of_the_records(name: str) -> None:
+def test_tables_use_what_the_records_chose_and_nothing_at_an_edge(name: str) -> None:
     study = studies.TABLES[name]("laptop")
-    assert isinstance(study, Tuning) and study.chosen() == contenders.TUNED[study.at]
+    assert isinstance(study, Tuning) and not study.edges()
+    chosen, used = study.chosen(), contenders.TUNED[study.at]
+    assert chosen == {
+        label: contenders.complete(contenders.CONTENDERS[label], study.at, used[label]) for label in chosen
+    }
+    # What its search has not decided yet stays as it was before.
+    assert all(len(found) == 1 for label, found in contenders.FOUND[study.at].items() if label not in chosen)
 
 
 def test_tuned_values_enter_the_table() -> None:
@@ -81,12 +120,6 @@ def test_tuned_values_enter_the_table() -> None:
 
 def test_profiles_without_tuning_keep_the_protocols_values() -> None:
     assert {cell.config.local.lr for cell in main_cells("paper")} == {0.1}
-
-
-def test_values_at_the_edge_of_the_search_space_are_named() -> None:
-    rates = sorted(point["local.lr"] for point in contenders.trials(contenders.CONTENDERS["FedBuff"], 8))
-    assert contenders.at_edge({"FedBuff": {"local.lr": rates[3]}}, 8) == []
-    assert contenders.at_edge({"FedBuff": {"local.lr": rates[0]}}, 8) == [f"FedBuff lr = {rates[0]:g} (smallest tried)"]
 
 
 @pytest.mark.parametrize("name", profiles.PROFILES)

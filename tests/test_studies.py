@@ -37,7 +37,7 @@ def trained(name: str, profile: str = "laptop") -> Trained:
 
 
 def cells_of(name: str, profile: str = "laptop") -> Sequence[Cell]:
-    return trained(name, profile).cells
+    return trained(name, profile).asked()
 
 
 # What is run
@@ -47,12 +47,12 @@ def cells_of(name: str, profile: str = "laptop") -> Sequence[Cell]:
 @pytest.mark.parametrize("profile", list(profiles.WHOLE))
 def test_every_study_is_whole_at_every_scale(name: str, profile: str) -> None:
     study = plan.trained(profile)[name]
-    places = {(cell.method, cell.setting, cell.delay, cell.config.seed) for cell in study.cells}
-    assert len(places) == len(study.cells) > 0
-    assert {cell.config.seed for cell in study.cells} <= set(profiles.profile(study.at).seeds)
+    places = {(cell.method, cell.setting, cell.delay, cell.config.seed) for cell in study.asked()}
+    assert len(places) == len(study.asked()) > 0
+    assert {cell.config.seed for cell in study.asked()} <= set(profiles.profile(study.at).seeds)
     assert len({config_hash(config) for config in study.configs}) == len(study.configs)
     if profile == "laptop":  # elsewhere untuned contenders coincide
-        assert len(study.configs) == len(study.cells)
+        assert len(study.configs) == len(study.asked())
 
 
 def test_a_variant_differs_from_its_contender_in_the_named_fields_only() -> None:
@@ -141,7 +141,7 @@ def test_outlook_counts_what_is_missing(paper: Path) -> None:
 
 def fill(study: Trained, score: dict[str, float]) -> None:
     """Give each row of a study the accuracy `score`, the same for all places, a little more for the second seed."""
-    for cell in study.cells:
+    for cell in study.asked():
         put(study.places[0], cell.config, score.get(cell.method, 0.5) + cell.config.seed / 100, owned=(1, 3))
 
 

@@ -15,7 +15,7 @@ import pytest
 from fedecho.core import files, records
 from fedecho.core.checks import InputError
 from fedecho.core.clock import Clock
-from fedecho.core.config import RunConfig, override_all
+from fedecho.core.config import RunConfig
 from fedecho.core.records import new_record, record_path, save
 from fedecho.report import captions, render, summary
 from fedecho.report.summary import Cell
@@ -192,7 +192,6 @@ def test_caption_names_profile_commit_and_uncommitted_changes(compared: list[Cel
     made = "made by commit abcdef0, 1 of them with uncommitted changes."
     records = f"Records: 8, set {summary.record_set_hash(frame)}, {made}"
     assert records in caption
-    assert "edge of the searched box" in caption and "FedAC-public lr = 0.0128 (smallest tried)" in caption
     assert "not results" in main_caption(frame, "smoke")
 
 
@@ -222,71 +221,71 @@ def test_latex_is_escaped_everywhere(compared: list[Cell], tmp_path: Path) -> No
     assert all(rule in tex for rule in (r"\toprule", r"\midrule", r"\bottomrule", r"\label{tab:x}"))
 
 
-def trial(method: str, lr: float, seed: int, **other: float) -> Cell:
-    values = {"local.lr": lr, **{f"method.{name}": value for name, value in other.items()}}
-    config = override_all(contenders.base("smoke", contenders.CONTENDERS[method], seed), values)
-    return Cell(method, *tuning.SETTING, config, values)
+def tuning_of_toys(*labels: str) -> Any:
+    """A tuning without records: three points over the space (a fourth is in use), two seeds, no refinement."""
+    rows = tuple(contenders.CONTENDERS[label] for label in labels)
+    return tuning.Tuning(
+        name="tuning", title="Tuning", notebook="02_tuning", profile="smoke", contenders=rows, count=3, refinements=0,
+        seeds=(5, 6),
+    )  # fmt: skip
 
 
 @pytest.fixture
-def tuned(tmp_path: Path) -> pd.DataFrame:
-    """FedBuff: 0.3 has the best run but diverges once, 0.1 is the best; FADAS has two fields; one of FedAsync's two
-    trials lacks a run."""
-    trials = [trial("FedBuff", lr, seed) for seed in (5, 6) for lr in (0.01, 0.1, 0.3)]
-    for t in trials:
-        lr, status = t.factors["local.lr"], "done"
-        if (lr, t.config.seed) == (0.3, 6):
-            status = "diverged"
-        put(tmp_path, t.config, {0.3: 0.9, 0.1: 0.8, 0.01: 0.7}[lr], status=status)  # type: ignore[arg-type]
-    for lr, server_lr, accuracy in ((0.1, 0.002, 0.5), (0.2, 0.001, 0.6)):
-        trials.append(trial("FADAS", lr, 5, server_lr=server_lr))
-        put(tmp_path, trials[-1].config, accuracy)
-    trials += [trial("FedAsync", lr, seed, mixing=0.5) for lr in (0.1, 0.2) for seed in (5, 6)]
-    for t in trials[-3:]:
-        put(tmp_path, t.config, 0.9)
-    return tuning.summarise(collected(trials, tmp_path))
+def tuned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """FedBuff: the trial with the best run diverges once, and of the others one beats the values in use on both seeds;
+    one run of FedAsync's lacks."""
+    monkeypatch.setenv("FEDECHO_PAPER", str(tmp_path))
+    study = tuning_of_toys("FedBuff", "FedAsync")
+    scores = [(0.6, 0.7), (0.5, 0.85), (0.8, 0.8), (0.7, 0.8)]
+    for label, last in (("FedBuff", 2), ("FedAsync", 1)):
+        cells = [cell for cell in study.asked() if cell.method == label]
+        for k, pair in enumerate(scores):
+            for seed in (0, 1)[: last if k == 3 else 2]:
+                status: Any = "diverged" if (label, k, seed) == ("FedBuff", 2, 1) else "done"
+                put(study.places[0], cells[k + 4 * seed].config, pair[seed], status=status)
+    return study
 
 
-def test_the_best_trial_has_all_runs_and_none_that_diverged(tuned: pd.DataFrame) -> None:
-    best = tuned[tuned["best"]].set_index("method")
-    assert best["local.lr"].to_dict() == {"FedBuff": 0.1, "FADAS": 0.2}
-    assert best.loc["FADAS", "method.server_lr"] == 0.001
+def test_the_chosen_trial_has_all_runs_and_none_that_diverged(tuned: Any) -> None:
+    points = tuned.points(contenders.CONTENDERS["FedBuff"])
+    assert tuned.chosen() == {"FedBuff": points[3]}
+    found = tuned.trials()
+    buff = found[found["method"] == "FedBuff"]
+    assert buff["mean"].tolist() == pytest.approx([65, 67.5, 80, 75])
+    assert buff[["n", "diverged", "runs"]].to_numpy().tolist() == [[2, 0, 2], [2, 0, 2], [1, 1, 2], [2, 0, 2]]
+    assert buff["chosen"].tolist() == [False, False, False, True]
+    assert not found[found["method"] == "FedAsync"]["chosen"].any()
 
 
-def test_tuning_summary(tuned: pd.DataFrame) -> None:
-    buff = tuned[tuned["method"] == "FedBuff"]
-    assert buff["local.lr"].tolist() == [0.01, 0.1, 0.3]
-    assert buff["mean"].tolist() == pytest.approx([70, 80, 90])
-    assert buff[["n", "diverged", "runs"]].to_numpy().tolist() == [[2, 0, 2], [2, 0, 2], [1, 1, 2]]
-    assert buff["best"].tolist() == [False, True, False]
+def test_edges_of_what_is_chosen_are_named(tuned: Any) -> None:
+    points = [point["local.lr"] for point in tuned.points(contenders.CONTENDERS["FedBuff"])]
+    at_edge = points[3] in (min(points), max(points))
+    end = "smallest" if points[3] == min(points) else "largest"
+    assert tuned.edges() == ([f"FedBuff lr = {points[3]:g} ({end} tried)"] if at_edge else [])
 
 
-def test_a_contender_that_always_diverges_has_no_best(tmp_path: Path) -> None:
-    put(tmp_path, trial("FedBuff", 0.3, 5).config, 0.9, status="diverged")
-    assert not tuning.summarise(collected([trial("FedBuff", 0.3, 5)], tmp_path))["best"].any()
-
-
-def test_trials_as_text(tuned: pd.DataFrame) -> None:
-    text = render.markdown(tuning.display(tuned), tuned["best"].tolist(), "Tuning", "caption")
-    assert "method **FedBuff**" in text and "| lr 0.1 | **80.00** | 2/2 | yes |" in text
-    assert "| lr 0.3 | 90.00 | 1/2 (1 diverged) |  |" in text
-    assert "| lr 0.2, server_lr 0.001 | **60.00** | 1/1 | yes |" in text
-
-
-TRIED = contenders.trials(contenders.CONTENDERS["FedBuff"], 8, "laptop")
+def test_trials_as_text(tuned: Any) -> None:
+    found = tuned.trials()
+    text = render.markdown(tuning.display(found), found["chosen"].tolist(), "Tuning", "caption")
+    lr = [point["local.lr"] for point in tuned.points(contenders.CONTENDERS["FedBuff"])]
+    assert "method **FedBuff**" in text and f"| lr {lr[0]:g} | 65.00 | 2/2 | in use |  |" in text
+    assert f"| lr {lr[2]:g} | 80.00 | 1/2 (1 diverged) | whole space |  |" in text
+    assert f"| lr {lr[3]:g} | **75.00** | 2/2 | whole space | yes |" in text
 
 
 @pytest.fixture
 def chosen(monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, float]]:
-    """Every contender has chosen the second trial, and the tables use it."""
-    values = {label: dict(TRIED[1]) for label in contenders.CONTENDERS}
-    monkeypatch.setattr(tuning, "TUNED", {"laptop": values})
+    """Every contender has chosen something, and the tables use it."""
+    values = {
+        label: contenders.complete(of, "laptop", {"local.lr": 0.123}) for label, of in contenders.CONTENDERS.items()
+    }
+    monkeypatch.setattr(tuning, "TUNED", {"laptop": {label: {"local.lr": 0.123} for label in values}})
     return values
 
 
 @pytest.mark.parametrize(("profile", "change", "said"), [
     ("laptop", {}, "`contenders.TUNED` equals the chosen values."),
-    ("laptop", {"CA2FL": TRIED[2]}, "`contenders.TUNED` differs for CA2FL."),
+    ("laptop", {"CA2FL": {"local.lr": 0.1}}, "`contenders.TUNED` differs for CA2FL."),
     ("laptop", {"FedAsync": None}, "nothing is chosen yet for FedAsync."),
     ("smoke", {}, "what it chose here is not used."),
 ])  # fmt: skip
@@ -295,13 +294,6 @@ def test_whether_the_tables_use_what_was_chosen(
 ) -> None:
     found = {label: values for label, values in (chosen | change).items() if values is not None}
     assert tuning._used(found, profile).endswith(said)
-
-
-def test_choices_at_the_edge_of_the_search_space_are_named() -> None:
-    rates = sorted(values["local.lr"] for values in TRIED)
-    named = [contenders.at_edge({"FedBuff": {"local.lr": rate}}, 8, "laptop") for rate in rates]
-    assert named[0][0].endswith("(smallest tried)") and named[-1][0].endswith("(largest tried)")
-    assert not any(named[1:-1])
 
 
 SENTENCES = [

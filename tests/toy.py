@@ -12,7 +12,7 @@ from fedecho.report import manifest
 from fedecho.report.manifest import Manifest, Picture
 from fedecho.report.summary import Cell
 from fedecho.studies.grid import grid, main_methods, main_settings
-from fedecho.studies.tuning import trial_runs
+from fedecho.studies.plan import trained
 
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
 TOY = Manifest(
@@ -101,4 +101,5 @@ def main_cells(name: str) -> list[Cell]:
 @cache
 def trial_cells(name: str) -> list[Cell]:
     """The trials of a profile's tuning, or of a block's."""
-    return trial_runs(name, None, 0, None)
+    (study,) = (study for study in trained(name).values() if study.tuning and study.at == name)
+    return list(study.asked())

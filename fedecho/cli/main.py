@@ -16,10 +16,10 @@ import tyro
 from fedecho.cli.others import bench, data
 from fedecho.cli.publish import cite, claims, latex, site
 from fedecho.cli.tables import check, tables, verify
-from fedecho.cli.train import run, sweep
+from fedecho.cli.train import run, sweep, tune
 from fedecho.core.checks import InputError
 
-COMMANDS = (run, sweep, tables, verify, claims, check, data, bench, cite, site, latex)
+COMMANDS = (run, sweep, tune, tables, verify, claims, check, data, bench, cite, site, latex)
 
 
 def one_line(text: str) -> str:

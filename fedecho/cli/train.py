@@ -38,13 +38,18 @@ def changed(config: RunConfig, assignments: Sequence[str]) -> RunConfig:
     from fedecho.learning.models.pretrained import pin
     from fedecho.simulation.delays import pin_trace
 
+    config = override_all(config, _values(assignments))
+    return pin(override_all(config, {"delays": pin_trace(config.delays)}))
+
+
+def _values(assignments: Sequence[str]) -> dict[str, Any]:
+    """Read field=value, several times."""
     values = {}
     for assignment in assignments:
         path, equals, text = assignment.partition("=")
         require(bool(equals), "set", assignment, "write field=value, e.g. method.distill.lr=0.1")
         values[path] = literal(text)
-    config = override_all(config, values)
-    return pin(override_all(config, {"delays": pin_trace(config.delays)}))
+    return values
 
 
 def use_data(root: Path | None) -> None:
@@ -95,6 +100,53 @@ def run(
         keeper.forget()
     score = "diverged" if record.score is None else f"score {100 * record.score:.2f} % (mean of the last 5 evaluations)"
     print(f"{method}, {profile}, seed {seed}: {score}\nrecord: {path}")
+
+
+def tune(
+    method: str = "fedecho",
+    profile: str = "laptop",
+    space: tuple[str, ...] = (),
+    set: tuple[str, ...] = (),
+    trials: int = 12,
+    refinements: int = 1,
+    seeds: tuple[int, ...] = (1000, 1001),
+    jobs: int | None = None,
+    fresh: bool = False,
+    data_root: Path | None = None,
+) -> None:
+    """Tune a method as the tables' methods were: on the validation split, never on a seed or an image of theirs.
+
+    Args:
+        method: a method's name, or a row of the main table such as "CA2FL (tuned eta)".
+        profile: smoke, laptop or paper, or that of a block: cifar-small, language, generation.
+        space: one to three fields with their ends, searched on a log scale, e.g. local.lr=0.01:0.5 (left out: those of
+            the table's row).
+        set: changes to the config of every run, as field=value.
+        trials: points over the whole space.
+        refinements: how often 4 more are laid around the best.
+        seeds: of each trial; none that a table reports.
+        jobs: processes (left out: all cores).
+        fresh: train everything again.
+        data_root: folder of data sets (otherwise FEDECHO_DATA).
+    """
+    from fedecho.studies import contenders, study
+    from fedecho.studies.tuning import tuning_of
+
+    use_data(data_root)
+    require(jobs is None or jobs >= 1, "jobs", jobs, "give at least 1 process")
+    contender = contenders.contender_of(method, dict(map(_ends, space)))
+    tuned = tuning_of(contender, profile, changes=_values(set), count=trials, refinements=refinements, seeds=seeds)
+    made = study.make(tuned, jobs, fresh)
+    print(f"{tuned.summary()}\ntable: {made.tables['md']}")
+
+
+def _ends(text: str) -> tuple[str, tuple[float, float]]:
+    """Read field=lowest:highest."""
+    path, _, ends = text.partition("=")
+    values = [literal(end) for end in ends.split(":")]
+    numbers = len(values) == 2 and all(isinstance(value, int | float) for value in values)
+    require(numbers, "space", text, "write field=lowest:highest, e.g. local.lr=0.01:0.5")
+    return path, (float(values[0]), float(values[1]))
 
 
 def announcement(config: RunConfig, device: str) -> str:
@@ -162,9 +214,12 @@ def sweep(
     if budget is not None:
         _sweep_within(budget, began, scale, names, jobs, fresh, cluster, device)
         return
-    todo = plan.runs_of(plan.named(names, scale), fresh, all_runs=True)
+    studies, trained = plan.named(names, scale), 0
+    todo = plan.runs_of(studies, fresh, all_runs=True)
     print(plan.outlook(todo, scale, device), file=sys.stderr)
-    trained = plan.train_all(todo, jobs, fresh, cluster, device)
+    while any(todo.values()):  # the trials of a tuning ask for others
+        trained += plan.train_all(todo, jobs, fresh, cluster, device)
+        todo, fresh = plan.runs_of(studies, False, all_runs=True), False
     print(f"{only}, {profile}: {trained} runs trained, the others had records")
 
 

@@ -26,10 +26,12 @@ LOOK: dict[str, tuple[str, str, str]] = {
     "FedBuff + EMA": ("#56B4E9", "--", "D"),
     "FedBuff (tuned eta)": ("#0072B2", ":", "v"),
     "CA2FL": ("#009E73", "-", "^"),
+    "CA2FL (tuned eta)": ("#009E73", ":", "d"),
     "FedAC-public": ("#CC79A7", "--", "<"),
     "FADAS": ("#E69F00", "-", ">"),
     "FADAS-da": ("#E69F00", "-.", "*"),
     "FedEcho": ("#D55E00", "-", "o"),
+    "FedEcho (tuned eta)": ("#D55E00", ":", "p"),
 }
 """Colour, line style and marker of each contender, the same in every figure; no two share all but the colour."""
 COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#808080")

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
+from fedecho.core.checks import kinds_of, require
 from fedecho.core.config import MethodConfig, RunConfig, method_class, override_all
 from fedecho.core.settings import Delays, Evaluation, Partition, Protocol
 from fedecho.learning.methods import CA2FL, FADAS, FedAC, FedAsync, FedAvg, FedBuff, FedEcho
@@ -21,27 +24,28 @@ class Contender:
 
     label: str
     method: MethodConfig
-    space: Space
+    space: dict[str, tuple[float, float]]
+    """Dotted field of `RunConfig` -> (lowest, highest), searched on a log scale."""
     protocol: Callable[[Protocol], Protocol] = lambda protocol: protocol
 
 
-_LOCAL = {"local.lr": Range(0.003, 0.5)}
-_ETA = {"method.server_lr": Range(0.1, 2.0)}
-_ADAM = {"method.server_lr": Range(3e-4, 0.1), "method.beta1": Range(0.3, 0.97, decay=True)}
-_ECHO = {"method.distill.lr": Range(0.003, 0.3)}
+_LOCAL = {"local.lr": (0.003, 0.5)}
+_ETA = {"method.server_lr": (0.1, 2.0)}
+_ADAM = {"method.server_lr": (3e-4, 0.1), "method.beta1": (0.3, 0.97)}
+_ECHO = {"method.distill.lr": (0.003, 0.3)}
 _ALL = (
     Contender("FedAvg (sync)", FedAvg(), _LOCAL | _ETA, synchronous),
-    Contender("FedAsync", FedAsync(), _LOCAL | {"method.mixing": Range(0.03, 1.0, limit=1.0)}, sequential),
+    Contender("FedAsync", FedAsync(), _LOCAL | {"method.mixing": (0.03, 1.0)}, sequential),
     Contender("FedBuff", FedBuff(), _LOCAL),
     Contender("FedBuff (tuned eta)", FedBuff(), _LOCAL | _ETA),
-    Contender("FedBuff + EMA", FedBuff(ema=0.95), _LOCAL | _ETA | {"method.ema": Range(0.5, 0.99, decay=True)}),
+    Contender("FedBuff + EMA", FedBuff(ema=0.95), _LOCAL | _ETA | {"method.ema": (0.5, 0.99)}),
     Contender("CA2FL", CA2FL(), _LOCAL),
     Contender("CA2FL (tuned eta)", CA2FL(), _LOCAL | _ETA),
     Contender("FedAC-public", FedAC(), _LOCAL | _ADAM),
     Contender("FADAS", FADAS(), _LOCAL | _ADAM),
     Contender("FADAS-da", FADAS(delay_adaptive=True), _LOCAL | _ADAM),
     Contender("FedEcho", FedEcho(), _LOCAL | _ECHO),
-    Contender("FedEcho (tuned eta)", FedEcho(), _LOCAL | {"method.inner.server_lr": Range(0.1, 2.0)} | _ECHO),
+    Contender("FedEcho (tuned eta)", FedEcho(), _LOCAL | {"method.inner.server_lr": (0.1, 2.0)} | _ECHO),
 )
 """The local rate, the server's rate (eta, or FedAsync's mixing), and what a method alone has. A published form that
 fixes eta = 1 has a row of its own, and one in which eta is tuned."""
@@ -119,32 +123,59 @@ def tuned(config: RunConfig, label: str, name: str) -> RunConfig:
     return override_all(config, TUNED.get(name, {}).get(label, {}))
 
 
+def contender_of(name: str, space: Mapping[str, tuple[float, float]]) -> Contender:
+    """Return a contender by its label, or a method's plain form by its name, with a search space if one is given.
+
+    Raises `InputError` for a name that is neither.
+    """
+    if name in CONTENDERS:
+        found = CONTENDERS[name]
+    else:
+        cls = method_class(name)
+        found = next((c for c in _ALL if type(c.method) is cls), Contender(name, cls(), {}))
+    return dataclasses.replace(found, space=dict(space)) if space else found
+
+
 def single(method: str, name: str, seed: int) -> RunConfig:
     """Return the run behind `fedecho run`: the contender that uses the method's plain form, tuned."""
-    cls = method_class(method)
-    contender = next(c for c in CONTENDERS.values() if type(c.method) is cls)
+    contender = contender_of(method, {})
     return tuned(base(name, contender, seed), contender.label, name)
 
 
-def space_of(label: str, name: str) -> Space:
-    """Return a contender's search space at a profile, where another range may be searched than elsewhere."""
-    return {path: profile(name).spaces.get(path, of) for path, of in CONTENDERS[label].space.items()}
+def space_of(contender: Contender, name: str) -> Space:
+    """Return a contender's search space at a profile, where other ends may be searched than elsewhere; raises
+    `InputError` for one that is empty or that a field does not allow."""
+    require(bool(contender.space), "space", {}, "give one to three fields with their ends, e.g. local.lr=0.01:0.5")
+    require(len(contender.space) <= 3, "space", sorted(contender.space), "three fields can be searched at most")
+    config, others = base(name, contender, 0), profile(name).spaces if contender in _ALL else {}
+    return {path: range_of(config, path, *others.get(path, ends)) for path, ends in contender.space.items()}
 
 
-def start_of(label: str, name: str) -> Point:
+def range_of(config: RunConfig, path: str, low: float, high: float) -> Range:
+    """Return the values between two ends; the field's own range says whether it is a decay or bounded by 1."""
+    for end in (low, high):
+        override_all(config, {path: end})
+    accepts = kinds_of(type(_parent(config, path)))[path.split(".")[-1]].accepts
+    decay = accepts(0.0) and not accepts(1.0)
+    require(low < high and (decay or low > 0), "space", f"{path}={low:g}:{high:g}", "give 0 < lowest < highest")
+    return Range(low, high, limit=math.inf if accepts(2.0) else 1.0, decay=decay)
+
+
+def start_of(contender: Contender, name: str) -> Point:
     """Return the values that a search begins with: those in use before it, else those of the method's other row, else
     the protocol's own."""
-    found = FOUND.get(name, {})
+    found, label = FOUND.get(name, {}), contender.label
     known = found.get(label) or found.get(label.removesuffix(" (tuned eta)")) or ({},)
-    return complete(label, name, known[0])
+    return complete(contender, name, known[0])
 
 
-def complete(label: str, name: str, values: Point) -> Point:
+def complete(contender: Contender, name: str, values: Point) -> Point:
     """Return a point of a contender's search space, with the protocol's own value where `values` has none."""
-    config = base(name, CONTENDERS[label], 0)
-    return {path: values.get(path, field_of(config, path)) for path in CONTENDERS[label].space}
+    config = base(name, contender, 0)
+    own = {path: getattr(_parent(config, path), path.split(".")[-1]) for path in contender.space}
+    return {path: values.get(path, own[path]) for path in contender.space}
 
 
-def field_of(config: object, path: str) -> float:
-    """Return the value of a dotted field."""
-    return float(functools.reduce(getattr, path.split("."), config))
+def _parent(config: RunConfig, path: str) -> Any:
+    """Return the part of a config that has the field at the end of a path."""
+    return functools.reduce(getattr, path.split(".")[:-1], config)

@@ -11,7 +11,7 @@ from fedecho.core.checks import require
 from fedecho.core.config import RunConfig, override_all
 from fedecho.core.settings import Delays
 from fedecho.report.summary import REFERENCE, Cell
-from fedecho.studies.contenders import CONTENDERS, base, tuned
+from fedecho.studies.contenders import CONTENDERS, TUNED, base, tuned
 from fedecho.studies.profiles import profile
 
 Changes = Mapping[str, Any]
@@ -116,5 +116,11 @@ def main_settings(name: str, settings: Iterable[str] | None = None, delays: Iter
 
 
 def main_methods(name: str, methods: Iterable[str] | None = None) -> list[Variant]:
-    """Return the contenders of a profile's main table, or those given and the one that they are compared with."""
-    return plain(profile(name).methods or CONTENDERS if methods is None else dict.fromkeys([*methods, REFERENCE]))
+    """Return the contenders of a profile's main table, or those given and the one that they are compared with.
+
+    Where methods are tuned, those that are not yet are left out.
+    """
+    if methods is not None:
+        return plain(dict.fromkeys([*methods, REFERENCE]))
+    found = TUNED.get(name)
+    return plain(label for label in profile(name).methods or CONTENDERS if found is None or label in found)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from fedecho.core.checks import require
 from fedecho.core.settings import Data, Local, Protocol
 from fedecho.learning.distill import Distillation
-from fedecho.studies.search import Range, Space
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ class Profile:
     """Contenders of the main table; none given = all."""
     settings: tuple[str, ...] = ()
     """Its partitions; none given = all."""
-    spaces: Space = field(default_factory=dict)
-    """Where another range than the contenders' own is searched, for every method of the block."""
+    spaces: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    """Dotted field -> (lowest, highest), where others than the contenders' own are searched, for every method."""
     tuning_seeds: tuple[int, ...] = (1000,)
     """Seeds that no table reports."""
     trials: int = 12
@@ -53,7 +53,7 @@ _CIFAR: Any = {
         "FedEcho",
         "FedEcho (tuned eta)",
     ),
-    "spaces": {"method.distill.lr": Range(3e-4, 0.3)},
+    "spaces": {"method.distill.lr": (3e-4, 0.3)},
     "settings": ("Dir(0.1)", "Dir(0.1), stragglers own 2 classes, pure"),
 }
 _LANGUAGE: Any = {
@@ -70,9 +70,9 @@ _LANGUAGE: Any = {
         "FedEcho (tuned eta)",
     ),
     "too_small": "top up",
-    "spaces": {"local.lr": Range(0.001, 0.2), "method.distill.lr": Range(1e-3, 0.3)},
+    "spaces": {"local.lr": (0.001, 0.2), "method.distill.lr": (1e-3, 0.3)},
 }
-_GENERATION: Any = _LANGUAGE | {"spaces": {"local.lr": Range(0.05, 5.0), "method.distill.lr": Range(0.01, 3.0)}}
+_GENERATION: Any = _LANGUAGE | {"spaces": {"local.lr": (0.05, 5.0), "method.distill.lr": (0.01, 3.0)}}
 _ALL = (
     Profile(
         "smoke", Data(train_size=2000, pool_size=200), "cnn", Protocol(20, 10, 2, 20), Local(epochs=1),

@@ -18,7 +18,7 @@ def markdown(study: Trained, setting: str, delay: str, seed: int = 0) -> str:
     The samples were drawn at the end of the run and are part of its record; `seed`: whose run.
     """
     lines = []
-    for cell in study.cells:
+    for cell in study.asked():
         if (cell.setting, cell.delay, cell.config.seed) == (setting, delay, seed):
             record = study.find(cell.config)
             written = record.facts.get("samples", []) if record is not None else []

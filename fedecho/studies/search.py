@@ -100,7 +100,7 @@ def search(
             break
         step = step / 2 if number == 0 or best == centre else step
         centre = best
-        points += around(space, centre, step)
+        points += [point for point in around(space, centre, step) if point not in points]
     return points
 
 

@@ -57,6 +57,8 @@ class Study(ABC):
     """Of whole tables."""
     custom: Mapping[str, Any] = field(default_factory=dict)
     """Parameters that are not the committed table's; nothing = it is the committed one."""
+    command: str = ""
+    """What makes a custom one again; none given = its notebook by papermill."""
     reference: str = summary.REFERENCE
     """The row that all others of a block are compared with."""
 
@@ -141,12 +143,14 @@ def write(study: Study) -> Made:
         notebook=study.notebook, tables=[*(path.name for path in written.values()), *table.beside],
         figures={stems[end].name: text for end, (_, text) in table.figures.items()},
     )  # fmt: skip
-    manifest.write(replace(described, command=_command(study)) if study.custom else described, stem.parent)
+    manifest.write(
+        replace(described, command=study.command or _papermill(study)) if study.custom else described, stem.parent
+    )
     return Made(study, table, written, {end: path.with_name(f"{path.name}.png") for end, path in stems.items()})
 
 
-def _command(study: Study) -> str:
-    """Return what makes a custom table again."""
+def _papermill(study: Study) -> str:
+    """Return what makes a custom table again by its notebook."""
     given = json.dumps({"profile": study.profile, **study.custom}, default=str)
     return f"papermill notebooks/{study.notebook}.ipynb out.ipynb -k python3 --cwd notebooks -y '{given}'"
 

@@ -2,37 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
-from fedecho.core import stats
 from fedecho.core.checks import require
 from fedecho.core.config import override_all
 from fedecho.report import captions, summary
-from fedecho.report.figures import finished, grid, label_axes, say_not_run, style
+from fedecho.report.figures import COLOURS, WIDTH, finished, label_axes, say_not_run, style
 from fedecho.report.summary import Cell
 from fedecho.studies import contenders, search
-from fedecho.studies.contenders import CONTENDERS, TUNED, base
+from fedecho.studies.contenders import CONTENDERS, TUNED, Contender, base
 from fedecho.studies.grid import DIR, Seeds, main_methods, placed, plain
-from fedecho.studies.profiles import BLOCKS
+from fedecho.studies.profiles import BLOCKS, block_of
 from fedecho.studies.profiles import profile as scale_of
 from fedecho.studies.search import Point
 from fedecho.studies.study import Study, Table, table
 from fedecho.studies.training import Trained
 
 SETTING = (DIR, "large")
+"""One setting tunes every method for all; the others use what was chosen here."""
 CAPTION = (
-    "Validation accuracy in %, mean over the finished runs of a trial, against the local learning rate (log "
-    "scale), a panel for each method; colour: its second hyper-parameter (log scale). Ring: the chosen trial; a "
-    "cross at the bottom: a run of this trial diverged."
+    "Response curves: validation accuracy in % against each hyper-parameter of a method (log scale; of a decay d: "
+    "1 − d), mean over the seeds, a row for each method. Open: trials over the whole space; filled: around the best; "
+    "square: the values in use before; ring: chosen; cross at the bottom: a run diverged."
 )
+STAGES = ("in use", "whole space", "around the best")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -40,39 +40,37 @@ class Tuning(Trained):
     """Every trial, and what each method does best with: on the validation split, in one setting."""
 
     tuning: bool = True
-    labels: tuple[str, ...]
-    """Contenders."""
+    contenders: tuple[Contender, ...]
     count: int
     """Points over the whole search space."""
+    refinements: int
     seeds: tuple[int, ...]
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    """Of every run: dotted field -> value."""
 
     def asked(self) -> list[Cell]:
         """Return seed by seed the runs that are known: where the best trials are refined depends on their records."""
-        points = {label: self.points(label) for label in self.labels}
-        return [
-            self.cell(label, point, seed) for seed in self.seeds for label in self.labels for point in points[label]
-        ]
+        trials = [(contender, point) for contender in self.contenders for point in self.points(contender)]
+        return [self.cell(contender, point, seed) for seed in self.seeds for contender, point in trials]
 
-    def points(self, label: str) -> list[Point]:
-        """Return the points of a contender that are known, each once."""
-        space, start = contenders.space_of(label, self.at), contenders.start_of(label, self.at)
-        rounds = scale_of(self.at).refinements
-        found = search.search(space, start, self.count, rounds, lambda point: self.scores(label, point))
-        return [point for place, point in enumerate(found) if point not in found[:place]]
+    def points(self, contender: Contender) -> list[Point]:
+        """Return the points of a contender that are known, in the order of the search."""
+        space, start = contenders.space_of(contender, self.at), contenders.start_of(contender, self.at)
+        return search.search(space, start, self.count, self.refinements, lambda point: self.scores(contender, point))
 
-    def scores(self, label: str, point: Point) -> list[float] | None:
+    def scores(self, contender: Contender, point: Point) -> list[float] | None:
         """Return the validation accuracy of each seed in percent, nan for one that diverged; none before all ran."""
-        found = [self.find(self.cell(label, point, seed).config) for seed in self.seeds]
+        found = [self.find(self.cell(contender, point, seed).config) for seed in self.seeds]
         return None if None in found else [summary.percent(record.score) for record in found if record]
 
-    def cell(self, label: str, point: Point, seed: int) -> Cell:
+    def cell(self, contender: Contender, point: Point, seed: int) -> Cell:
         """Return one run of a trial."""
         of = scale_of(self.at)
         # The bundled data has a validation split of its own; elsewhere the clients' last images are set aside.
         own = of.data.pool == "held-out" or of.data.validation_size > 0
         split = {"evaluation.split": "validation"} | ({} if own else {"data.validation_size": 5000})
-        config = placed(base(self.at, CONTENDERS[label], seed), self.at, *SETTING)
-        return Cell(label, *SETTING, override_all(config, split | point), point)
+        config = placed(base(self.at, contender, seed), self.at, *SETTING)
+        return Cell(contender.label, *SETTING, override_all(config, {**split, **self.changes, **point}), point)
 
     def train(self, jobs: int | None = None, fresh: bool = False) -> None:
         """Run the trials that lack a record, and then those that their outcomes ask for."""
@@ -82,32 +80,65 @@ class Tuning(Trained):
 
     def table(self) -> Table:
         """Return the trials with their figure."""
-        frame = summary.collect(self.found())
-        found = summarise(frame)
+        frame, found = summary.collect(self.found()), self.trials()
         text = (
-            f"Profile {self.at}. Validation accuracy, mean of the last 5 evaluations and over the finished runs; "
-            "every method had the same number of trials, on seeds that no table reports, without the test images. "
-            f"A trial with a run that diverged is never chosen. {captions.provenance_text(frame)}"
+            f"Profile {self.at}. Validation accuracy, mean of the last 5 evaluations and over the seeds "
+            f"{', '.join(map(str, self.seeds))}, which no table reports, in one setting: {SETTING[0]}, {SETTING[1]} "
+            f"delays. Every method: the values in use before, {self.count} trials over its search space, then "
+            f"{self.refinements} times {search.AROUND} around the best. Chosen: the values in use, unless others are "
+            f"better on every seed. {captions.provenance_text(frame)}"
         )
-        drawn = {"trials": (trials_figure(found), CAPTION)}
-        return Table(frame, display(found), found, text, drawn, found["best"].tolist())
+        spaces = [contenders.space_of(contender, self.at) for contender in self.contenders]
+        decays = {path for space in spaces for path, of in space.items() if of.decay}
+        figures = {"trials": (response_curves(found, decays), CAPTION)}
+        return Table(frame, display(found), found, text, figures, found["chosen"].tolist())
+
+    def trials(self) -> pd.DataFrame:
+        """Return one row per contender and trial: its values, mean validation accuracy (percent) over the n finished
+        runs, diverged, runs, stage of the search, and whether it is the one chosen."""
+        return pd.DataFrame([row for contender in self.contenders for row in self._trials(contender)])
+
+    def _trials(self, contender: Contender) -> list[dict[str, Any]]:
+        points, chosen = self.points(contender), self._chosen(contender)
+        return [
+            {"method": contender.label, **point, **self._outcome(contender, point),
+             "stage": STAGES[(place > 0) + (place > self.count)], "chosen": point == chosen}
+            for place, point in enumerate(points)
+        ]  # fmt: skip
+
+    def _outcome(self, contender: Contender, point: Point) -> dict[str, Any]:
+        found = [self.find(self.cell(contender, point, seed).config) for seed in self.seeds]
+        scores = [summary.percent(record.score) for record in found if record and record.status == "done"]
+        diverged = sum(record is not None and record.status == "diverged" for record in found)
+        mean = float(np.mean(scores)) if scores else np.nan
+        return {"mean": mean, "half": np.nan, "n": len(scores), "diverged": diverged, "runs": len(found)}
 
     def chosen(self) -> dict[str, Point]:
         """Return contender -> the values to use; it is left out before all of its trials are there."""
-        return {label: point for label in self.labels if (point := self._chosen(label)) is not None}
+        found = {contender.label: self._chosen(contender) for contender in self.contenders}
+        return {label: point for label, point in found.items() if point is not None}
 
-    def _chosen(self, label: str) -> Point | None:
-        points = self.points(label)
-        outcomes = [scores for point in points if (scores := self.scores(label, point)) is not None]
+    def _chosen(self, contender: Contender) -> Point | None:
+        points = self.points(contender)
+        outcomes = [scores for point in points if (scores := self.scores(contender, point)) is not None]
         return search.chosen(points, outcomes) if len(outcomes) == len(points) else None
 
     def edges(self) -> list[str]:
         """Name the chosen values that are the smallest or largest tried: a wider space may hold better ones."""
+        chosen = self.chosen()
         return [
-            f"{label} {path.split('.', 1)[1]} = {point[path]:g} ({end} tried)"
-            for label, point in self.chosen().items()
-            for path, end in search.edges(contenders.space_of(label, self.at), point, self.points(label)).items()
+            f"{of.label} {path.split('.', 1)[1]} = {chosen[of.label][path]:g} ({end} tried)"
+            for of in self.contenders
+            if of.label in chosen
+            for path, end in search.edges(contenders.space_of(of, self.at), chosen[of.label], self.points(of)).items()
         ]
+
+    def summary(self) -> str:
+        """Say in a line for each method what was chosen, and whether it lies at an edge."""
+        return "\n".join([
+            *(f"{label}: {_values(point)}" for label, point in self.chosen().items()),
+            *(f"at an edge, so a wider space may hold better: {edge}" for edge in self.edges()),
+        ])  # fmt: skip
 
     def verdict(self) -> str:
         """Say whether the values that the tables use are those chosen here, and which of those lie at an edge."""
@@ -120,7 +151,9 @@ def _used(chosen: Mapping[str, Mapping[str, float]], scale: str) -> str:
         return (
             "This profile borrows the values of a larger one from `contenders.TUNED`; what it chose here is not used."
         )
-    used = TUNED.get(scale, {})
+    used = {
+        label: contenders.complete(CONTENDERS[label], scale, point) for label, point in TUNED.get(scale, {}).items()
+    }
     wrong = [label for label, values in chosen.items() if used.get(label) != values]
     missing = [variant.label for variant in main_methods(scale) if variant.label not in chosen]
     if missing:
@@ -130,96 +163,92 @@ def _used(chosen: Mapping[str, Mapping[str, float]], scale: str) -> str:
     return "`contenders.TUNED` equals the chosen values."
 
 
+def _values(point: Mapping[str, float]) -> str:
+    return ", ".join(f"{path.split('.', 1)[1]} {value:g}" for path, value in point.items())
+
+
 def fields(frame: pd.DataFrame) -> list[str]:
     """Return the columns that are dotted fields of `RunConfig`."""
     return [str(column) for column in frame.columns if "." in str(column)]
-
-
-def summarise(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return one row per contender and trial, by value: the tuned fields, mean validation score (percent) over the n
-    finished runs, diverged, runs, and `best`: the highest mean among the trials without a run that diverged.
-
-    No trial is the best one before all runs of its contender exist; the first of equal trials is.
-    """
-    paths = fields(frame)
-    rows = [_trial(runs, paths) for _, runs in frame.groupby(["method", *paths], sort=False, dropna=False)]
-    out = pd.DataFrame(rows).sort_values(["method", *paths], key=_by_appearance, kind="stable", ignore_index=True)
-    return out.assign(best=out.index.isin(_best(out)))
-
-
-def _trial(runs: pd.DataFrame, paths: list[str]) -> dict[str, Any]:
-    mean, _, n = stats.mean_ci(list(summary.by_seed(runs).values()))
-    diverged = int((runs["status"] == "diverged").sum())
-    return dict(runs[["method", *paths]].iloc[0]) | {"mean": mean, "n": n, "diverged": diverged, "runs": len(runs)}
-
-
-def _by_appearance(column: pd.Series[Any]) -> pd.Series[Any]:
-    return column.map(list(column.unique()).index) if column.name == "method" else column
-
-
-def _best(found: pd.DataFrame) -> list[Any]:
-    chosen = []
-    for _, block in found.groupby("method", sort=False):
-        steady = block.loc[block["n"] == block["runs"], "mean"]
-        if (block["n"] + block["diverged"] == block["runs"]).all() and len(steady):
-            chosen.append(steady.idxmax())
-    return chosen
 
 
 def display(found: pd.DataFrame) -> pd.DataFrame:
     """Return the trials as texts to read, indexed by method and values."""
     texts = [{
         "method": row["method"],
-        "values": ", ".join(
-            f"{path.split('.', 1)[1]} {row[path]:g}" for path in fields(found) if not np.isnan(row[path])
-        ),
+        "values": _values({path: row[path] for path in fields(found) if not np.isnan(row[path])}),
         "validation accuracy, %": captions.accuracy_text(row),
         "runs": f"{row['n']}/{row['runs']}" + (f" ({row['diverged']} diverged)" if row["diverged"] else ""),
-        "chosen": "yes" if row["best"] else "",
+        "stage": row["stage"],
+        "chosen": "yes" if row["chosen"] else "",
     } for row in found.to_dict("records")]  # fmt: skip
     return pd.DataFrame(texts).set_index(["method", "values"])
 
 
 @style()
-def trials_figure(found: pd.DataFrame) -> Figure:
-    """Draw validation accuracy against the local rate, a panel per contender; colour = its second hyper-parameter."""
-    methods = list(found["method"].unique())
-    figure, panels = grid(len(methods), 3, 1.45, 0.4)
-    for axes, method in zip(panels, methods, strict=True):
-        axes.set_title(method, loc="left")
-        axes.set_xscale("log")
-        axes.margins(y=0.2)
-        _draw_trials(figure, axes, found[found["method"] == method])
-        axes.set_xticks([0.01, 0.03, 0.1, 0.3], ["0.01", "0.03", "0.1", "0.3"])
-        axes.tick_params(axis="x", which="minor", length=0, labelbottom=False)
-    label_axes(figure, "local.lr (ring: chosen; × at the bottom: a run diverged)", "validation accuracy, %")
+def response_curves(found: pd.DataFrame, decays: Set[str]) -> Figure:
+    """Draw validation accuracy against each hyper-parameter, or 1 - it for `decays`: a row of panels per contender."""
+    blocks = dict(list(found.groupby("method", sort=False)))
+    paths = {method: [path for path in fields(found) if block[path].notna().any()] for method, block in blocks.items()}
+    columns = max(map(len, paths.values()))
+    figure = Figure(figsize=(WIDTH, 0.78 * len(blocks) + 0.5))
+    panels = figure.subplots(len(blocks), columns, squeeze=False, sharey="row")
+    for row, (method, block) in zip(panels, blocks.items(), strict=True):
+        row[0].set_title(method, loc="left")
+        for axes in row[len(paths[method]) :]:
+            axes.set_axis_off()
+        for axes, path in zip(row, paths[method], strict=False):
+            _response(axes, block, path, path in decays)
+    label_axes(figure, y="validation accuracy, %")
     return finished(figure)
 
 
-def _draw_trials(figure: Figure, axes: Axes, block: pd.DataFrame) -> None:
-    done, failed = block[(block["n"] > 0) & (block["diverged"] == 0)], block[block["diverged"] > 0]
-    second = [path for path in fields(block) if path != "local.lr" and block[path].notna().any()]
-    if done.empty and failed.empty:
+def _response(axes: Axes, block: pd.DataFrame, path: str, decay: bool) -> None:
+    """Draw the trials of one contender against one of its hyper-parameters."""
+    if not block["runs"].eq(block["n"] + block["diverged"]).any():
         say_not_run(axes)
-    elif second:
-        _draw_coloured(figure, axes, done, second[0], block[second[0]])
-    else:
-        axes.plot(done["local.lr"], done["mean"], color="#0072B2", marker="o", linewidth=0.6)
-    bottom = axes.get_xaxis_transform()
-    axes.plot(failed["local.lr"], np.full(len(failed), 0.04), "x", color="#D55E00", transform=bottom)
-    chosen = block[block["best"]]
-    axes.plot(chosen["local.lr"], chosen["mean"], "o", markersize=8, fillstyle="none", color="#D55E00", zorder=4)
+        return
+    x = 1 - block[path] if decay else block[path]
+    name = path.split(".", 1)[1]
+    steady = block["diverged"] == 0
+    for stage, marker, fill in zip(STAGES, "soo", ("full", "none", "full"), strict=True):
+        here = steady & (block["stage"] == stage)
+        axes.plot(x[here], block["mean"][here], marker, color=COLOURS[1], markersize=3, fillstyle=fill)
+    failed = x[~steady]
+    axes.plot(failed, np.full(len(failed), 0.06), "x", color=COLOURS[0], transform=axes.get_xaxis_transform())
+    chosen = block["chosen"]
+    axes.plot(x[chosen], block["mean"][chosen], "o", markersize=8, fillstyle="none", color=COLOURS[0], zorder=4)
+    axes.set_xscale("log")
+    axes.set_title(f"1 − {name}" if decay else name, loc="right")
 
 
-def _draw_coloured(figure: Figure, axes: Axes, done: pd.DataFrame, path: str, values: pd.Series[float]) -> None:
-    """Draw trials with a second hyper-parameter `path` as dots coloured by it, on the log scale of all its `values`."""
-    low, high = float(values.min()), float(values.max())
-    dots = axes.scatter(done["local.lr"], done["mean"], c=done[path], norm=LogNorm(low, high), cmap="viridis", s=16)
-    bar = figure.colorbar(dots, ax=axes, pad=0.02, aspect=14)
-    ticks = [low, (low * high) ** 0.5, high]
-    bar.set_ticks(ticks, labels=[f"{value:.2g}" for value in ticks])
-    bar.minorticks_off()
-    axes.set_title(f"{axes.get_title(loc='left')} (colour: {path.split('.', 1)[1]})", loc="left")
+def tuning_of(
+    contender: Contender,
+    name: str,
+    *,
+    changes: Mapping[str, Any],
+    count: int,
+    refinements: int,
+    seeds: Sequence[int],
+) -> Tuning:
+    """Return the tuning of one method, at a profile or a block's, as a custom table; raises `InputError` for a budget
+    of nothing, a space that cannot be searched, or a seed that a table reports."""
+    require(count >= 1, "trials", count, "give at least 1")
+    require(refinements >= 0, "refinements", refinements, "give a whole number >= 0")
+    reported = set(scale_of(name).seeds) & set(seeds)
+    require(bool(seeds) and not reported, "seeds", seeds, f"give some that no table of {name} reports")
+    space = contenders.space_of(contender, name)
+    ends = [f"{path}={of.low:g}:{of.high:g}" for path, of in space.items()]
+    asked = {"method": contender.label, "at": name, "space": ends, "set": dict(changes), "trials": count,
+             "refinements": refinements, "seeds": list(seeds)}  # fmt: skip
+    words = [f"fedecho tune --method '{contender.label}' --profile {name} --space {' '.join(ends)}",
+             *(["--set", *(f"{path}={value}" for path, value in changes.items())] if changes else []),
+             f"--trials {count} --refinements {refinements} --seeds {' '.join(map(str, seeds))}"]  # fmt: skip
+    return Tuning(
+        name="tune", title=f"Tuning of {contender.label}", notebook="02_tuning", profile=block_of(name)[1], scale=name,
+        contenders=(contender,), count=count, refinements=refinements, seeds=tuple(seeds), changes=changes,
+        custom=asked, command=" ".join(words),
+    )  # fmt: skip
 
 
 # One table for the main profile and one for each block
@@ -230,11 +259,12 @@ def _tuning(name: str, title: str, notebook: str, block: str = "") -> Callable[.
         profile: str = "laptop", *, methods: Sequence[str] | None = None, trials: int = 0, seeds: Seeds = None
     ) -> Study:
         require(trials >= 0, "trials", trials, "give a whole number >= 0; 0 = as many as the table has")
-        at = BLOCKS[block][profile] if block else profile
-        rows = main_methods(at) if methods is None else plain(methods)
+        of = scale_of(BLOCKS[block][profile] if block else profile)
+        rows = plain(of.methods or CONTENDERS if methods is None else methods)
         return Tuning(
-            name=name, title=title, notebook=notebook, profile=profile, scale=at, labels=tuple(v.label for v in rows),
-            count=trials or scale_of(at).trials, seeds=scale_of(at).tuning_seeds if seeds is None else tuple(seeds),
+            name=name, title=title, notebook=notebook, profile=profile, scale=of.name, count=trials or of.trials,
+            contenders=tuple(CONTENDERS[row.label] for row in rows), refinements=of.refinements,
+            seeds=of.tuning_seeds if seeds is None else tuple(seeds),
         )  # fmt: skip
 
     build.__name__ = name

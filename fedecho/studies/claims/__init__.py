@@ -221,7 +221,7 @@ def runs_of(study: str, name: str) -> Runs:
     require(study in TABLES, "study", study, f"choose one of {', '.join(TABLES)}")
     table = TABLES[study](name)
     assert isinstance(table, Trained)
-    for cell in table.cells:
+    for cell in table.asked():
         runs.setdefault((cell.method, cell.setting, cell.delay), {})[cell.config.seed] = cell.config
     return runs
 
