@@ -3,7 +3,10 @@ a stored record that cannot be believed ends with exit code 1."""
 
 from __future__ import annotations
 
+import json
+import math
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -11,12 +14,16 @@ import pytest
 from fedecho import studies
 from fedecho.cli import main, train
 from fedecho.core import records
+from fedecho.core.clock import Clock
 from fedecho.core.config import RunConfig, config_hash
 from fedecho.core.files import write_whole
+from fedecho.core.records import new_record
 from fedecho.learning.methods import FedBuff, FedEcho
+from fedecho.studies import sweep
 from fedecho.studies.theory.study import TheoryStudy
 from fedecho.studies.training import Trained
 from tests import toy
+from tests.sound import sound
 
 SMALL = ["--set", "protocol.rounds=2", "data.train_size=500", "partition.min_size=1", "partition.alpha=1.0"]
 
@@ -55,6 +62,29 @@ BAD = [
     (["sweep", "--jobs", "0"], "jobs = 0", "at least 1"),
     (["tables", "--only", "tabel"], "only = 'tabel'", "vision"),
     (["tables", "--profile", "huge"], "profile = 'huge'", "laptop"),
+    (["tune", "--trials", "0"], "trials = 0", "at least 1"),
+    (["tune", "--refinements", "-1"], "refinements = -1", ">= 0"),
+    (["tune", "--jobs", "0"], "jobs = 0", "at least 1"),
+    (["tune", "--method", "nope"], "method = 'nope'", "fedbuff"),
+    (["tune", "--seeds", "0", "1000"], "seeds = (0, 1000)", "no table of laptop reports"),
+    (["tune", "--space", "local.lr"], "space = 'local.lr'", "field=lowest:highest"),
+    (["tune", "--space", "local.lr=0.5:0.1"], "space = 'local.lr=0.5:0.1'", "0 < lowest < highest"),
+    (["tune", "--space", "local.lr=-1:1"], "lr = -1.0", "> 0"),
+    (["tune", "--method", "fedbuff", "--space", "method.ema=0.5:1.0"], "ema = 1.0", "[0, 1)"),
+    (["tune", "--method", "fedbuff", "--space", "method.foo=0.1:1"], "method.foo = 0.1", "server_lr"),
+    (
+        [
+            "tune",
+            "--space",
+            *(
+                f"{name}=0.1:1"
+                for name in ("local.lr", "method.distill.lr", "partition.alpha", "method.inner.server_lr")
+            ),
+        ],
+        "space = ",
+        "three fields",
+    ),
+    (["tune", "--set", "data.name=cifar10", "data.validation_size=0"], "validation_size = 0", "validation split"),
     (["verify", "--sample", "0"], "sample = 0", "at least 1"),
     (["verify"], "no such folder", "sweep"),
     (["data", "fetch"], "name = None", "cifar10"),
@@ -103,6 +133,28 @@ def test_run_ends_with_the_score_and_the_record(elsewhere: Path, capsys: pytest.
     main.main(["run", "--method", "fedecho", "--profile", "smoke", "--seed", "7", *SMALL])
     again = capsys.readouterr()
     assert again.out == out and again.err == ""  # the record was there
+
+
+def test_tune_names_what_it_chose_and_where_the_trials_are(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def trained(configs: Sequence[RunConfig], folder: Path, **options: object) -> int:
+        for config in configs:  # the nearer to .02, the better
+            score = 0.5 - abs(math.log10(config.local.lr / 0.02)) / 10
+            record = new_record(config, "done", [{"accuracy": score}], {}, Clock(), {})
+            records.save(sound(record), records.record_path(folder, config))
+        return len(configs)
+
+    monkeypatch.setattr(sweep, "sweep", trained)
+    main.main(["tune", "--method", "fedbuff", "--profile", "smoke", "--space", "local.lr=0.01:1", "--trials", "2"])
+    said = capsys.readouterr().out.splitlines()
+    # A quarter and three quarters of two decades in powers of ten; then around .0316, half as far apart.
+    assert said[0] == "FedBuff: lr 0.0178"
+    table = Path(said[-1].removeprefix("table: ")).read_text()
+    assert "| lr 0.0178 | **49.49** | 2/2 | around the best | yes |" in table
+    assert "--method 'FedBuff' --profile smoke --space local.lr=0.01:1 --trials 2" in str(
+        json.loads((Path(said[-1].removeprefix("table: ")).parent / "tune.json").read_text())
+    )
 
 
 def test_help_names_the_commands(capsys: pytest.CaptureFixture[str]) -> None:

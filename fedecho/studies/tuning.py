@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from fedecho.core.checks import require
 from fedecho.core.config import override_all
+from fedecho.data.sources import CIFARS
 from fedecho.report import captions, summary
 from fedecho.report.figures import COLOURS, WIDTH, finished, label_axes, say_not_run, style
 from fedecho.report.summary import Cell
@@ -65,12 +66,12 @@ class Tuning(Trained):
 
     def cell(self, contender: Contender, point: Point, seed: int) -> Cell:
         """Return one run of a trial."""
-        of = scale_of(self.at)
-        # The bundled data has a validation split of its own; elsewhere the clients' last images are set aside.
-        own = of.data.pool == "held-out" or of.data.validation_size > 0
-        split = {"evaluation.split": "validation"} | ({} if own else {"data.validation_size": 5000})
-        config = placed(base(self.at, contender, seed), self.at, *SETTING)
-        return Cell(contender.label, *SETTING, override_all(config, {**split, **self.changes, **point}), point)
+        changes = {"evaluation.split": "validation", **self.changes, **point}
+        config = override_all(placed(base(self.at, contender, seed), self.at, *SETTING), changes)
+        if config.data.name in CIFARS and not config.data.validation_size:
+            # Without a validation split of its own: the clients' last images are set aside.
+            config = override_all(config, {"data.validation_size": 5000})
+        return Cell(contender.label, *SETTING, config, point)
 
     def train(self, jobs: int | None = None, fresh: bool = False) -> None:
         """Run the trials that lack a record, and then those that their outcomes ask for."""
@@ -236,6 +237,8 @@ def tuning_of(
     require(count >= 1, "trials", count, "give at least 1")
     require(refinements >= 0, "refinements", refinements, "give a whole number >= 0")
     reported = set(scale_of(name).seeds) & set(seeds)
+    size = changes.get("data.validation_size", 1)
+    require(size != 0, "validation_size", size, "a trial is scored on a validation split; leave it out, or give more")
     require(bool(seeds) and not reported, "seeds", seeds, f"give some that no table of {name} reports")
     space = contenders.space_of(contender, name)
     ends = [f"{path}={of.low:g}:{of.high:g}" for path, of in space.items()]
