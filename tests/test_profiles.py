@@ -104,12 +104,17 @@ def test_a_search_begins_with_what_was_in_use() -> None:
 def test_tables_use_what_the_records_chose_and_nothing_at_an_edge(name: str) -> None:
     study = studies.TABLES[name]("laptop")
     assert isinstance(study, Tuning) and not study.edges()
-    chosen, used = study.chosen(), contenders.TUNED[study.at]
+    chosen, found = study.chosen(), contenders.FOUND[study.at]
     assert chosen == {
-        label: contenders.complete(contenders.CONTENDERS[label], study.at, used[label]) for label in chosen
+        label: contenders.complete(contenders.CONTENDERS[label], study.at, found[label][-1]) for label in chosen
     }
-    # What its search has not decided yet stays as it was before.
-    assert all(len(found) == 1 for label, found in contenders.FOUND[study.at].items() if label not in chosen)
+    # What its search has not decided yet stays as it was before; what is pending has been decided.
+    assert all(len(points) == 1 for label, points in found.items() if label not in chosen)
+    pending = contenders.PENDING.get(study.at, ())
+    assert {label: contenders.TUNED[study.at][label] for label in pending} == {
+        label: found[label][0] for label in pending
+    }
+    assert all(len(found[label]) == 2 for label in pending)
 
 
 def test_tuned_values_enter_the_table() -> None:

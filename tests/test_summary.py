@@ -279,21 +279,29 @@ def chosen(monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, float]]:
     values = {
         label: contenders.complete(of, "laptop", {"local.lr": 0.123}) for label, of in contenders.CONTENDERS.items()
     }
-    monkeypatch.setattr(tuning, "TUNED", {"laptop": {label: {"local.lr": 0.123} for label in values}})
+    monkeypatch.setattr(contenders, "FOUND", {"laptop": {label: ({}, {"local.lr": 0.123}) for label in values}})
+    monkeypatch.setattr(contenders, "PENDING", {})
     return values
 
 
 @pytest.mark.parametrize(("profile", "change", "said"), [
-    ("laptop", {}, "`contenders.TUNED` equals the chosen values."),
-    ("laptop", {"CA2FL": {"local.lr": 0.1}}, "`contenders.TUNED` differs for CA2FL."),
+    ("laptop", {}, "`contenders.FOUND` equals the chosen values."),
+    ("laptop", {"CA2FL": {"local.lr": 0.1}}, "`contenders.FOUND` differs for CA2FL."),
     ("laptop", {"FedAsync": None}, "nothing is chosen yet for FedAsync."),
     ("smoke", {}, "what it chose here is not used."),
 ])  # fmt: skip
 def test_whether_the_tables_use_what_was_chosen(
-    profile: str, change: dict[str, Any], said: str, chosen: dict[str, dict[str, float]]
+    profile: str,
+    change: dict[str, Any],
+    said: str,
+    chosen: dict[str, dict[str, float]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     found = {label: values for label, values in (chosen | change).items() if values is not None}
     assert tuning._used(found, profile).endswith(said)
+    if said.startswith("`contenders.FOUND` equals"):
+        monkeypatch.setattr(contenders, "PENDING", {profile: ("FADAS",)})
+        assert tuning._used(found, profile).endswith("the tables still use what was chosen before for FADAS.")
 
 
 SENTENCES = [

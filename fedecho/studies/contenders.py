@@ -97,8 +97,11 @@ the records in paper/records/tuning and tuning-<profile>.
 
 The smoke profiles borrow them; the paper profile runs at the protocol's own values until it is tuned.
 """
+PENDING: dict[str, tuple[str, ...]] = {}
+"""Profile -> contenders whose runs are still to be made with the last values that were found; tables use the first."""
 TUNED: dict[str, dict[str, Point]] = {
-    name: {label: points[-1] for label, points in found.items()} for name, found in FOUND.items()
+    name: {label: points[0 if label in PENDING.get(name, ()) else -1] for label, points in found.items()}
+    for name, found in FOUND.items()
 }
 """Profile -> contender -> the values that every table uses."""
 

@@ -14,17 +14,18 @@ from matplotlib.figure import Figure
 from fedecho.core.checks import require
 from fedecho.core.config import override_all
 from fedecho.data.sources import CIFARS
+from fedecho.learning.cost import duration
 from fedecho.report import captions, summary
 from fedecho.report.figures import COLOURS, WIDTH, finished, label_axes, say_not_run, style
 from fedecho.report.summary import Cell
 from fedecho.studies import contenders, search
-from fedecho.studies.contenders import CONTENDERS, TUNED, Contender, base
+from fedecho.studies.contenders import CONTENDERS, Contender, base
 from fedecho.studies.grid import DIR, Seeds, main_methods, placed, plain
 from fedecho.studies.profiles import BLOCKS, block_of
 from fedecho.studies.profiles import profile as scale_of
 from fedecho.studies.search import Point
 from fedecho.studies.study import Study, Table, table
-from fedecho.studies.training import Trained
+from fedecho.studies.training import Obstacle, Trained
 
 SETTING = (DIR, "large")
 """One setting tunes every method for all; the others use what was chosen here."""
@@ -72,6 +73,14 @@ class Tuning(Trained):
             # Without a validation split of its own: the clients' last images are set aside.
             config = override_all(config, {"data.validation_size": 5000})
         return Cell(contender.label, *SETTING, config, point)
+
+    def obstacles(self, fresh: bool = False) -> list[Obstacle]:
+        """Return the trials that a table does not train: those of a committed search, since every table has its values
+        already."""
+        todo = [] if self.custom or self.at.endswith("smoke") else self.lacking()
+        asked = f"`fedecho sweep --profile {self.at} --only {self.name}` trains them"
+        why = f"{len(todo)} trials, {duration.about(todo)}, are not trained by a table: {asked}"
+        return [*([Obstacle(tuple(todo), why)] if todo else []), *super().obstacles(fresh)]
 
     def train(self, jobs: int | None = None, fresh: bool = False) -> None:
         """Run the trials that lack a record, and then those that their outcomes ask for."""
@@ -152,16 +161,17 @@ def _used(chosen: Mapping[str, Mapping[str, float]], scale: str) -> str:
         return (
             "This profile borrows the values of a larger one from `contenders.TUNED`; what it chose here is not used."
         )
-    used = {
-        label: contenders.complete(CONTENDERS[label], scale, point) for label, point in TUNED.get(scale, {}).items()
-    }
-    wrong = [label for label, values in chosen.items() if used.get(label) != values]
     missing = [variant.label for variant in main_methods(scale) if variant.label not in chosen]
     if missing:
         return f"The tuning is not complete: nothing is chosen yet for {', '.join(missing)}."
+    found = contenders.FOUND.get(scale, {})
+    last = {label: contenders.complete(CONTENDERS[label], scale, points[-1]) for label, points in found.items()}
+    wrong = [label for label, values in chosen.items() if last.get(label) != values]
     if wrong:
-        return f"`contenders.TUNED` differs for {', '.join(wrong)}."
-    return "`contenders.TUNED` equals the chosen values."
+        return f"`contenders.FOUND` differs for {', '.join(wrong)}."
+    late = contenders.PENDING.get(scale, ())
+    words = f", but the tables still use what was chosen before for {', '.join(late)}" if late else ""
+    return f"`contenders.FOUND` equals the chosen values{words}."
 
 
 def _values(point: Mapping[str, float]) -> str:
