@@ -18,7 +18,7 @@ from fedecho.learning.cost import duration
 from fedecho.report import captions, summary
 from fedecho.report.figures import COLOURS, WIDTH, finished, label_axes, say_not_run, style
 from fedecho.report.summary import Cell
-from fedecho.studies import contenders, search
+from fedecho.studies import contenders, search, sweep
 from fedecho.studies.contenders import CONTENDERS, Contender, base
 from fedecho.studies.grid import DIR, Seeds, main_methods, placed, plain
 from fedecho.studies.profiles import BLOCKS, block_of
@@ -77,7 +77,7 @@ class Tuning(Trained):
     def obstacles(self, fresh: bool = False) -> list[Obstacle]:
         """Return the trials that a table does not train: those of a committed search, since every table has its values
         already."""
-        todo = [] if self.custom or self.at.endswith("smoke") else self.lacking()
+        todo = [] if fresh or self.custom or self.at.endswith("smoke") else self.lacking()
         asked = f"`fedecho sweep --profile {self.at} --only {self.name}` trains them"
         why = f"{len(todo)} trials, {duration.about(todo)}, are not trained by a table: {asked}"
         return [*([Obstacle(tuple(todo), why)] if todo else []), *super().obstacles(fresh)]
@@ -85,8 +85,9 @@ class Tuning(Trained):
     def train(self, jobs: int | None = None, fresh: bool = False) -> None:
         """Run the trials that lack a record, and then those that their outcomes ask for."""
         super().train(jobs, fresh)
-        while self.trainable():
-            super().train(jobs)
+        refused = {config for obstacle in self.obstacles(fresh) for config in obstacle.runs}
+        while todo := [config for config in self.lacking() if config not in refused]:
+            sweep.sweep(todo, self.places[0], jobs=jobs)
 
     def table(self) -> Table:
         """Return the trials with their figure."""
