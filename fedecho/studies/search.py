@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.stats import qmc
 
 from fedecho.core.rng import stream
@@ -60,11 +62,16 @@ Space = Mapping[str, Range]
 
 def design(space: Space, count: int) -> list[Point]:
     """Return `count` points over the whole space: a centred Latin hypercube; of one hyper-parameter a plain grid."""
-    cube = qmc.LatinHypercube(len(space), scramble=False, optimization="random-cd", rng=stream(0, "tuning"))
     return [
         {path: space[path].at(float(share)) for path, share in zip(space, shares, strict=True)}
-        for shares in cube.random(count)
+        for shares in _cube(len(space), count)
     ]
+
+
+@functools.cache
+def _cube(dimensions: int, count: int) -> NDArray[np.float64]:
+    cube = qmc.LatinHypercube(dimensions, scramble=False, optimization="random-cd", rng=stream(0, "tuning"))
+    return np.asarray(cube.random(count))
 
 
 def around(space: Space, centre: Point, step: float) -> list[Point]:
