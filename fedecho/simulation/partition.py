@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,12 +65,14 @@ def _topped_up(shards: tuple[Indices, ...], slow: Indices, min_size: int) -> tup
     own classes, neither they nor the others get images of the other kind."""
     parts, kinds = list(shards), [np.setdiff1d(np.arange(len(shards)), slow), slow]
     for kind in kinds:
+        # A heap, being sorted. Who is given images keeps its old place there: with `min_size` it has none to give.
+        largest = sorted((-len(parts[c]), int(c)) for c in kind)
         for client in sorted(kind, key=lambda c: (len(parts[c]), c)):
-            lacking = min_size - len(parts[client])
-            donor = max(kind, key=lambda c: (len(parts[c]), -c))
-            if lacking > 0 and len(parts[donor]) - lacking >= min_size:
+            lacking, (most, donor) = min_size - len(parts[client]), largest[0]
+            if lacking > 0 and -most - lacking >= min_size:
                 parts[client] = np.sort(np.concatenate([parts[client], parts[donor][-lacking:]]))
                 parts[donor] = parts[donor][:-lacking]
+                heapq.heapreplace(largest, (most + lacking, donor))
     return tuple(parts)
 
 
