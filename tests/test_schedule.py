@@ -7,6 +7,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -63,6 +64,18 @@ def test_synchronous_rounds_wait_for_their_slowest(tmp_path: Path) -> None:
 
 def test_sequential_gives_every_arrival_its_own_round() -> None:
     assert sequential(Protocol(10, 5, 2, 7)) == Protocol(10, 5, 1, 14)
+
+
+@pytest.mark.parametrize("start", [{"dispatch": "on_arrival"}, {"delta": "fadas_code"}], ids=str)
+def test_other_loops_keep_the_rule_for_failed_uploads_and_no_rule_of_starting(start: Any) -> None:
+    lenient = Protocol(10, 5, 2, 7, reject_failed=False, **start)
+    assert synchronous(lenient) == Protocol(10, 2, 2, 7, reject_failed=False)
+    assert sequential(lenient) == Protocol(10, 5, 1, 14, reject_failed=False)
+
+
+def test_with_a_buffer_of_one_no_rule_of_starting_makes_a_difference() -> None:
+    flush, arrival = (Protocol(10, 5, 1, 30, dispatch) for dispatch in ("on_flush", "on_arrival"))
+    assert draw(flush, Delays("mild"), 0) == draw(arrival, Delays("mild"), 0)
 
 
 def jobs_of(plan: Schedule) -> list[tuple[int, float, float]]:
