@@ -65,6 +65,19 @@ def test_pure_stragglers_hold_their_classes_in_equal_parts_and_nothing_else() ->
         assert counts.sum() == own.sum() if speed == 2 else own.sum() == 0
 
 
+@pytest.mark.parametrize(("mix", "speed"), [("pure", SLOW), ("pure", 0), ("mixed", 0)])
+def test_no_image_is_lost_where_there_is_nobody_to_hold_it(mix: Any, speed: int) -> None:
+    partition = Partition(alpha=100.0, straggler_classes=2, straggler_mix=mix, min_size=1)
+    with pytest.raises(InputError, match="straggler_classes = 2 .* there must be slow clients, and others") as caught:
+        divide(LABELS, partition, (speed,) * 10, 0)
+    assert "\n" not in str(caught.value)
+
+
+def test_slow_clients_alone_share_all_images_where_mixed() -> None:
+    partition = Partition(alpha=100.0, straggler_classes=2, min_size=1)
+    assert sum(map(len, divide(LABELS, partition, (SLOW,) * 10, 0).clients)) == len(LABELS)
+
+
 def test_a_share_of_one_half_leaves_the_other_half_to_all() -> None:
     partition = Partition(alpha=100.0, straggler_classes=1, straggler_share=0.5, min_size=1)
     shards = divide(LABELS, partition, SPEEDS, 0)

@@ -34,7 +34,8 @@ def divide(
 
     Per class c the shares are p ~ Dir(alpha * 1_N) over clients and the class's images are cut at the cumulative shares
     (the official FADAS rule). By kind `natural`, `groups` `[images]` of one class each (chapters of a novel) stay whole
-    and every client has one class's only. Raises `InputError` when some client cannot have `min_size` images.
+    and every client has one class's only. Raises `InputError` when some client cannot have `min_size` images, or when
+    there is nobody to own a class.
     """
     clients, least = len(speed_class), partition.min_size
     words = f"{len(labels)} images cannot give {clients} clients that many each"
@@ -109,6 +110,8 @@ def _cut(
     images: Indices, receivers: int, partition: Partition, evenly: bool, rng: np.random.Generator
 ) -> list[Indices]:
     """Cut `images` evenly, or at the cumulative shares of one Dirichlet draw over so many receivers."""
+    words = "some images would be nobody's: there must be slow clients, and others where straggler_mix is pure"
+    require(receivers > 0 or len(images) == 0, "straggler_classes", partition.straggler_classes, words)
     if receivers == 0:
         return []
     if evenly:
