@@ -132,7 +132,8 @@ class Delays(Checked):
     trace_sha256: str | None = None
     """Digest of that file; filled in by `delays.pin_trace`, so that the hash of a run names the content."""
     speed_counts: tuple[Natural, Natural, Natural] | None = None
-    """Fixed numbers of fast, medium and slow clients; none = drawn per client by the official Dirichlet rule."""
+    """Fixed numbers of fast, medium and slow clients; none = drawn per client by the official Dirichlet rule. Of a
+    trace: so many of the shortest, middle and longest mean durations; none = by duration (`delays.speed_classes`)."""
 
     def validate(self) -> None:
         """Check that each option belongs to the model."""
