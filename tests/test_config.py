@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -39,6 +40,10 @@ BAD: list[tuple[Callable[[], object], str, str]] = [
     (lambda: Data(pool_mix=0.6), "pool_mix = 0.6", r"\[0, 0.5\]"),
     (lambda: Data(pool_mix=-0.1), "pool_mix = -0.1", r"\[0, 0.5\]"),
     (lambda: Data(pool_mix=0.1, pool_size=1), "pool_size = 1", "at least 2"),
+    (lambda: Data("cifar10", pool="cifar10"), "pool = 'cifar10'", "the clients' own cifar10"),
+    (lambda: Data("cifar100", pool="cifar100"), "pool = 'cifar100'", "the clients' own cifar100"),
+    (lambda: Data("cifar100", pool="cifar100-20k"), "pool = 'cifar100-20k'", "the clients' own cifar100"),
+    (lambda: Data("sst2", pool="sst2"), "pool = 'sst2'", "the clients' own sst2"),
     (lambda: Evaluation(every=0), "every = 0", ">= 1"),
     (lambda: Delays("slow"), "model = 'slow'", "mild, large"),  # type: ignore[arg-type]
     (lambda: Delays("mild", shape=2.0), "shape = 2.0", "no meaning"),
@@ -78,6 +83,11 @@ def test_whole_number_is_taken_for_a_float() -> None:
     assert Local(lr=1) == Local(lr=1.0)
     assert type(Local(lr=1).lr) is float
     assert config_hash(RunConfig(FedBuff(server_lr=2))) == config_hash(RunConfig(FedBuff(server_lr=2.0)))
+
+
+@pytest.mark.parametrize(("name", "pool"), [("cifar10", "cifar100-20k"), ("cifar100", "cifar10"), ("sst2", "trec")])
+def test_other_peoples_data_may_be_the_pool(name: str, pool: Any) -> None:
+    assert Data(name, pool=pool).pool == pool
 
 
 CONFIGS = [

@@ -277,6 +277,19 @@ def test_the_correction_reaches_the_clients(blank: Server, config: MethodConfig)
     assert first == pytest.approx([-0.075, -0.075]) and second == pytest.approx([0.025, 0.025])
 
 
+def test_fedacs_controls_are_gradients_whatever_the_deltas_are_taken_against(blank: Server) -> None:
+    # Decay is all the gradient, .5 * 2 = 1 at the version before: x_i = 2 - .1, which Delta_i = 1.9 - 1 hides.
+    method, nothing = build(FedAC(), blank), ClientData(torch.zeros(1, 1), torch.zeros(1, dtype=torch.long), EMPTY)
+    state, task = method.init(weights(1.0, 1.0), 4), SimpleNamespace(model=blank.model, clients=[nothing])
+    local, protocol = Local(lr=0.1, epochs=1, weight_decay=0.5), Protocol(10, 6, 2, 6, delta="fadas_code")
+    sent = Version(weights(1.0, 1.0), method.broadcast(state), weights(2.0, 2.0))
+    config, rnd = tiny(FedAC(), local=local, protocol=protocol), SimpleNamespace(index=1)
+    update = work(task, config, method, state, rnd, Job(2.0, 0, 1, 1.0, 6), sent)  # type: ignore[arg-type]
+    state, _ = method.close_round(method.receive(state, update), sent.model)
+    assert update.delta.tolist() == pytest.approx([0.9, 0.9])
+    assert state.client_controls[0].tolist() == pytest.approx([1.0, 1.0])
+
+
 def test_official_deltas_change_a_run_and_its_hash() -> None:
     sent, code = tiny(FedBuff()), tiny(FedBuff(), protocol=Protocol(10, 6, 2, 6, delta="fadas_code"))
     assert not torch.equal(final_params(sent), final_params(code))

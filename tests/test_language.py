@@ -110,7 +110,7 @@ def test_validation_and_test_are_different_passages() -> None:
     [
         ({"model": "cnn"}, "model = 'cnn' .* text-encoder"),
         ({"data.pool": "noise"}, "pool = 'noise' .* held-out, sst2, agnews, trec"),
-        ({"data.pool": "austen"}, "pool = 'austen' .* held-out"),
+        ({"data.pool": "austen"}, "pool = 'austen' .* the clients' own austen"),
         ({"data.pool_size": 1081}, "pool_size = 1081 .* 1080 texts"),
         ({"data.train_size": 3601}, "train_size = 3601 .* 3600"),
         ({"data.pool_mix": 0.5}, "pool_mix"),

@@ -120,6 +120,34 @@ def test_ca2fl_second_upload_of_a_client_telescopes() -> None:
     assert state.cache[0].tolist() == [5.0] and state.mean.tolist() == [1.25]
 
 
+@pytest.mark.parametrize("steps", [[1e8, 1.0], [1e8, 1e5, 1e2, 1.0], [1.0, 1e8, 1e6, 1e4, 1e2, 1.0]])
+def test_ca2fls_mean_forgets_an_outlier_that_was_replaced(steps: list[float]) -> None:
+    # N = 4: client 0 sends what is listed, client 1 always 3, client 2 always 2, so at last h = (1 + 3 + 2) / 4. In
+    # float32 10^8 + 1 is 10^8, and so what goes when 10^8 is replaced is not what came.
+    rounds = [
+        [an_update([value], client=c, now=now) for c, value in enumerate((step, 3.0, 2.0))]
+        for now, step in enumerate(steps)
+    ]
+    state, _ = play(ca2fl(CA2FL()), weights(0.0), *rounds)
+    assert state.mean.tolist() == [1.5]
+
+
+def test_ca2fls_mean_is_kept_incrementally_to_the_last_bit_where_there_is_no_outlier() -> None:
+    # Deltas of a spread of 1000, as in training; each round M = 2 of N = 4.
+    deltas = 10 ** (3 * torch.rand(40, 2, 5, generator=torch.Generator().manual_seed(0)) - 3)
+    cache, mean = torch.zeros(4, 5), torch.zeros(5)
+    rounds = [
+        [an_update(d.tolist(), client=(t + c) % 4, now=t) for c, d in enumerate(two)] for t, two in enumerate(deltas)
+    ]
+    for t, two in enumerate(deltas):
+        own = sorted([t % 4, (t + 1) % 4])  # by arrival: in the order of the clients
+        fresh = torch.stack([two[(client - t) % 4] for client in own])
+        mean = mean + (fresh - cache[own]).mean(0) * (2 / 4)
+        cache[own] = fresh
+    state, _ = play(ca2fl(CA2FL()), Weights(torch.zeros(5), torch.empty(0)), *rounds)
+    assert torch.equal(state.mean, mean) and not torch.equal(mean, cache.mean(0))
+
+
 def test_ca2fl_with_zero_cache_is_fedbuff() -> None:
     updates = [an_update([0.1 * c, -0.3], client=c) for c in range(3)]
     a, b = (play(method, weights(0.7, 0.2), updates)[1] for method in (ca2fl(CA2FL()), fedbuff(FedBuff())))

@@ -28,6 +28,17 @@ def test_cnn_runs_on_both_image_sizes(shape: tuple[int, int, int]) -> None:
     assert models.build("cnn", shape, 7, 0)(torch.zeros(2, *shape)).shape == (2, 7)
 
 
+@pytest.mark.parametrize(
+    ("name", "expected"), [("resnet18", 1600), ("resnet18-groupnorm", 1600), ("resnet18-fan-out", 7680 + 64 / 3)]
+)
+def test_resnet18_starts_as_the_official_model_does(name: str, expected: float) -> None:
+    # torch's default is U(-a, a), a^2 = 1 / fan_in: a kernel's squared norm is a third of its output channels, of which
+    # all have 64 + 4 * 64 + 5 * (128 + 256 + 512) = 4,800. Kaiming's is twice the input channels, but for the stem.
+    kernels = [m for m in models.build(name, (3, 32, 32), 10, 0).modules() if isinstance(m, torch.nn.Conv2d)]
+    assert sum(int(m.weight.shape[0]) for m in kernels) == 4800
+    assert sum(float((m.weight.detach() ** 2).sum()) for m in kernels) == pytest.approx(expected, rel=0.01)
+
+
 def test_resnet18_maps_cifar_images_to_logits() -> None:
     model = models.build("resnet18", (3, 32, 32), 10, 0).eval()
     with torch.no_grad():

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from fedecho.core.checks import InputError
 from fedecho.core.settings import Partition
 from fedecho.simulation.delays import SLOW
-from fedecho.simulation.partition import divide
+from fedecho.simulation.partition import _topped_up, divide
 
 LABELS = np.tile(np.arange(10), 100)
 SPEEDS = (0,) * 5 + (1,) * 3 + (2,) * 2
@@ -63,6 +63,19 @@ def test_pure_stragglers_hold_their_classes_in_equal_parts_and_nothing_else() ->
         own = counts[list(shards.straggler_classes)]
         assert own.tolist() == ([50, 50] if speed == 2 else [0, 0])
         assert counts.sum() == own.sum() if speed == 2 else own.sum() == 0
+
+
+@pytest.mark.parametrize(("mix", "speed"), [("pure", SLOW), ("pure", 0), ("mixed", 0)])
+def test_no_image_is_lost_where_there_is_nobody_to_hold_it(mix: Any, speed: int) -> None:
+    partition = Partition(alpha=100.0, straggler_classes=2, straggler_mix=mix, min_size=1)
+    with pytest.raises(InputError, match="straggler_classes = 2 .* there must be slow clients, and others") as caught:
+        divide(LABELS, partition, (speed,) * 10, 0)
+    assert "\n" not in str(caught.value)
+
+
+def test_slow_clients_alone_share_all_images_where_mixed() -> None:
+    partition = Partition(alpha=100.0, straggler_classes=2, min_size=1)
+    assert sum(map(len, divide(LABELS, partition, (SLOW,) * 10, 0).clients)) == len(LABELS)
 
 
 def test_a_share_of_one_half_leaves_the_other_half_to_all() -> None:
@@ -161,6 +174,41 @@ def test_a_client_that_is_too_small_is_given_some_of_the_largest_one() -> None:
     assert min(map(len, shards.clients)) == most and shards.redraws == 0
     assert max(map(len, shards.clients)) < max(map(len, plain.clients))
     assert np.sort(np.concatenate(shards.clients)).tolist() == list(range(len(LABELS)))
+
+
+def searched(shards: list[np.ndarray], slow: np.ndarray, min_size: int) -> list[list[int]]:
+    """What `_topped_up` gives, by looking through all clients for each donor."""
+    parts = list(shards)
+    for kind in (np.setdiff1d(np.arange(len(shards)), slow), slow):
+        for client in sorted(kind, key=lambda c: (len(parts[c]), c)):
+            lacking = min_size - len(parts[client])
+            donor = max(kind, key=lambda c: (len(parts[c]), -c))
+            if lacking > 0 and len(parts[donor]) - lacking >= min_size:
+                parts[client] = np.sort(np.concatenate([parts[client], parts[donor][-lacking:]]))
+                parts[donor] = parts[donor][:-lacking]
+    return [part.tolist() for part in parts]
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(0, 12), max_size=12), st.integers(1, 8), st.data())
+def test_donors_are_those_that_a_search_finds(sizes: list[int], least: int, chosen: st.DataObject) -> None:
+    shards = np.split(np.random.default_rng(0).permutation(sum(sizes)), np.cumsum(sizes)[:-1]) if sizes else []
+    slow = np.flatnonzero(chosen.draw(st.lists(st.booleans(), min_size=len(sizes), max_size=len(sizes))))
+    found = _topped_up(tuple(shards), slow, least)
+    assert [part.tolist() for part in found] == searched(shards, slow, least)
+
+
+def test_topping_up_looks_at_each_client_a_few_times_only() -> None:
+    class Counted(np.ndarray):
+        looks = 0
+
+        def __len__(self) -> int:
+            Counted.looks += 1
+            return self.shape[0]
+
+    shards = tuple(np.arange(10 * (client % 2)).view(Counted) for client in range(400))
+    assert min(part.shape[0] for part in _topped_up(shards, np.arange(0), 5)) == 5
+    assert Counted.looks < 10 * len(shards)  # a search for each donor has 160,000
 
 
 def test_topping_up_leaves_sole_owners_alone() -> None:

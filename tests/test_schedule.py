@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +17,7 @@ from hypothesis import strategies as st
 
 from fedecho.core.checks import InputError
 from fedecho.core.settings import Delays, Protocol
-from fedecho.simulation.delays import job_times, pin_trace
+from fedecho.simulation.delays import job_times, pin_trace, speed_classes
 from fedecho.simulation.schedule import Schedule, draw, sequential, synchronous
 
 
@@ -63,6 +65,18 @@ def test_synchronous_rounds_wait_for_their_slowest(tmp_path: Path) -> None:
 
 def test_sequential_gives_every_arrival_its_own_round() -> None:
     assert sequential(Protocol(10, 5, 2, 7)) == Protocol(10, 5, 1, 14)
+
+
+@pytest.mark.parametrize("start", [{"dispatch": "on_arrival"}, {"delta": "fadas_code"}], ids=str)
+def test_other_loops_keep_the_rule_for_failed_uploads_and_no_rule_of_starting(start: Any) -> None:
+    lenient = Protocol(10, 5, 2, 7, reject_failed=False, **start)
+    assert synchronous(lenient) == Protocol(10, 2, 2, 7, reject_failed=False)
+    assert sequential(lenient) == Protocol(10, 5, 1, 14, reject_failed=False)
+
+
+def test_with_a_buffer_of_one_no_rule_of_starting_makes_a_difference() -> None:
+    flush, arrival = (Protocol(10, 5, 1, 30, dispatch) for dispatch in ("on_flush", "on_arrival"))
+    assert draw(flush, Delays("mild"), 0) == draw(arrival, Delays("mild"), 0)
 
 
 def jobs_of(plan: Schedule) -> list[tuple[int, float, float]]:
@@ -192,6 +206,20 @@ def test_jobs_that_end_at_night_end_when_the_client_wakes() -> None:
 def test_fixed_speed_counts_are_kept() -> None:
     stats = draw(Protocol(rounds=5), Delays(speed_counts=(25, 16, 9)), 3).statistics()
     assert (stats["clients_fast"], stats["clients_medium"], stats["clients_slow"]) == (25, 16, 9)
+
+
+def test_a_trace_tells_who_is_slow(tmp_path: Path) -> None:
+    # Means 9, 2.5, 5, 2.6, 1; the ends of fast and medium are 2.5 and 5.
+    delays = trace(tmp_path, {0: [1.0, 17.0], 1: [2.5], 2: [4.0, 6.0], 3: [2.6], 4: [1.0]})
+    plan = draw(Protocol(5, 5, 1, 5), delays, 0)
+    assert plan.speed_class == (2, 0, 1, 1, 0)
+    ranked = draw(Protocol(5, 5, 1, 5), dataclasses.replace(delays, speed_counts=(1, 2, 2)), 0)
+    assert ranked.speed_class == (2, 1, 2, 1, 0) and ranked.rounds == plan.rounds
+
+
+def test_equally_fast_clients_of_a_trace_are_told_apart_by_number(tmp_path: Path) -> None:
+    delays = dataclasses.replace(trace(tmp_path, {c: [3.0] for c in range(4)}), speed_counts=(1, 2, 1))
+    assert speed_classes(delays, 4, seed=0) == (0, 1, 1, 2)
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,8 @@ class Data(Checked):
         words = "it belongs to the task generation; leave it out"
         require(generates or self.vocabulary == 1000, "vocabulary", self.vocabulary, words)
         require(generates or self.pool != "self", "pool", self.pool, "only with the task generation is U sampled so")
+        own = self.pool == self.name or (self.name, self.pool) == ("cifar100", "cifar100-20k")
+        require(not own, "pool", self.pool, f"U would be the clients' own {self.name}; choose another source")
         pairs = self.pool_mix == 0 or self.pool_size > 1
         require(pairs, "pool_size", self.pool_size, "mixing needs at least 2 images")
 
@@ -130,7 +132,8 @@ class Delays(Checked):
     trace_sha256: str | None = None
     """Digest of that file; filled in by `delays.pin_trace`, so that the hash of a run names the content."""
     speed_counts: tuple[Natural, Natural, Natural] | None = None
-    """Fixed numbers of fast, medium and slow clients; none = drawn per client by the official Dirichlet rule."""
+    """Fixed numbers of fast, medium and slow clients; none = drawn per client by the official Dirichlet rule. Of a
+    trace: so many of the shortest, middle and longest mean durations; none = by duration (`delays.speed_classes`)."""
 
     def validate(self) -> None:
         """Check that each option belongs to the model."""

@@ -38,6 +38,8 @@ class Update:
     """K: SGD steps taken."""
     correction: Tensor | None = None
     """What was added to each of its gradients `[P]` (FedAC)."""
+    before: Weights | None = None
+    """x_{s-1}, shared too, where local SGD began from that (`Protocol.delta`); none = from x_s."""
 
     @property
     def staleness(self) -> int:
@@ -48,6 +50,11 @@ class Update:
     def model(self) -> Weights:
         """The client's model x_s + Delta_i with its own statistics."""
         return Weights(self.start.params + self.delta, self.buffers)
+
+    @property
+    def moved(self) -> Tensor:
+        """How far local SGD went `[P]`, from whatever it began from: Delta_i, where that was x_s."""
+        return self.delta if self.before is None else self.delta + (self.start.params - self.before.params)
 
     def finite(self) -> bool:
         """Tell whether the upload can be used at all."""

@@ -129,11 +129,12 @@ def work(task: Task, config: RunConfig, method: Method[Any], state: Any, rnd: Ro
     """Do one client's job from the version it was sent, and return its upload."""
     correction = method.correction(state, job.client, sent.extra)
     key = (config.seed, job.client, job.number)
-    start = sent.before if sent.before is not None and starts_behind(job, config.protocol) else sent.model
-    model, steps = sgd(task.model, start, task.clients[job.client], config.local, key, correction, method.proximal)
-    delta = model.params - sent.model.params
+    before = sent.before if starts_behind(job, config.protocol) else None
+    start, data = before or sent.model, task.clients[job.client]
+    model, steps = sgd(task.model, start, data, config.local, key, correction, method.proximal)
+    delta, when = model.params - sent.model.params, job.arrived_at
     return Update(
-        job.client, job.base_version, rnd.index, job.arrived_at, sent.model, delta, model.buffers, steps, correction
+        job.client, job.base_version, rnd.index, when, sent.model, delta, model.buffers, steps, correction, before
     )
 
 

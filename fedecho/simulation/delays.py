@@ -2,7 +2,8 @@
 
 The classes and the `mild` and `large` ranges are those of the official FADAS simulator (github.com/yujiaw98/FADAS,
 commit 8c4df23): class probabilities p ~ Dir([3, 2, 1]) per client, class = argmax p; a job of a fast, medium or slow
-client takes U(1, 2), U(3, 5), U(5, 8), and U(50, 80) for slow clients under large delay.
+client takes U(1, 2), U(3, 5), U(5, 8), and U(50, 80) for slow clients under large delay. Of a trace the classes are
+those of the clients' mean durations.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ SPEED_NAMES = ("fast", "medium", "slow")
 SLOW = 2
 _CONCENTRATION = (3.0, 2.0, 1.0)
 _MILD = ((1.0, 2.0), (3.0, 5.0), (5.0, 8.0))
+_ENDS = (2.5, 5.0)
+"""Longest mean duration in a trace of a fast and of a medium client: halfway between the ranges of `mild`."""
 _MEANS = tuple((low + high) / 2 for low, high in _MILD)
 _RANGES = {
     "mild": _MILD, "bursty": _MILD, "large": (*_MILD[:SLOW], (50.0, 80.0)),
@@ -38,7 +41,17 @@ JobTime = Callable[[int, float], float]
 
 
 def speed_classes(delays: Delays, clients: int, seed: int) -> tuple[int, ...]:
-    """Return each client's speed class, 0 fast, 1 medium, 2 slow, as a tuple `[clients]`."""
+    """Return each client's speed class, 0 fast, 1 medium, 2 slow, as a tuple `[clients]`.
+
+    Of a trace each client's mean duration says it: up to 2.5 virtual seconds is fast, more than 5 is slow; or its rank
+    does, where `speed_counts` says how many there are of each (equal clients rank by number).
+    """
+    if delays.model == "trace":
+        means = np.array([np.mean(jobs) for jobs in _read_trace(delays, clients)])
+        if delays.speed_counts is None:
+            return tuple(map(int, np.searchsorted(_ENDS, means)))
+        ranks = means.argsort(kind="stable").argsort()
+        return tuple(map(int, np.repeat(np.arange(3), delays.speed_counts)[ranks]))
     rng = stream(seed, "speed-classes")
     if delays.speed_counts is not None:
         return tuple(map(int, rng.permutation(np.repeat(np.arange(3), delays.speed_counts))))

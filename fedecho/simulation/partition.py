@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,7 +34,8 @@ def divide(
 
     Per class c the shares are p ~ Dir(alpha * 1_N) over clients and the class's images are cut at the cumulative shares
     (the official FADAS rule). By kind `natural`, `groups` `[images]` of one class each (chapters of a novel) stay whole
-    and every client has one class's only. Raises `InputError` when some client cannot have `min_size` images.
+    and every client has one class's only. Raises `InputError` when some client cannot have `min_size` images, or when
+    there is nobody to own a class.
     """
     clients, least = len(speed_class), partition.min_size
     words = f"{len(labels)} images cannot give {clients} clients that many each"
@@ -64,12 +66,14 @@ def _topped_up(shards: tuple[Indices, ...], slow: Indices, min_size: int) -> tup
     own classes, neither they nor the others get images of the other kind."""
     parts, kinds = list(shards), [np.setdiff1d(np.arange(len(shards)), slow), slow]
     for kind in kinds:
+        # A heap, being sorted. Who is given images keeps its old place there: with `min_size` it has none to give.
+        largest = sorted((-len(parts[c]), int(c)) for c in kind)
         for client in sorted(kind, key=lambda c: (len(parts[c]), c)):
-            lacking = min_size - len(parts[client])
-            donor = max(kind, key=lambda c: (len(parts[c]), -c))
-            if lacking > 0 and len(parts[donor]) - lacking >= min_size:
+            lacking, (most, donor) = min_size - len(parts[client]), largest[0]
+            if lacking > 0 and -most - lacking >= min_size:
                 parts[client] = np.sort(np.concatenate([parts[client], parts[donor][-lacking:]]))
                 parts[donor] = parts[donor][:-lacking]
+                heapq.heapreplace(largest, (most + lacking, donor))
     return tuple(parts)
 
 
@@ -106,6 +110,8 @@ def _cut(
     images: Indices, receivers: int, partition: Partition, evenly: bool, rng: np.random.Generator
 ) -> list[Indices]:
     """Cut `images` evenly, or at the cumulative shares of one Dirichlet draw over so many receivers."""
+    words = "some images would be nobody's: there must be slow clients, and others where straggler_mix is pure"
+    require(receivers > 0 or len(images) == 0, "straggler_classes", partition.straggler_classes, words)
     if receivers == 0:
         return []
     if evenly:

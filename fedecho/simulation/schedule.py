@@ -10,7 +10,7 @@ from __future__ import annotations
 import bisect
 import heapq
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -131,10 +131,15 @@ def synchronous(protocol: Protocol) -> Protocol:
     """Return the protocol of synchronous FedAvg: M clients start together and the server waits for all (M_c = M).
 
     Rounds and local work equal those of the buffered methods; the virtual time of a round is the longest of its jobs.
+    Nobody starts before the round closes, nor from the version before.
     """
-    return Protocol(protocol.clients, protocol.buffer_size, protocol.buffer_size, protocol.rounds, "on_flush")
+    return replace(protocol, concurrency=protocol.buffer_size, dispatch="on_flush", delta="sent")
 
 
 def sequential(protocol: Protocol) -> Protocol:
-    """Return the protocol of FedAsync: every arrival is a server step (M = 1), T*M steps for equal local work."""
-    return Protocol(protocol.clients, protocol.concurrency, 1, protocol.rounds * protocol.buffer_size, "on_flush")
+    """Return the protocol of FedAsync: every arrival is a server step (M = 1), T*M steps for equal local work.
+
+    Each arrival closes a round, so that to start `on_arrival` is the same, and who starts is alone and has the new x.
+    """
+    steps = protocol.rounds * protocol.buffer_size
+    return replace(protocol, buffer_size=1, rounds=steps, dispatch="on_flush", delta="sent")

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from fedecho.core.checks import Positive
@@ -32,6 +33,8 @@ class Cached(Buffer):
 
     cache: Tensor
     mean: Tensor
+    peak: float = 0.0
+    """The largest number of h_t since that was last taken of the cache itself."""
 
 
 def ca2fl(config: CA2FL) -> Method[Cached]:
@@ -47,10 +50,22 @@ def ca2fl(config: CA2FL) -> Method[Cached]:
         change = mean_delta(corrections)
         # v_t takes h_t as it stood at the start of the round, before this buffer's replacements.
         x_new = Weights(x.params + config.server_lr * (state.mean + change), mean_buffers(updates))
-        mean = state.mean + change * (len(updates) / len(state.cache))
-        return Cached(cache=state.cache, mean=mean), x_new
+        return _closed(state, state.mean + change * (len(updates) / len(state.cache))), x_new
 
     return Method(init, Cached.add, close_round)
+
+
+def _closed(state: Cached, mean: Tensor) -> Cached:
+    """Return the next state; its `mean` is h_t plus what changed, unless rounding has taken half of its digits.
+
+    Such a sum stays as coarse as the largest number that it ever had: 10^8 goes and leaves an error of 10^8 eps behind.
+    Once all numbers are below sqrt(eps) of the largest, an outlier is gone, and the mean is taken of the cache itself.
+    """
+    largest = float(mean.abs().max())
+    if largest < torch.finfo(mean.dtype).eps ** 0.5 * state.peak:
+        mean = state.cache.mean(0)
+        return Cached(cache=state.cache, mean=mean, peak=float(mean.abs().max()))
+    return Cached(cache=state.cache, mean=mean, peak=max(state.peak, largest))
 
 
 def _exchange(cache: Tensor, update: Update) -> Tensor:

@@ -85,12 +85,15 @@ def fedac(config: FedAC, local: Local) -> Method[Controlled]:
         return state, Weights(params, mean_buffers(updates))
 
     def move_controls(state: Controlled, updates: tuple[Update, ...], weights: list[float]) -> Tensor:
-        """c_i <- (x_s - x_i) / (K eta_l) - (c - c_i), with c - c_i as it was during the job; return the step of c."""
+        """c_i <- (x_s - x_i) / (K eta_l) - (c - c_i), with c - c_i as it was during the job; return the step of c.
+
+        Clients keep c_i, so x_s is what they began from, whatever the protocol takes Delta_i against.
+        """
         moves = []
         for update in updates:
             if update.correction is None:
                 return torch.zeros_like(state.control)
-            new = -update.delta / (update.steps * local.lr) - update.correction
+            new = -update.moved / (update.steps * local.lr) - update.correction
             moves.append(new - state.client_controls[update.client])
             state.client_controls[update.client] = new
         scaffold = [1 / len(state.client_controls)] * len(moves)
