@@ -178,11 +178,9 @@ def test_tuning_searches_the_box_of_its_profile() -> None:
     assert 0.05 < min(rates) < max(rates) < 2 and max(rates) > 1
 
 
-def test_more_seeds_are_run_where_the_bank_is_looked_at_too() -> None:
-    seeds: dict[tuple[str, str], set[int]] = {}
-    for cell in cells_of("generation"):
-        seeds.setdefault((cell.setting, cell.delay), set()).add(cell.config.seed)
-    many = seeds.pop((NATURAL, "large"))
-    banked = {c.config.seed for c in cells_of("bank_vocabulary") if c.setting == "V = 1000"}
-    assert many == banked == set(profiles.profile("generation").seeds)
-    assert all(few == {0, 1, 2} for few in seeds.values()) and len(seeds) == 3
+@pytest.mark.parametrize("name", ["language_pools", "generation", "generation_pools"])
+def test_texts_have_all_seeds_of_their_profile_in_every_block(name: str) -> None:
+    seeds: dict[tuple[str, str, str], list[int]] = {}
+    for cell in cells_of(name):
+        seeds.setdefault((cell.setting, cell.delay, cell.method), []).append(cell.config.seed)
+    assert all(found == [0, 1, 2, 3, 4] for found in seeds.values())

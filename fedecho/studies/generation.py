@@ -14,7 +14,6 @@ from fedecho.studies.comparison import Comparison
 from fedecho.studies.grid import (
     DELAYS,
     DIR,
-    FEW,
     WITHOUT_POOL,
     Changes,
     Seeds,
@@ -70,12 +69,9 @@ def generation(
     for name in settings:
         require(name in SETTINGS, "settings", name, f"choose among {', '.join(SETTINGS)}")
     chosen = [Setting(name, delay, SETTINGS[name], (DIR, delay)) for name in settings for delay in delays]
-    cells, few = grid(scale, main_methods(scale, methods), chosen, seeds=seeds), scale_of(scale).seeds[:FEW]
-    if seeds is None:  # more where the bank of 28_bank_compression is looked at too
-        cells = [c for c in cells if (c.setting, c.delay) == (NATURAL, "large") or c.config.seed in few]
     return Comparison(
         name="generation", title="Running text to continue", notebook="13_table_generation", profile=profile,
-        scale=scale, cells=cells, columns=COLUMNS,
+        scale=scale, cells=grid(scale, main_methods(scale, methods), chosen, seeds=seeds), columns=COLUMNS,
         figures={
             "bars": (lambda found: charts.bars(found.summary), NEXT),
             "curves_rounds": (
@@ -90,10 +86,8 @@ def generation(
         "Dirichlet distribution over clients, and a client below 10 blocks is topped up. Accuracy: of the next "
         "token, over all positions. Perplexity: exp of the mean test loss of the last 5 evaluations. The tokens "
         "are learnt from the whole training text, of which clients hold a fifth. Every method was tuned with 8 "
-        "trials on one other seed, Dir(0.1), large delays, by validation accuracy. Five seeds where clients hold "
-        "chapters and delays are large, elsewhere the first three of the five that were run at first, so that the "
-        "tables of texts can be made again within 90 minutes. With 500 arrivals in all, large delays leave slow "
-        "clients hardly any: see their share of the arrivals.",
+        "trials on one other seed, Dir(0.1), large delays, by validation accuracy. With 500 arrivals in all, large "
+        "delays leave slow clients hardly any: see their share of the arrivals.",
     )  # fmt: skip
 
 
@@ -111,7 +105,7 @@ def generation_pools(profile: str = "laptop", *, seeds: Seeds = None) -> Study:
     rows = [*pools, *TEACHERS, *plain(WITHOUT_POOL)]
     return Comparison(
         name="generation_pools", title="What teaches on running text: the pool, the teacher", profile=profile,
-        notebook="13_table_generation", scale=scale, cells=grid(scale, rows, [NATURAL_LARGE], few=FEW, seeds=seeds),
+        notebook="13_table_generation", scale=scale, cells=grid(scale, rows, [NATURAL_LARGE], seeds=seeds),
         reference="held-out", columns=COLUMNS,
         figures={"bars": (lambda found: charts.bars(found.summary, "held-out"), NEXT)},
         note="FedEcho by the source of U, 50 blocks each; FedBuff and FedBuff + EMA use none. its own samples: "

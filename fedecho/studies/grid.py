@@ -32,7 +32,7 @@ DELAYS = ("mild", "large")
 CORE = ("FedBuff", "FedBuff + EMA", "CA2FL", "FADAS", REFERENCE)
 WITHOUT_POOL = ("FedBuff", "FedBuff + EMA")
 FEW = 3
-"""Seeds of landscapes; claims and controls have all seeds of the profile."""
+"""Seeds of landscapes; what claims rest on and running text have all seeds of the profile."""
 
 
 @dataclass(frozen=True)
@@ -78,12 +78,17 @@ def echo(label: str, *, factors: Mapping[str, Any] | None = None, **fields: Any)
 def grid(
     name: str, variants: Iterable[Variant], settings: Sequence[Setting], *, few: int | None = None, seeds: Seeds = None
 ) -> list[Cell]:
-    """Return every variant in every setting on the profile's seeds, its first `few` ones, or on `seeds` if given."""
-    variants = list(variants)
+    """Return every variant in every setting on the profile's seeds, or on `seeds` if given.
+
+    Of the profile's seeds the first `few` are taken, but all where a block is the main table's: they are run there.
+    """
+    variants, whole = list(variants), profile(name).seeds
+    as_they_stand = not any(v.changes for v in variants)
     return [
         Cell(v.label, s.name, s.delay, run_at(name, v, s, seed), {**s.factors, **v.factors})
-        for seed in (profile(name).seeds[:few] if seeds is None else seeds)
+        for seed in (whole if seeds is None else seeds)
         for s in settings
+        if seeds is not None or seed in whole[:few] or (as_they_stand and not s.changes)
         for v in variants
     ]
 

@@ -12,7 +12,6 @@ from fedecho.studies.comparison import Comparison, Draw, Results
 from fedecho.studies.grid import (
     DELAYS,
     DIR,
-    FEW,
     PURE,
     WITHOUT_POOL,
     Seeds,
@@ -111,7 +110,7 @@ def language_pools(profile: str = "laptop", *, pools: Sequence[str] = tuple(POOL
     here = Setting(f"{AUSTEN}, {DIR}", "large", like=(DIR, "large"))
     return Comparison(
         name="language_pools", title="Texts of another domain as the unlabelled pool", notebook="11_table_language",
-        profile=profile, scale=scale, cells=grid(scale, rows, [here], few=FEW, seeds=seeds), reference="held-out",
+        profile=profile, scale=scale, cells=grid(scale, rows, [here], seeds=seeds), reference="held-out",
         figures={"bars": (lambda found: charts.bars(found.summary, "held-out"), captions.BARS)},
         note="FedEcho on Austen by the source of U, 200 texts each; FedBuff and FedBuff + EMA use none. held-out: "
         "Austen's own passages without labels; the others are phrases from film reviews, news and questions, of "

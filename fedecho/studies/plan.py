@@ -1,4 +1,5 @@
-"""Which runs the tables need, in which order they are wanted, what they cost, and the training of those that lack."""
+"""Which runs the tables need, in which order they are wanted, what they cost, and the training of those that lack; and
+which records none needs any more."""
 
 from __future__ import annotations
 
@@ -8,14 +9,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from fedecho.core import records
+from fedecho.core import files, records
 from fedecho.core.checks import require
 from fedecho.core.config import RunConfig, config_hash
 from fedecho.learning.cost import duration, peak
 from fedecho.studies import profiles, sweep
 from fedecho.studies.grid import DIR, PURE
 from fedecho.studies.study import TABLES
+from fedecho.studies.theory.study import TheoryStudy
 from fedecho.studies.training import Trained
+from fedecho.theory.records import THEORY
 
 FIRST_METHODS = ("FedBuff", "FedEcho", "FedBuff + EMA", "CA2FL", "FADAS")
 FIRST_SETTINGS = (
@@ -126,3 +129,35 @@ def _first(study: Trained) -> Iterator[RunConfig]:
             for method in FIRST_METHODS:
                 if (setting, delay, seed, method) in cells:
                     yield cells[setting, delay, seed, method]
+
+
+# What no table asks for any more
+
+
+def misplaced() -> dict[Path, Path]:
+    """Return where a record lies -> where it belongs: in `records/superseded`, which no table reads, once no table asks
+    for it at any profile (say, what it used was tuned anew), and out of there if one does again."""
+    home, asked = files.paper() / "records", _asked()
+    aside = home / "superseded"
+    kept = [path for depth in ("*", "*/theory") for path in home.glob(f"{depth}/*-*.json")]
+    kept = [path for path in kept if "smoke" not in path.relative_to(home).parts[0]]  # those are never committed
+    moves = {path: aside / path.relative_to(home) for path in kept if path not in asked}
+    back = {path: home / path.relative_to(aside) for path in aside.rglob("*-*.json")}
+    return moves | {old: new for old, new in back.items() if new in asked}
+
+
+def put_in_place() -> dict[Path, Path]:
+    """Move the records that are misplaced, and return them."""
+    moves = misplaced()
+    for old, new in moves.items():
+        new.parent.mkdir(parents=True, exist_ok=True)
+        old.rename(new)
+    return moves
+
+
+def _asked() -> set[Path]:
+    """Return the committed records, there or not, of every table at every profile."""
+    studies = [build(name) for name in profiles.WHOLE for build in TABLES.values()]
+    trained = {records.record_path(s.places[-1], run) for s in studies if isinstance(s, Trained) for run in s.configs}
+    theory = [(s.places[-1], entry.run) for s in studies if isinstance(s, TheoryStudy) for entry in s.entries]
+    return trained | {THEORY.path(*of) for of in theory}

@@ -33,7 +33,7 @@ FORMS: dict[str, Changes] = {
 """How much of each prediction the bank keeps, as fields of `Distillation`."""
 VOCABULARIES: dict[str, dict[int, Changes]] = {
     "smoke": {257: {}, 300: {}},
-    "laptop": {1000: {}, 4096: {"protocol.rounds": 25}, 32_768: {"protocol.rounds": 5, "data.pool_size": 20}},
+    "laptop": {1000: {}, 4096: {"protocol.rounds": 50}, 32_768: {"protocol.rounds": 10, "data.pool_size": 20}},
 }
 """Profile -> size of the vocabulary -> what is made smaller there, so that a run takes minutes."""
 
@@ -108,8 +108,8 @@ def bank_vocabulary(
         "L rows, predicted, and allocated, the size of the tensors; with the running sum of the rows, 8 bytes a "
         "number, which every form needs. Entropy: the teacher's, over log V, mean over the run. A single truncated "
         "row can only gain entropy, at most its tail's probability times log(V - k) nats; for the teacher, a mean "
-        "of such rows, no bound holds in general. Runs with V = 4,096 have 25 rounds, with V = 32,768 (of which "
-        "BPE finds 14,270) 5 rounds, with an evaluation at the end, and 20 blocks in U, one seed each; the rank of "
+        "of such rows, no bound holds in general. Runs with V = 4,096 have 50 rounds, with V = 32,768 (of which "
+        "BPE finds 14,270) 10 rounds, of which 2 evaluations are all, and 20 blocks in U, one seed each; the rank of "
         "the word vectors falls with V, from 32 to 8, and the rates are those tuned at V = 1,000. At V = 32,768 no "
         "model is better than knowing frequencies alone (the notebook prints that yardstick): a flatter teacher "
         "looks better there, so read it for memory only. Perplexities of different V cannot be compared; bits a "
