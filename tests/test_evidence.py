@@ -17,7 +17,7 @@ from fedecho.studies.comparison import Comparison
 def left_out(study: Comparison) -> Iterator[tuple[str, str, str, int]]:
     """Yield table, setting, delay and seed where every row of a block has a record, but the table not that seed."""
     for place in dict.fromkeys((cell.setting, cell.delay) for cell in study.cells):
-        block = [cell.config for cell in study.cells if (cell.setting, cell.delay) == place]
+        block = [cell.config for cell in study.asked() if (cell.setting, cell.delay) == place]
         for seed in {*profiles.profile(study.at).seeds} - {config.seed for config in block}:
             if all(record_path(study.places[-1], replace(config, seed=seed)).is_file() for config in block):
                 yield study.name, *place, seed

@@ -12,8 +12,20 @@ from fedecho.core.checks import require
 from fedecho.report import captions, charts, figures
 from fedecho.report.summary import REFERENCE
 from fedecho.studies.comparison import Comparison, Results
-from fedecho.studies.contenders import CONTENDERS
-from fedecho.studies.grid import FEW, HERE, MIXED, OWN, PURE, PURE_LARGE, Seeds, Setting, echo, grid, plain
+from fedecho.studies.grid import (
+    FEW,
+    HERE,
+    MIXED,
+    OWN,
+    PURE,
+    PURE_LARGE,
+    Seeds,
+    Setting,
+    echo,
+    grid,
+    main_methods,
+    plain,
+)
 from fedecho.studies.study import Study, table
 
 RIVALS = ("FedBuff", "FedBuff + EMA", "FedBuff (tuned eta)")
@@ -55,7 +67,7 @@ def owners(
     profile: str = "laptop",
     *,
     owned: Sequence[int] = (1, 2, 4),
-    methods: Sequence[str] = tuple(CONTENDERS),
+    methods: Sequence[str] | None = None,
     seeds: Seeds = None,
 ) -> Study:
     """Return the table of stragglers that alone hold k classes: all methods, and the bank without their rows."""
@@ -66,7 +78,7 @@ def owners(
                 {} if k == 2 else {"partition.straggler_classes": k}, (PURE, "large"), {"k": k})
         for k in owned
     ]  # fmt: skip
-    rows = [*plain(dict.fromkeys([*methods, REFERENCE])), WITHOUT_SLOW, PROBABILITIES]
+    rows = [*main_methods(profile, methods), WITHOUT_SLOW, PROBABILITIES]
     of_those = "accuracy on those classes, %"
     return Comparison(
         name="owners", title="Stragglers as sole owners of classes", notebook="26_controls", profile=profile,
