@@ -14,14 +14,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fedecho.core.clock import Clock
-from fedecho.core.config import override_all
 from fedecho.core.records import Record, new_record
-from fedecho.report import charts, curves, summary
+from fedecho.report import charts, curves
 from fedecho.report.summary import Cell
-from fedecho.studies.contenders import CONTENDERS, base
-from fedecho.studies.tuning import summarise, trials_figure
 from fedecho.studies.vision import compact
-from tests.sound import sound
 from tests.test_summary import cell, put, row, summary_of
 
 
@@ -133,21 +129,7 @@ def test_metrics_that_nobody_reports() -> None:
     assert "not run" in words(curves.over_rounds([reporting("one", None)], {"alpha": "its alpha"}, ["one"]))
 
 
-# Two hyper-parameters, and the compact table
-
-
-def test_a_second_hyper_parameter_is_told_by_colour() -> None:
-    found = []
-    for lr, server_lr, accuracy in ((0.1, 0.002, 0.5), (0.2, 0.001, 0.6)):
-        values = {"local.lr": lr, "method.server_lr": server_lr}
-        config = override_all(base("smoke", CONTENDERS["FADAS"], 0), values)
-        record = sound(new_record(config, "done", [{"accuracy": accuracy}], {}, Clock(), {}))
-        found.append((Cell("FADAS", "Dir(0.1)", "large", config, values), record))
-    panel, bar = trials_figure(summarise(summary.collect(found))).axes
-    (dots,) = panel.collections
-    assert np.asarray(dots.get_offsets()).tolist() == [pytest.approx([0.1, 50]), pytest.approx([0.2, 60])]
-    assert np.asarray(dots.get_array()).tolist() == [0.002, 0.001] and "(colour: server_lr)" in panel.get_title("left")
-    assert [label.get_text() for label in bar.get_yticklabels()] == ["0.001", "0.0014", "0.002"]
+# The compact table
 
 
 def test_the_compact_table_by_hand(tmp_path: Path) -> None:
