@@ -177,12 +177,12 @@ def trial_row(lr: float, mean: float, stage: int, *, ema: float = np.nan, **othe
 
 
 def test_response_curves_mark_the_stages_and_the_chosen_trial() -> None:
-    rows = [trial_row(0.1, 50, 0), trial_row(0.01, 40, 1), trial_row(0.3, 60, 2, chosen=True),
-            trial_row(0.9, np.nan, 1, n=0, diverged=2)]  # fmt: skip
+    rows = [trial_row(0.1, 50, 0), trial_row(0.01, 45, 1), trial_row(0.3, 60, 2, chosen=True),
+            trial_row(0.02, 39, 1), trial_row(0.9, np.nan, 1, n=0, diverged=2)]  # fmt: skip
     axes = tuning.response_curves(pd.DataFrame(rows), set()).axes[0]
     drawn = [(np.asarray(line.get_xdata()).tolist(), np.asarray(line.get_ydata()).tolist()) for line in axes.lines]
-    assert drawn[:3] == [([0.1], [50]), ([0.01], [40]), ([0.3], [60])]
-    assert drawn[3][0] == [0.9] and drawn[4] == ([0.3], [60])
+    assert drawn[:3] == [([0.1], [50]), ([0.01], [45]), ([0.3], [60])]
+    assert drawn[3] == ([0.02], [0.06]) and drawn[4][0] == [0.9] and drawn[5] == ([0.3], [60])
     assert [line.get_fillstyle() for line in axes.lines[:3]] == ["full", "none", "full"]
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from fedecho.core.checks import require
 from fedecho.core.config import override_all
@@ -32,8 +33,11 @@ SETTING = (DIR, "large")
 CAPTION = (
     "Response curves: validation accuracy in % against each hyper-parameter of a method (log scale; of a decay d: "
     "1 − d), mean over the seeds, a row for each method. Open: trials over the whole space; filled: around the best; "
-    "square: the values in use before; ring: chosen; cross at the bottom: a run diverged."
+    "square: the values in use before; ring: chosen. At the bottom: more than 20 points below the best (triangle); "
+    "a run diverged (cross)."
 )
+SHOWN = 20.0
+"""Points below the best trial at which a panel ends."""
 STAGES = ("in use", "whole space", "around the best")
 
 
@@ -203,7 +207,7 @@ def response_curves(found: pd.DataFrame, decays: Set[str]) -> Figure:
     blocks = dict(list(found.groupby("method", sort=False)))
     paths = {method: [path for path in fields(found) if block[path].notna().any()] for method, block in blocks.items()}
     columns = max(map(len, paths.values()))
-    figure = Figure(figsize=(WIDTH, 0.78 * len(blocks) + 0.5))
+    figure = Figure(figsize=(WIDTH, 0.74 * len(blocks) + 0.3))
     panels = figure.subplots(len(blocks), columns, squeeze=False, sharey="row")
     for row, (method, block) in zip(panels, blocks.items(), strict=True):
         row[0].set_title(method, loc="left")
@@ -222,15 +226,19 @@ def _response(axes: Axes, block: pd.DataFrame, path: str, decay: bool) -> None:
         return
     x = 1 - block[path] if decay else block[path]
     name = path.split(".", 1)[1]
-    steady = block["diverged"] == 0
+    steady, bottom = block["diverged"] == 0, axes.get_xaxis_transform()
+    low = block["mean"][steady].max() - SHOWN
     for stage, marker, fill in zip(STAGES, "soo", ("full", "none", "full"), strict=True):
-        here = steady & (block["stage"] == stage)
+        here = steady & (block["stage"] == stage) & (block["mean"] > low)
         axes.plot(x[here], block["mean"][here], marker, color=COLOURS[1], markersize=3, fillstyle=fill)
-    failed = x[~steady]
-    axes.plot(failed, np.full(len(failed), 0.06), "x", color=COLOURS[0], transform=axes.get_xaxis_transform())
+    for hidden, marker, colour in ((steady & (block["mean"] <= low), "v", COLOURS[1]), (~steady, "x", COLOURS[0])):
+        axes.plot(x[hidden], np.full(hidden.sum(), 0.06), marker, color=colour, markersize=3, transform=bottom)
     chosen = block["chosen"]
     axes.plot(x[chosen], block["mean"][chosen], "o", markersize=8, fillstyle="none", color=COLOURS[0], zorder=4)
+    axes.set_ylim(low - 2, low + SHOWN + 3)
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_title(f"1 − {name}" if decay else name, loc="right")
 
 
