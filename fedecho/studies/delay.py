@@ -85,7 +85,7 @@ def delay_gap(
     assert isinstance(runs, Comparison)
     return Gaps(
         name="delay_gap", title="Accuracy lost to large delays", notebook="23_ablation_delay", profile=profile,
-        cells=runs.cells,
+        cells=runs.cells, family="table",
         note="Dir(0.1). The paper states gaps of 2.3 points for FedEcho and 8.1 for CA2FL under large delay; what they "
         "are gaps to is not known to us. Two definitions: accuracy without delays (M_c = M, synchronous) or under mild "
         "delays, minus accuracy under large delays, each method with itself, paired over seeds. Negative: the method "
