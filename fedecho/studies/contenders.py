@@ -53,16 +53,23 @@ CONTENDERS = {contender.label: contender for contender in _ALL}
 
 _LAPTOP: dict[str, tuple[Point, ...]] = {
     "FedAvg (sync)": ({"local.lr": 0.147},),
-    "FedAsync": ({"local.lr": 0.0903, "method.mixing": 0.803},),
-    "FedBuff": ({"local.lr": 0.147},),
+    "FedAsync": ({"local.lr": 0.0903, "method.mixing": 0.803}, {"local.lr": 0.172, "method.mixing": 0.645}),
+    "FedBuff": ({"local.lr": 0.147}, {"local.lr": 0.164}),
+    "FedBuff (tuned eta)": (
+        {"local.lr": 0.24, "method.server_lr": 0.175}, {"local.lr": 0.264, "method.server_lr": 0.288},
+    ),
     "FedBuff + EMA": ({"local.lr": 0.0903},),
-    "FedBuff (tuned eta)": ({"local.lr": 0.24, "method.server_lr": 0.175},),
     "CA2FL": ({"local.lr": 0.0554},),
+    "CA2FL (tuned eta)": ({"local.lr": 0.0554}, {"local.lr": 0.264, "method.server_lr": 0.187}),
     "FedAC-public": ({"local.lr": 0.0128, "method.server_lr": 0.00127},),
     "FADAS": ({"local.lr": 0.147, "method.server_lr": 0.00225},),
-    "FADAS-da": ({"local.lr": 0.0903, "method.server_lr": 0.0225},),
+    "FADAS-da": (
+        {"local.lr": 0.0903, "method.server_lr": 0.0225},
+        {"local.lr": 0.112, "method.server_lr": 0.00698, "method.beta1": 0.386},
+    ),
     "FedEcho": ({"local.lr": 0.147, "method.distill.lr": 0.0225},),
-}
+    "FedEcho (tuned eta)": ({"local.lr": 0.147, "method.distill.lr": 0.0225},),
+}  # fmt: skip
 _CIFAR: dict[str, tuple[Point, ...]] = {
     "FedBuff": ({"local.lr": 0.0208},),
     "FedBuff + EMA": ({"local.lr": 0.034},),
