@@ -21,11 +21,11 @@ from fedecho.report.summary import NOT_RUN
 
 LOOK: dict[str, tuple[str, str, str]] = {
     "FedAvg (sync)": ("#000000", ":", "P"),
-    "FedAsync": ("#808080", "-", "X"),
+    "FedAsync": ("#808080", "--", "X"),
     "FedBuff": ("#0072B2", "-", "s"),
-    "FedBuff + EMA": ("#56B4E9", "--", "D"),
     "FedBuff (tuned eta)": ("#0072B2", ":", "v"),
-    "CA2FL": ("#009E73", "-", "^"),
+    "FedBuff + EMA": ("#56B4E9", "--", "D"),
+    "CA2FL": ("#009E73", "-.", "^"),
     "CA2FL (tuned eta)": ("#009E73", ":", "d"),
     "FedAC-public": ("#CC79A7", "--", "<"),
     "FADAS": ("#E69F00", "-", ">"),
@@ -47,7 +47,7 @@ WIDTH = 7.0
 def look(label: str, place: int | None = None) -> dict[str, Any]:
     """Return colour, line style and marker of a series: a contender's own, else the next of a cycle, or a plain one."""
     fallback = _PLAIN if place is None else (
-        COLOURS[place % 8], _DASHES[place // 8 % 4 if place >= 8 else place % 4], _MARKERS[place % 8]
+        COLOURS[place % 8], _DASHES[(place + place // 8) % 4], _MARKERS[place % 8]
     )  # fmt: skip
     return dict(zip(("color", "linestyle", "marker"), LOOK.get(label, fallback), strict=True))
 
