@@ -128,8 +128,7 @@ def _draw_factor(
         axes.errorbar(at, runs[column], yerr=error, label=str(label), elinewidth=0.7, capsize=1.5, **how)
     for label in level:
         row = block[block["method"] == label]
-        how = look(label, 0) | {"marker": "", "linestyle": "--"}
-        axes.axhline(float(row[column].iloc[0]), label=label, linewidth=1.0, **how)
+        axes.axhline(float(row[column].iloc[0]), label=label, linewidth=1.0, **(look(label, 1) | {"marker": ""}))
 
 
 def _beside(at: NDArray[np.float64], steps: float, x: Mapping[str, float], log: bool) -> NDArray[np.float64]:
@@ -190,39 +189,32 @@ def landscape(values: pd.DataFrame, x: str, y: str, text: str = ACCURACY) -> Fig
 
 
 @style()
-def difference_map(summary: pd.DataFrame, rival: str, places: Sequence[str], columns: Sequence[str], x: str) -> Figure:
-    """Draw the reference's paired difference to `rival` as two maps, all classes and the classes slow clients own:
-    settings down, delays across; blue = the reference is ahead, orange = behind, a dot = Holm-corrected p < 0.05."""
+def difference_map(summaries: Mapping[str, pd.DataFrame], x: str) -> Figure:
+    """Draw paired differences (title -> rows of a summary, one per field) as maps, settings up, delays across: purple =
+    the reference is ahead, orange = behind; in a field the difference, a dot = Holm-corrected p < 0.05, its 95 %
+    interval and the pairs."""
     figure = Figure(figsize=(WIDTH, 2.9))
-    left, right = figure.subplots(1, 2, sharey=True)
-    block = summary[summary["method"] == rival].set_index(BLOCK)
-    others = summary[summary["method"] != rival].set_index(BLOCK)
-
-    def wide(values: pd.Series[Any]) -> pd.DataFrame:
-        return pd.DataFrame(values.unstack()).reindex(index=list(places), columns=list(columns))
-
-    marks = wide(block["p_holm"]) < LEVEL
-    stragglers = wide(others["straggler_mean"] - block["straggler_mean"])
-    for axes, table, shown, title in (
-        (left, wide(block["difference"]), marks, "all classes"),
-        (right, stragglers, marks & False, "classes that slow clients own"),
-    ):
+    for axes, (title, block) in zip(figure.subplots(1, len(summaries), sharey=True), summaries.items(), strict=True):
         axes.set_title(title, loc="left")
-        _draw_difference(figure, axes, table, shown, x)
-    left.set_ylabel("setting")
+        _draw_difference(figure, axes, block, x)
     return finished(figure)
 
 
-def _draw_difference(figure: Figure, axes: Axes, table: pd.DataFrame, marks: pd.DataFrame, x: str) -> None:
+def _draw_difference(figure: Figure, axes: Axes, block: pd.DataFrame, x: str) -> None:
+    settings, delays = (list(dict.fromkeys(block[name])) for name in BLOCK)
+    rows_of = block.set_index(BLOCK)
+    table = pd.DataFrame(rows_of["difference"].unstack()).reindex(index=settings, columns=delays)
     if table.isna().all(axis=None):
         say_not_run(axes)
         return
     size = max(1.0, float(np.nanmax(np.abs(table.to_numpy(dtype=float)))))
 
     def written(i: int, j: int, value: float) -> dict[str, Any]:
-        dot = " •" if marks.iloc[i, j] else ""
-        text = NOTHING if np.isnan(value) else f"{value:+.1f}{dot}".replace("-", "−")
-        return {"s": text, "color": "white" if abs(value) > 0.6 * size else "black", "fontsize": 7}
+        row = rows_of.loc[(settings[i], delays[j])]
+        dot, half = " •" if row["p_holm"] < LEVEL else "", row["difference_half"]
+        text = f"{value:+.1f}{dot}\n± {half:.1f}\nn = {row['pairs']}".replace("-", "−")
+        return {"s": NOTHING if np.isnan(value) else text, "color": "white" if abs(value) > 0.6 * size else "black",
+                "fontsize": 7}  # fmt: skip
 
     image = fields(axes, table, x, "", written, cmap="PuOr", norm=TwoSlopeNorm(0, -size, size))
     figure.colorbar(image, ax=axes, label="points")
