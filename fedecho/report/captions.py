@@ -19,16 +19,13 @@ BARS = (
     "line: the mean of the row that the others are compared with."
 )
 POINTS = "Markers are means over the finished seeds, bars 95 % confidence intervals (Student t)."
-BANDED = ("FedBuff", "FedBuff + EMA", REFERENCE)
-LEAST = 5
-"""Finished seeds of a band: over three its interval would be wider than the panel."""
+BANDED, BANDED_SEEDS = ("FedBuff", "FedBuff + EMA", REFERENCE), 5
+"""Methods with bands, and how many of their seeds have to be finished: over three a band is wider than the panel."""
 BANDS = (
-    f"Bands: 95 % confidence intervals of {', '.join(BANDED[:-1])} and {BANDED[-1]}, where {LEAST} seeds or more "
-    "finished."
+    f"Bands: 95 % confidence intervals of {', '.join(BANDED[:-1])} and {BANDED[-1]}, where at least {BANDED_SEEDS} "
+    "seeds finished."
 )
-CURVES = (
-    "Test accuracy in % against server rounds, as evaluated, not smoothed: mean over the finished seeds. " + BANDS
-)
+CURVES = f"Test accuracy in % against server rounds, as evaluated, not smoothed: mean over the finished seeds. {BANDS}"
 
 
 def number(mean: float, half: float = np.nan, sign: str = "") -> str:

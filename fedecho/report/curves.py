@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from fedecho.core import stats
 from fedecho.core.records import Record
-from fedecho.report.captions import BANDED, LEAST
+from fedecho.report.captions import BANDED, BANDED_SEEDS
 from fedecho.report.figures import (
     ACCURACY,
     band,
@@ -62,9 +62,7 @@ def curves(
             continue
         for place, label in enumerate(shown):
             if runs[label]:
-                how = _line(label) | {"label": label, "zorder": 2 + (label in BANDED)}
-                with_band = label in BANDED and len(runs[label]) >= LEAST
-                _draw_curve(axes, mean_curve(runs[label], x, unit), place, with_band, **how)
+                _draw_curve(axes, label, mean_curve(runs[label], x, unit), len(runs[label]), place)
         _frame_curves(axes, runs, shown, x)
     label_axes(figure, f"server rounds (× {unit} arrivals)" if x == "round" else "virtual time, s", ACCURACY)
     handles = [Line2D([], [], label=label, **_line(label)) for label in shown]
@@ -90,10 +88,9 @@ def mean_curve(records: Sequence[Record], x: str, unit: int) -> Curve:
     return at, *stats.band(np.array([np.interp(at, p, v) for p, v in zip(places, values, strict=True)]))
 
 
-def _draw_curve(axes: Axes, curve: Curve, place: int, with_band: bool, **how: Any) -> None:
-    """Draw the curve at a place of the legend, with or without its band, and with few markers, beside the others'."""
-    how |= markers(len(curve[0]), place)
-    if with_band:
+def _draw_curve(axes: Axes, label: str, curve: Curve, seeds: int, place: int) -> None:
+    how = _line(label) | markers(len(curve[0]), place) | {"label": label, "zorder": 2 + (label in BANDED)}
+    if label in BANDED and seeds >= BANDED_SEEDS:
         band(axes, *curve, alpha=0.15, **how)
     else:
         axes.plot(*curve[:2], **how)
