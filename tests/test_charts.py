@@ -53,11 +53,13 @@ def test_methods_against_a_factor_lie_side_by_side() -> None:
 
 
 def test_rows_that_are_the_factor_are_one_line_and_others_levels() -> None:
-    found = factor_rows(method=["small", "large", "FedBuff"], mean=[50.0, 60.0, 70.0])
-    (axes,) = charts.over_factor(found, {"small": 1.0, "large": 2.0}, "method", "size", level=["FedBuff"]).axes
+    found = factor_rows(method=["small", "large", "FedBuff", "FedBuff + EMA"], mean=[50.0, 60.0, 70.0, 80.0])
+    levels = ["FedBuff", "FedBuff + EMA"]
+    (axes,) = charts.over_factor(found, {"small": 1.0, "large": 2.0}, "method", "size", level=levels).axes
     assert marks(axes) == {"FedEcho": [(1, 50), (2, 60)]}
-    (level,) = [line for line in axes.lines if line.get_label() == "FedBuff"]
-    assert np.asarray(level.get_ydata()).tolist() == [70, 70] and level.get_linestyle() == "--"
+    drawn = [line for line in axes.lines if line.get_label() in levels]
+    assert [np.asarray(line.get_ydata()).tolist() for line in drawn] == [[70, 70], [80, 80]]
+    assert [(line.get_linestyle(), line.get_marker()) for line in drawn] == [("-", ""), ("--", "")]
     assert [label.get_text() for label in axes.get_xticklabels()] == ["small", "large"]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
@@ -24,6 +25,7 @@ from fedecho.report import charts, curves, figures, illustrations, summary
 from fedecho.report.summary import Cell, Found
 from fedecho.simulation.schedule import Job, Round, Schedule, draw
 from fedecho.studies.contenders import CONTENDERS
+from fedecho.studies.grid import PURE
 from tests import toy
 from tests.sound import sound
 
@@ -115,17 +117,72 @@ def test_curves_without_records_or_with_one_seed(x: Any, tmp_path: Path) -> None
     curves.curves(stored(cells, tmp_path), x)
 
 
-def test_bars_show_means_and_stragglers(tmp_path: Path) -> None:
+def test_a_chosen_few_are_drawn_and_what_is_synchronous_still_told(tmp_path: Path) -> None:
+    cells = cells_of("FedEcho", "FADAS", "FedAvg (sync)")
+    for cell in cells:
+        put(tmp_path, cell, 0.5, 0.6, pace=500.0 if cell.method == "FedAvg (sync)" else 3.0)
+    figure = curves.curves(stored(cells, tmp_path), "virtual_time", methods=["FedEcho", "FedBuff"])
+    assert [line.get_label() for line in figure.axes[0].lines] == ["FedEcho"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["FedEcho"]
+    assert words(figure) == "FedAvg (sync): 55.0 % at 1,000 s"
+
+
+@pytest.mark.parametrize(("seeds", "bands"), [(3, 0), (4, 0), (5, 1)])
+def test_a_band_needs_five_seeds(seeds: int, bands: int) -> None:
+    cell = cells_of("FedEcho")[0]
+    runs = [replace(cell.config, seed=seed) for seed in range(seeds)]
+    found = [(replace(cell, config=run), record(run, (0.5, 0.5 + run.seed / 100))) for run in runs]
+    (axes,) = curves.curves(found).axes
+    assert len(axes.lines) == 1 and len(axes.collections) == bands
+
+
+def test_lines_differ_without_their_colours(tmp_path: Path) -> None:
+    cells = [cell for cell in CELLS if (cell.setting, cell.delay, cell.config.seed) == ("Dir(0.1)", "large", 0)]
+    for cell in cells:
+        put(tmp_path, cell, *np.linspace(0.1, 0.6, 12))
+    lines = curves.curves(stored(cells, tmp_path)).axes[0].lines
+    drawn = {(str(line.get_linestyle()), line.get_marker()) for line in lines}
+    assert len(drawn) == len(lines) == len(cells) >= 10 and not drawn & {(dash, "") for dash, _ in drawn}
+    marked = [line.get_markevery() for line in lines]
+    assert all(start < step for start, step in marked) and len(set(marked)) > 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("looks", [figures.LOOK.values(), [tuple(figures.look("", k).values()) for k in range(32)]])
+def test_looks_differ_without_their_colours(looks: Sequence[tuple[str, Any, str]]) -> None:
+    assert len({(dash, marker) for _, dash, marker in looks}) == len(looks)
+
+
+def bars_of(axes: Axes) -> list[tuple[float, float]]:
+    """Return where the markers of a panel of bars stand."""
+    return [(float(bar[0].get_xdata()[0]), float(bar[0].get_ydata()[0])) for bar in axes.containers]  # type: ignore[index]
+
+
+def test_bars_show_means_and_beside_them_those_of_owned_classes(tmp_path: Path) -> None:
     cells = cells_of("FedBuff", "FedEcho", "FADAS")
     for cell in cells:
         if cell.method != "FADAS":
             put(tmp_path, cell, 0.6 if cell.method == "FedEcho" else 0.5)
     found = summary.summarise(summary.collect(stored(cells, tmp_path))).assign(straggler_mean=20.0)
-    axes = charts.bars(found).axes[0]
-    assert [label.get_text() for label in axes.get_yticklabels()] == ["FedBuff", "FADAS", "FedEcho"]
-    spots = [(float(bar[0].get_xdata()[0]), float(bar[0].get_ydata()[0])) for bar in axes.containers]  # type: ignore
-    assert (50, 0) in spots and (60, 2) in spots and (20, 2) in spots
-    assert [text.get_text() for text in axes.texts] == ["not run"]
+    everything, owned = charts.bars(found).axes
+    assert [label.get_text() for label in everything.get_yticklabels()] == ["FedBuff", "FADAS", "FedEcho"]
+    assert {(50, 0), (60, 2)} <= set(bars_of(everything)) and (20, 2) not in bars_of(everything)
+    assert bars_of(owned) == [(20, 0), (20, 1), (20, 2)] and owned.get_xlabel() == "slow clients' own classes"
+    assert [text.get_text() for text in everything.texts] == ["not run"]
+
+
+def test_only_where_classes_are_owned_is_a_panel_split(tmp_path: Path) -> None:
+    cells = [cell for cell in CELLS if cell.method == "FedEcho" and cell.setting in ("Dir(0.1)", PURE)]
+    for cell in cells:
+        put(tmp_path, cell, 0.6)
+    found = summary.summarise(summary.collect(stored(cells, tmp_path)))
+    found.loc[found["setting"] == "Dir(0.1)", "straggler_mean"] = np.nan
+    mild, large, *pure = charts.bars(found).axes
+    assert [axes.get_title("left").split(" · ")[-1] for axes in pure] == ["mild delays", "", "large delays", ""]
+    assert mild.get_position().width > 1.5 * pure[0].get_position().width
+    assert mild.get_xlim() == large.get_xlim() and pure[0].get_xlim() == pure[2].get_xlim()
+    assert all(axes.get_xlim()[0] >= -2 and axes.get_xlim()[1] <= 102 for axes in pure)
+    for below in (pure[0], pure[2]):
+        assert below.get_position().y1 < mild.get_position().y0
 
 
 def test_bars_without_records(tmp_path: Path) -> None:
@@ -199,7 +256,6 @@ def test_tuning_without_records() -> None:
 
 def test_every_contender_has_its_own_look() -> None:
     assert set(figures.LOOK) == set(CONTENDERS)
-    assert len(set(figures.LOOK.values())) == len(figures.LOOK)
     assert len({marker for _, _, marker in figures.LOOK.values()}) == len(figures.LOOK)
 
 

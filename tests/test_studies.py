@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -18,13 +19,13 @@ from fedecho.core.records import Record
 from fedecho.learning.cost import peak
 from fedecho.report import charts, manifest, notebooks, summary
 from fedecho.report.summary import Cell
-from fedecho.studies import TABLES, grid, plan, profiles
+from fedecho.studies import TABLES, grid, plan, profiles, server_cost
 from fedecho.studies.alpha import DYNAMIC
-from fedecho.studies.comparison import Comparison
+from fedecho.studies.comparison import Comparison, Results
+from fedecho.studies.controls import ahead
 from fedecho.studies.delay import gaps, time_to_target
 from fedecho.studies.nu import _largest_norm
 from fedecho.studies.training import Trained
-from fedecho.studies.vocabulary import against_bytes
 from tests import toy
 from tests.test_summary import put
 
@@ -235,16 +236,11 @@ def test_every_figure_is_drawn_without_records_and_with(name: str, paper: Path) 
         fill(study, {})
 
 
-def test_forms_of_a_bank_stand_at_their_bytes() -> None:
-    forms = [{"setting": "V", "method": m, "mean": 3.0, "half": h, "bytes": b, "perplexity": p} for m, h, b, p in
-             (("all", 1.0, 400, 9.0), ("top", math.nan, 8, 12.0))]  # fmt: skip
-    absent = [line | {"setting": "W", "mean": math.nan, "perplexity": math.nan} for line in forms]
-    figure = against_bytes(pd.DataFrame(forms + absent))
-    accuracy, _, perplexity, missing = figure.axes
-    assert [bars.lines[0].get_xdata()[0] for bars in perplexity.containers] == [400, 8]
-    assert [bars.lines[0].get_ydata()[0] for bars in perplexity.containers] == [9, 12]
-    assert perplexity.lines[-1].get_ydata() == [9, 9] and accuracy.get_xscale() == "log"
-    assert [text.get_text() for text in missing.texts] == ["not run"]
+def test_captions_are_short_and_in_terms_of_the_field() -> None:
+    drawn = [getattr(build("smoke"), "figures", {}) for build in TABLES.values()]
+    captions = [*server_cost.CAPTIONS.values(), *(caption for figures in drawn for _, caption in figures.values())]
+    assert len(captions) > 30
+    assert [text for text in captions if len(text.split()) > 80 or re.search(r"\b(box|place|walk)", text)] == []
 
 
 def test_a_map_shows_each_mean_and_marks_the_highest() -> None:
@@ -257,12 +253,26 @@ def test_a_map_shows_each_mean_and_marks_the_highest() -> None:
     }
 
 
-def test_the_map_of_differences_marks_what_is_significant() -> None:
-    summary = pd.DataFrame(
-        [("s", "mild", "FedEcho", math.nan, math.nan, 60.0), ("s", "mild", "E", 2.0, 0.01, 10.0),
-         ("t", "mild", "FedEcho", math.nan, math.nan, math.nan), ("t", "mild", "E", -1.0, 0.2, math.nan)],
-        columns=["setting", "delay", "method", "difference", "p_holm", "straggler_mean"],
-    )  # fmt: skip
-    left, right, *_ = charts.difference_map(summary, "E", ["s", "t"], ["mild"], "tail").axes
-    assert [t.get_text() for t in left.texts] == ["+2.0 •", "−1.0"]
-    assert [t.get_text() for t in right.texts] == ["+50.0", "–"]
+def test_the_map_of_differences_has_intervals_pairs_and_marks() -> None:
+    one = pd.DataFrame(
+        [("s", "mild", 2.0, 1.25, 3, 0.01), ("t", "mild", -1.0, 4.0, 2, 0.2)],
+        columns=["setting", "delay", "difference", "difference_half", "pairs", "p_holm"],
+    )
+    other = one.assign(difference=[50.0, math.nan], p_holm=math.nan)
+    left, right, *_ = charts.difference_map({"all": one, "owned": other}, "tail").axes
+    assert [t.get_text() for t in left.texts] == ["+2.0 •\n± 1.2\nn = 3", "−1.0\n± 4.0\nn = 2"]
+    assert [t.get_text() for t in right.texts] == ["+50.0\n± 1.2\nn = 3", "–"]
+    assert (left.get_title("left"), right.get_title("left")) == ("all", "owned")
+
+
+def test_owned_classes_are_compared_pair_by_pair_without_a_test() -> None:
+    lines = [
+        (setting, "mild", method, seed, 50.0, owned + seed * (method == "FedEcho"), "done", 0.0)
+        for setting, owned in (("s", 10.0), ("t", math.nan))
+        for seed in (0, 1)
+        for method in ("FedBuff + EMA", "FedEcho")
+    ]
+    frame = pd.DataFrame(lines, columns=[*summary.PLACE, "seed", "score", "straggler", "status", "rejected"])
+    left, right, *_ = ahead(Results(None, [], frame, summary.summarise(frame))).axes  # type: ignore[arg-type]
+    assert [t.get_text()[:4] for t in left.texts] == ["+0.0", "+0.0"]
+    assert [t.get_text() for t in right.texts] == ["+0.5\n± 6.4\nn = 2", "–"]  # t of 0.975 and one degree: 12.71

@@ -14,15 +14,18 @@ NOTHING = "–"
 LEVEL = 0.05
 """A difference counts if Holm's p is below."""
 BARS = (
-    "Test accuracy in %, a panel for each setting: filled markers are means over the finished seeds with 95 % "
-    "confidence intervals (Student t), hollow ones the same on the classes that only slow clients own; the "
-    "vertical line is the mean of the row that the others are compared with."
+    "Test accuracy in %, a panel for each setting: means over the finished seeds with 95 % confidence intervals "
+    "(Student t). Where only slow clients own some classes, the panel beside it has the accuracy on these. Vertical "
+    "line: the mean of the row that the others are compared with."
 )
 POINTS = "Markers are means over the finished seeds, bars 95 % confidence intervals (Student t)."
-CURVES = (
-    "Test accuracy in % against server rounds, as evaluated, not smoothed: mean over the finished seeds; bands are "
-    "95 % confidence intervals, drawn for three methods."
+BANDED, BANDED_SEEDS = ("FedBuff", "FedBuff + EMA", REFERENCE), 5
+"""Methods with bands, and how many of their seeds have to be finished: over three a band is wider than the panel."""
+BANDS = (
+    f"Bands: 95 % confidence intervals of {', '.join(BANDED[:-1])} and {BANDED[-1]}, where at least {BANDED_SEEDS} "
+    "seeds finished."
 )
+CURVES = f"Test accuracy in % against server rounds, as evaluated, not smoothed: mean over the finished seeds. {BANDS}"
 
 
 def number(mean: float, half: float = np.nan, sign: str = "") -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,6 @@ from fedecho.report.figures import (
     label_axes,
     legend,
     look,
-    panels,
     rows,
     say_not_run,
     style,
@@ -30,35 +30,49 @@ from fedecho.report.figures import (
 from fedecho.report.summary import BLOCK, NOT_RUN, REFERENCE
 
 _HALF = {"mean": "half", "straggler_mean": "straggler_half"}
+_CLASSES = {"mean": "all classes", "straggler_mean": "slow clients' own classes"}
 
 
 @style()
 def bars(summary: pd.DataFrame, reference: str = REFERENCE) -> Figure:
-    """Draw a summary: each method's mean with its 95 % interval, the reference's mean as a line, and hollow markers for
-    the accuracy on the classes that only slow clients own."""
-    places = list(zip(summary["setting"], summary["delay"], strict=True))
-    height = 0.25 + 0.15 * max(2, int(summary.groupby(BLOCK).size().max()))  # titles and ticks take as much as a row
-    figure, axes_of = panels(places, height, sharey="row", sharex="row")
-    for (setting, delay), axes in axes_of.items():
-        _draw_block(axes, summary[(summary["setting"] == setting) & (summary["delay"] == delay)], reference)
-    for axes in axes_of.values():  # only now do panels that share an axis know their range
-        left, right = axes.get_xlim() if summary["n"].any() else (0.0, 100.0)
-        axes.set_xlim(max(-2.0, left), min(102.0, right))
-    hollow = "; hollow: classes that only slow clients own" if summary["straggler_mean"].notna().any() else ""
-    label_axes(figure, f"test accuracy, % (filled: all classes{hollow})")
+    """Draw a summary: each method's mean with its 95 % interval, and the reference's mean as a line; where only slow
+    clients own some classes, the same on those in a panel beside it, as their intervals would cover the others."""
+    settings, delays = (list(dict.fromkeys(summary[name])) for name in BLOCK)
+    sizes = [0.3 + 0.13 * max(3, summary[summary["setting"] == s].groupby("delay").size().max()) for s in settings]
+    width = 1 + int(summary["straggler_mean"].notna().any())
+    figure = Figure(figsize=(WIDTH, sum(sizes) + 0.4))
+    places = figure.add_gridspec(len(settings), width * len(delays), height_ratios=sizes)
+    first: dict[tuple[str, str], Axes] = {}
+    for (i, setting), (j, delay) in product(enumerate(settings), enumerate(delays)):
+        block = summary[(summary["setting"] == setting) & (summary["delay"] == delay)]
+        kinds = list(_HALF)[: 1 + int(block["straggler_mean"].notna().any())]
+        for k, kind in enumerate(kinds):
+            left = width * j + k
+            axes = figure.add_subplot(
+                places[i, left : left + width // len(kinds)], sharex=first.get((setting, kind)), title=" ",
+                xlabel=_CLASSES[kind] if len(kinds) > 1 else "",
+            )  # fmt: skip
+            first.setdefault((setting, kind), axes)
+            if k == 0:  # the title's room is kept by " ": it may reach over the panel beside it
+                axes.set_title(f"{setting} · {delay} delays", loc="left", fontsize=7).set_in_layout(False)
+            axes.tick_params(labelleft=left == 0)
+            _draw_block(axes, block, reference, kind)
+    for axes in figure.axes:  # only now do panels that share an axis know their range
+        low, high = axes.get_xlim() if summary["n"].any() else (0.0, 100.0)
+        axes.set_xlim(max(-2.0, low), min(102.0, high))
+    label_axes(figure, ACCURACY)
     return finished(figure)
 
 
-def _draw_block(axes: Axes, block: pd.DataFrame, reference: str) -> None:
+def _draw_block(axes: Axes, block: pd.DataFrame, reference: str, column: str) -> None:
     rows(axes, list(block["method"]))
     for y, row in enumerate(block.to_dict("records")):
         how = look(row["method"]) | {"linestyle": "-", "elinewidth": 0.8, "capsize": 1.5, "capthick": 0.8}
-        for mean, fill in (("straggler_mean", "white"), ("mean", how["color"])):
-            axes.errorbar(row[mean], y, xerr=np.nan_to_num(row[_HALF[mean]]), markerfacecolor=fill, **how)
+        axes.errorbar(row[column], y, xerr=np.nan_to_num(row[_HALF[column]]), **how)
         if not row["n"]:
             axes.text(0.02, y, "diverged" if row["diverged"] else NOT_RUN, color="#808080", va="center", fontsize=6,
                       transform=axes.get_yaxis_transform())  # fmt: skip
-    line = block.loc[block["method"] == reference, "mean"]
+    line = block.loc[block["method"] == reference, column]
     if line.notna().any():
         axes.axvline(float(line.iloc[0]), color=look(REFERENCE)["color"], linewidth=0.6, zorder=1)
 
@@ -114,8 +128,7 @@ def _draw_factor(
         axes.errorbar(at, runs[column], yerr=error, label=str(label), elinewidth=0.7, capsize=1.5, **how)
     for label in level:
         row = block[block["method"] == label]
-        how = look(label, 0) | {"marker": "", "linestyle": "--"}
-        axes.axhline(float(row[column].iloc[0]), label=label, linewidth=1.0, **how)
+        axes.axhline(float(row[column].iloc[0]), label=label, linewidth=1.0, **(look(label, 1) | {"marker": ""}))
 
 
 def _beside(at: NDArray[np.float64], steps: float, x: Mapping[str, float], log: bool) -> NDArray[np.float64]:
@@ -176,39 +189,32 @@ def landscape(values: pd.DataFrame, x: str, y: str, text: str = ACCURACY) -> Fig
 
 
 @style()
-def difference_map(summary: pd.DataFrame, rival: str, places: Sequence[str], columns: Sequence[str], x: str) -> Figure:
-    """Draw the reference's paired difference to `rival` as two maps, all classes and the classes slow clients own:
-    settings down, delays across; blue = the reference is ahead, orange = behind, a dot = Holm-corrected p < 0.05."""
+def difference_map(summaries: Mapping[str, pd.DataFrame], x: str) -> Figure:
+    """Draw paired differences (title -> rows of a summary, one per field) as maps, settings up, delays across: purple =
+    the reference is ahead, orange = behind; in a field the difference, a dot = Holm-corrected p < 0.05, its 95 %
+    interval and the pairs."""
     figure = Figure(figsize=(WIDTH, 2.9))
-    left, right = figure.subplots(1, 2, sharey=True)
-    block = summary[summary["method"] == rival].set_index(BLOCK)
-    others = summary[summary["method"] != rival].set_index(BLOCK)
-
-    def wide(values: pd.Series[Any]) -> pd.DataFrame:
-        return pd.DataFrame(values.unstack()).reindex(index=list(places), columns=list(columns))
-
-    marks = wide(block["p_holm"]) < LEVEL
-    stragglers = wide(others["straggler_mean"] - block["straggler_mean"])
-    for axes, table, shown, title in (
-        (left, wide(block["difference"]), marks, "all classes"),
-        (right, stragglers, marks & False, "classes that slow clients own"),
-    ):
+    for axes, (title, block) in zip(figure.subplots(1, len(summaries), sharey=True), summaries.items(), strict=True):
         axes.set_title(title, loc="left")
-        _draw_difference(figure, axes, table, shown, x)
-    left.set_ylabel("setting")
+        _draw_difference(figure, axes, block, x)
     return finished(figure)
 
 
-def _draw_difference(figure: Figure, axes: Axes, table: pd.DataFrame, marks: pd.DataFrame, x: str) -> None:
+def _draw_difference(figure: Figure, axes: Axes, block: pd.DataFrame, x: str) -> None:
+    settings, delays = (list(dict.fromkeys(block[name])) for name in BLOCK)
+    rows_of = block.set_index(BLOCK)
+    table = pd.DataFrame(rows_of["difference"].unstack()).reindex(index=settings, columns=delays)
     if table.isna().all(axis=None):
         say_not_run(axes)
         return
     size = max(1.0, float(np.nanmax(np.abs(table.to_numpy(dtype=float)))))
 
     def written(i: int, j: int, value: float) -> dict[str, Any]:
-        dot = " •" if marks.iloc[i, j] else ""
-        text = NOTHING if np.isnan(value) else f"{value:+.1f}{dot}".replace("-", "−")
-        return {"s": text, "color": "white" if abs(value) > 0.6 * size else "black", "fontsize": 7}
+        row = rows_of.loc[(settings[i], delays[j])]
+        dot, half = " •" if row["p_holm"] < LEVEL else "", row["difference_half"]
+        text = f"{value:+.1f}{dot}\n± {half:.1f}\nn = {row['pairs']}".replace("-", "−")
+        return {"s": NOTHING if np.isnan(value) else text, "color": "white" if abs(value) > 0.6 * size else "black",
+                "fontsize": 7}  # fmt: skip
 
     image = fields(axes, table, x, "", written, cmap="PuOr", norm=TwoSlopeNorm(0, -size, size))
     figure.colorbar(image, ax=axes, label="points")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -13,10 +13,22 @@ from numpy.typing import NDArray
 
 from fedecho.core import stats
 from fedecho.core.records import Record
-from fedecho.report.figures import ACCURACY, band, finished, grid, label_axes, legend, look, panels, say_not_run, style
+from fedecho.report.captions import BANDED, BANDED_SEEDS
+from fedecho.report.figures import (
+    ACCURACY,
+    band,
+    finished,
+    grid,
+    label_axes,
+    legend,
+    look,
+    markers,
+    panels,
+    say_not_run,
+    style,
+)  # fmt: skip
 from fedecho.report.summary import REFERENCE, Found
 
-_EMPHASISED = ("FedBuff", "FedBuff + EMA", REFERENCE)
 _POINTS = 200
 Curve = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
 """x, mean and half width of the 95 % interval, each `[points]`, in percent."""
@@ -29,29 +41,32 @@ def finished_runs(found: Found, **place: str) -> list[Record]:
 
 
 @style()
-def curves(found: Found, x: Literal["virtual_time", "round"] = "round", wrapped: bool = False) -> Figure:
+def curves(
+    found: Found, x: Literal["virtual_time", "round"] = "round", wrapped: bool = False, methods: Collection[str] = ()
+) -> Figure:
     """Draw accuracy against server rounds or virtual time: mean over the finished seeds, as evaluated, not smoothed.
 
-    A panel for each setting (down) and delay (across), or (`wrapped`) two in a row. The shaded 95 % intervals are those
-    of three methods, for legibility. Against virtual time a panel ends with the longest asynchronous curve, and says
-    how long the synchronous one takes.
+    A panel for each setting (down) and delay (across), or (`wrapped`) two in a row; a line for each of the `methods`
+    (none given = all). Three methods have shaded 95 % intervals where enough seeds finished. Against virtual time a
+    panel ends with the longest asynchronous curve, and says how long the synchronous one takes.
     """
     places = list(dict.fromkeys((cell.setting, cell.delay) for cell, _ in found))
     figure, axes_of = _two_in_a_row(places) if wrapped else panels(places, 1.9, sharey="row")
     unit = max((cell.config.protocol.buffer_size for cell, _ in found), default=1)
     labels = list(dict.fromkeys(cell.method for cell, _ in found))
+    shown = [label for label in labels if label in (methods or labels)]
     for (setting, delay), axes in axes_of.items():
         runs = {label: finished_runs(found, setting=setting, delay=delay, method=label) for label in labels}
-        if not any(runs.values()):
+        if not any(runs[label] for label in shown):
             say_not_run(axes)
             continue
-        for label, records in runs.items():
-            if records:
-                _draw_curve(axes, label, mean_curve(records, x, unit))
-        _frame_curves(axes, runs, x)
+        for place, label in enumerate(shown):
+            if runs[label]:
+                _draw_curve(axes, label, mean_curve(runs[label], x, unit), len(runs[label]), place)
+        _frame_curves(axes, runs, shown, x)
     label_axes(figure, f"server rounds (× {unit} arrivals)" if x == "round" else "virtual time, s", ACCURACY)
-    handles = [Line2D([], [], label=label, **_line(label)) for label in labels]
-    figure.legend(handles=handles, loc="outside upper center", ncols=5, handlelength=2.6)
+    handles = [Line2D([], [], label=label, **_line(label)) for label in shown]
+    figure.legend(handles=handles, loc="outside upper center", ncols=5, handlelength=3.2)
     return finished(figure)
 
 
@@ -73,16 +88,17 @@ def mean_curve(records: Sequence[Record], x: str, unit: int) -> Curve:
     return at, *stats.band(np.array([np.interp(at, p, v) for p, v in zip(places, values, strict=True)]))
 
 
-def _draw_curve(axes: Axes, label: str, curve: Curve) -> None:
-    if label in _EMPHASISED:
-        band(axes, *curve, alpha=0.15, zorder=3, label=label, **_line(label))
+def _draw_curve(axes: Axes, label: str, curve: Curve, seeds: int, place: int) -> None:
+    how = _line(label) | markers(len(curve[0]), place) | {"label": label, "zorder": 2 + (label in BANDED)}
+    if label in BANDED and seeds >= BANDED_SEEDS:
+        band(axes, *curve, alpha=0.15, **how)
     else:
-        axes.plot(*curve[:2], zorder=2, label=label, **_line(label))
+        axes.plot(*curve[:2], **how)
 
 
-def _frame_curves(axes: Axes, runs: Mapping[str, Sequence[Record]], x: str) -> None:
+def _frame_curves(axes: Axes, runs: Mapping[str, Sequence[Record]], shown: Sequence[str], x: str) -> None:
     """Fix the limits by the means, not the intervals, and say above the panel what it does not show."""
-    absent = [label for label, records in runs.items() if not records]
+    absent = [label for label in shown if not runs[label]]
     notes = [f"no finished run: {', '.join(absent)}"] if absent else []
     slow = {label for label, records in runs.items() if x == "virtual_time" and records and _waits_for_all(records[0])}
     slow = set() if slow >= {label for label, records in runs.items() if records} else slow
@@ -113,8 +129,8 @@ def _waits_for_all(record: Record) -> bool:
 
 
 def _line(label: str) -> dict[str, Any]:
-    width = 1.8 if label == REFERENCE else 1.2 if label in _EMPHASISED else 0.7
-    return look(label) | {"marker": "", "linewidth": width}
+    width = 1.8 if label == REFERENCE else 1.2 if label in BANDED else 0.8
+    return look(label) | {"linewidth": width}
 
 
 @style()
@@ -129,7 +145,7 @@ def over_rounds(found: Found, metrics: Mapping[str, str], methods: Sequence[str]
         for place, method in enumerate(methods):
             curve = _mean_metric(finished_runs(found, setting=setting, method=method), metric)
             if curve is not None:
-                panel.plot(*curve, label=method, **(look(method, place) | {"marker": ""}))
+                panel.plot(*curve, label=method, **look(method, place), **markers(len(curve[0]), place))
         if not panel.lines:
             say_not_run(panel)
         if log:

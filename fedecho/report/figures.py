@@ -19,21 +19,22 @@ from numpy.typing import NDArray
 from fedecho.report import drawings
 from fedecho.report.summary import NOT_RUN
 
-LOOK: dict[str, tuple[str, str, str]] = {
+_LONG, _TUNED = (0, (7, 2)), (0, (3, 1, 1, 1, 1, 1))
+LOOK: dict[str, tuple[str, Any, str]] = {
     "FedAvg (sync)": ("#000000", ":", "P"),
-    "FedAsync": ("#808080", "-", "X"),
+    "FedAsync": ("#808080", "--", "X"),
     "FedBuff": ("#0072B2", "-", "s"),
     "FedBuff + EMA": ("#56B4E9", "--", "D"),
-    "FedBuff (tuned eta)": ("#0072B2", ":", "v"),
-    "CA2FL": ("#009E73", "-", "^"),
-    "CA2FL (tuned eta)": ("#009E73", ":", "d"),
-    "FedAC-public": ("#CC79A7", "--", "<"),
+    "FedBuff (tuned eta)": ("#0072B2", _TUNED, "v"),
+    "CA2FL": ("#009E73", "-.", "^"),
+    "CA2FL (tuned eta)": ("#009E73", _TUNED, "d"),
+    "FedAC-public": ("#CC79A7", _LONG, "<"),
     "FADAS": ("#E69F00", "-", ">"),
     "FADAS-da": ("#E69F00", "-.", "*"),
     "FedEcho": ("#D55E00", "-", "o"),
-    "FedEcho (tuned eta)": ("#D55E00", ":", "p"),
+    "FedEcho (tuned eta)": ("#D55E00", _TUNED, "p"),
 }
-"""Colour, line style and marker of each contender, the same in every figure; no two share all but the colour."""
+"""Colour, line style and marker of each contender, the same in every figure; without colours they differ too."""
 COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#808080")
 GREY = "#808080"
 ACCURACY = "test accuracy, %"
@@ -47,9 +48,16 @@ WIDTH = 7.0
 def look(label: str, place: int | None = None) -> dict[str, Any]:
     """Return colour, line style and marker of a series: a contender's own, else the next of a cycle, or a plain one."""
     fallback = _PLAIN if place is None else (
-        COLOURS[place % 8], _DASHES[place // 8 % 4 if place >= 8 else place % 4], _MARKERS[place % 8]
+        COLOURS[place % 8], _DASHES[(place + place // 8) % 4], _MARKERS[place % 8]
     )  # fmt: skip
     return dict(zip(("color", "linestyle", "marker"), LOOK.get(label, fallback), strict=True))
+
+
+def markers(points: int, place: int) -> dict[str, Any]:
+    """Return where a curve of many points has its six markers: not where the curves before it have theirs."""
+    step = max(1, points // 6)
+    return {"markevery": (int(0.618 * place % 1 * step), step), "markersize": 4, "markeredgecolor": "white",
+            "markeredgewidth": 0.3}  # fmt: skip
 
 
 @contextmanager
@@ -141,11 +149,6 @@ def legend(figure: Figure, axes: Axes, columns: int = 5, handlelength: float = 2
     """Put the legend of a panel above all of them."""
     handles, labels = axes.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=columns, handlelength=handlelength)
-
-
-def fullest(panels: Sequence[Axes]) -> Axes:
-    """Return the first of the panels with the most entries of a legend."""
-    return max(panels, key=lambda axes: len(axes.get_legend_handles_labels()[1]))
 
 
 def band(axes: Axes, x: Any, mean: Any, half: Any, *, alpha: float = 0.2, positive: bool = False, **how: Any) -> None:

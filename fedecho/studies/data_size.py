@@ -35,11 +35,11 @@ def ablation_data_size(profile: str = "laptop", *, sizes: Sequence[int] | None =
         figures={
             "accuracy": (
                 partial(over_size, column="mean", label=figures.ACCURACY),
-                f"Test accuracy in % against |U| (log scale); dashed: methods that use no U. {captions.POINTS}",
+                f"Test accuracy in % against |U| (log scale); no markers: methods without U. {captions.POINTS}",
             ),
             "seconds": (
                 partial(over_size, column=SERVER.name, label="server seconds per run"),
-                "Wall-clock seconds of server work in a run against |U| (log scale); dashed: methods that use no U.",
+                "Wall-clock seconds of server work in a run, against |U| (log scale); no markers: methods without U.",
             ),
         },
         note="FedEcho by the number of images in U; Q and the batch size stay the same. Server: wall-clock seconds "

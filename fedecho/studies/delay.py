@@ -47,8 +47,8 @@ def ablation_delay(
             ),
             "curves_time": (
                 lambda found: curves.curves(found.found, "virtual_time", wrapped=True),
-                "Test accuracy in % against virtual time in seconds, means over the finished seeds, a panel for each "
-                "kind of delay; bands are 95 % confidence intervals, drawn for three methods.",
+                "Test accuracy in % against virtual time in seconds, mean over the finished seeds, a panel for each "
+                f"kind of delay. {captions.BANDS}",
             ),
         },
         note="Dir(0.1). none (M_c = M): synchronous rounds of M clients. uniform: all clients alike, 1-8 virtual "

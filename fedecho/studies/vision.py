@@ -12,17 +12,19 @@ from fedecho.core.files import REPOSITORY
 from fedecho.report import captions, charts, curves, render, summary
 from fedecho.report.summary import NOT_STATED, REFERENCE
 from fedecho.studies.comparison import Comparison, Results
-from fedecho.studies.grid import DELAYS, Seeds, grid, main_methods, main_settings
+from fedecho.studies.contenders import CONTENDERS
+from fedecho.studies.grid import CORE, DELAYS, Seeds, grid, main_methods, main_settings
 from fedecho.studies.study import Study, Table, table
 
 BARS = captions.BARS.replace("setting:", "setting (down) and kind of delay (across):").replace(
     "the row that the others are compared with", REFERENCE
 )
 OVER_TIME = (
-    "Test accuracy in % against virtual time in seconds, as evaluated, not smoothed: mean over the finished seeds; "
-    "bands are 95 % confidence intervals, drawn for three methods. A panel ends with the longest asynchronous "
-    "curve; above it stands what synchronous FedAvg reaches and when."
+    "Test accuracy in % against virtual time in seconds, as evaluated, not smoothed: mean over the finished seeds. "
+    f"{captions.BANDS} A panel ends with the longest asynchronous curve; above it stands what synchronous FedAvg "
+    "reaches and when."
 )
+OTHERS = f" Shown: {REFERENCE} and the methods that the curves against virtual time leave out."
 
 
 @table
@@ -35,13 +37,17 @@ def vision(
     seeds: Seeds = None,
 ) -> Study:
     """Return the main table: methods x partitions x delays, each method tuned."""
+    core, others = (CORE, {*CONTENDERS, REFERENCE}.difference(CORE[:-1])) if methods is None else ((), ())
     return MainTable(
         name="vision", title="Vision: accuracy after equal work", notebook="10_table_vision", profile=profile,
         cells=grid(profile, main_methods(profile, methods), main_settings(profile, settings, delays), seeds=seeds),
         figures={
             "bars": (lambda found: charts.bars(found.summary), BARS),
-            "curves_time": (lambda found: curves.curves(found.found, "virtual_time"), OVER_TIME),
-            "curves_rounds": (lambda found: curves.curves(found.found), captions.CURVES),
+            "curves_time": (lambda found: curves.curves(found.found, "virtual_time", methods=core), OVER_TIME),
+            "curves_rounds": (
+                lambda found: curves.curves(found.found, methods=others),
+                captions.CURVES + (OTHERS if others else ""),
+            ),
         },
     )  # fmt: skip
 

@@ -5,17 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import pandas as pd
 import torch
-from matplotlib.figure import Figure
 
 from fedecho.core.checks import require
 from fedecho.core.records import Record
 from fedecho.learning.bank import DTYPES, Bank
 from fedecho.learning.cost import work
 from fedecho.learning.methods import FedEcho
-from fedecho.report.figures import finished, fullest, label_axes, legend, look, say_not_run, style
-from fedecho.report.figures import grid as panels
 from fedecho.report.summary import Column, mean_of
 from fedecho.studies.comparison import Comparison
 from fedecho.studies.generation import BY_NOVEL, PERPLEXITY
@@ -94,14 +90,6 @@ def bank_vocabulary(
     return Comparison(
         name="bank_vocabulary", title="A bank of predictions over a vocabulary", notebook="28_bank_compression",
         profile=profile, scale=scale, cells=cells, reference=WHOLE, columns=COLUMNS,
-        figures={
-            "bytes": (
-                lambda found: against_bytes(found.summary),
-                "Accuracy of the next token, with 95 % intervals where there are several seeds, and perplexity "
-                "against the bytes that the bank keeps of one prediction (log scale), a column for each "
-                "vocabulary; the line is FedEcho with the whole bank.",
-            )
-        },
         note="FedEcho on running text, natural heterogeneity, by how much of each prediction the bank keeps: all V "
         "numbers, the k largest with one number that spreads the probability of the rest evenly, or those of the "
         "64 most frequent tokens with such a number. Bytes: of the row of one position, as stored; bank: all N |U| "
@@ -115,31 +103,3 @@ def bank_vocabulary(
         "looks better there, so read it for memory only. Perplexities of different V cannot be compared; bits a "
         "character are in one unit, but the runs differ in rounds and in how much text a block holds.",
     )  # fmt: skip
-
-
-@style()
-def against_bytes(summary: pd.DataFrame) -> Figure:
-    """Draw accuracy and perplexity of a bank's forms against the bytes that they keep of a prediction: a panel for each
-    vocabulary (across), a marker for each form, a line at what the whole bank reaches."""
-    names, forms = (list(dict.fromkeys(summary[column])) for column in ("setting", "method"))
-    columns = {"mean": "accuracy, %", "perplexity": "perplexity"}
-    figure, axes = panels(len(columns) * len(names), len(names), 1.9, 0.6, sharex="col")
-    for place, panel in enumerate(axes):
-        column, name = list(columns)[place // len(names)], names[place % len(names)]
-        if name == names[0]:
-            panel.set_ylabel(columns[column])
-        if column == "mean":
-            panel.set_title(name, loc="left")
-        block = summary[summary["setting"] == name].set_index("method").reindex(forms)
-        if block[column].isna().all():
-            say_not_run(panel)
-            continue
-        for k, (form, line) in enumerate(block.iterrows()):
-            half = np.nan_to_num(line["half"]) if column == "mean" else None
-            how = look(str(form), k) | {"linestyle": "none"}
-            panel.errorbar(line["bytes"], line[column], half, label=str(form), capsize=2, elinewidth=0.8, **how)
-        panel.axhline(float(block[column][WHOLE]), linewidth=0.6, color="#404040", zorder=1)
-        panel.set_xscale("log")
-    label_axes(figure, "bytes of a prediction (log scale)")
-    legend(figure, fullest(axes), 4, handlelength=2.0)
-    return finished(figure)

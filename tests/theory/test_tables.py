@@ -204,6 +204,11 @@ def test_terms_of_the_bound() -> None:
     assert set(out.figures) == {"terms", "measured"}
     beside = [(e.run.rounds, e.run.buffers) for e in out.study.beside]  # type: ignore[attr-defined]
     assert beside == [((4, 8), (1, 2))] * 2
+    figure = out.table.figures["measured"][0]
+    for axes in figure.axes:
+        assert [label.get_text() for label in axes.get_xticklabels()] == ["4", "8"]
+        assert all(tick.label1.get_visible() for tick in axes.xaxis.get_major_ticks())
+    assert figure.get_supylabel().startswith("mean of |∇f(x_t)|²")
 
 
 # 32

@@ -81,7 +81,7 @@ def theory_arrivals(
                 draw,
                 "|grad f(x_t)|² over the second half of the rounds against T, a panel for each kind of arrivals; "
                 "dotted: the plateau that is predicted for FedBuff, grey: the 10 to 90 % quantiles of that over the "
-                f"walks; hollow and dashed: long local training. {base.BANDS}",
+                f"trajectories; hollow and dashed: long local training. {base.BANDS}",
             )
         },
     )  # fmt: skip

@@ -128,7 +128,7 @@ SHARED = (
     "intervals do not contain what another schedule would change."
 )
 LATE = "Late |grad f|²: mean over the second half of the rounds, at the largest T."
-BANDS = "Bands: 95 % intervals over the walks (Student t); both axes logarithmic."
+BANDS = "Bands: 95 % intervals over the trajectories (Student t); both axes logarithmic."
 ECHO = (
     f"FedEcho: Q = {DISTIL.steps} step a round over a pool of 32, nu = {DISTIL.clip_norm:g}, alpha from "
     f"{DISTIL.alpha_min:g} to {DISTIL.alpha_max:g}, eta_d = {DISTIL.lr:g} at the smallest T (and M), not tuned."

@@ -50,5 +50,5 @@ def draw_lines(
 def framed(figure: Figure, panels: Sequence[Axes], x: str, y: str, entries: int) -> Figure:
     """Label a figure's axes and put its legend above, so many entries in a row."""
     kit.label_axes(figure, x, y)
-    kit.legend(figure, kit.fullest(panels), entries, 2.4)
+    kit.legend(figure, max(panels, key=lambda axes: len(axes.get_legend_handles_labels()[1])), entries, 2.4)
     return kit.finished(figure)
