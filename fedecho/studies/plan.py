@@ -6,7 +6,6 @@ import functools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 from fedecho.core import records
 from fedecho.core.checks import require
@@ -15,6 +14,7 @@ from fedecho.learning.cost import duration, peak
 from fedecho.studies import profiles, sweep
 from fedecho.studies.grid import DIR, PURE
 from fedecho.studies.study import TABLES
+from fedecho.studies.sweep import Wanted
 from fedecho.studies.training import Trained
 
 FIRST_METHODS = ("FedBuff", "FedEcho", "FedBuff + EMA", "CA2FL", "FADAS")
@@ -80,23 +80,6 @@ def outlook(todo: dict[Path, list[RunConfig]], profile: str, device: str = "cpu"
 
 
 # In which order runs are wanted
-
-
-class Wanted(NamedTuple):
-    """A run and the folder of its record."""
-
-    folder: Path
-    config: RunConfig
-
-    @property
-    def path(self) -> Path:
-        """Its record."""
-        return records.record_path(self.folder, self.config)
-
-    @property
-    def progress(self) -> Path:
-        """The file of its progress, apart from the records."""
-        return records.progress_path(self.folder, self.config)
 
 
 def ordered(profile: str, names: Sequence[str]) -> list[Wanted]:
