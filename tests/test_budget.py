@@ -22,8 +22,8 @@ from fedecho.learning.methods import FedBuff, FedEcho
 from fedecho.learning.resume import Keeper
 from fedecho.studies import profiles, sweep
 from fedecho.studies.budget import plan, require_enough, seconds_of, work_off
-from fedecho.studies.plan import Wanted, named, ordered, trained
-from fedecho.studies.sweep import Done
+from fedecho.studies.plan import named, ordered, trained
+from fedecho.studies.sweep import Done, Wanted
 from tests.test_experiment import tiny
 
 

@@ -19,7 +19,7 @@ from fedecho.studies.claims import evidence, ledger
 from fedecho.studies.claims.evidence import Measured
 from fedecho.studies.claims.ledger import Line
 from fedecho.studies.comparison import Comparison
-from fedecho.studies.theory import findings
+from fedecho.studies.study import Finding, Question
 from fedecho.studies.vision import vision
 from tests.sound import sound
 
@@ -216,13 +216,12 @@ def test_a_column_that_no_run_has(toy: Path) -> None:
 def test_lines_of_theory_have_the_rule_of_their_notebooks(toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     test = 'kind = "theory", a = "speed-up, quadratic"'
     assert ask(toy, test, "").verdict == "not run"
-    said = findings.Finding("not supported", "slope in M −0.8", "too flat")
-    monkeypatch.setattr(evidence, "finding", lambda name, profile: said)
+    question = Question("The noise floor", lambda: Finding("not supported", "slope in M −0.8", "too flat"))
+    monkeypatch.setattr(claims, "questions", lambda profile: {"speed-up, quadratic": question})
+    monkeypatch.setattr(evidence, "questions", claims.questions)
     line = ask(toy, test, "")
     assert (line.verdict, line.our_value, line.p, line.note) == ("not supported", "slope in M −0.8", None, "too flat.")
-    assert (
-        line.test == "The noise floor at a fixed step falls as M^(−1 ± 0.05), interval included: speed-up, quadratic."
-    )
+    assert line.test == "The noise floor: speed-up, quadratic."
     monkeypatch.undo()
     with pytest.raises(InputError, match="a = 'gravity'"):
         ask(toy, 'kind = "theory", a = "gravity"', "")

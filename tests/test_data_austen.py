@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from fedecho.core.checks import InputError
+from fedecho.core.files import bundled_path
 from fedecho.data import austen
 from fedecho.data.build import austen as build_austen
-from fedecho.data.catalogue import bundled_path
 
 
 def lines(text: str, novel: str = "Emma") -> list[tuple[str, str]]:

@@ -14,7 +14,7 @@ import pytest
 
 from fedecho.core.checks import InputError
 from fedecho.data import download
-from fedecho.data.catalogue import ARCHIVES, Archive
+from fedecho.data.download import ARCHIVES, Archive
 
 CONTENT = bytes(range(256)) * 40
 MD5 = hashlib.md5(CONTENT).hexdigest()

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from fedecho.core.checks import InputError
+from fedecho.core.files import bundled_path
 from fedecho.data import load, sources
 from fedecho.data.build import fashion_mnist as build_fashion_mnist
-from fedecho.data.catalogue import bundled_path
 from fedecho.data.splits import Images, canonical_order, pixel_hashes
 
 

@@ -18,7 +18,7 @@ from fedecho.core.checks import InputError, MissingDataError
 from fedecho.core.config import RunConfig, config_hash
 from fedecho.core.settings import Data, Evaluation, Local, Partition, PoolSource, Protocol
 from fedecho.data import Images, Splits, pools, sources
-from fedecho.data.catalogue import ARCHIVES
+from fedecho.data.download import ARCHIVES
 from fedecho.data.splits import canonical_order, digest, pixel_hashes
 from fedecho.learning.inputs import _pool_images
 from fedecho.learning.methods import FedBuff

@@ -15,7 +15,7 @@ import pytest
 from fedecho import data
 from fedecho.core.checks import InputError, MissingDataError
 from fedecho.data import sources
-from fedecho.data.catalogue import ARCHIVES
+from fedecho.data.download import ARCHIVES
 from fedecho.data.splits import joint_digest
 
 TOY = sources.Cifar("cifar10", ("a", "b"), digest=None, train=6, test=4)

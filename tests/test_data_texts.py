@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from fedecho import data
 from fedecho.core.checks import InputError, MissingDataError
-from fedecho.data.texts import SENTENCES, Sentences, Texts, TextSplits, canonical_texts, load_sentences, plain
+from fedecho.data.splits import Texts, TextSplits, canonical_texts
+from fedecho.data.texts import SENTENCES, Sentences, load_sentences, plain
 
 WORDS = st.lists(st.sampled_from("abcdefg"), min_size=1, max_size=6).map(" ".join)
 

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from fedecho import data
 from fedecho.core.checks import InputError
 from fedecho.data import austen
-from fedecho.data.splits import permutation
-from fedecho.data.texts import Texts
+from fedecho.data.splits import Texts, permutation
 from fedecho.data.tokens import PADDING, UNKNOWN, Blocks, Tokens, Vocabulary, blocks
 
 TEXTS = ["the cat , the hat and the bat .", "a cat that sat on the mat"]

@@ -20,13 +20,12 @@ from fedecho.core.records import Record, dumps
 from fedecho.core.settings import Delays, Evaluation, Local, Partition, Protocol
 from fedecho.learning.client import ClientData
 from fedecho.learning.distill import Distillation
-from fedecho.learning.evaluation import evaluate
+from fedecho.learning.evaluation import HeldOut, evaluate
 from fedecho.learning.experiment import run, starts_behind, work
 from fedecho.learning.flat import FlatModel, Weights
 from fedecho.learning.methods import CA2FL, FADAS, FedAC, FedAsync, FedAvg, FedBuff, FedEcho, Server, build
 from fedecho.learning.methods.fedbuff import fedbuff
 from fedecho.learning.resume import Checkpoints, Version
-from fedecho.learning.task import Task
 from fedecho.simulation.schedule import Job, synchronous
 from fedecho.studies import contenders
 from tests.conftest import EMPTY, an_update, weights
@@ -51,9 +50,9 @@ def final_params(config: RunConfig) -> Tensor:
     """The last evaluated model `[P]`, to the last bit."""
     seen: list[Tensor] = []
 
-    def spy(task: Task, version: Weights) -> dict[str, Any]:
+    def spy(model: FlatModel, version: Weights, data: HeldOut) -> dict[str, Any]:
         seen.append(version.params.clone())
-        return evaluate(task, version)
+        return evaluate(model, version, data)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("fedecho.learning.experiment.evaluate", spy)

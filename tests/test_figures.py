@@ -24,6 +24,7 @@ from fedecho.learning.distill import Distillation
 from fedecho.report import charts, curves, figures, illustrations, summary
 from fedecho.report.summary import Cell, Found
 from fedecho.simulation.schedule import Job, Round, Schedule, draw
+from fedecho.studies import response
 from fedecho.studies.contenders import CONTENDERS
 from fedecho.studies.grid import PURE
 from tests import toy
@@ -230,13 +231,13 @@ def test_bank_ageing() -> None:
 
 def trial_row(lr: float, mean: float, stage: int, *, ema: float = np.nan, **other: Any) -> dict[str, Any]:
     row = {"method": "FedBuff", "local.lr": lr, "method.ema": ema, "mean": mean, "n": 2, "diverged": 0, "runs": 2}
-    return row | {"stage": tuning.STAGES[stage], "chosen": False} | other
+    return row | {"stage": response.STAGES[stage], "chosen": False} | other
 
 
 def test_response_curves_mark_the_stages_and_the_chosen_trial() -> None:
     rows = [trial_row(0.1, 50, 0), trial_row(0.01, 45, 1), trial_row(0.3, 60, 2, chosen=True),
             trial_row(0.02, 39, 1), trial_row(0.9, np.nan, 1, n=0, diverged=2)]  # fmt: skip
-    axes = tuning.response_curves(pd.DataFrame(rows), set()).axes[0]
+    axes = response.response_curves(pd.DataFrame(rows), set()).axes[0]
     drawn = [(np.asarray(line.get_xdata()).tolist(), np.asarray(line.get_ydata()).tolist()) for line in axes.lines]
     assert drawn[:3] == [([0.1], [50]), ([0.01], [45]), ([0.3], [60])]
     assert drawn[3] == ([0.02], [0.06]) and drawn[4][0] == [0.9] and drawn[5] == ([0.3], [60])
@@ -244,14 +245,14 @@ def test_response_curves_mark_the_stages_and_the_chosen_trial() -> None:
 
 
 def test_response_curves_have_a_panel_for_each_hyper_parameter() -> None:
-    figure = tuning.response_curves(pd.DataFrame([trial_row(0.1, 50, 1, ema=0.75)]), {"method.ema"})
+    figure = response.response_curves(pd.DataFrame([trial_row(0.1, 50, 1, ema=0.75)]), {"method.ema"})
     assert [axes.get_title(loc="right") for axes in figure.axes] == [["local", "lr"][1], "1 − ema"]
     assert np.asarray(figure.axes[1].lines[1].get_xdata()).tolist() == [0.25]
 
 
 def test_tuning_without_records() -> None:
     rows = [trial_row(0.1, np.nan, 0, n=0), trial_row(0.2, np.nan, 1, n=0)]
-    assert words(tuning.response_curves(pd.DataFrame(rows), set())) == "not run"
+    assert words(response.response_curves(pd.DataFrame(rows), set())) == "not run"
 
 
 def test_every_contender_has_its_own_look() -> None:

@@ -20,8 +20,7 @@ from fedecho.core.config import NUMERICS_VERSION, RunConfig, config_hash, overri
 from fedecho.core.records import Record, dumps
 from fedecho.core.rng import stream
 from fedecho.core.settings import Data, Evaluation, Local, Partition, Protocol
-from fedecho.data.splits import permutation
-from fedecho.data.texts import Texts, TextSplits
+from fedecho.data.splits import Texts, TextSplits, permutation
 from fedecho.data.tokens import CONTEXT
 from fedecho.learning import evaluation, experiment, generate, resume
 from fedecho.learning.cost import duration, peak, work
@@ -125,7 +124,7 @@ def test_each_client_reads_one_novel() -> None:
 def test_scores_are_means_over_tokens_by_hand() -> None:
     made = prepare(tiny(), CPU)
     weights = made.model.weights()
-    scores = evaluation.evaluate(made, weights)
+    scores = evaluation.evaluate(made.model, weights, made.held_out)
     logits = made.model.logits(made.held_out.images)
     chosen = logits.log_softmax(-1).gather(-1, made.held_out.labels[..., None])
     hits = (logits.argmax(-1) == made.held_out.labels).float()
@@ -318,7 +317,7 @@ def test_held_out_tokens_are_scored_alike_whatever_the_piece(pieces: int, monkey
     monkeypatch.setattr(evaluation, "PIECE", pieces)
     made = prepare(tiny(), CPU)
     made.model.params.mul_(3)  # so that predictions differ
-    scores = evaluation.evaluate(made, made.model.weights())
+    scores = evaluation.evaluate(made.model, made.model.weights(), made.held_out)
     with torch.no_grad():
         logits, targets = made.model.logits(made.held_out.images), made.held_out.labels
     assert scores["loss"] == pytest.approx(float(F.cross_entropy(logits.flatten(0, 1), targets.flatten())), rel=1e-6)

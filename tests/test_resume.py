@@ -117,13 +117,13 @@ def test_a_continued_run_holds_versions_for_the_jobs_that_are_left(tmp_path: Pat
     config, task = replace(config_of("ca2fl"), protocol=protocol), cast(Task, SimpleNamespace(plan=plan, facts={}))
     fresh = Progress(0, weights(5.0), None, Checkpoints.of(plan, protocol), Journal(), [])
     keeper, path = Keeper(tmp_path / "run.pt", every=0.0), tmp_path / "run.pt"
-    keeper.begin(fresh, config, task, Clock(), "cpu")
+    keeper.begin(fresh, config, task.facts, Clock(), "cpu")
     fresh.checkpoints.keep(0, Version(fresh.x, None))
     fresh.checkpoints.take(0)
     keeper.after(fresh._replace(round=1))
 
     again = fresh._replace(checkpoints=Checkpoints.of(plan, protocol))
-    held = Keeper(path).begin(again, config, task, Clock(), "cpu").checkpoints
+    held = Keeper(path).begin(again, config, task.facts, Clock(), "cpu").checkpoints
     assert len(held) == 1
     assert held.take(0).model.params.item() == 5.0 and len(held) == 0
 

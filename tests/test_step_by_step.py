@@ -10,8 +10,9 @@ from torch import Tensor
 
 from fedecho.core.config import RunConfig, override
 from fedecho.learning import experiment, walkthrough
-from fedecho.learning.evaluation import evaluate
-from fedecho.learning.task import Task, prepare
+from fedecho.learning.evaluation import HeldOut, evaluate
+from fedecho.learning.flat import FlatModel, Weights
+from fedecho.learning.task import prepare
 from fedecho.studies import contenders
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
@@ -40,9 +41,9 @@ def library(config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> tuple[Tensor,
     """The final parameters `[P]` of `experiment.run`, and the share of clipped steps."""
     seen: list[Tensor] = []
 
-    def watched(task: Task, weights: experiment.Weights) -> dict[str, object]:
+    def watched(model: FlatModel, weights: Weights, data: HeldOut) -> dict[str, object]:
         seen.append(weights.params.clone())
-        return evaluate(task, weights)
+        return evaluate(model, weights, data)
 
     monkeypatch.setattr(experiment, "evaluate", watched)
     record = experiment.run(config)

@@ -19,7 +19,7 @@ from fedecho.core.config import RunConfig
 from fedecho.core.records import new_record, record_path, save
 from fedecho.report import captions, render, summary
 from fedecho.report.summary import Cell
-from fedecho.studies import TABLES, comparison, contenders
+from fedecho.studies import TABLES, comparison, contenders, response
 from fedecho.studies.vision import reported
 from tests import toy
 from tests.sound import sound
@@ -266,7 +266,7 @@ def test_edges_of_what_is_chosen_are_named(tuned: Any) -> None:
 
 def test_trials_as_text(tuned: Any) -> None:
     found = tuned.trials()
-    text = render.markdown(tuning.display(found), found["chosen"].tolist(), "Tuning", "caption")
+    text = render.markdown(response.display(found), found["chosen"].tolist(), "Tuning", "caption")
     lr = [point["local.lr"] for point in tuned.points(contenders.CONTENDERS["FedBuff"])]
     assert "method **FedBuff**" in text and f"| lr {lr[0]:g} | 65.00 | 2/2 | in use |  |" in text
     assert f"| lr {lr[2]:g} | 80.00 | 1/2 (1 diverged) | whole space |  |" in text

@@ -59,7 +59,7 @@ def planned(profile: str) -> list[Study]:
     """Return every study as the site lists it, whether it has a table or not."""
     from fedecho.report.manifest import command
     from fedecho.report.publish.site import Study
-    from fedecho.studies import TABLES
+    from fedecho.studies.study import TABLES
 
     known = (build(profile) for build in TABLES.values())
     return [Study(s.name, s.title, s.notebook, command(s.notebook, profile)) for s in known]

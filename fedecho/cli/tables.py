@@ -8,9 +8,8 @@ from typing import Annotated
 
 import tyro
 
-from fedecho.cli.train import use_data
 from fedecho.core.checks import require
-from fedecho.core.files import paper
+from fedecho.core.files import paper, use_data
 
 Only = Annotated[
     str,
@@ -37,8 +36,9 @@ def tables(
         data_root: folder of data sets (otherwise FEDECHO_DATA).
     """
     from fedecho.report import notebooks
-    from fedecho.studies import TABLES, plan, profiles
+    from fedecho.studies import plan, profiles
     from fedecho.studies.claims import ledger
+    from fedecho.studies.study import TABLES
     from fedecho.studies.training import Trained
 
     use_data(data_root)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import os
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -14,7 +13,7 @@ from tqdm import tqdm
 
 from fedecho.core.checks import require
 from fedecho.core.config import RunConfig, override_all
-from fedecho.core.files import paper
+from fedecho.core.files import paper, use_data
 from fedecho.core.records import Record, Row, find, progress_path, record_path, require_usable, save
 from fedecho.simulation.schedule import Round
 
@@ -50,12 +49,6 @@ def _values(assignments: Sequence[str]) -> dict[str, Any]:
         require(bool(equals), "set", assignment, "write field=value, e.g. method.distill.lr=0.1")
         values[path] = literal(text)
     return values
-
-
-def use_data(root: Path | None) -> None:
-    """Let this process and those it starts look for data sets in `root`."""
-    if root is not None:
-        os.environ["FEDECHO_DATA"] = str(root.resolve())
 
 
 def run(

@@ -62,6 +62,11 @@ class RunConfig(Checked):
     model_sha256: str | None = None
     """Digest of a pretrained encoder; filled in by `pretrained.pin`, so that the hash of a run names the content."""
 
+    @property
+    def distill(self) -> Any:
+        """How the server distils (`Distillation`); none if it does not."""
+        return getattr(self.method, "distill", None)
+
     def evaluated_rounds(self) -> list[int]:
         """Return after how many rounds the model is scored: every so many, and at the end."""
         rounds = self.protocol.rounds
@@ -80,8 +85,7 @@ class RunConfig(Checked):
             self.partition.straggler_classes,
             "fix delays.speed_counts with at least 1 slow client first",
         )
-        distill = getattr(self.method, "distill", None)
-        written = self.data.pool != "self" or distill is None or distill.warmup_rounds > 0
+        written = self.data.pool != "self" or self.distill is None or self.distill.warmup_rounds > 0
         words = "with pool = self the model must have learnt something before it writes U; give 1 or more rounds"
         require(written, "warmup_rounds", 0, words)
 

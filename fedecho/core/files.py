@@ -7,6 +7,8 @@ import json
 import os
 from pathlib import Path
 
+import platformdirs
+
 PACKAGE = Path(__file__).resolve().parents[1]
 REPOSITORY = PACKAGE.parent
 
@@ -14,6 +16,23 @@ REPOSITORY = PACKAGE.parent
 def paper() -> Path:
     """Return the folder of records, tables and figures: FEDECHO_PAPER, or `paper/` of the source tree."""
     return Path(os.environ.get("FEDECHO_PAPER", REPOSITORY / "paper"))
+
+
+def data_root(root: Path | None = None) -> Path:
+    """Return the data folder: `root` where given, else the variable FEDECHO_DATA, else the user's cache folder."""
+    cache = platformdirs.user_cache_dir("fedecho", appauthor=False, opinion=False)
+    return Path(root or os.environ.get("FEDECHO_DATA") or cache).expanduser()
+
+
+def use_data(root: Path | None) -> None:
+    """Let this process and those it starts look for data sets in `root`, where given."""
+    if root is not None:
+        os.environ["FEDECHO_DATA"] = str(root.resolve())
+
+
+def bundled_path(name: str) -> Path:
+    """Return the path of the bundled file `name`."""
+    return PACKAGE / "data" / "bundled" / name
 
 
 def write_whole(path: Path, text: str) -> None:

@@ -9,18 +9,18 @@ import functools
 from pathlib import Path
 
 from fedecho.core.checks import require
+from fedecho.core.files import data_root as data_root
 from fedecho.data.austen import load_austen, load_chapters
-from fedecho.data.catalogue import data_root as data_root
 from fedecho.data.download import fetch as fetch
 from fedecho.data.pools import READERS, read_unlabeled
 from fedecho.data.procedural import MAKERS, Shape
 from fedecho.data.sources import CIFARS, load_cifar, load_fashion_mnist
 from fedecho.data.splits import Images as Images
 from fedecho.data.splits import Splits as Splits
+from fedecho.data.splits import Texts as Texts
+from fedecho.data.splits import TextSplits as TextSplits
 from fedecho.data.splits import carve as carve
 from fedecho.data.texts import SENTENCES, load_sentences
-from fedecho.data.texts import Texts as Texts
-from fedecho.data.texts import TextSplits as TextSplits
 from fedecho.data.tokens import Blocks, Tokens, blocks
 
 DATASETS = ("fashion-mnist", *CIFARS)

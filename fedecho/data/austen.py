@@ -18,9 +18,9 @@ from itertools import groupby
 from pathlib import Path
 
 from fedecho.core.checks import InputError
-from fedecho.data.catalogue import bundled_path
-from fedecho.data.splits import permutation, require_digest
-from fedecho.data.texts import TextSplits, canonical_splits, plain
+from fedecho.core.files import bundled_path
+from fedecho.data.splits import TextSplits, canonical_splits, permutation, require_digest
+from fedecho.data.texts import plain
 
 CLASSES = (
     "Sense & Sensibility", "Pride & Prejudice", "Mansfield Park", "Emma", "Northanger Abbey", "Persuasion",

@@ -17,9 +17,8 @@ from typing import Annotated, Any
 import tyro
 
 from fedecho.core.checks import InputError, require
-from fedecho.core.files import file_sha256
+from fedecho.core.files import data_root, file_sha256
 from fedecho.data import load, npz
-from fedecho.data.catalogue import data_root
 from fedecho.data.command import command
 from fedecho.data.pools import CIFAR100_PART, STL10, TINY_IMAGENET, read_unlabeled
 from fedecho.data.sources import CIFARS, NPZ_KEYS

@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from fedecho.core.checks import MissingDataError
+from fedecho.core.files import bundled_path
 from fedecho.data import npz
-from fedecho.data.catalogue import ARCHIVES, bundled_path, missing
-from fedecho.data.download import ensure_unpacked
-from fedecho.data.sources import CIFARS, load_cifar, open_torchvision
+from fedecho.data.download import ARCHIVES, ensure_unpacked, missing
+from fedecho.data.sources import CIFARS, as_pixels, load_cifar, open_torchvision
 from fedecho.data.splits import Images, Pixels, canonical, digest, permutation, require_digest
 
 CIFAR100_PART = "cifar100_first20000.npz"
@@ -69,7 +69,8 @@ def _stl10(root: Path) -> Pixels:
 def _from_npz(name: str, root: Path, file: str, *sides: int, key: str | None = None) -> Pixels:
     if not (root / file).is_file():
         raise missing(name, root, file, key)
-    return npz.images(root / file, *sides)
+    (images,) = npz.read(root / file, ("images",))
+    return as_pixels(images, root / file, *sides)
 
 
 def shrink(images: Pixels, factor: int) -> Pixels:
@@ -86,11 +87,10 @@ def shrink(images: Pixels, factor: int) -> Pixels:
 
 def _generated(root: Path) -> Pixels:
     # No digest: everyone samples their own.
-    path = root / GENERATED
-    if not path.is_file():
+    if not (root / GENERATED).is_file():
         way = "`python -m fedecho.data.build.generated` (needs `pip install fedecho[generate]`)"
-        raise MissingDataError("data", "generated", f"{path} is not there; sample it with {way}")
-    return npz.images(path, 32)
+        raise MissingDataError("data", "generated", f"{root / GENERATED} is not there; sample it with {way}")
+    return _from_npz("generated", root, GENERATED, 32)
 
 
 def diffusion(path: Path | None = None) -> Pixels:

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from fedecho.core.checks import InputError, require
+from fedecho.core.files import bundled_path
 from fedecho.data import npz
-from fedecho.data.catalogue import ARCHIVES, bundled_path, missing
-from fedecho.data.download import ensure_unpacked
-from fedecho.data.splits import Images, Splits, canonical, joint_digest, require_digest
+from fedecho.data.download import ARCHIVES, ensure_unpacked, missing
+from fedecho.data.splits import Images, Labels, Pixels, Splits, canonical, joint_digest, require_digest
 from fedecho.data.torchvision_compat import torchvision
 
 FASHION_FILE = "fashion_mnist.npz"
@@ -132,8 +133,27 @@ def _from_npz(cifar: Cifar, path: Path) -> tuple[Images, Images]:
     arrays = npz.read(path, NPZ_KEYS)
 
     def part(at: int, count: int) -> Images:
-        images = npz.as_pixels(arrays[at], path, 32)
+        images = as_pixels(arrays[at], path, 32)
         require(len(images) == count, "data", str(path), f"its {NPZ_KEYS[at]} must be {count}, not {len(images)}")
-        return canonical(images, npz.as_labels(arrays[at + 1], path, count, len(cifar.classes)))
+        return canonical(images, as_labels(arrays[at + 1], path, count, len(cifar.classes)))
 
     return part(0, cifar.train), part(2, cifar.test)
+
+
+def as_pixels(array: npt.NDArray[np.generic], path: Path, *sides: int) -> Pixels:
+    """Return `array` as uint8 `[images, side, side, 3]` with a side among `sides`; InputError otherwise."""
+    fits = array.dtype == np.uint8 and array.shape[1:] in [(side, side, 3) for side in sides] and len(array)
+    allowed = " or ".join(f"[images, {side}, {side}, 3]" for side in sides)
+    found = f"{array.dtype} {array.shape}"
+    require(bool(fits), "data", str(path), f"its images must be uint8 {allowed}, not {found}")
+    return array.astype(np.uint8, copy=False)
+
+
+def as_labels(array: npt.NDArray[np.generic], path: Path, count: int, classes: int) -> Labels:
+    """Return `array` as int64 `[count]`, every one of `classes` equally often; InputError otherwise."""
+    fits, found = array.dtype.kind in "iu" and array.shape == (count,), f"{array.dtype} {array.shape}"
+    require(fits, "data", str(path), f"its labels must be {count} integers, not {found}")
+    labels = array.astype(np.int64)
+    even = np.array_equal(np.sort(labels), np.repeat(np.arange(classes), count // classes))
+    require(even, "data", str(path), f"its labels must be 0 .. {classes - 1}, each {count // classes} times")
+    return labels

@@ -7,6 +7,7 @@ Copies of a data set differ in order: original batches, one folder per class, so
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -161,3 +162,78 @@ def require_digest(found: str, wanted: str | None, place: Path, what: str, way: 
     """Raise InputError unless the digest `found` at `place` is the one `wanted` (None: not known, any will do)."""
     if wanted is not None and found != wanted:
         raise InputError("data", str(place), f"{what} must be {wanted[:16]}..., not {found[:16]}...{way}")
+
+
+# Texts
+
+
+@dataclass(frozen=True, eq=False)
+class Texts:
+    """`texts`, each of one word or more with single spaces between them, and `labels` int64 `[texts]` (None: withheld).
+
+    The labels are read-only.
+    """
+
+    texts: tuple[str, ...]
+    labels: Labels | None = None
+
+    def __post_init__(self) -> None:
+        """Check that there is one label for each text, and that no text is empty (InputError)."""
+        if "" in self.texts:
+            raise InputError("texts", "", f"text {self.texts.index('')} has no word; leave it out")
+        object.__setattr__(self, "labels", checked_labels(self.labels, len(self.texts), "text"))
+
+    def __len__(self) -> int:
+        """Return the number of texts."""
+        return len(self.texts)
+
+    def take(self, index: slice) -> Texts:
+        """Return the texts (and labels, where there are any) of a slice."""
+        return Texts(self.texts[index], None if self.labels is None else self.labels[index])
+
+    def unlabeled(self) -> Texts:
+        """Return the same texts without labels, in an order that says nothing of them: by hash only, then permuted."""
+        return canonical_texts(self.texts)
+
+
+@dataclass(frozen=True, eq=False)
+class TextSplits:
+    """One text data set: disjoint splits, each in canonical order, and the digest of all four.
+
+    `pool` (the server's U) has no labels, all others have.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    train: Texts
+    validation: Texts
+    test: Texts
+    pool: Texts
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 (hex) over train, pool, validation and test, in this order, with their labels."""
+        state = hashlib.sha256()
+        for part in (self.train, self.pool, self.validation, self.test):
+            state.update(f"{len(part)}\n".encode() + "".join(f"{text}\n" for text in part.texts).encode())
+            if part.labels is not None:
+                state.update(part.labels.astype("<i8").tobytes())
+        return state.hexdigest()
+
+
+def canonical_texts(texts: Sequence[str], labels: Sequence[int] | None = None) -> Texts:
+    """Return the texts sorted by (label, SHA-256), or by the hash alone, then permuted in a fixed way."""
+    hashes = [hashlib.sha256(text.encode()).digest() for text in texts]
+    ranked = sorted(range(len(texts)), key=lambda at: (0 if labels is None else labels[at], hashes[at]))
+    order = [ranked[place] for place in permutation("canonical-order", len(ranked))]
+    chosen = None if labels is None else np.array([labels[at] for at in order], dtype=np.int64)
+    return Texts(tuple(texts[at] for at in order), chosen)
+
+
+def canonical_splits(rows: Iterable[tuple[str, str, int]], *splits: str) -> dict[str, Texts]:
+    """Return `splits`, each in canonical order, of rows of split, text and label."""
+    parts: dict[str, tuple[list[str], list[int]]] = {split: ([], []) for split in splits}
+    for split, text, label in rows:
+        parts[split][0].append(text)
+        parts[split][1].append(label)
+    return {split: canonical_texts(*part) for split, part in parts.items()}

@@ -19,8 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fedecho.core.checks import InputError
-from fedecho.data.splits import Labels, permutation
-from fedecho.data.texts import Texts
+from fedecho.data.splits import Labels, Texts, permutation
 
 PADDING, UNKNOWN = 0, 1
 RESERVED = 2

@@ -11,8 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fedecho.core.records import Row, rounded
-from fedecho.learning.flat import Weights, predict
-from fedecho.learning.task import Task
+from fedecho.learning.flat import FlatModel, Weights, predict
 from fedecho.simulation.schedule import Round
 
 
@@ -47,21 +46,32 @@ class Journal:
         return {name: rounded(value) for name, value in out.items()}
 
 
-def evaluate(task: Task, weights: Weights) -> dict[str, Any]:
+@dataclass(frozen=True, eq=False)
+class HeldOut:
+    """What the server's model is scored on."""
+
+    images: Tensor
+    """Images `[held out, channels, height, width]`, or token ids `[held out, length]`."""
+    labels: Tensor
+    """`[held out]`, or the tokens that follow `[held out, length]`."""
+    classes: Tensor
+    """The class of each image or text, or the novel of each block of tokens `[held out]`."""
+    names: int
+    """How many classes or novels there are."""
+    outcomes: int
+    """C: among how many a prediction chooses, classes or tokens."""
+
+
+def evaluate(model: FlatModel, weights: Weights, data: HeldOut) -> dict[str, Any]:
     """Return accuracy in [0, 1], loss in nats and per-class accuracies of one version on the held-out images.
 
     Of a model that predicts tokens: the same over all of them (its perplexity is e^loss), the classes being novels.
     """
-    if task.decode is not None:
-        return _evaluate_tokens(task, weights)
-    labels = task.held_out.labels
-    logits = predict(task.model, weights, task.held_out.images, task.model.execution.inference_batch)
-    correct = (logits.argmax(-1) == labels).double()
-    return {
-        "accuracy": float(correct.mean()),
-        "loss": float(F.cross_entropy(logits, labels)),
-        "per_class": _by_class(correct, labels, logits.shape[-1]),
-    }
+    if data.labels.dim() > 1:
+        return _evaluate_tokens(model, weights, data)
+    logits = predict(model, weights, data.images, model.execution.inference_batch)
+    correct, loss = (logits.argmax(-1) == data.labels).double(), float(F.cross_entropy(logits, data.labels))
+    return {"accuracy": float(correct.mean()), "loss": loss, "per_class": _by_class(correct, data)}
 
 
 PIECE = 2**20
@@ -69,21 +79,16 @@ PIECE = 2**20
 
 
 @torch.no_grad()
-def _evaluate_tokens(task: Task, weights: Weights) -> dict[str, Any]:
-    data, vocabulary = task.held_out, task.facts["vocabulary_size"]
-    task.model.load(weights)
-    task.model.module.eval()
-    texts = max(1, PIECE // (data.images.shape[1] * vocabulary))
+def _evaluate_tokens(model: FlatModel, weights: Weights, data: HeldOut) -> dict[str, Any]:
+    model.load(weights)
+    model.module.eval()
+    texts = max(1, PIECE // (data.images.shape[1] * data.outcomes))
     pieces = zip(torch.split(data.images, texts), torch.split(data.labels, texts), strict=True)
-    scores = [_score(task.model.logits(ids), targets) for ids, targets in pieces]
+    scores = [_score(model.logits(ids), targets) for ids, targets in pieces]
     log_probs, hits = (torch.cat(parts) for parts in zip(*scores, strict=True))
-    losses = [_mean_loss(batch) * len(batch) for batch in torch.split(log_probs, task.model.execution.inference_batch)]
-    correct = hits.double().mean(1)
-    return {
-        "accuracy": float(correct.mean()),
-        "loss": float(torch.stack(losses).sum() / len(data.labels)),
-        "per_class": _by_class(correct, task.classes, len(task.facts["classes"])),
-    }
+    losses = [_mean_loss(batch) * len(batch) for batch in torch.split(log_probs, model.execution.inference_batch)]
+    correct, loss = hits.double().mean(1), float(torch.stack(losses).sum() / len(data.labels))
+    return {"accuracy": float(correct.mean()), "loss": loss, "per_class": _by_class(correct, data)}
 
 
 def _score(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -106,8 +111,8 @@ def _hits(logits: Tensor, targets: Tensor) -> Tensor:
     return hits
 
 
-def _by_class(correct: Tensor, classes: Tensor, count: int) -> list[float]:
-    """Return the mean of `correct` `[images]` over the images of each class."""
-    total = torch.bincount(classes, weights=correct, minlength=count)
-    means: list[float] = (total / torch.bincount(classes, minlength=count)).tolist()
+def _by_class(correct: Tensor, data: HeldOut) -> list[float]:
+    """Return the mean of `correct` `[held out]` over the images of each class."""
+    total = torch.bincount(data.classes, weights=correct, minlength=data.names)
+    means: list[float] = (total / torch.bincount(data.classes, minlength=data.names)).tolist()
     return means

@@ -6,6 +6,7 @@ import functools
 import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -16,11 +17,11 @@ from fedecho.core.clock import Clock
 from fedecho.core.config import RunConfig
 from fedecho.core.records import Record, Row, new_record
 from fedecho.core.settings import Protocol
-from fedecho.learning import methods
 from fedecho.learning.client import Update, sgd
 from fedecho.learning.evaluation import Journal, evaluate
-from fedecho.learning.generate import sampled
-from fedecho.learning.methods import FedEcho, Method, Server
+from fedecho.learning.flat import Weights
+from fedecho.learning.generate import samples, written
+from fedecho.learning.methods.base import Method, Server, build
 from fedecho.learning.models.pretrained import pin
 from fedecho.learning.resume import Checkpoints, Keeper, Progress, Version
 from fedecho.learning.task import Task, prepare
@@ -83,14 +84,15 @@ def run(
     config = pin(config)
     task, clock = prepare(config, torch.device(device), data_root), Clock()
     writes = config.data.pool == "self"
-    server = Server(task.model, task.pool, task.plan, config.local, config.seed, clock=clock, writes_pool=writes)
-    method = methods.build(config.method, server)
+    write = partial(written, task.model, shape=task.pool.shape, seed=config.seed) if writes else None
+    server = Server(task.model, task.pool, task.plan, config.local, config.seed, clock=clock, write=write)
+    method = build(config.method, server)
 
     x = task.model.weights()  # x_0
     state, checkpoints = method.init(x, config.protocol.clients), Checkpoints.of(task.plan, config.protocol)
     keeper, fresh = keeper or Keeper(), Progress(0, x, state, checkpoints, Journal(), [])
     # As it was left, where the keeper has a file of this run.
-    done, x, state, checkpoints, journal, rows = keeper.begin(fresh, config, task, clock, device)
+    done, x, state, checkpoints, journal, rows = keeper.begin(fresh, config, task.facts, clock, device)
     for rnd in progress(task.plan.rounds[done:]):
         checkpoints.keep(rnd.index, Version(x, method.broadcast(state)))
         accepted = 0
@@ -108,15 +110,22 @@ def run(
             break
         if (rnd.index + 1) % config.evaluation.every == 0 or rnd.index + 1 == config.protocol.rounds:
             with clock("evaluation"):
-                scores = evaluate(task, method.evaluated(state, x))
+                scores = evaluate(task.model, method.evaluated(state, x), task.held_out)
             if journal.accepted == 0 or not math.isfinite(scores["loss"]):
                 break
             rows.append(journal.row(rnd, config.protocol.buffer_size, scores))
             on_row(rows[-1])
         keeper.after(Progress(rnd.index + 1, x, state, checkpoints, journal, rows))
     whole = bool(rows) and rows[-1]["round"] == config.protocol.rounds
-    facts = task.facts | (sampled(task, config, method.evaluated(state, x)) if whole else {})
+    facts = task.facts | (_samples(task, method.evaluated(state, x), config.seed) if whole else {})
     return new_record(config, "done" if whole else "diverged", rows, facts, clock, keeper.provenance(device))
+
+
+def _samples(task: Task, weights: Weights, seed: int) -> dict[str, Any]:
+    """Return what the last version writes, for the record; nothing of a classifier."""
+    if task.decode is None:
+        return {}
+    return {"samples": samples(task.model, weights, task.held_out.images, task.decode, seed)}
 
 
 def require_device(device: str) -> None:
@@ -154,9 +163,9 @@ def memory_advice(config: RunConfig) -> str:
     """Name the settings that take most memory, with their present values, and what to do with them."""
     words = [f"|U|: data.pool_size, now {config.data.pool_size}"]
     words += [f"inference batch: execution.inference_batch, now {config.execution.inference_batch}"]
-    if isinstance(config.method, FedEcho):
-        kept = config.method.distill.bank_dtype
+    if config.distill is not None:
+        kept = config.distill.bank_dtype
         words += [f"bank dtype: method.distill.bank_dtype, now {kept}" + ("" if kept == "float16" else "; try float16")]
-        if config.method.distill.bank_top_k is None and config.method.distill.bank_labels is None:
+        if config.distill.bank_top_k is None and config.distill.bank_labels is None:
             words += ["rows: method.distill.bank_top_k or bank_labels, now all classes are kept"]
     return f"it ran out; lower one of ({', or '.join(words)}), or run fewer at a time with --jobs"

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from fedecho.core.config import RunConfig
 from fedecho.core.rng import stream
 from fedecho.data.tokens import CONTEXT
 from fedecho.learning.flat import FlatModel, Weights, predict
-from fedecho.learning.task import Task
 
 PROMPTS, PROMPT, LENGTH = 3, 8, 60
 """Samples of the record: held-out blocks, the first so many; tokens of each prompt; tokens that are generated."""
@@ -49,12 +47,11 @@ def written(model: FlatModel, weights: Weights, shape: tuple[int, ...], seed: in
     return continued(model, weights, torch.from_numpy(first).to(model.params.device), length - 1, rng)
 
 
-def sampled(task: Task, config: RunConfig, weights: Weights) -> dict[str, Any]:
-    """Return `samples` for the record, how a version continues the first held-out blocks; none of a classifier."""
-    if task.decode is None:
-        return {}
-    prompts = task.held_out.images[:PROMPTS, :PROMPT]
-    rng = stream(config.seed, "samples")
-    written = continued(task.model, weights, prompts, LENGTH, rng, TEMPERATURE)
-    rows = zip(prompts.tolist(), written[:, PROMPT:].tolist(), strict=True)
-    return {"samples": [{"prompt": task.decode(prompt), "text": task.decode(text)} for prompt, text in rows]}
+def samples(
+    model: FlatModel, weights: Weights, held_out: Tensor, decode: Callable[[Iterable[int]], str], seed: int
+) -> list[dict[str, str]]:
+    """Return for the record how a version continues the first blocks of `held_out` `[blocks, length]`."""
+    prompts = held_out[:PROMPTS, :PROMPT]
+    made = continued(model, weights, prompts, LENGTH, stream(seed, "samples"), TEMPERATURE)
+    rows = zip(prompts.tolist(), made[:, PROMPT:].tolist(), strict=True)
+    return [{"prompt": decode(prompt), "text": decode(text)} for prompt, text in rows]

@@ -16,8 +16,7 @@ from fedecho import data as datasets
 from fedecho.core.checks import require
 from fedecho.core.config import LORA, RunConfig
 from fedecho.data.pools import mixed
-from fedecho.data.splits import Labels
-from fedecho.data.texts import Texts
+from fedecho.data.splits import Labels, Texts
 from fedecho.data.tokens import CONTEXT, Blocks, Tokens, Vocabulary, blocks
 from fedecho.learning import models
 from fedecho.learning.client import normalise

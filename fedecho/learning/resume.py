@@ -9,7 +9,7 @@ import os
 import pickle
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,7 +26,6 @@ from fedecho.core.settings import Protocol
 from fedecho.learning.evaluation import Journal
 from fedecho.learning.flat import Weights
 from fedecho.learning.methods.base import STATES
-from fedecho.learning.task import Task
 from fedecho.simulation.schedule import Schedule
 
 _OVER = "delete it to start the run over"
@@ -124,9 +123,11 @@ class Keeper:
     _round_began: float = 0.0
     _longest: float = 0.0
 
-    def begin(self, fresh: Progress, config: RunConfig, task: Task, clock: Clock, device: str) -> Progress:
+    def begin(
+        self, fresh: Progress, config: RunConfig, facts: Mapping[str, Any], clock: Clock, device: str
+    ) -> Progress:
         """Return where the run was left, or `fresh` if it is new; raises `InputError` for a file of another run."""
-        facts = {name: rounded(value) for name, value in task.facts.items()}
+        facts = {name: rounded(value) for name, value in facts.items()}
         self._about = {"hash": config_hash(config), "numerics": NUMERICS_VERSION, "device": device.split(":")[0]}
         self._about["facts"] = facts
         self._clock, self._device, self._rounds = clock, device, config.protocol.rounds

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from fedecho.core.config import RunConfig
 from fedecho.learning.client import ClientData
+from fedecho.learning.evaluation import HeldOut
 from fedecho.learning.flat import FlatModel
 from fedecho.learning.inputs import read
 from fedecho.simulation import partition, schedule
@@ -26,10 +27,7 @@ class Task:
     clients: tuple[ClientData, ...]
     pool: Tensor
     """U: images `[pool, channels, height, width]`, or token ids `[pool, length]`."""
-    held_out: ClientData
-    """What the server's model is scored on."""
-    classes: Tensor
-    """The class of each held-out image or text, or the novel of each block of tokens `[held out]`."""
+    held_out: HeldOut
     model: FlatModel
     plan: Schedule
     facts: dict[str, Any]
@@ -45,13 +43,13 @@ def prepare(config: RunConfig, device: torch.device, root: Path | None = None) -
     shards = partition.divide(inputs.labels, config.partition, plan.speed_class, config.seed, inputs.groups)
     labels, classes = (torch.from_numpy(y.copy()).to(device) for y in (inputs.labels, inputs.held_out_labels))
     targets, scored = inputs.targets or (labels, classes)
+    names = len(inputs.facts["classes"])
     return Task(
         clients=tuple(
             ClientData(inputs.train[shard], targets[shard], inputs.padding, inputs.moments) for shard in shards.clients
         ),
         pool=inputs.pool,
-        held_out=ClientData(inputs.held_out, scored, inputs.padding),
-        classes=classes,
+        held_out=HeldOut(inputs.held_out, scored, classes, names, inputs.facts.get("vocabulary_size", names)),
         model=FlatModel(inputs.module, config.execution, _full_batches(config)),
         plan=plan,
         facts={**plan.statistics(), **_shard_facts(shards), **inputs.facts},
@@ -61,8 +59,7 @@ def prepare(config: RunConfig, device: torch.device, root: Path | None = None) -
 
 def _full_batches(config: RunConfig) -> frozenset[int]:
     """Return the sizes of all batches but the last of an epoch or of a pass over U."""
-    distill = getattr(config.method, "distill", None)
-    over_pool = [] if distill is None else [min(distill.batch_size, config.data.pool_size)]
+    over_pool = [] if config.distill is None else [min(config.distill.batch_size, config.data.pool_size)]
     return frozenset([config.local.batch_size, *over_pool])
 
 

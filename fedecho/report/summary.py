@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -16,6 +16,9 @@ from fedecho.core.records import Record
 
 REFERENCE = "FedEcho"
 NOT_RUN, NOT_STATED = "not run", "not stated"
+Verdict = Literal["supported", "not supported", "inconclusive", "not run"]
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
+"""Of claims."""
 BLOCK = ["setting", "delay"]
 PLACE = [*BLOCK, "method"]
 _MADE = ["hash", "commit", "dirty"]

@@ -15,7 +15,7 @@ from fedecho.core.checks import require
 from fedecho.learning.cost import duration
 from fedecho.learning.cost.duration import Rates
 from fedecho.studies import sweep
-from fedecho.studies.plan import Wanted
+from fedecho.studies.sweep import Wanted
 
 _UNITS = {"s": 1, "m": 60, "h": 3600}
 _SHARE, _LEAST, _MOST = 0.05, 5.0, 30.0

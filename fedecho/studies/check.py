@@ -12,9 +12,8 @@ from fedecho.core import files
 from fedecho.core.checks import require
 from fedecho.core.files import figures_dir, tables_dir
 from fedecho.report import drawings
-from fedecho.studies import TABLES
 from fedecho.studies.claims import ledger
-from fedecho.studies.study import write
+from fedecho.studies.study import TABLES, write
 from fedecho.studies.training import Trained
 
 

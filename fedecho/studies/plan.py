@@ -7,7 +7,6 @@ import functools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 from fedecho.core import files, records
 from fedecho.core.checks import require
@@ -16,9 +15,8 @@ from fedecho.learning.cost import duration, peak
 from fedecho.studies import profiles, sweep
 from fedecho.studies.grid import DIR, PURE
 from fedecho.studies.study import TABLES
-from fedecho.studies.theory.study import TheoryStudy
+from fedecho.studies.sweep import Wanted
 from fedecho.studies.training import Trained
-from fedecho.theory.records import THEORY
 
 FIRST_METHODS = ("FedBuff", "FedEcho", "FedBuff + EMA", "CA2FL", "FADAS")
 FIRST_SETTINGS = (
@@ -85,23 +83,6 @@ def outlook(todo: dict[Path, list[RunConfig]], profile: str, device: str = "cpu"
 # In which order runs are wanted
 
 
-class Wanted(NamedTuple):
-    """A run and the folder of its record."""
-
-    folder: Path
-    config: RunConfig
-
-    @property
-    def path(self) -> Path:
-        """Its record."""
-        return records.record_path(self.folder, self.config)
-
-    @property
-    def progress(self) -> Path:
-        """The file of its progress, apart from the records."""
-        return records.progress_path(self.folder, self.config)
-
-
 def ordered(profile: str, names: Sequence[str]) -> list[Wanted]:
     """Return the runs of the tables `names`, each once, the most wanted first."""
     chosen = {study.name: study for study in named(names, profile)}
@@ -157,7 +138,4 @@ def put_in_place() -> dict[Path, Path]:
 
 def _asked() -> set[Path]:
     """Return the committed records, there or not, of every table at every profile."""
-    studies = [build(name) for name in profiles.WHOLE for build in TABLES.values()]
-    trained = {records.record_path(s.places[-1], run) for s in studies if isinstance(s, Trained) for run in s.configs}
-    theory = [(s.places[-1], entry.run) for s in studies if isinstance(s, TheoryStudy) for entry in s.entries]
-    return trained | {THEORY.path(*of) for of in theory}
+    return {path for name in profiles.WHOLE for build in TABLES.values() for path in build(name).paths()}

@@ -13,7 +13,6 @@ from fedecho.core.checks import require
 from fedecho.core.files import REPOSITORY, records_dir
 from fedecho.learning.cost import work
 from fedecho.learning.cost.work import HOLDINGS, PHASES
-from fedecho.learning.methods import FedEcho
 from fedecho.report import captions
 from fedecho.report.summary import REFERENCE
 from fedecho.studies import cost
@@ -190,8 +189,7 @@ def made_by(measurement: Measured) -> str:
 
 def _scale(profile: str) -> str:
     config = cost.base(profile, REFERENCE)
-    assert isinstance(config.method, FedEcho)
-    protocol, how = config.protocol, config.method.distill
+    protocol, how = config.protocol, config.distill
     parameters = work.model_size(config.model, config.data)[0]
     return (
         f"Profile {profile}: N = {protocol.clients}, M_c = {protocol.concurrency}, M = {protocol.buffer_size}, "

@@ -45,6 +45,24 @@ class Table:
     """Further files of the table: name -> text."""
 
 
+@dataclass(frozen=True)
+class Finding:
+    """A verdict with the numbers behind it."""
+
+    verdict: summary.Verdict
+    value: str | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a claim may ask of a study's records, beside comparisons of runs."""
+
+    what: str
+    """What is looked at."""
+    answer: Callable[[], Finding]
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Study(ABC):
     """A table with its figures, before anything is trained."""
@@ -84,9 +102,21 @@ class Study(ABC):
     def lacking(self, fresh: bool = False) -> Sequence[Hashable]:
         """Return what has no record, each once (if `fresh`, also all that is the study's own)."""
 
+    def paths(self) -> set[Path]:
+        """Return the committed records of runs that it reads, there or not."""
+        return set()
+
     def missing(self) -> int:
         """Return how many of its records are missing."""
         return len(self.lacking())
+
+    def asked(self) -> Sequence[summary.Cell]:
+        """Return the training runs of the table, with their places in it; none where it has no such runs."""
+        return ()
+
+    def questions(self) -> Mapping[str, Question]:
+        """Return by name what claims may ask of it."""
+        return {}
 
     @abstractmethod
     def table(self) -> Table:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from tqdm import tqdm
@@ -37,6 +37,23 @@ class Done:
     """Rounds that this call did."""
     seconds: float
     """Wall-clock seconds of this call."""
+
+
+class Wanted(NamedTuple):
+    """A run and the folder of its record."""
+
+    folder: Path
+    config: RunConfig
+
+    @property
+    def path(self) -> Path:
+        """Its record."""
+        return record_path(self.folder, self.config)
+
+    @property
+    def progress(self) -> Path:
+        """The file of its progress, apart from the records."""
+        return progress_path(self.folder, self.config)
 
 
 def missing(configs: Iterable[RunConfig], folder: Path) -> list[RunConfig]:

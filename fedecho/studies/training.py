@@ -54,6 +54,10 @@ class Trained(Study):
         """The runs, each once."""
         return list(dict.fromkeys(cell.config for cell in self.asked()))
 
+    def paths(self) -> set[Path]:
+        """Return the committed records that it reads, there or not."""
+        return {records.record_path(self.places[-1], config) for config in self.configs}
+
     def find(self, config: RunConfig) -> Record | None:
         """Return the record of a run, none without one."""
         return next((found for place in self.places if (found := records.find(place, config)) is not None), None)

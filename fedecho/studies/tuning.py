@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from fedecho.core.checks import require
 from fedecho.core.config import override_all
 from fedecho.data.sources import CIFARS
 from fedecho.learning.cost import duration
 from fedecho.report import captions, summary
-from fedecho.report.figures import COLOURS, WIDTH, finished, label_axes, say_not_run, style
 from fedecho.report.summary import Cell
-from fedecho.studies import contenders, search, sweep
+from fedecho.studies import contenders, response, search, sweep
 from fedecho.studies.contenders import CONTENDERS, Contender, base
 from fedecho.studies.grid import DIR, Seeds, main_methods, placed, plain
 from fedecho.studies.profiles import BLOCKS, block_of
@@ -30,15 +26,6 @@ from fedecho.studies.training import Obstacle, Trained
 
 SETTING = (DIR, "large")
 """One setting tunes every method for all; the others use what was chosen here."""
-CAPTION = (
-    "Response curves: validation accuracy in % against each hyper-parameter of a method (log scale; of a decay d: "
-    "1 − d), mean over the seeds, a row for each method. Open: trials over the whole space; filled: around the best; "
-    "square: the values in use before; ring: chosen. At the bottom: more than 20 points below the best (triangle); "
-    "a run diverged (cross)."
-)
-SHOWN = 20.0
-"""Points below the best trial at which a panel ends."""
-STAGES = ("in use", "whole space", "around the best")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -105,8 +92,8 @@ class Tuning(Trained):
         )
         spaces = [contenders.space_of(contender, self.at) for contender in self.contenders]
         decays = {path for space in spaces for path, of in space.items() if of.decay}
-        figures = {"trials": (response_curves(found, decays), CAPTION)}
-        return Table(frame, display(found), found, text, figures, found["chosen"].tolist())
+        figures = {"trials": (response.response_curves(found, decays), response.CAPTION)}
+        return Table(frame, response.display(found), found, text, figures, found["chosen"].tolist())
 
     def trials(self) -> pd.DataFrame:
         """Return one row per contender and trial: its values, mean validation accuracy (percent) over the n finished
@@ -117,7 +104,7 @@ class Tuning(Trained):
         points, chosen = self.points(contender), self._chosen(contender)
         return [
             {"method": contender.label, **point, **self._outcome(contender, point),
-             "stage": STAGES[(place > 0) + (place > self.count)], "chosen": point == chosen}
+             "stage": response.STAGES[(place > 0) + (place > self.count)], "chosen": point == chosen}
             for place, point in enumerate(points)
         ]  # fmt: skip
 
@@ -151,7 +138,7 @@ class Tuning(Trained):
     def summary(self) -> str:
         """Say in a line for each method what was chosen, and whether it lies at an edge."""
         return "\n".join([
-            *(f"{label}: {_values(point)}" for label, point in self.chosen().items()),
+            *(f"{label}: {response.values_text(point)}" for label, point in self.chosen().items()),
             *(f"at an edge, so a wider space may hold better: {edge}" for edge in self.edges()),
         ])  # fmt: skip
 
@@ -177,69 +164,6 @@ def _used(chosen: Mapping[str, Mapping[str, float]], scale: str) -> str:
     late = contenders.PENDING.get(scale, ())
     words = f", but the tables still use what was chosen before for {', '.join(late)}" if late else ""
     return f"`contenders.FOUND` equals the chosen values{words}."
-
-
-def _values(point: Mapping[str, float]) -> str:
-    return ", ".join(f"{path.split('.', 1)[1]} {value:g}" for path, value in point.items())
-
-
-def fields(frame: pd.DataFrame) -> list[str]:
-    """Return the columns that are dotted fields of `RunConfig`."""
-    return [str(column) for column in frame.columns if "." in str(column)]
-
-
-def display(found: pd.DataFrame) -> pd.DataFrame:
-    """Return the trials as texts to read, indexed by method and values."""
-    texts = [{
-        "method": row["method"],
-        "values": _values({path: row[path] for path in fields(found) if not np.isnan(row[path])}),
-        "validation accuracy, %": captions.accuracy_text(row),
-        "runs": f"{row['n']}/{row['runs']}" + (f" ({row['diverged']} diverged)" if row["diverged"] else ""),
-        "stage": row["stage"],
-        "chosen": "yes" if row["chosen"] else "",
-    } for row in found.to_dict("records")]  # fmt: skip
-    return pd.DataFrame(texts).set_index(["method", "values"])
-
-
-@style()
-def response_curves(found: pd.DataFrame, decays: Set[str]) -> Figure:
-    """Draw validation accuracy against each hyper-parameter, or 1 - it for `decays`: a row of panels per contender."""
-    blocks = dict(list(found.groupby("method", sort=False)))
-    paths = {method: [path for path in fields(found) if block[path].notna().any()] for method, block in blocks.items()}
-    columns = max(map(len, paths.values()))
-    figure = Figure(figsize=(WIDTH, 0.74 * len(blocks) + 0.3))
-    panels = figure.subplots(len(blocks), columns, squeeze=False, sharey="row")
-    for row, (method, block) in zip(panels, blocks.items(), strict=True):
-        row[0].set_title(method, loc="left")
-        for axes in row[len(paths[method]) :]:
-            axes.set_axis_off()
-        for axes, path in zip(row, paths[method], strict=False):
-            _response(axes, block, path, path in decays)
-    label_axes(figure, y="validation accuracy, %")
-    return finished(figure)
-
-
-def _response(axes: Axes, block: pd.DataFrame, path: str, decay: bool) -> None:
-    """Draw the trials of one contender against one of its hyper-parameters."""
-    if not block["runs"].eq(block["n"] + block["diverged"]).any():
-        say_not_run(axes)
-        return
-    x = 1 - block[path] if decay else block[path]
-    name = path.split(".", 1)[1]
-    steady, bottom = block["diverged"] == 0, axes.get_xaxis_transform()
-    low = block["mean"][steady].max() - SHOWN
-    for stage, marker, fill in zip(STAGES, "soo", ("full", "none", "full"), strict=True):
-        here = steady & (block["stage"] == stage) & (block["mean"] > low)
-        axes.plot(x[here], block["mean"][here], marker, color=COLOURS[1], markersize=3, fillstyle=fill)
-    for hidden, marker, colour in ((steady & (block["mean"] <= low), "v", COLOURS[1]), (~steady, "x", COLOURS[0])):
-        axes.plot(x[hidden], np.full(hidden.sum(), 0.06), marker, color=colour, markersize=3, transform=bottom)
-    chosen = block["chosen"]
-    axes.plot(x[chosen], block["mean"][chosen], "o", markersize=8, fillstyle="none", color=COLOURS[0], zorder=4)
-    axes.set_ylim(low - 2, low + SHOWN + 3)
-    axes.set_xscale("log")
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.set_title(f"1 − {name}" if decay else name, loc="right")
 
 
 def tuning_of(

@@ -1,4 +1,4 @@
-"""Simulates theory runs: every T and M of a grid, many trajectories at a time, as one record of what was seen."""
+"""Simulates theory runs: the step of each method at every T and M of a grid, and one record of what was seen."""
 
 from __future__ import annotations
 
@@ -6,30 +6,95 @@ import functools
 import math
 import time
 import warnings
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from fedecho.core import provenance
-from fedecho.core.config import to_dict
+from fedecho.core.checks import InputError
+from fedecho.core.config import MethodConfig, to_dict
 from fedecho.core.settings import Local as ClientWork
 from fedecho.learning import methods
 from fedecho.learning.experiment import one_thread
-from fedecho.learning.methods import FADAS, FedAC, FedAsync, FedBuff, FedEcho, Method
+from fedecho.learning.methods import CA2FL, FADAS, FedAC, FedAsync, FedAvg, FedBuff, FedEcho, Method
 from fedecho.theory import arrivals, echo, simulate
-from fedecho.theory.config import Point, TheoryRun, point, run_hash, stability_limit
+from fedecho.theory.config import TheoryRun, run_hash
 from fedecho.theory.objectives import client_spread, suboptimality
 from fedecho.theory.records import Row, TheoryRecord
+from fedecho.theory.simulate import Local
 from fedecho.theory.softmax import Softmax
 from fedecho.theory.tasks import Built, build
 
 _DIGITS = 8
+_ASYNC_LR = 0.5
+"""FedAsync's eta_l: with a rate that shrinks in place of the share mixed in, stale models would hold it back."""
 
 
 class StabilityWarning(UserWarning):
     """A step so large that stale updates may amplify each other."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """One T and M of a run with everything that depends on them."""
+
+    rounds: int
+    """T"""
+    buffer: int
+    """M"""
+    gamma: float
+    method: MethodConfig
+    local: Local
+    simulated: tuple[int, int]
+    """Rounds and buffer that the method is simulated with: T and M, or T M steps of one arrival (FedAsync)."""
+
+
+def step_size(run: TheoryRun, rounds: int, buffer: int) -> float:
+    """Return gamma of the rule."""
+    if run.step == "constant":
+        return run.scale
+    return run.scale * math.sqrt((buffer if run.step == "joint" else 1) / rounds)
+
+
+def point(run: TheoryRun, rounds: int, buffer: int) -> Point:
+    """Divide gamma into eta and eta_l = gamma / (eta K), with eta = sqrt(M), of the order that theorems choose.
+
+    Adaptive methods divide their step by the size of the updates: their eta is c / sqrt(T), since a mean of M updates
+    has noise of size 1/sqrt(M). FedAsync takes T M steps with gamma = c / sqrt(T M) = mixing * eta_l K.
+    """
+    gamma, eta, simulated = step_size(run, rounds, buffer), math.sqrt(buffer), (rounds, buffer)
+    if run.local_lr is not None:
+        eta = gamma / (run.local_lr * run.local_steps)
+    method = run.method
+    match method:
+        case FADAS() | FedAC():
+            eta, method = 1.0, replace(method, server_lr=run.scale / math.sqrt(rounds))
+        case FedAsync():
+            simulated, gamma = (rounds * buffer, 1), step_size(run, rounds * buffer, 1)
+            eta = min(1.0, gamma / (_ASYNC_LR * run.local_steps))
+            method = replace(method, mixing=eta)
+        case FedEcho(inner=inner, distill=how):
+            lr = how.lr * (run.rounds[0] / rounds) ** run.distil_power
+            lr *= (buffer / run.buffers[0]) ** run.distil_buffer_power
+            method = replace(method, inner=_with_server_lr(inner, eta), distill=replace(how, lr=lr))
+        case _:
+            method = _with_server_lr(method, eta)
+    local = Local(gamma / (eta * run.local_steps), run.local_steps, run.variance)
+    return Point(rounds, buffer, gamma, method, local, simulated)
+
+
+def _with_server_lr(method: MethodConfig, eta: float) -> MethodConfig:
+    """Set eta of a method whose step is linear in the updates."""
+    if isinstance(method, FedBuff | CA2FL | FedAvg):
+        return replace(method, server_lr=eta)
+    raise InputError("method", method.name, "there is no rule for its step; choose one of the methods that have one")
+
+
+def stability_limit(smoothness: float, tau_max: float) -> float:
+    """Return 1 / (L (tau_max + 1)): a larger gamma may let stale steps amplify each other."""
+    return 1 / (smoothness * (tau_max + 1))
 
 
 @one_thread()

@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fedecho.core.checks import InputError
-from fedecho.studies import TABLES
-from fedecho.studies.theory import findings
+from fedecho.studies import TABLES, claims
+from fedecho.studies.theory import distillation, findings
 from fedecho.studies.theory.results import Entry, Result
 from fedecho.studies.theory.study import TheoryStudy
 from fedecho.theory.config import TheoryRun
@@ -95,10 +94,9 @@ def test_verdicts_of_what_falls_more_slowly(fall: float, verdict: str) -> None:
 
 def test_names_are_those_of_runs_that_exist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FEDECHO_PAPER", str(tmp_path))
-    for name in findings.FINDINGS:
-        assert findings.finding(name, "laptop").verdict == "not run" and findings.sentence(name).endswith(f": {name}")
-    with pytest.raises(InputError, match="choose one of rate of FedBuff"):
-        findings.finding("gravity", "laptop")
+    known = claims.questions("laptop")
+    assert known.keys() == claims.questions("smoke").keys() and "rate of FedBuff, quadratic, K = 1" in known
+    assert {question.answer().verdict for question in known.values()} == {"not run"}
 
 
 def test_said_plainly(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,7 +104,7 @@ def test_said_plainly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(TheoryStudy, "results", lambda self: [grown])
     study = TABLES["theory_distillation"]("smoke")
     assert isinstance(study, TheoryStudy)
-    assert findings.constant_rate(study)[0].startswith(
+    assert distillation.constant_rate(study)[0].startswith(
         "With a constant eta_d and the teacher “honest” the error grows with T up to T = 8,000 (slope 1.0"
     )
     assert findings.said(study, "slower, honest:") == [

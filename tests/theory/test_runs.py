@@ -21,8 +21,8 @@ from fedecho.studies.theory.results import Entry, Result
 from fedecho.studies.theory.study import doubt
 from fedecho.theory import bound, engine
 from fedecho.theory.arrivals import Arrivals
-from fedecho.theory.config import TheoryRun, point, run_hash, stability_limit, step_size
-from fedecho.theory.engine import StabilityWarning
+from fedecho.theory.config import TheoryRun, run_hash
+from fedecho.theory.engine import StabilityWarning, point, stability_limit, step_size
 from fedecho.theory.records import THEORY, TheoryRecord
 
 TINY = TheoryRun(rounds=(4, 8), buffers=(1, 2), walks=2, arrivals=Arrivals("independent", clients=4, tau_max=1))

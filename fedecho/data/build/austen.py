@@ -15,8 +15,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from fedecho.core.checks import require
+from fedecho.core.files import bundled_path
 from fedecho.data import austen
-from fedecho.data.catalogue import bundled_path
 from fedecho.data.command import command
 
 SOURCE_SHA256 = "2e774f7bb4dff80e9d5da21f7b40f9f4027505aeeab5b0ed36cd9189e9094e60"

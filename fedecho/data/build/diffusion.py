@@ -21,9 +21,9 @@ from PIL import Image
 from torch import Tensor, nn
 
 from fedecho.core import rng
+from fedecho.core.files import bundled_path
 from fedecho.data import npz, pools, sources
 from fedecho.data.build.fashion_mnist import firsts, read_pair
-from fedecho.data.catalogue import bundled_path
 from fedecho.data.command import command
 from fedecho.data.splits import Pixels, canonical, digest
 

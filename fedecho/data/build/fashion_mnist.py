@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fedecho.core.checks import require
+from fedecho.core.files import bundled_path
 from fedecho.data import npz, sources
-from fedecho.data.catalogue import bundled_path
 from fedecho.data.command import command
 from fedecho.data.splits import Images, Labels, Order, Pixels, canonical, canonical_order, pixel_hashes
 

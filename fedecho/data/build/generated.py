@@ -17,9 +17,9 @@ import torch
 import tyro
 
 from fedecho.core.checks import InputError, require
+from fedecho.core.files import data_root
 from fedecho.data import npz, pools
 from fedecho.data.splits import Pixels
-from fedecho.data.catalogue import data_root
 from fedecho.data.command import command
 from fedecho.data.pools import shrink
 

@@ -98,10 +98,10 @@ def _loading(config: RunConfig, data: dict[str, int]) -> int:
 def _echo(config: RunConfig) -> int:
     """Return the most that FedEcho makes for a while: a row's logits by batches and whole; the teacher, its mean in
     float64 taken block by block; the teacher (probabilities, labels, entropies) beside a step of distillation."""
-    if not isinstance(config.method, FedEcho):
+    if config.distill is None:
         return 0
     (rows, classes), pool = work.predictions(config), config.data.pool_size
-    entries, batch = rows * classes, min(config.method.distill.batch_size, pool)
+    entries, batch = rows * classes, min(int(config.distill.batch_size), pool)
     block = min(block_size(config.protocol.clients, entries // pool), pool) * entries // pool
     losses = 12 * batch * entries // pool  # the teacher's part, the logits, the second log-softmax
     distilling = 4 * entries + 16 * rows + losses + step_bytes(config, batch)

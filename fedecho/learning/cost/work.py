@@ -17,7 +17,6 @@ from fedecho.data import TEXT_SHAPE, austen
 from fedecho.data.tokens import CONTEXT as BLOCK
 from fedecho.learning import bank, models
 from fedecho.learning.distill import Distillation
-from fedecho.learning.methods import FedAC, FedEcho
 from fedecho.learning.models.pretrained import CONTEXT
 from fedecho.learning.models.texts import example
 from fedecho.simulation.schedule import Schedule
@@ -100,14 +99,13 @@ def work(config: RunConfig) -> dict[str, float]:
     forward passes), entries of the bank written and averaged (M + 1) |U| L C, parameters aggregated M P."""
     parameters, _, flops = model_size(config.model, config.data)
     arrivals, pool = config.protocol.buffer_size, config.data.pool_size
-    if not isinstance(config.method, FedEcho):
+    if config.distill is None:
         return dict.fromkeys(PHASES, 0.0) | {"aggregation": arrivals * parameters}
-    how = config.method.distill
     return {
         "inference": arrivals * pool * flops,
         "bank": (arrivals + 1) * math.prod(predictions(config)),
         "aggregation": arrivals * parameters,
-        "distillation": 3 * distilled_images(how, pool) * flops,
+        "distillation": 3 * distilled_images(config.distill, pool) * flops,
     }
 
 
@@ -130,13 +128,13 @@ def predicted_bytes(config: RunConfig) -> dict[str, int]:
     """
     parameters, buffers, _ = model_size(config.model, config.data)
     n, m, m_c = config.protocol.clients, config.protocol.buffer_size, config.protocol.concurrency
-    control = parameters if isinstance(config.method, FedAC) else 0  # travels with versions and uploads alike
+    control = parameters if config.method.name == "fedac" else 0  # travels with versions and uploads alike
     version = 4 * (parameters + buffers + control)
     models_kept = {"ca2fl": n + 1, "fadas": 3, "fedac": n + 3}.get(config.method.name, 0)
     out = {"checkpoints": (m_c - m + 1) * version, "uploads": m * version, "state": 4 * models_kept * parameters}
-    if isinstance(config.method, FedEcho):  # beside the rows: their sum in float64, a round for each client
+    if config.distill is not None:  # beside the rows: their sum in float64, a round for each client
         rows, classes = predictions(config)
-        row = row_bytes(classes, config.method.distill)
+        row = row_bytes(classes, config.distill)
         out["uploads"] += m * rows * row
         out["state"] += n * rows * row + 8 * (rows * classes + n)
     return out
@@ -160,8 +158,7 @@ def row_bytes(classes: int, how: Distillation) -> int:
 
 def bank_bytes(config: RunConfig) -> tuple[int, int]:
     """Return the bytes of one input's row in the bank of a FedEcho run, L `row_bytes`, and of all N |U| of them."""
-    require(isinstance(config.method, FedEcho), "method", config.method.name, "only fedecho has a bank")
-    assert isinstance(config.method, FedEcho)
+    require(config.distill is not None, "method", config.method.name, "only fedecho has a bank")
     rows, classes = predictions(config)
-    size = rows * row_bytes(classes, config.method.distill)
+    size = rows * row_bytes(classes, config.distill)
     return size // config.data.pool_size, config.protocol.clients * size

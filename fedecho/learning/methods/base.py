@@ -35,8 +35,8 @@ class Server:
     local: Local
     seed: int
     clock: Clock = field(default_factory=Clock)
-    writes_pool: bool = False
-    """Whether U is to be sampled from the server's own model; `pool` is then of the same shape and says nothing."""
+    write: Callable[[Weights], Tensor] | None = None
+    """Samples U from a version of the model, where it is to be the server's own; `pool` then has its shape alone."""
     distil: Distil = distil
     """How the Q steps are taken; another one where the model stands for many at a time."""
 

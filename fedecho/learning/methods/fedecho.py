@@ -19,10 +19,8 @@ from fedecho.learning.bank import DTYPES, Bank
 from fedecho.learning.client import Update
 from fedecho.learning.distill import Distillation, Teacher
 from fedecho.learning.flat import Weights, predict
-from fedecho.learning.generate import written
 from fedecho.learning.methods.base import Method, Server, around, build, register
-from fedecho.learning.methods.ema import moved
-from fedecho.learning.methods.fedbuff import FedBuff
+from fedecho.learning.methods.fedbuff import FedBuff, moved
 from fedecho.learning.teacher import as_row, averaged_teacher, corrupted, teacher
 from fedecho.simulation.delays import SLOW
 
@@ -74,7 +72,7 @@ def echo(inner: Method[Any], server: Server, settings: Distillation) -> Method[E
 
     def receive(state: Echo, update: Update) -> Echo:
         arrived = state.arrived
-        if state.pool is not None or not server.writes_pool:  # else there is no U yet
+        if state.pool is not None or server.write is None:  # else there is no U yet
             with server.clock("inference"):
                 row = _client_row(update, _with_own_pool(server, state), settings)
             if state.bank.can_keep(row):  # else keep the client's old row
@@ -92,8 +90,8 @@ def echo(inner: Method[Any], server: Server, settings: Distillation) -> Method[E
         if not settings.include_fresh:
             _store(state, server)
         pool = state.pool
-        if server.writes_pool and pool is None and state.round + 1 >= settings.warmup_rounds:
-            pool = written(server.model, distilled, server.pool.shape, server.seed)
+        if server.write is not None and pool is None and state.round + 1 >= settings.warmup_rounds:
+            pool = server.write(distilled)
         state = replace(state, inner=inner_state, arrived=(), scored=distilled, metrics=metrics, pool=pool)
         return state, distilled if settings.broadcast == "distilled" else x_hat
 

@@ -19,8 +19,8 @@ from fedecho.core.checks import InputError, require
 from fedecho.report import manifest, notebooks
 from fedecho.report.manifest import Manifest
 from fedecho.report.publish import citation
+from fedecho.report.summary import VERDICTS
 
-VERDICTS = ("supported", "not supported", "inconclusive", "not run")
 WITHOUT_TABLE = ("00_quickstart", "01_algorithm_step_by_step")
 """Notebooks that explain; every other one is a study, listed as not run until it has a table."""
 _LONG = 40

@@ -17,10 +17,8 @@ from typing import Any, Literal
 from fedecho.core import files
 from fedecho.core.checks import Checked, InputError, Positive, require
 from fedecho.core.config import RunConfig, from_dict
-from fedecho.studies import TABLES
 from fedecho.studies.profiles import WHOLE, whole
-from fedecho.studies.theory.findings import FINDINGS
-from fedecho.studies.training import Trained
+from fedecho.studies.study import TABLES, Question
 
 Kind = Literal["greater", "at_least", "gap", "shortfall", "below", "equal", "cost", "theory", "untested"]
 NEEDS: dict[str, tuple[str, ...]] = {
@@ -48,7 +46,7 @@ Runs = Mapping[tuple[str, str, str], dict[int, RunConfig]]
 @dataclass(frozen=True)
 class Comparison(Checked):
     """What is compared: variants `a` and `b` of a study; an empty name is not part of the profile. For kind `theory`,
-    `a` names a finding of `theory.findings`."""
+    `a` names one of a study's questions."""
 
     kind: Kind
     study: str | None = None
@@ -200,7 +198,8 @@ def _place(place: Any) -> dict[str, Any]:
 def _require_runs(claim: Claim, name: str) -> None:
     """Check that the study has every run that the test is made of."""
     if claim.test.kind == "theory":
-        require(claim.test.a in FINDINGS, "a", claim.test.a, f"choose one of {_names(FINDINGS)}")
+        asked = questions(name)
+        require(claim.test.a in asked, "a", claim.test.a, f"choose one of {_names(asked)}")
     if claim.test.study is None or claim.absent:
         return
     runs, study = runs_of(claim.test.study, name), claim.test.study
@@ -219,11 +218,15 @@ def runs_of(study: str, name: str) -> Runs:
     """Return the runs of a study at a profile; raises `InputError` naming the known studies."""
     runs: dict[tuple[str, str, str], dict[int, RunConfig]] = {}
     require(study in TABLES, "study", study, f"choose one of {', '.join(TABLES)}")
-    table = TABLES[study](name)
-    assert isinstance(table, Trained)
-    for cell in table.asked():
+    for cell in TABLES[study](name).asked():
         runs.setdefault((cell.method, cell.setting, cell.delay), {})[cell.config.seed] = cell.config
     return runs
+
+
+@functools.cache
+def questions(name: str) -> dict[str, Question]:
+    """Return by name what may be asked of the studies at a profile beside comparisons of runs."""
+    return {asked: question for build in TABLES.values() for asked, question in build(name).questions().items()}
 
 
 def _names(names: Any) -> str:

@@ -14,12 +14,9 @@ from fedecho.core import stats
 from fedecho.core.config import RunConfig, config_hash
 from fedecho.core.records import Record, find
 from fedecho.report.captions import number, p_text
-from fedecho.report.summary import mean_of, percent, server_seconds, straggler_score
-from fedecho.studies.claims import Claim, Term, runs_of
-from fedecho.studies.theory.findings import finding
+from fedecho.report.summary import Verdict, mean_of, percent, server_seconds, straggler_score
+from fedecho.studies.claims import Claim, Term, questions, runs_of
 
-Verdict = Literal["supported", "not supported", "inconclusive", "not run"]
-VERDICTS: tuple[Verdict, ...] = ("supported", "not supported", "inconclusive", "not run")
 LEVEL = 0.05
 RULE = """\
 Every line has two questions, each a two-sided paired t-test over the seeds: is the lead in the claimed direction \
@@ -104,7 +101,7 @@ def measure(claim: Claim, shelf: Shelf) -> Measured:
     if claim.test.kind == "untested":
         return Measured("not run", None, "")
     if claim.test.kind == "theory":
-        found = finding(str(claim.test.a), shelf.name)
+        found = questions(shelf.name)[str(claim.test.a)].answer()
         return Measured(found.verdict, found.value, found.note)
     if claim.absent:
         return Measured("not run", None, f"the profile {shelf.name} has no such runs")

@@ -10,12 +10,11 @@ from pathlib import Path
 
 from fedecho.core import files
 from fedecho.report import captions, render
-from fedecho.report.summary import NOT_STATED
+from fedecho.report.summary import NOT_STATED, VERDICTS, Verdict
 from fedecho.studies import claims
 from fedecho.studies.claims import Claim
-from fedecho.studies.claims.evidence import LEVEL, RULE, VERDICTS, Shelf, Verdict, corrected, measure
+from fedecho.studies.claims.evidence import LEVEL, RULE, Shelf, corrected, measure
 from fedecho.studies.profiles import BLOCKS
-from fedecho.studies.theory import findings
 
 _SOURCES = {"paper": "Claims of the paper", "package": "Claims of this package",
             "package on CIFAR-10": "Claims of this package on CIFAR-10, at a reduced scale",
@@ -36,7 +35,7 @@ _SENTENCES = {
     "below": "{what} of {a}, against {limit:g} %",
     "equal": "{what} of {a} and of {b}: equal to the last digit on every seed",
     "cost": "wall-clock seconds of server work per round of {a}; nothing to test",
-    "theory": "{theory}",
+    "theory": "{what}: {a}",
     "untested": "no test yet",
 }
 """Kind of test -> what is looked at."""
@@ -85,7 +84,7 @@ def _line(claim: Claim, profile: str, verdict: Verdict, value: str | None, p: fl
     place = f" ({claim.setting}, {_delays(claim.delay)})" if claim.setting else ""
     return Line(
         id=claim.line, claim=f"{claim.text.removesuffix('.')}{place}.", source=claim.source, profile=profile,
-        test=sentence(claim), verdict=verdict, paper_value=claim.paper, our_value=value,
+        test=sentence(claim, profile), verdict=verdict, paper_value=claim.paper, our_value=value,
         p=None if p is None else float(f"{p:.3g}"), notebook=claim.notebook, table=claim.table,
         note=" ".join(f"{part.removesuffix('.')}." for part in (note, claim.note) if part),
     )  # fmt: skip
@@ -95,12 +94,13 @@ def _delays(delay: str) -> str:
     return f"{delay} delays" if " " not in delay else delay
 
 
-def sentence(claim: Claim) -> str:
+def sentence(claim: Claim, profile: str) -> str:
     """Say what is compared and how."""
     words = {name: value or "a variant of other profiles" for name, value in asdict(claim.test).items()}
     words |= {name: _delays(delay or "") for name, delay in (("easier", claim.test.easier), ("delay", claim.delay))}
-    words |= {"theory": findings.sentence(str(claim.test.a)) if claim.test.kind == "theory" else ""}
     words |= {"what": _COLUMNS[claim.test.column], "margin": claim.test.margin}
+    if claim.test.kind == "theory":
+        words["what"] = claims.questions(profile)[str(claim.test.a)].what
     text = _SENTENCES[claim.test.kind].format(**words)
     how = {"below": "; t-test over the seeds", "equal": "", "cost": "", "theory": "", "untested": ""}
     return text[0].upper() + text[1:] + how.get(claim.test.kind, "; paired t-test over the seeds") + "."

@@ -3,40 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
-from fedecho.core.settings import Delays
-from fedecho.learning.methods import FedAC, FedEcho
+from fedecho.learning.methods import FedEcho
 from fedecho.report import figures as kit
 from fedecho.report.captions import NOTHING
 from fedecho.studies.study import Study, table
 from fedecho.studies.theory import base, charts
-from fedecho.studies.theory.base import METHODS, Grid, Scale, require_known, run_of, scale
-from fedecho.studies.theory.results import Entry, Result, interval_text, log_ratio, points, power_text, slope_text
-from fedecho.studies.theory.study import Results, TheoryStudy
-from fedecho.theory.arrivals import Arrivals
-from fedecho.theory.config import TheoryRun
+from fedecho.studies.theory.base import KINDS, METHODS, Grid, biased_run, require_known, scale
+from fedecho.studies.theory.results import (
+    Entry,
+    Results,
+    interval_text,
+    log_ratio,
+    points,
+    power_text,
+    predicted,
+    rival,
+    slope_text,
+)
+from fedecho.studies.theory.study import TheoryStudy
 
-_LOOP = Arrivals(clients=50, per_buffer=5)
-_COUNTS, _ALIKE = (25, 16, 9), (50, 0, 0)
-KINDS = {
-    "uniform": replace(_LOOP, delays=Delays("uniform")),
-    "skewed, mild": replace(_LOOP, delays=Delays("mild", speed_counts=_COUNTS)),
-    "skewed, large": replace(_LOOP, delays=Delays("large", speed_counts=_COUNTS)),
-    "bursty": replace(_LOOP, delays=Delays("bursty", speed_counts=_ALIKE)),
-    "Pareto 2.5": replace(_LOOP, delays=Delays("pareto", shape=2.5, speed_counts=_ALIKE)),
-    "Pareto 1.5": replace(_LOOP, delays=Delays("pareto", shape=1.5, speed_counts=_ALIKE)),
-    "Pareto 1.1": replace(_LOOP, delays=Delays("pareto", shape=1.1, speed_counts=_ALIKE)),
-    "periodic": replace(_LOOP, delays=Delays("periodic")),
-}
-"""50 clients of which 25 are at work, M = 5; only in the skewed ones some clients are slower than others."""
-KINDS["adversarial, one end"] = replace(KINDS["skewed, large"], dealt="slow high")
-KINDS["adversarial, other end"] = replace(KINDS["skewed, large"], dealt="slow low")
 NOTHING_TO_REPAIR = ("bursty", "Pareto 2.5", "periodic")
 """Kinds whose plateau lies far below what noise leaves: FedEcho, which costs most, is not simulated there."""
 LONG: dict[str, Any] = {"local_steps": 10, "local_lr": 0.4}
@@ -61,7 +51,7 @@ def theory_arrivals(
     return TheoryStudy(
         name="theory_arrivals", title="Arrivals that are not uniform", notebook="32_theory_arrivals", profile=profile,
         entries=[
-            Entry("arrivals", kind, biased_run(row, KINDS[kind], grids), series=row,
+            Entry("arrivals", kind, biased_run(KINDS[kind], grids, **ROWS[row][2]), series=row,
                   factors=dict(zip(("method", "long"), ROWS[row], strict=False)))
             for kind in (dict.fromkeys(("uniform", *kinds)) if kinds else KINDS)
             for row in (_chosen(methods) if methods else _rows_of(kind))
@@ -100,30 +90,7 @@ def _chosen(rows: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(["FedBuff", *long, *rows]))
 
 
-def biased_run(row: str, law: Arrivals, grids: Scale) -> TheoryRun:
-    """Return logistic regression of clients who disagree about labels, under a law of arrivals, M = 5."""
-    changes = ROWS[row][2]
-    walks = grids.lone_walks if isinstance(changes["method"], FedAC) else grids.biased_walks
-    return run_of("logistic", grids, disagreement=1.0, variance=0.25, arrivals=law, rounds=grids.late_rounds,
-                  buffers=(5,), walks=walks, **changes)  # fmt: skip
-
-
 # What is shown
-
-
-def predicted(result: Result, results: Results) -> NDArray[np.float64] | None:
-    """Return what FedBuff is predicted to leave `[trajectories]` at the largest T: what it leaves under uniform
-    arrivals, and where arrivals are biased the plateau on top; none for others, or where there is no plateau."""
-    uniform, plateau, of = rival(results, "uniform"), result.plateau(), result.entry.factors
-    if of != {"method": "FedBuff", "long": False} or uniform.record is None or plateau is None:
-        return None
-    return uniform.largest() + plateau
-
-
-def rival(results: Results, kind: str, long: bool = False) -> Result:
-    """Return FedBuff's result under a kind of arrivals, after as long a local training."""
-    factors = {"method": "FedBuff", "long": long}
-    return next(r for r in results if r.entry.label == kind and r.entry.factors == factors)
 
 
 def _rows(results: Results) -> Iterator[dict[str, str]]:

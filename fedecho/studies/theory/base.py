@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from fedecho.core.checks import require
+from fedecho.core.settings import Delays
 from fedecho.learning.distill import Distillation
 from fedecho.learning.methods import CA2FL, FADAS, FedAC, FedAsync, FedBuff, FedEcho
 from fedecho.studies import profiles
@@ -57,6 +58,7 @@ SCALES = {
         floor_buffers=(*Scale.buffers, 32), term_rounds=8000, walks=64, biased_walks=64, lone_walks=24,
     ),
 }  # fmt: skip
+CONVEX, NONCONVEX = ("quadratic", "logistic", "images"), ("bounded", "network")
 CONSTANTS = {name: {"scale": 0.5, "variance": 4.0} for name in ("logistic", "images", "network")}
 CONSTANTS |= {"quadratic": {"scale": 0.4, "variance": 4.0}, "bounded": {"scale": 0.2, "variance": 16.0}}
 """c and sigma^2: chosen so that transient and noise are of like size and nearly every step is below the limit of
@@ -108,6 +110,32 @@ def require_known(name: str, given: Iterable[str], known: Iterable[str]) -> None
     """Raise `InputError` for one of the values `given` for a parameter that is not known."""
     for value in given:
         require(value in known, name, value, f"choose among {', '.join(known)}")
+
+
+# Kinds of arrivals
+
+_LOOP = Arrivals(clients=50, per_buffer=5)
+_COUNTS, _ALIKE = (25, 16, 9), (50, 0, 0)
+KINDS = {
+    "uniform": replace(_LOOP, delays=Delays("uniform")),
+    "skewed, mild": replace(_LOOP, delays=Delays("mild", speed_counts=_COUNTS)),
+    "skewed, large": replace(_LOOP, delays=Delays("large", speed_counts=_COUNTS)),
+    "bursty": replace(_LOOP, delays=Delays("bursty", speed_counts=_ALIKE)),
+    "Pareto 2.5": replace(_LOOP, delays=Delays("pareto", shape=2.5, speed_counts=_ALIKE)),
+    "Pareto 1.5": replace(_LOOP, delays=Delays("pareto", shape=1.5, speed_counts=_ALIKE)),
+    "Pareto 1.1": replace(_LOOP, delays=Delays("pareto", shape=1.1, speed_counts=_ALIKE)),
+    "periodic": replace(_LOOP, delays=Delays("periodic")),
+}
+"""50 clients of which 25 are at work, M = 5; only in the skewed ones some clients are slower than others."""
+KINDS["adversarial, one end"] = replace(KINDS["skewed, large"], dealt="slow high")
+KINDS["adversarial, other end"] = replace(KINDS["skewed, large"], dealt="slow low")
+
+
+def biased_run(law: Arrivals, grids: Scale, **changes: Any) -> TheoryRun:
+    """Return logistic regression of clients who disagree about labels, under a law of arrivals, M = 5."""
+    walks = grids.lone_walks if isinstance(changes["method"], FedAC) else grids.biased_walks
+    return run_of("logistic", grids, disagreement=1.0, variance=0.25, arrivals=law, rounds=grids.late_rounds,
+                  buffers=(5,), walks=walks, **changes)  # fmt: skip
 
 
 # Words of captions

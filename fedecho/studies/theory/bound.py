@@ -20,8 +20,8 @@ from fedecho.report.captions import NOTHING
 from fedecho.studies.study import Study, table
 from fedecho.studies.theory import base, charts
 from fedecho.studies.theory.base import ASSUMED, Grid, few, require_known, run_of, scale
-from fedecho.studies.theory.results import Array, Entry, Result, r2_text, slope_text
-from fedecho.studies.theory.study import Results, TheoryStudy
+from fedecho.studies.theory.results import Array, Entry, Result, Results, r2_text, slope_text
+from fedecho.studies.theory.study import TheoryStudy
 from fedecho.theory import bound, fits
 from fedecho.theory.arrivals import Arrivals
 from fedecho.theory.config import TheoryRun

@@ -16,8 +16,18 @@ from fedecho.report.captions import NOTHING
 from fedecho.studies.study import Study, table
 from fedecho.studies.theory import base, charts
 from fedecho.studies.theory.base import DISTIL, POWERS, SOFT, Grid, require_known, run_of, scale
-from fedecho.studies.theory.results import Entry, interval_text, log_ratio, points, power_text, r2_text, slope_text
-from fedecho.studies.theory.study import Results, TheoryStudy
+from fedecho.studies.theory.results import (
+    Entry,
+    Result,
+    Results,
+    interval_text,
+    log_ratio,
+    points,
+    power_text,
+    r2_text,
+    slope_text,
+)
+from fedecho.studies.theory.study import TheoryStudy
 
 TEACHERS: dict[str, tuple[Literal["clients", "adversarial", "random"], Distillation]] = {
     "adversarial": ("adversarial", DISTIL), "random": ("random", DISTIL), "honest": ("clients", DISTIL),
@@ -73,6 +83,21 @@ def _rows(results: Results) -> Iterator[dict[str, str]]:
             if compared else NOTHING,
             "clipped steps, %": NOTHING if clipped is None else f"{100 * clipped:.1f}",
         }  # fmt: skip
+
+
+def constant_rate(study: TheoryStudy) -> list[str]:
+    """State plainly whether distillation at a constant rate converges, for each teacher."""
+    return [_plainly(result) for result in study.results() if result.entry.factors.get("power") == 0]
+
+
+def _plainly(result: Result) -> str:
+    start = f"With a constant eta_d and the teacher “{result.entry.label}”"
+    if result.fit is None:
+        return f"{start}: {'; '.join(result.verdict.reasons)}."
+    slope, largest = result.fit.slopes["T"], result.entry.run.rounds[-1]
+    grows = "grows" if slope.low > 0 else "does not fall" if slope.high > 0 else "falls too slowly"
+    does = "falls at the rate" if result.verdict.passed else f"{grows} with T"
+    return f"{start} the error {does} up to T = {largest:,} (slope {slope_text(result.fit, 'T')})."
 
 
 @kit.style()

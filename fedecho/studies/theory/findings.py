@@ -1,39 +1,34 @@
-"""Sentences and verdicts computed from the records; the ledger of claims asks for them by name."""
+"""Verdicts computed from the records of theory tables, by the names under which claims ask for them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import partial
-from typing import Literal, cast
 
-from fedecho.core.checks import require
-from fedecho.studies.theory.arrivals import predicted, rival, theory_arrivals
-from fedecho.studies.theory.distillation import theory_distillation
-from fedecho.studies.theory.rates import CONVEX, theory_convex, theory_nonconvex
-from fedecho.studies.theory.results import Entry, Result, interval_text, log_ratio, power_text, slope_text
-from fedecho.studies.theory.study import Results, TheoryStudy
+from fedecho.report.summary import Verdict
+from fedecho.studies.study import Finding, Study
+from fedecho.studies.theory.base import CONVEX
+from fedecho.studies.theory.results import (
+    Entry,
+    Result,
+    Results,
+    interval_text,
+    log_ratio,
+    power_text,
+    predicted,
+    rival,
+    slope_text,
+)
 from fedecho.theory import fits
 
-Outcome = Literal["supported", "not supported", "inconclusive", "not run"]
 MARGIN = 1.25
 """By what factor a plateau may miss its prediction."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """A verdict with the numbers behind it."""
-
-    verdict: Outcome
-    value: str | None = None
-    note: str = ""
 
 
 Rule = Callable[[Result, Results], Finding]
 """Judges a result; it may look at the others of its table."""
 
 
-def _outcome(low: float, high: float, band: tuple[float, float]) -> Outcome:
+def _outcome(low: float, high: float, band: tuple[float, float]) -> Verdict:
     """Return what an interval says of a band: whether it lies inside, outside, or neither."""
     if band[0] <= low and high <= band[1]:
         return "supported"
@@ -47,7 +42,7 @@ def rate(found: Result, results: Results) -> Finding:
     if found.fit is None:
         return Finding("not supported", note=reasons)
     slower = any(slope.low > fits.SLOPE_BAND[1] for slope in found.fit.slopes.values())
-    outcome: Outcome = "supported" if found.verdict.passed else "not supported" if slower else "inconclusive"
+    outcome: Verdict = "supported" if found.verdict.passed else "not supported" if slower else "inconclusive"
     return Finding(outcome, _numbers(found), reasons)
 
 
@@ -155,50 +150,7 @@ def asked(entry: Entry) -> Iterator[tuple[str, str, Rule]]:
                 yield f"slower, {label}: eta_d constant", SLOWER, slower
 
 
-FINDINGS = {
-    name: (build, what)
-    for build in (theory_convex, theory_nonconvex, theory_arrivals, theory_distillation)
-    for entry in cast(TheoryStudy, build("laptop")).entries
-    for name, what, _ in asked(entry)
-}
-"""Name -> the table whose records answer, and what is looked at."""
-
-
-def finding(name: str, profile: str) -> Finding:
-    """Return a finding by name; raises `InputError` naming the known ones."""
-    require(name in FINDINGS, "a", name, f"choose one of {'; '.join(FINDINGS)}")
-    return next(answer() for other, answer in answers(cast(TheoryStudy, FINDINGS[name][0](profile))) if other == name)
-
-
-def sentence(name: str) -> str:
-    """Say what a finding looks at."""
-    return f"{FINDINGS[name][1]}: {name}"
-
-
-def answers(study: TheoryStudy) -> Iterator[tuple[str, Callable[[], Finding]]]:
-    """Yield for each question about a study its name, and what answers it."""
-    results = study.results()
-    for result in results:
-        for name, _, rule in asked(result.entry):
-            yield name, partial(rule, result, results) if result.record else partial(Finding, "not run")
-
-
-def said(study: TheoryStudy, *starts: str) -> list[str]:
+def said(study: Study, *starts: str) -> list[str]:
     """Return a sentence for each finding of a study whose name begins with one of `starts`."""
-    chosen = {name: answer() for name, answer in answers(study) if name.startswith(starts)}
-    return [f"{name}: **{found.verdict}**. {found.value or found.note}".strip() for name, found in chosen.items()]
-
-
-def constant_rate(study: TheoryStudy) -> list[str]:
-    """State plainly whether distillation at a constant rate converges, for each teacher."""
-    return [_plainly(result) for result in study.results() if result.entry.factors.get("power") == 0]
-
-
-def _plainly(result: Result) -> str:
-    start = f"With a constant eta_d and the teacher “{result.entry.label}”"
-    if result.fit is None:
-        return f"{start}: {'; '.join(result.verdict.reasons)}."
-    slope, largest = result.fit.slopes["T"], result.entry.run.rounds[-1]
-    grows = "grows" if slope.low > 0 else "does not fall" if slope.high > 0 else "falls too slowly"
-    does = "falls at the rate" if result.verdict.passed else f"{grows} with T"
-    return f"{start} the error {does} up to T = {largest:,} (slope {slope_text(result.fit, 'T')})."
+    found = {name: question.answer() for name, question in study.questions().items() if name.startswith(starts)}
+    return [f"{name}: **{said.verdict}**. {said.value or said.note}".strip() for name, said in found.items()]

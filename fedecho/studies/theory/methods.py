@@ -14,10 +14,9 @@ from fedecho.learning.methods import FedAC, FedAsync, FedEcho
 from fedecho.report import figures as kit
 from fedecho.studies.study import Study, table
 from fedecho.studies.theory import base
-from fedecho.studies.theory.arrivals import KINDS, biased_run
-from fedecho.studies.theory.base import METHODS, Grid, Scale, few, require_known, run_of, scale
-from fedecho.studies.theory.results import Entry, Result, power_text, r2_text, slope_text
-from fedecho.studies.theory.study import Results, TheoryStudy
+from fedecho.studies.theory.base import KINDS, METHODS, Grid, Scale, biased_run, few, require_known, run_of, scale
+from fedecho.studies.theory.results import Entry, Result, Results, power_text, r2_text, slope_text
+from fedecho.studies.theory.study import TheoryStudy
 from fedecho.theory.config import TheoryRun
 
 BIASED = "adversarial, one end"
@@ -40,7 +39,7 @@ def theory_methods(
             entry for name in dict.fromkeys(("FedBuff", *methods))
             for entry in (
                 Entry("method", name, _run(name, grids), series="rate"),
-                Entry("method", name, biased_run(name, KINDS[kind], grids), series="biased"),
+                Entry("method", name, biased_run(KINDS[kind], grids, **METHODS[name]), series="biased"),
             )
         ],
         rows=_rows,

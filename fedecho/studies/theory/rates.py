@@ -13,12 +13,23 @@ from fedecho.report import figures as kit
 from fedecho.report.captions import NOTHING
 from fedecho.studies.study import Study, table
 from fedecho.studies.theory import base, charts
-from fedecho.studies.theory.base import ASSUMED, DERIVED, POWERS, Grid, Scale, few, require_known, run_of, scale
-from fedecho.studies.theory.results import NOTHING_LEFT, Entry, Result, points, r2_text, slope_text
-from fedecho.studies.theory.study import Results, TheoryStudy
+from fedecho.studies.theory.base import (
+    ASSUMED,
+    CONVEX,
+    DERIVED,
+    NONCONVEX,
+    POWERS,
+    Grid,
+    Scale,
+    few,
+    require_known,
+    run_of,
+    scale,
+)
+from fedecho.studies.theory.results import NOTHING_LEFT, Entry, Result, Results, points, r2_text, slope_text
+from fedecho.studies.theory.study import TheoryStudy
 from fedecho.theory.config import TheoryRun
 
-CONVEX, NONCONVEX = ("quadratic", "logistic", "images"), ("bounded", "network")
 FLOOR = {"quadratic": 0.05, "logistic": 0.05, "images": 0.05, "bounded": 0.02, "network": 0.03}
 """gamma where it depends on neither T nor M."""
 PARTS = {

@@ -110,12 +110,30 @@ class Result:
         return "falls faster" if steep and self.fit.r2 > fits.LEAST_R2 and self.entry.group != "speed-up" else "fails"
 
 
+Results = Sequence[Result]
+
+
 def log_ratio(one: Array, two: Array) -> tuple[float, float, float]:
     """Return the geometric mean of one / two over the trajectories `[trajectories]` that both have, with its 95 %
     interval (Student t)."""
     both = min(len(one), len(two))
     mean, half, _ = stats.mean_ci(list(np.log(one[:both] / two[:both])))
     return float(np.exp(mean)), float(np.exp(mean - half)), float(np.exp(mean + half))
+
+
+def predicted(result: Result, results: Results) -> NDArray[np.float64] | None:
+    """Return what FedBuff is predicted to leave `[trajectories]` at the largest T: what it leaves under uniform
+    arrivals, and where arrivals are biased the plateau on top; none for others, or where there is no plateau."""
+    uniform, plateau, of = rival(results, "uniform"), result.plateau(), result.entry.factors
+    if of != {"method": "FedBuff", "long": False} or uniform.record is None or plateau is None:
+        return None
+    return uniform.largest() + plateau
+
+
+def rival(results: Results, kind: str, long: bool = False) -> Result:
+    """Return FedBuff's result under a kind of arrivals, after as long a local training."""
+    factors = {"method": "FedBuff", "long": long}
+    return next(r for r in results if r.entry.label == kind and r.entry.factors == factors)
 
 
 # Texts

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -12,13 +13,12 @@ from matplotlib.figure import Figure
 from tqdm import tqdm
 
 from fedecho.report import captions
-from fedecho.studies.study import Study, Table
-from fedecho.studies.theory.results import Entry, Result, frame, points, slope_text
+from fedecho.studies.study import Finding, Question, Study, Table
+from fedecho.studies.theory import findings
+from fedecho.studies.theory.results import Entry, Result, Results, frame, points, slope_text
 from fedecho.theory import engine, records
 from fedecho.theory.config import TheoryRun
 from fedecho.theory.records import THEORY, TheoryRecord
-
-Results = Sequence[Result]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -41,6 +41,10 @@ class TheoryStudy(Study):
         """The folders that records are looked for in; new ones are written to the first."""
         return [*([self.home / "records"] if self.custom else []), records.folder(self.profile)]
 
+    def paths(self) -> set[Path]:
+        """Return the committed records that it reads, there or not."""
+        return {THEORY.path(self.places[-1], entry.run) for entry in self.entries}
+
     def find(self, run: TheoryRun) -> TheoryRecord | None:
         """Return the record of a run, none without one."""
         return next((found for place in self.places if (found := THEORY.find(place, run)) is not None), None)
@@ -61,6 +65,18 @@ class TheoryStudy(Study):
             print(f"custom table {self.name}, in {self.home}: {len(todo)} runs to simulate", file=sys.stderr)
         for run in tqdm(todo, desc=self.name.replace("_", ", "), unit="run", disable=None):
             THEORY.save(engine.execute(run), THEORY.path(self.places[0], run))
+
+    def questions(self) -> dict[str, Question]:
+        """Return by name what claims may ask of it."""
+        return {
+            name: Question(what, partial(self._answer, place, rule))
+            for place, entry in enumerate(self.entries)
+            for name, what, rule in findings.asked(entry)
+        }
+
+    def _answer(self, place: int, rule: findings.Rule) -> Finding:
+        results = self.results()
+        return rule(results[place], results) if results[place].record else Finding("not run")
 
     def table(self) -> Table:
         """Return the table with its figures."""
