@@ -212,7 +212,7 @@ def _draw_difference(figure: Figure, axes: Axes, block: pd.DataFrame, x: str) ->
     def written(i: int, j: int, value: float) -> dict[str, Any]:
         row = rows_of.loc[(settings[i], delays[j])]
         dot, half = " •" if row["p_holm"] < LEVEL else "", row["difference_half"]
-        text = f"{value:+.1f}{dot}\n± {half:.1f}\nn = {row['pairs']}".replace("-", "−")
+        text = f"{value:+.1f}{dot}\n± {half:.1f}\nn = {row['pairs']:.0f}".replace("-", "−")
         return {"s": NOTHING if np.isnan(value) else text, "color": "white" if abs(value) > 0.6 * size else "black",
                 "fontsize": 7}  # fmt: skip
 
