@@ -130,7 +130,9 @@ def test_scores_are_means_over_tokens_by_hand() -> None:
     hits = (logits.argmax(-1) == made.held_out.labels).float()
     assert scores["loss"] == pytest.approx(-float(chosen.detach().mean()), rel=1e-5)
     assert scores["accuracy"] == pytest.approx(float(hits.mean()))
-    assert scores["per_class"] == pytest.approx([float(hits[made.classes == novel].mean()) for novel in range(3)])
+    assert scores["per_class"] == pytest.approx(
+        [float(hits[made.held_out.classes == novel].mean()) for novel in range(3)]
+    )
 
 
 def test_another_data_set_can_be_the_pool(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,7 +185,7 @@ def test_samples_begin_as_held_out_blocks_do() -> None:
 def pools(config: RunConfig) -> list[Any]:
     """U, as the method holds it, and the clients of the bank, after each round."""
     seen: list[Any] = []
-    build = experiment.methods.build
+    build = experiment.build
 
     def spied(*arguments: Any) -> Any:
         method = build(*arguments)
@@ -196,7 +198,7 @@ def pools(config: RunConfig) -> list[Any]:
         return replace(method, close_round=close_round)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(experiment.methods, "build", spied)
+        patch.setattr(experiment, "build", spied)
         run(config)
     return seen
 

@@ -53,8 +53,11 @@ def test_every_study_is_whole_at_every_scale(name: str, profile: str) -> None:
     assert len(places) == len(study.asked()) > 0
     assert {cell.config.seed for cell in study.asked()} <= set(profiles.profile(study.at).seeds)
     assert len({config_hash(config) for config in study.configs}) == len(study.configs)
+    if study.tuning:  # some points of a method's two rows coincide
+        return
     if profile == "laptop":  # elsewhere untuned contenders coincide
-        assert len(study.configs) == len(study.asked())
+        same = toy.doubles(study.at)
+        assert len(study.configs) == sum(cell.method not in same for cell in study.asked())
 
 
 def test_a_variant_differs_from_its_contender_in_the_named_fields_only() -> None:

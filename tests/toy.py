@@ -8,9 +8,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from fedecho.core.config import RunConfig
 from fedecho.report import manifest
 from fedecho.report.manifest import Manifest, Picture
 from fedecho.report.summary import Cell
+from fedecho.studies.contenders import CONTENDERS, base, tuned
 from fedecho.studies.grid import grid, main_methods, main_settings
 from fedecho.studies.plan import trained
 
@@ -103,3 +105,13 @@ def trial_cells(name: str) -> list[Cell]:
     """The trials of a profile's tuning, or of a block's."""
     (study,) = (study for study in trained(name).values() if study.tuning and study.at == name)
     return list(study.asked())
+
+
+def doubles(name: str) -> set[str]:
+    """The rows "(tuned eta)" of a profile that are the same runs as the method's other row: eta = 1 was chosen."""
+
+    def run(label: str) -> RunConfig:
+        return tuned(base(name, CONTENDERS[label], 0), label, name)
+
+    pairs = {label: label.removesuffix(" (tuned eta)") for label in CONTENDERS if label.endswith(" (tuned eta)")}
+    return {label for label, plain in pairs.items() if run(label) == run(plain)}

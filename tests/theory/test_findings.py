@@ -101,7 +101,7 @@ def test_names_are_those_of_runs_that_exist(tmp_path: Path, monkeypatch: pytest.
 
 def test_said_plainly(monkeypatch: pytest.MonkeyPatch) -> None:
     grown = toy([NOISE, [4.0, 4.1, 4.2]], group="teacher", label="honest", series="constant", factors={"power": 0.0})
-    monkeypatch.setattr(TheoryStudy, "results", lambda self: [grown])
+    monkeypatch.setattr(TheoryStudy, "results", lambda self: [grown for _ in self.entries])
     study = TABLES["theory_distillation"]("smoke")
     assert isinstance(study, TheoryStudy)
     assert distillation.constant_rate(study)[0].startswith(
