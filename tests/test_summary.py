@@ -9,6 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -110,6 +111,14 @@ def test_accuracy_on_the_classes_of_the_stragglers(tmp_path: Path) -> None:
 
 def test_rows_keep_the_order_of_the_cells(compared: list[Cell], tmp_path: Path) -> None:
     assert summary_of(compared, tmp_path)["method"].tolist() == ["FedEcho", "FedBuff", "CA2FL", "FADAS"]
+
+
+def test_a_row_of_the_same_runs_is_not_tested(compared: list[Cell], tmp_path: Path) -> None:
+    twice = [dataclasses.replace(each, method="FedEcho, twice") for each in compared if each.method == "FedEcho"]
+    one, two = (summary_of(cells, tmp_path) for cells in (compared, [*compared, *twice]))
+    again = row(two, "FedEcho, twice")
+    assert again["mean"] == row(two, "FedEcho")["mean"] and np.isnan(again["difference"]) and np.isnan(again["p"])
+    assert row(two, "FedBuff")["p_holm"] == row(one, "FedBuff")["p_holm"]  # nor does it count in Holm's family
 
 
 def test_factors_are_columns_beside_the_runs(tmp_path: Path) -> None:

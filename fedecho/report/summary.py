@@ -135,10 +135,12 @@ def holm(p: pd.Series[float]) -> pd.Series[float]:
 
 
 def _block(block: pd.DataFrame, reference: str, reported: pd.DataFrame | None) -> pd.DataFrame:
-    """Summarise one setting and delay: one test per method other than the reference."""
-    scores = by_seed(block[block["method"] == reference])
+    """Summarise one setting and delay: one test per method other than the reference, and none of the same runs."""
+    own = block[block["method"] == reference]
+    scores, same = by_seed(own), set(own["hash"])
     groups = block.groupby("method", sort=False)
-    return pd.DataFrame([_method(runs, {} if name == reference else scores, reported) for name, runs in groups])
+    tested = {name: {} if name == reference or set(runs["hash"]) == same else scores for name, runs in groups}
+    return pd.DataFrame([_method(runs, tested[name], reported) for name, runs in groups])
 
 
 def by_seed(runs: pd.DataFrame, column: str = "score") -> dict[int, float]:
