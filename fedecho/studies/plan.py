@@ -124,7 +124,8 @@ def misplaced() -> dict[Path, Path]:
     kept = [path for path in kept if "smoke" not in path.relative_to(home).parts[0]]  # those are never committed
     moves = {path: aside / path.relative_to(home) for path in kept if path not in asked}
     back = {path: home / path.relative_to(aside) for path in aside.rglob("*-*.json")}
-    return moves | {old: new for old, new in back.items() if new in asked}
+    # One that was made again stays beside what replaced it.
+    return moves | {old: new for old, new in back.items() if new in asked and not new.exists()}
 
 
 def put_in_place() -> dict[Path, Path]:
