@@ -296,7 +296,7 @@ def chosen(monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, float]]:
 @pytest.mark.parametrize(("profile", "change", "said"), [
     ("laptop", {}, "`contenders.FOUND` equals the chosen values."),
     ("laptop", {"CA2FL": {"local.lr": 0.1}}, "`contenders.FOUND` differs for CA2FL."),
-    ("laptop", {"FedAsync": None}, "nothing is chosen yet for FedAsync."),
+    ("laptop", {"FedAsync": None}, "nothing is chosen yet for FedAsync, whose tables use an earlier search."),
     ("smoke", {}, "what it chose here is not used."),
 ])  # fmt: skip
 def test_whether_the_tables_use_what_was_chosen(

@@ -155,7 +155,8 @@ def _used(chosen: Mapping[str, Mapping[str, float]], scale: str) -> str:
         )
     missing = [variant.label for variant in main_methods(scale) if variant.label not in chosen]
     if missing:
-        return f"The tuning is not complete: nothing is chosen yet for {', '.join(missing)}."
+        words = f"nothing is chosen yet for {', '.join(missing)}, whose tables use an earlier search."
+        return f"The tuning is not complete: {words}"
     found = contenders.FOUND.get(scale, {})
     last = {label: contenders.complete(CONTENDERS[label], scale, points[-1]) for label, points in found.items()}
     wrong = [label for label, values in chosen.items() if last.get(label) != values]
