@@ -52,6 +52,13 @@ def test_methods_against_a_factor_lie_side_by_side() -> None:
     assert [label.get_text() for label in axes.get_xticklabels()] == ["1", "10"] and axes.get_xscale() == "log"
 
 
+def test_many_methods_stay_nearer_to_their_value_than_to_the_next() -> None:
+    names = [f"m{k}" for k in range(20)]
+    found = factor_rows(delay=["x", "y"] * 20, method=[name for name in names for _ in "xy"], mean=[50.0] * 40)
+    (axes,) = charts.over_factor(found, {"x": 0.0, "y": 1.0}, "delay", "k").axes
+    assert all(abs(at - k) < 0.35 for points in marks(axes).values() for k, (at, _) in enumerate(points))
+
+
 def test_rows_that_are_the_factor_are_one_line_and_others_levels() -> None:
     found = factor_rows(method=["small", "large", "FedBuff", "FedBuff + EMA"], mean=[50.0, 60.0, 70.0, 80.0])
     levels = ["FedBuff", "FedBuff + EMA"]

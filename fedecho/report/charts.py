@@ -122,7 +122,8 @@ def _draw_factor(
     if moving[column].isna().all():
         say_not_run(axes)
     for place, (label, runs) in enumerate(series):
-        at = _beside(np.array([x[value] for value in runs[by]]), place - (len(series) - 1) / 2, x, log)
+        aside = (place - (len(series) - 1) / 2) * min(0.06, 0.6 / len(series))
+        at = _beside(np.array([x[value] for value in runs[by]]), aside, x, log)
         error = np.nan_to_num(runs[half]) if half else np.zeros(len(runs))
         how = look(str(label), place)
         axes.errorbar(at, runs[column], yerr=error, label=str(label), elinewidth=0.7, capsize=1.5, **how)
@@ -131,10 +132,10 @@ def _draw_factor(
         axes.axhline(float(row[column].iloc[0]), label=label, linewidth=1.0, **(look(label, 1) | {"marker": ""}))
 
 
-def _beside(at: NDArray[np.float64], steps: float, x: Mapping[str, float], log: bool) -> NDArray[np.float64]:
-    """Move markers a little so that series lie side by side: by 6 % of the smallest gap between the factor's values."""
+def _beside(at: NDArray[np.float64], share: float, x: Mapping[str, float], log: bool) -> NDArray[np.float64]:
+    """Move markers so that series lie side by side: by a share of the smallest gap between the factor's values."""
     places = np.log(sorted(x.values())) if log else np.array(sorted(x.values()))
-    move = 0.06 * steps * float(np.diff(places).min(initial=np.inf)) if len(places) > 1 else 0.0
+    move = share * float(np.diff(places).min(initial=np.inf)) if len(places) > 1 else 0.0
     return at * np.exp(move) if log else at + move
 
 
