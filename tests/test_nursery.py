@@ -219,6 +219,7 @@ def test_ctrl_c_stops_the_kernels(tmp_path: Path) -> None:
         assert process.poll() is None, process.communicate()[1].decode()
         os.killpg(process.pid, signal.SIGINT)
         _, errors = process.communicate(timeout=60)
-    assert process.returncode == -signal.SIGINT, errors.decode()
+    # 1: the end of a kernel, which had the signal too, was noticed before the signal itself.
+    assert process.returncode in (-signal.SIGINT, 1), errors.decode()
     assert all(ended(int(note.read_text())) for note in notes)
     assert [path for path in (tmp_path / "executed").glob("*.ipynb") if ".partial" not in path.name] == []
