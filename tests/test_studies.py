@@ -51,7 +51,8 @@ def test_every_study_is_whole_at_every_scale(name: str, profile: str) -> None:
     study = plan.trained(profile)[name]
     places = {(cell.method, cell.setting, cell.delay, cell.config.seed) for cell in study.asked()}
     assert len(places) == len(study.asked()) > 0
-    assert {cell.config.seed for cell in study.asked()} <= set(profiles.profile(study.at).seeds)
+    known = {*profiles.profile(study.at).seeds, *grid.fresh(study.at), *grid.fresh(study.at, further=1 / 2)}
+    assert {cell.config.seed for cell in study.asked()} <= known
     assert len({config_hash(config) for config in study.configs}) == len(study.configs)
     if study.tuning:  # some points of a method's two rows coincide
         return
