@@ -168,7 +168,7 @@ def test_a_study_is_written_with_its_figures_and_manifest(paper: Path) -> None:
     assert (described.name, described.notebook) == ("bank", "25_server_cost")
     assert len(described.records) == len(cells_of("bank", "smoke"))
     (line,) = [line for line in made.findings().splitlines() if "relative to top-1" in line]
-    assert "float32 is better" in line and "top-1" in made.findings("top-1") and "\n" not in made.findings("top-1")
+    assert "float32 scores +20.00" in line and "top-1" in made.findings("top-1") and "\n" not in made.findings("top-1")
 
 
 def test_holm_goes_over_the_block_or_the_table() -> None:
