@@ -31,8 +31,6 @@ from fedecho.studies.server_cost import server_cost as server_cost
 from fedecho.studies.server_cost import server_cost_methods as server_cost_methods
 from fedecho.studies.study import TABLES as TABLES
 from fedecho.studies.study import Study as Study
-from fedecho.studies.study import make as make
-from fedecho.studies.study import write as write
 from fedecho.studies.theory.arrivals import theory_arrivals as theory_arrivals
 from fedecho.studies.theory.bound import theory_bound as theory_bound
 from fedecho.studies.theory.distillation import theory_distillation as theory_distillation
@@ -46,6 +44,8 @@ from fedecho.studies.tuning import tuning as tuning
 from fedecho.studies.unlabeled import unlabeled as unlabeled
 from fedecho.studies.vision import vision as vision
 from fedecho.studies.vocabulary import bank_vocabulary as bank_vocabulary
+from fedecho.studies.writing import make as make
+from fedecho.studies.writing import write as write
 
 ORDER = (
     "tuning", "vision", "unlabeled", "ablation_alpha", "alpha_landscape", "ablation_nu", "ablation_data_size",
