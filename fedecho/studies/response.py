@@ -72,6 +72,7 @@ def _response(axes: Axes, block: pd.DataFrame, path: str, decay: bool) -> None:
         return
     x = 1 - block[path] if decay else block[path]
     name = path.split(".", 1)[1]
+    axes.set_xscale("log")
     steady, bottom = block["diverged"] == 0, axes.get_xaxis_transform()
     low = block["mean"][steady].max() - SHOWN
     for stage, marker, fill in zip(STAGES, "soo", ("full", "none", "full"), strict=True):
@@ -81,8 +82,9 @@ def _response(axes: Axes, block: pd.DataFrame, path: str, decay: bool) -> None:
         axes.plot(x[hidden], np.full(hidden.sum(), 0.06), marker, color=colour, markersize=3, transform=bottom)
     chosen = block["chosen"]
     axes.plot(x[chosen], block["mean"][chosen], "o", markersize=8, fillstyle="none", color=COLOURS[0], zorder=4)
+    if x.nunique() == 1:  # of one value matplotlib makes no range
+        axes.set_xlim(x.min() / 2, x.max() * 2)
     axes.set_ylim(low - 2, low + SHOWN + 3)
-    axes.set_xscale("log")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_title(f"1 − {name}" if decay else name, loc="right")

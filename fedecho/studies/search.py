@@ -101,9 +101,9 @@ def search(
     """
     points, step, centre = [start, *design(space, count)], count ** (-1 / len(space)), start
     for number in range(rounds):
-        found = [outcome(point) for point in points]
-        best = best_of(points, [scores for scores in found if scores is not None])
-        if None in found or best is None:
+        found = [scores for point in points if (scores := outcome(point)) is not None]
+        best = best_of(points, found) if len(found) == len(points) else None
+        if best is None:
             break
         step = step / 2 if number == 0 or best == centre else step
         centre = best
