@@ -82,8 +82,7 @@ def _response(axes: Axes, block: pd.DataFrame, path: str, decay: bool) -> None:
         axes.plot(x[hidden], np.full(hidden.sum(), 0.06), marker, color=colour, markersize=3, transform=bottom)
     chosen = block["chosen"]
     axes.plot(x[chosen], block["mean"][chosen], "o", markersize=8, fillstyle="none", color=COLOURS[0], zorder=4)
-    if x.nunique() == 1:  # of one value matplotlib makes no range
-        axes.set_xlim(x.min() / 2, x.max() * 2)
+    axes.set_xlim(x.min() / 1.2, x.max() * 1.2)  # all that is tried, run or not
     axes.set_ylim(low - 2, low + SHOWN + 3)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
