@@ -73,6 +73,7 @@ def _response(axes: Axes, block: pd.DataFrame, path: str, decay: bool) -> None:
     x = 1 - block[path] if decay else block[path]
     name = path.split(".", 1)[1]
     axes.set_xscale("log")
+    axes.set_xlim(x.min() / 1.2, x.max() * 1.2)  # all that is tried, run or not
     steady, bottom = block["diverged"] == 0, axes.get_xaxis_transform()
     low = block["mean"][steady].max() - SHOWN
     for stage, marker, fill in zip(STAGES, "soo", ("full", "none", "full"), strict=True):
@@ -82,7 +83,6 @@ def _response(axes: Axes, block: pd.DataFrame, path: str, decay: bool) -> None:
         axes.plot(x[hidden], np.full(hidden.sum(), 0.06), marker, color=colour, markersize=3, transform=bottom)
     chosen = block["chosen"]
     axes.plot(x[chosen], block["mean"][chosen], "o", markersize=8, fillstyle="none", color=COLOURS[0], zorder=4)
-    axes.set_xlim(x.min() / 1.2, x.max() * 1.2)  # all that is tried, run or not
     axes.set_ylim(low - 2, low + SHOWN + 3)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
