@@ -138,7 +138,7 @@ def store(study: Trained) -> dict[tuple[str, str, str], float]:
 @pytest.fixture(autouse=True)
 def paper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("FEDECHO_PAPER", str(tmp_path / "paper"))
-    monkeypatch.setattr(grid, "FRESH", ())  # the seeds of a table are then the profile's own
+    monkeypatch.setattr(grid, "FRESH", {})  # the seeds of a table are then the profile's own
     # As tuned, both rows of FedEcho are the same runs.
     monkeypatch.setitem(TUNED["smoke"], "FedEcho (tuned eta)", {"method.inner.server_lr": 0.5})
     return tmp_path / "paper"

@@ -566,8 +566,9 @@ def test_fresh_seeds_are_used_for_nothing_else(name: str) -> None:
 
 def test_tables_have_the_fresh_seeds_that_claims_ask_for_once_they_are_run(monkeypatch: pytest.MonkeyPatch) -> None:
     tables = dict.fromkeys(str(claim.test.study) for claim in primaries())
+    monkeypatch.setattr(grid, "FRESH", {})
     before = {cell.config for table in tables for cell in TABLES[table]("laptop").asked()}
-    monkeypatch.setattr(grid, "FRESH", ("laptop", "language"))
+    monkeypatch.setattr(grid, "FRESH", {"laptop": None, "language": None})
     for claim in primaries():
         cells = TABLES[str(claim.test.study)]("laptop").asked()
         for _, *run in [*claim.side(claim.test.a), *claim.side(claim.test.b)]:

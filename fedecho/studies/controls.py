@@ -26,6 +26,7 @@ from fedecho.studies.grid import (
     echo,
     fresh,
     grid,
+    has_fresh,
     main_methods,
     plain,
 )
@@ -107,8 +108,9 @@ def owners(
 def _cells(profile: str, rows: Sequence[Variant], place: Setting, seeds: Seeds) -> list[Cell]:
     if place.changes:
         return grid(profile, rows, [place], few=FEW, seeds=seeds)
-    # Where they own two, every seed is run for the main table and the controls.
-    return grid(profile, rows, [place], seeds=seeds) + grid(profile, rows, [place], seeds=fresh(profile, seeds))
+    # Where they own two, all is run for the main table and the controls.
+    late = [row for row in rows if has_fresh(profile, row, place)]
+    return grid(profile, rows, [place], seeds=seeds) + grid(profile, late, [place], seeds=fresh(profile, seeds))
 
 
 def over_owned(found: Results, column: str, label: str) -> Figure:

@@ -33,8 +33,15 @@ CORE = ("FedBuff", "FedBuff + EMA", "CA2FL", "FADAS", REFERENCE)
 WITHOUT_POOL = ("FedBuff", "FedBuff + EMA")
 FEW = 3
 """Seeds of landscapes; what claims rest on and running text have all seeds of the profile."""
-FRESH = ("smoke", "language-smoke")
-"""Profiles whose tables have the fresh seeds of the primary claims. "laptop" and "language" join once those are run."""
+_RIVALS = ("FedBuff (tuned eta)", "FedBuff + EMA", "CA2FL (tuned eta)", "FedAC-public", "FADAS", REFERENCE)
+_OWNED = ("FedBuff + EMA", REFERENCE)
+FRESH: dict[str, Mapping[str, Sequence[str]] | None] = {
+    "smoke": None,
+    "language-smoke": None,
+    "laptop": {DIR: _RIVALS, "Dir(0.3)": _RIVALS, MIXED: _OWNED, PURE: _OWNED},
+}
+"""Profile -> partition -> contenders of the main table that are run on the fresh seeds of the primary claims too: those
+that a claim is about; none = all."""
 
 
 @dataclass(frozen=True)
@@ -82,18 +89,26 @@ def grid(
 ) -> list[Cell]:
     """Return every variant in every setting on the profile's seeds, or on `seeds` if given.
 
-    Of the profile's seeds the first `few` are taken, but all, and the fresh ones, where a block is the main table's:
-    they are run there.
+    Of the profile's seeds the first `few` are taken, but all where a block is the main table's: they are run there.
+    The fresh ones are taken there too, if the contender has them (`FRESH`).
     """
     variants, whole = list(variants), profile(name).seeds
-    as_they_stand = not any(v.changes for v in variants)
+    mains = not any(v.changes for v in variants)
     return [
         Cell(v.label, s.name, s.delay, run_at(name, v, s, seed), {**s.factors, **v.factors})
         for seed in ((*whole, *fresh(name)) if seeds is None else seeds)
         for s in settings
-        if seeds is not None or seed in whole[:few] or (as_they_stand and not s.changes)
         for v in variants
+        if seeds is not None
+        or seed in whole[:few]
+        or (mains and not s.changes and (seed in whole or has_fresh(name, v, s)))
     ]
+
+
+def has_fresh(name: str, variant: Variant, setting: Setting) -> bool:
+    """Tell whether a contender is run on the fresh seeds at a partition of the main table."""
+    rows = FRESH.get(name, {})
+    return rows is None or variant.contender in rows.get(setting.like[0] if setting.like else setting.name, ())
 
 
 def fresh(name: str, seeds: Seeds = None, further: float = 0) -> tuple[int, ...]:
