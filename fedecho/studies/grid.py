@@ -39,6 +39,7 @@ FRESH: dict[str, Mapping[str, Sequence[str]] | None] = {
     "smoke": None,
     "language-smoke": None,
     "laptop": {DIR: _RIVALS, "Dir(0.3)": _RIVALS, MIXED: _OWNED, PURE: _OWNED},
+    "language": {DIR: ("FedAC-public", REFERENCE)},
 }
 """Profile -> partition -> contenders of the main table that are run on the fresh seeds of the primary claims too: those
 that a claim is about; none = all."""
