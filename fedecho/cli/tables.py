@@ -36,6 +36,7 @@ def tables(
         data_root: folder of data sets (otherwise FEDECHO_DATA).
     """
     from fedecho.report import notebooks
+    from fedecho.report.publish import readme
     from fedecho.studies import plan, profiles
     from fedecho.studies.claims import ledger
     from fedecho.studies.study import TABLES
@@ -58,7 +59,7 @@ def tables(
     for path in notebooks.make(profile, only=only, fresh=fresh, jobs=jobs):
         print(path)
     ledger.write(profile)
-    print(*ledger.written(profile), sep="\n")
+    print(*ledger.written(profile), *readme.write(profile), sep="\n")
 
 
 def verify(

@@ -12,6 +12,7 @@ from fedecho.core import files
 from fedecho.core.checks import require
 from fedecho.core.files import figures_dir, tables_dir
 from fedecho.report import drawings
+from fedecho.report.publish import readme
 from fedecho.studies.claims import ledger
 from fedecho.studies.study import TABLES
 from fedecho.studies.training import Trained
@@ -34,7 +35,7 @@ def check(profile: str = "laptop") -> list[str]:
             write(study)
         rebuilt = (tables_dir(profile), figures_dir(profile))
         drifted = [line for one, two in zip(committed, rebuilt, strict=True) for line in differences(one, two)]
-        return drifted + claims_differences(home, profile)
+        return drifted + claims_differences(home, profile) + readme_differences(home, profile)
 
 
 def claims_differences(home: Path, profile: str) -> list[str]:
@@ -42,6 +43,14 @@ def claims_differences(home: Path, profile: str) -> list[str]:
     ledger.write(profile)
     names = [path.name for path in ledger.written(profile) if profile == "laptop" or (home / path.name).is_file()]
     return [f"{name}: {why}" for name in names if (why := _compare(home, files.paper(), name))]
+
+
+def readme_differences(home: Path, profile: str) -> list[str]:
+    """Compare README.md with what its template makes of the tables, where `home` is the folder that it is about."""
+    if profile != "laptop" or home.resolve() != readme.TEMPLATE.parent.resolve() or not readme.TEMPLATE.is_file():
+        return []
+    same = readme.README.read_text(encoding="utf-8") == readme.readme(profile)
+    return [] if same else ["README.md: differs from what paper/README.md.j2 makes of the tables"]
 
 
 @contextmanager

@@ -87,7 +87,8 @@ _LANGUAGE: dict[str, tuple[Point, ...]] = {
     "FedAC-public": ({"local.lr": 0.0128, "method.server_lr": 0.00127},),
     "FADAS": ({"local.lr": 0.0128, "method.server_lr": 0.00127},),
     "FedEcho": (
-        {"local.lr": 0.0128, "method.distill.lr": 0.0127}, {"local.lr": 0.0113, "method.distill.lr": 0.00528},
+        {"local.lr": 0.0128, "method.distill.lr": 0.0127},
+        {"local.lr": 0.0113, "method.distill.lr": 0.00528},
     ),
     "FedEcho (tuned eta)": ({"local.lr": 0.0128, "method.distill.lr": 0.0127},),
 }
