@@ -27,8 +27,10 @@ SETTINGS = {"0", "0.1", "0.3", "1", "2", "3", "4", "5", "10", "16", "25", "50", 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    (tmp_path / "toy.csv").write_text(TABLE)
-    return tmp_path
+    (tmp_path / "claims.json").write_text('[{"role": "primary", "n": 10}, {"role": "check", "n": 3}]')
+    (tmp_path / "tables").mkdir()
+    (tmp_path / "tables" / "toy.csv").write_text(TABLE)
+    return tmp_path / "tables"
 
 
 @pytest.mark.parametrize(
@@ -42,6 +44,7 @@ def folder(tmp_path: Path) -> Path:
         ("{{ best('toy', ('Dir', 'large')) }}", "FedEcho"),  # CA2FL has a run that diverged
         ("{{ pick('toy', 'half', method='FedBuff', delay='mild')|d0 }}", "1"),
         ("{{ words[at('toy', 'CA2FL', ('Dir', 'large'), 'n')|int] }}", "four"),
+        ("{% for line in claims('primary') %}{{ line.n }}{% endfor %}", "10"),
         ("x{{ fact(1 < 2, 'as ever') }}", "x"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache, partial
 from pathlib import Path
@@ -77,7 +78,12 @@ def asking(folder: Path) -> dict[str, Callable[..., Any]]:
         """A file of the folder, whole."""
         return (folder / name).read_text(encoding="utf-8")
 
-    return {"pick": pick, "at": at, "each": each, "lead": lead, "best": best, "text": text}
+    def claims(role: str) -> list[dict[str, Any]]:
+        """The lines of the ledger of claims in one role."""
+        lines = json.loads((folder.parent / "claims.json").read_text(encoding="utf-8"))
+        return [line for line in lines if line["role"] == role]
+
+    return {"pick": pick, "at": at, "each": each, "lead": lead, "best": best, "text": text, "claims": claims}
 
 
 def span(numbers: Iterable[float], digits: int = 1) -> str:
