@@ -26,7 +26,7 @@ PARTITIONS: dict[str, dict[str, Any]] = {
     MIXED: {"alpha": 0.1, "straggler_classes": 2},
     PURE: {"alpha": 0.1, "straggler_classes": 2, "straggler_mix": "pure"},
 }
-"""Partitions of the main table. `mixed`: slow clients alone hold two classes, dealt among them by Dir(0.1), beside
+"""Partitions of the main table. `mixed`: slow clients alone hold two classes, split among them by Dir(0.1), beside
 shares of the other classes; `pure`: they hold those two classes in equal parts and nothing else."""
 DELAYS = ("mild", "large")
 CORE = ("FedBuff", "FedBuff + EMA", "CA2FL", "FADAS", REFERENCE)
