@@ -29,8 +29,8 @@ def write(
 
 
 def markdown(texts: pd.DataFrame, bold: list[bool], title: str, caption: str, notes: str = "") -> str:
-    """Write texts as GitHub tables, one per block of the outer index levels, notes below; `bold` `[rows]` marks the first
-    cells."""
+    """Write texts as GitHub tables, one per block of the outer index levels, with notes below; `bold` `[rows]` marks
+    the first cells."""
     first = [f"**{text}**" if b else text for text, b in zip(texts.iloc[:, 0], bold, strict=True)]
     *outer, _ = map(str, texts.index.names)
     parts = [f"## {title}", caption]

@@ -58,11 +58,9 @@ def ablation_alpha(
         },
         note="FedEcho by the weight alpha of soft labels (KL) against hard ones, large delays. dynamic (low, high): "
         "alpha rises with the teacher's entropy; reversed: it falls.",
-        details="alpha weighs KL (soft labels) against cross-entropy (hard labels). dynamic (low, high): it rises "
-        "with the teacher's normalised entropy from low to high; reversed: it falls. per image: one alpha an image, "
-        "not a batch. clients' entropy: the mean of the clients' entropies in place of the entropy of their average. "
-        "Rows that a claim rests on have all seeds, dynamic (0.2, 0.8) and fixed 1 the fresh ones too, the others "
-        "three.",
+        details="Hard labels: cross-entropy. The teacher's entropy is normalised. per image: one alpha an image, not "
+        "a batch. clients' entropy: the mean of the clients' entropies instead of the entropy of their average. Rows "
+        "that a claim rests on have all seeds, dynamic (0.2, 0.8) and fixed 1 the fresh ones too, the others three.",
     )  # fmt: skip
 
 

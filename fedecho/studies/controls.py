@@ -104,8 +104,8 @@ def owners(
         },
         note="Large delays. Slow clients hold k classes in equal parts and nothing else; the other classes are split "
         "among the other clients by Dir(0.1).",
-        details="25 fast, 16 medium and 9 slow clients at laptop scale. k = 2 is the pure setting of the main table "
-        "and has its seeds, and the fresh ones for methods that a primary claim is about; k = 1 and k = 4 have three.",
+        details="k = 2 is the pure setting of the main table and has its seeds, and the fresh ones for methods that a "
+        "primary claim is about; k = 1 and k = 4 have three.",
     )  # fmt: skip
 
 
@@ -158,9 +158,9 @@ def correlation(
         },
         note="Correlation: share of two classes that slow clients own, in equal parts and nothing else; at 0 all "
         "classes are split among all clients.",
-        details="Correlation of label and speed. 25 fast, 16 medium and 9 slow clients at laptop scale. pareto: tail "
-        "index 1.5, with the class means of mild delays. Three seeds, but for correlation 1 under mild and large "
-        "delays, blocks of the main table, which have the seeds of that.",
+        details="25 fast, 16 medium and 9 slow clients also at 0. pareto: tail index 1.5, with the class means of "
+        "mild delays. Three seeds, but for correlation 1 under mild and large delays, blocks of the main table, which "
+        "have the seeds of that.",
     )  # fmt: skip
 
 

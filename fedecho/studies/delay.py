@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,7 @@ from fedecho.core.files import REPOSITORY
 from fedecho.core.records import Record
 from fedecho.report import captions, charts, curves, summary
 from fedecho.report.summary import NOT_STATED, PLACE, REFERENCE, Column
-from fedecho.studies.comparison import Comparison
+from fedecho.studies.comparison import Comparison, Results
 from fedecho.studies.grid import CORE, DIR, FEW, Seeds, Setting, grid, plain
 from fedecho.studies.profiles import profile as scale_of
 from fedecho.studies.study import Study, Table, table
@@ -86,14 +87,20 @@ def delay_gap(
     assert isinstance(runs, Comparison)
     return Gaps(
         name="delay_gap", title="Accuracy lost to large delays", notebook="23_ablation_delay", profile=profile,
-        cells=runs.cells, family="table",
+        cells=runs.cells,
+        figures={
+            "dots": (
+                lambda found: charts.dots(lost(found), "gap", "accuracy lost to delay, points"),
+                f"Accuracy lost to large delays in points, a panel for each definition of the gap. {captions.POINTS}",
+            )
+        },
         note="Accuracy on Dir(0.1) without delays (M_c = M, synchronous) or under mild ones, minus that under large "
         "delays: points, mean ± 95 % CI, paired over n seeds. Negative: better under large delays. Row − FedEcho: "
         "difference of gaps, with p of a paired t-test, Holm-corrected over the whole table. Paper: as reported; to "
         "what its gap refers is not known.",
         details="The runs of [ablation_delay](#ablation_delay). The paper states gaps of 2.3 points for FedEcho and "
-        "8.1 for CA2FL under large delay; what they are gaps to is not known to us, hence two definitions. Each gap "
-        "is of a method with itself, on the same seeds.",
+        "8.1 for CA2FL; what they are gaps to is not known to us, hence two definitions, each of a method with "
+        "itself.",
     )  # fmt: skip
 
 
@@ -107,14 +114,15 @@ class Gaps(Comparison):
 
     def table(self) -> Table:
         """Return the gaps, the paper's own beside them."""
-        frame = summary.collect(self.found())
-        easier = [kind for kind in (NONE, "mild") if kind in set(frame["delay"])]
-        found = gaps(frame, self.reference, easier, "large")
-        drawn = charts.dots(found, "gap", "accuracy lost to delay, points")
-        words = f"Accuracy lost to large delays in points, a panel for each definition of the gap. {captions.POINTS}"
+        made, found = super().table(), lost(self.results())
         paper = pd.read_csv(REPOSITORY / "paper" / "reported" / "delay_gap.csv").set_index("method")["value"]
-        texts, notes = shown(found, self.reference, paper), captions.notes(frame, self.at)
-        return Table(frame, texts, found, notes, {"dots": (drawn, words)})
+        return replace(made, texts=shown(found, self.reference, paper), numbers=found, bold=())
+
+
+def lost(found: Results) -> pd.DataFrame:
+    """Return by how much accuracy is lower under large delays than under each easier kind (`gaps`)."""
+    easier = [kind for kind in (NONE, "mild") if kind in set(found.frame["delay"])]
+    return gaps(found.frame, found.study.reference, easier, "large")
 
 
 def gaps(frame: pd.DataFrame, reference: str, easier: Sequence[str], harder: str) -> pd.DataFrame:

@@ -81,14 +81,14 @@ def generation(
         },
         note="Next token of Austen's novels, a small causal Transformer. Accuracy: of the next token. Perplexity: exp "
         "of the test loss. Arrivals: large delays leave slow clients hardly any.",
-        details="Next-token prediction on the six novels: byte-level BPE of 1,000 tokens, blocks of 32 tokens, 3,000 "
-        "blocks with 50 clients; a causal Transformer of one layer; U: 50 held-out blocks; 100 rounds of M = 5 of M_c "
-        "= 25 jobs, 1 epoch in batches of 20. natural: a client's blocks come from chapters of one novel that nobody "
-        "else has, a fifth of the blocks of each; Dir(0.1): shares of each novel's blocks are drawn from a Dirichlet "
-        "distribution over clients, and a client below 10 blocks is topped up. Accuracy: of the next token, over all "
-        "positions. Perplexity: exp of the mean test loss of the last 5 evaluations. The tokens are learnt from the "
-        "whole training text, of which clients hold a fifth. Every method was tuned with 8 trials on one other seed, "
-        "Dir(0.1), large delays, by validation accuracy. There are 500 arrivals in all.",
+        details="Byte-level BPE of 1,000 tokens, blocks of 32 tokens, 3,000 blocks with 50 clients; a Transformer of "
+        "one layer; U: 50 held-out blocks; 100 rounds of M = 5 of M_c = 25 jobs, 1 epoch in batches of 20: 500 "
+        "arrivals in all. natural: a client's blocks come from chapters of one novel that nobody else has, a fifth of "
+        "the blocks of each; Dir(0.1): shares of each novel's blocks are drawn from a Dirichlet distribution over "
+        "clients, and a client below 10 blocks is topped up. Accuracy is over all positions; perplexity that of the "
+        "mean loss of the last 5 evaluations. The tokens are learnt from the whole training text, of which clients "
+        "hold a fifth. Every method was tuned with 8 trials on one other seed, Dir(0.1), large delays, by validation "
+        "accuracy.",
     )  # fmt: skip
 
 

@@ -70,13 +70,12 @@ def language(
         note="Texts classified by a small Transformer; rates tuned on Austen, Dir(0.1), large delays. Names are "
         "masked unless kept. Not run: the data set was not there.",
         details="Austen: which of her six novels is a passage of 60 words from; 3,600 passages lie with 50 clients, "
-        "and every name that would give a novel away is masked, except where names are kept. SST-2 (2 classes) and AG "
-        "News (4): 3,600 texts of each. A Transformer encoder of one layer; U: 200 held-out texts; 150 rounds of M = "
-        "5 of M_c = 25 jobs, 1 epoch in batches of 20; clients whose share is below 10 texts are topped up. "
-        "Stragglers: 9 slow clients hold two novels (one class) in equal parts, and nothing else. Every method was "
-        "tuned with 8 trials on two other seeds, on Austen, Dir(0.1), large delays, and keeps its values on the other "
-        "texts. SST-2 and AG News are not in the package: rows say “not run” where they neither lie in the data "
-        "folder nor have records.",
+        "and every name that would give a novel away is masked. SST-2 (2 classes) and AG News (4): 3,600 texts of "
+        "each. A Transformer encoder of one layer; U: 200 held-out texts; 150 rounds of M = 5 of M_c = 25 jobs, 1 "
+        "epoch in batches of 20; clients whose share is below 10 texts are topped up. Stragglers: 9 slow clients hold "
+        "two novels (one class) in equal parts, and nothing else. Every method was tuned with 8 trials on two other "
+        "seeds and keeps its values on the other texts. SST-2 and AG News are not in the package: rows say “not run” "
+        "where they neither lie in the data folder nor have records.",
     )  # fmt: skip
 
 

@@ -44,11 +44,12 @@ class Tuning(Trained):
     @property
     def caption(self) -> str:
         """What the trials are and how one of them is chosen."""
+        (setting, delay), seeds = SETTING, ", ".join(map(str, self.seeds))
         return (
-            "Validation accuracy in %, mean of the last 5 evaluations and over seeds "
-            f"{', '.join(map(str, self.seeds))}, which no table reports, at {SETTING[0]} and {SETTING[1]} delays. Trials of "
-            f"every method: the values in use before, {self.count} over its search space, then {self.refinements} × {search.AROUND} around the best. "
-            "Chosen (bold): the values in use, unless others are better on every seed. Runs: finished of asked."
+            f"Validation accuracy in %, mean of the last 5 evaluations and over seeds {seeds}, which no table reports, "
+            f"at {setting} and {delay} delays. Trials of every method: the values in use before, {self.count} over its "
+            f"search space, then {self.refinements} × {search.AROUND} around the best. Chosen (bold): the values in "
+            "use, unless others are better on every seed. Runs: finished of asked."
         )
 
     def asked(self) -> list[Cell]:
@@ -216,9 +217,6 @@ def _tuning(name: str, title: str, notebook: str, block: str = "") -> Callable[.
             name=name, title=title, notebook=notebook, profile=profile, scale=of.name, count=trials or of.trials,
             contenders=tuple(CONTENDERS[row.label] for row in rows), refinements=of.refinements,
             seeds=of.tuning_seeds if seeds is None else tuple(seeds),
-            details="Every method has the same number of trials, whatever the number of its hyper-parameters. One "
-            "setting tunes it for all: the others use what was chosen there. Where trials are “not run”, tables use "
-            "the values of an earlier search, which is in `paper/records/superseded`.",
         )  # fmt: skip
 
     build.__name__ = name

@@ -60,9 +60,8 @@ def vision(
         "Dir(0.1), beside shares of the other classes; pure, in equal parts, and nothing else. Mixed was added after "
         "the ordinary settings, pure after mixed had been seen. FedBuff, CA2FL and FedEcho fix the server's rate eta "
         "at 1 as published; rows “(tuned eta)” search it too. The methods that primary claims are about have the "
-        "fresh seeds as well; on mixed with large delays FedBuff + EMA and FedEcho have five more, 15 to 19. Paper: "
-        "as reported for CIFAR-10 and ResNet-18; the summary does not state the delay type, so the number stands "
-        "beside both.",
+        "fresh seeds; on mixed with large delays FedBuff + EMA and FedEcho have five more, 15 to 19. Paper: the same "
+        "number stands beside both kinds of delay.",
     )  # fmt: skip
 
 

@@ -66,7 +66,7 @@ def theory_arrivals(
         "the direction in which clients differ most; all others: equally fast clients. Plateau: |grad f|² where the "
         "objective is least that weights clients by their share of the arrivals in the second half; / prediction: over "
         "that plus what FedBuff leaves under uniform arrivals. Long: K = 10 local steps at a rate that does not shrink "
-        f"with T. eta_d falls as T^-3/4. FedEcho as under [theory_convex](#theory_convex). {base.SHARED}",
+        "with T. eta_d falls as T^-3/4. FedEcho as under [theory_convex](#theory_convex).",
         figures={
             "late": (
                 draw,

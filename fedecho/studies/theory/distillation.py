@@ -59,10 +59,10 @@ def theory_distillation(
         notebook="33_theory_distillation", profile=profile, entries=entries, rows=_rows,
         note=f"Logistic regression, M = {buffer}, by teacher and by how eta_d falls with T. {base.SLOPES} {base.RULE} "
         "Relative to FedBuff: ratio at the largest T, paired, with its 95 % interval.",
-        details="Slopes, rule and FedEcho as under [theory_convex](#theory_convex), the rule that for the slope in T. "
-        "K = 1. eta_d falls with T from its value there. adversarial: the model with the signs of x* turned and ten times "
-        "as sure teaches; random: a model drawn anew in each round; honest: FedEcho's own average of all clients' "
-        f"predictions, as soft and hard labels (alpha in [0.2, 0.8]) or as soft ones alone. {base.SHARED}",
+        details="FedEcho as under [theory_convex](#theory_convex); the rule is that for the slope in T. K = 1. eta_d "
+        "falls with T from there. adversarial: the model with the signs of x* turned and ten times as sure teaches; "
+        "random: a model drawn anew in each round; honest: FedEcho's own average of all clients' predictions, as soft "
+        "and hard labels (alpha in [0.2, 0.8]) or as soft ones alone.",
         figures={
             "schedules": (
                 draw,

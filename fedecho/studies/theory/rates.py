@@ -49,7 +49,7 @@ def theory_convex(
     return _study(
         "theory_convex", "The rate on convex objectives", "30_theory_convex", profile,
         _entries(objectives, scale(profile, rounds, buffers, seed), step),
-        f"{base.FITS} adversarial: the teacher. {base.STEP} {base.constants(CONVEX)} {base.ECHO} {base.SHARED}",
+        f"{base.SETUP} adversarial: the teacher. {base.constants(CONVEX)}",
     )  # fmt: skip
 
 
@@ -63,8 +63,7 @@ def theory_nonconvex(
     return _study(
         "theory_nonconvex", "The rate on objectives that are not convex", "31_theory_nonconvex", profile,
         _entries(objectives, scale(profile, rounds, buffers, seed), step),
-        "Slopes, rule, steps, event loop and FedEcho as under [theory_convex](#theory_convex). "
-        f"{base.constants(NONCONVEX)}",
+        f"Event loop and FedEcho as under [theory_convex](#theory_convex). {base.constants(NONCONVEX)}",
     )  # fmt: skip
 
 
