@@ -43,7 +43,7 @@ def heterogeneity_buffer(
             )
         },
         note="Methods by Dirichlet concentration and buffer size M, large delays; T × M, the clients' work, is the "
-        "same for every M. Rates are those tuned at M = 5; chance is 10 %.",
+        "same for every M. Rates: tuned at M = 5; chance is 10 %.",
         details="Small buffers make more server steps, and more distillation steps, since Q is per round. M = M_c "
         "waits for all who work. At Dir(0.1) every client has at least 10 images (5 at smoke scale), at Dir(0.03) at "
         "least 1. Three seeds, but for Dir(0.1) with M = 5, a block of the main table, which has the seeds of that.",

@@ -43,7 +43,7 @@ def theory_methods(
             )
         ],
         rows=_rows,
-        note=f"{base.SLOPES} {base.RULE} Independent arrivals; biased: {kind}, with FedBuff's predicted plateau. "
+        note=f"{base.SLOPES} {base.RULE} Slopes under independent arrivals; biased arrivals: {kind}. "
         f"{base.LATE} No step is tuned: exponents can be compared, levels cannot.",
         details="FedEcho as under [theory_convex](#theory_convex). Steps: linear methods gamma = c sqrt(M/T); FADAS "
         "and FedAC a server rate c / sqrt(T); FedAsync T M steps with c / sqrt(T M). eta_d falls as T^-3/4.",
