@@ -14,6 +14,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from fedecho import studies
+from fedecho.core import files
 from fedecho.core.checks import InputError
 from fedecho.core.config import config_hash, to_dict
 from fedecho.core.records import Record
@@ -260,6 +261,7 @@ def test_the_protocol_has_a_section_of_each_table_and_its_links_lead_somewhere(p
     text = write_protocol().read_text()
     sections = re.findall(r"^## (\w+)$", text, re.MULTILINE)
     assert sorted(sections) == sorted(TABLES) and not FOREIGN.search(text)
+    assert text == (files.REPOSITORY / "paper" / "PROTOCOL.md").read_text(), "write it anew with `make tables`"
     assert set(re.findall(r"\]\(#(\w+)\)", text)) <= {*sections}
     # In the order of the notebooks.
     order = [TABLES[name]().notebook for name in sections]
