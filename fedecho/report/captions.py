@@ -83,8 +83,9 @@ def comparison(note: str, family: str, owned: bool) -> str:
     over = "within a block" if family == "block" else "over the whole table"
     return (
         f"{note} Test accuracy in %, mean ± 95 % CI over n seeds; diverged runs are counted but left out. Bold: best "
-        "mean of a block, rows with diverged runs excluded, unless at chance. Differences: in points, paired over seeds; p: "
-        f"paired t-test, Holm-corrected {over}.{' Slow classes: those only slow clients own.' if owned else ''}"
+        "mean of a block, rows with diverged runs excluded, unless at chance. Differences: in points, paired over "
+        f"seeds; p: paired t-test, Holm-corrected {over}."
+        f"{' Slow classes: those only slow clients own.' if owned else ''}"
     )
 
 
