@@ -41,6 +41,7 @@ def tables(
     from fedecho.studies.claims import ledger
     from fedecho.studies.study import TABLES
     from fedecho.studies.training import Trained
+    from fedecho.studies.writing import write_protocol
 
     use_data(data_root)
     stems = notebooks.select(only)
@@ -59,7 +60,7 @@ def tables(
     for path in notebooks.make(profile, only=only, fresh=fresh, jobs=jobs):
         print(path)
     ledger.write(profile)
-    print(*ledger.written(profile), *readme.write(profile), sep="\n")
+    print(*ledger.written(profile), write_protocol(), *readme.write(profile), sep="\n")
 
 
 def verify(

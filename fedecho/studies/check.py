@@ -1,4 +1,4 @@
-"""Rebuilds tables, figures and the ledger of claims elsewhere and compares them with what is committed."""
+"""Rebuilds tables, figures and what is told of them elsewhere and compares all with what is committed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fedecho.report.publish import readme
 from fedecho.studies.claims import ledger
 from fedecho.studies.study import TABLES
 from fedecho.studies.training import Trained
-from fedecho.studies.writing import write
+from fedecho.studies.writing import write, write_protocol
 
 
 def check(profile: str = "laptop") -> list[str]:
@@ -35,6 +35,8 @@ def check(profile: str = "laptop") -> list[str]:
             write(study)
         rebuilt = (tables_dir(profile), figures_dir(profile))
         drifted = [line for one, two in zip(committed, rebuilt, strict=True) for line in differences(one, two)]
+        protocol = _compare(home, files.paper(), write_protocol().name)
+        drifted += [f"PROTOCOL.md: {protocol}"] * bool(protocol)
         return drifted + claims_differences(home, profile) + readme_differences(home, profile)
 
 
