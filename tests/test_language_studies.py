@@ -41,7 +41,8 @@ def test_the_main_table_has_every_place_and_the_stated_seeds() -> None:
     assert len({(cell.setting, cell.delay) for cell in cells}) == 3 * 3 * 2 + 1
     assert len({cell.method for cell in cells}) == 10
     for name in ("austen", *DOWNLOADED):
-        assert {c.config.seed for c in cells if c.config.data.name == name} == {0, 1, 2, 3, 4}
+        seeds = {c.config.seed for c in cells if c.config.data.name == name}
+        assert seeds == set(range(15 if name == "austen" else 5))  # the fresh ones of the claim on Austen's novels
 
 
 def test_stragglers_own_two_novels_or_one_class() -> None:
