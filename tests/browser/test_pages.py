@@ -95,7 +95,8 @@ def _there(url: str, ids: dict[Path, list[str]]) -> bool:
 @pytest.mark.parametrize("width", [1280, 360])
 def test_no_dead_link_no_error_no_request(chromium: Browser, built: Path, width: int) -> None:
     reader = Reader(chromium, width)
-    assert [page.name for page in crawl(reader, built)] == ["claims.html", "index.html", "10_table_vision.html"]
+    pages = ["claims.html", "index.html", "10_table_vision.html", "protocol.html"]
+    assert [page.name for page in crawl(reader, built)] == pages
     assert reader.troubles == []
 
 
