@@ -110,7 +110,7 @@ those that it chose where they are others, from the records in paper/records/tun
 
 The smoke profiles borrow them; the paper profile runs at the protocol's own values until it is tuned.
 """
-PENDING: dict[str, tuple[str, ...]] = {"language": ("CA2FL",)}
+PENDING: dict[str, tuple[str, ...]] = {}
 """Profile -> contenders whose runs are still to be made with the last values that were found; tables use the first."""
 TUNED: dict[str, dict[str, Point]] = {
     name: {label: points[0 if label in PENDING.get(name, ()) else -1] for label, points in found.items()}
