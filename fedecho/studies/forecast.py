@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,6 +12,9 @@ from fedecho.learning.cost import duration, peak
 from fedecho.learning.cost.duration import Rates
 from fedecho.studies.study import Study
 from fedecho.studies.training import Trained
+
+BATCHES = "batches of trajectories or measurements"
+"""What tables make that train nothing."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ class Share:
 
     def __str__(self) -> str:
         """Say it in a line."""
-        rest = f"{self.unknown:,} of them nobody timed" if self.unknown else ""
+        rest = f"{self.unknown:,} of unknown length" if self.unknown else ""
         known = f"about {duration.text(self.seconds)} of one core" if self.unknown < self.count else ""
         return ", ".join(filter(None, [f"{self.name}: {self.count:,} {self.what}", known, rest]))
 
@@ -43,12 +46,16 @@ def trained(studies: Sequence[Trained], todo: Mapping[Path, Sequence[RunConfig]]
 
 
 def simulated(studies: Sequence[Study], fresh: bool) -> Iterator[Share]:
-    """Yield for each other table what it makes itself: as long as the last time where that was recorded."""
+    """Yield for each other table what it makes itself and no table before it: as long as the last time, where that was
+    recorded."""
+    seen = set[Hashable]()
     for study in studies:
-        count = len(study.lacking(fresh))
-        last = [sum(record.phases.values()) for record in study.records().values() if record and fresh]
-        if count:
-            yield Share(study.name, count, "batches of trajectories or measurements", sum(last), count - len(last))
+        mine = {*study.lacking(fresh)} - seen
+        last = {path: r for path, r in study.records().items() if r and fresh and path not in seen}
+        seen |= mine | last.keys()
+        if mine:
+            seconds = sum(sum(record.phases.values()) for record in last.values())
+            yield Share(study.name, len(mine), BATCHES, seconds, max(0, len(mine) - len(last)))
 
 
 def outlook(
@@ -66,14 +73,21 @@ def outlook(
     rates = Rates.of([pair for study in tables for pair in study.finished(device)], device)
     shares = [*trained(tables, todo, rates), *simulated(others, fresh)]
     runs = [run for some in todo.values() for run in some]
-    said = f"profile {profile}: {len(runs):,} runs to train"
-    if not shares:
-        return [said]
-    processes, seconds = jobs or cores(), sum(share.seconds for share in shares)
-    how = "as measured" if all(map(rates.measured, runs)) else f"at {rates.prior:.0e} FLOP/s where nothing was measured"
-    at_once = f" on {processes} processes about {duration.text(seconds / processes)}," if processes > 1 else ""
-    said += f", in all about {duration.text(seconds)} of one core {how},{at_once} beside a few short examples"
-    return [*map(str, shares), f"{said}; {_largest(runs)}" if runs else said]
+    how = "as measured" if all(map(rates.measured, runs)) else f"at {rates.prior:.0e} FLOP/s where none was measured"
+    end = f", {how}, beside a few short examples; {_largest(runs)}" if runs else ""
+    return [*map(str, shares), f"profile {profile}: {_in_all(len(runs), shares, jobs or cores())}{end}"]
+
+
+def _in_all(runs: int, shares: Sequence[Share], processes: int) -> str:
+    others = sum(share.count for share in shares) - runs
+    seconds, unknown = sum(share.seconds for share in shares), sum(share.unknown for share in shares)
+    at_once = f", {duration.text(seconds / processes)} on {processes} processes" if processes > 1 else ""
+    return (
+        f"{runs:,} runs to train"
+        + (f" and {others:,} {BATCHES}" if others else "")
+        + (f", in all about {duration.text(seconds)} of one core{at_once}" if seconds else "")
+        + (f" (not counting {unknown:,} of unknown length)" if unknown and seconds else "")
+    )
 
 
 def _largest(runs: Sequence[RunConfig]) -> str:
