@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import pytest
 
@@ -38,10 +38,10 @@ def paper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     TABLES.update(known)
 
 
-def timed(study: Trained, config: RunConfig, **seconds: float) -> None:
+def timed(study: Trained, config: RunConfig, *, status: Literal["done", "diverged"] = "done", **seconds: float) -> None:
     """Give a run a record with these seconds, made on a CPU."""
     place = study.places[0]
-    put(place, config, 0.5)
+    put(place, config, 0.5, status=status)
     record = cast(Record, records.find(place, config))
     made = {**record.provenance, "hardware": {"cpu": "a CPU", "gpu": None}}
     records.save(replace(record, seconds=seconds, provenance=made), records.record_path(place, config))
@@ -117,7 +117,7 @@ def test_only_whole_runs_on_the_device_at_hand_are_a_measure(paper: Path) -> Non
     bank, _ = bank_and_controls()
     one, two, *_ = bank.configs
     timed(bank, one, local=2.0, bank=1.0)
-    put(bank.places[0], two, 0.5, status="diverged")
+    timed(bank, two, status="diverged", local=1.0)
     assert bank.finished() == [(one, 3.0)] and bank.finished("cuda") == []
 
 
@@ -148,7 +148,8 @@ def test_what_is_simulated_again_takes_as_long_as_before() -> None:
     assert [*forecast.simulated(both, True)] == [
         Share("one", 2, forecast.BATCHES, 40.0, 1), Share("two", 1, forecast.BATCHES, 20.0, 0),
     ]  # fmt: skip
-    assert [*forecast.simulated(both, False)] == [Share("one", 1, forecast.BATCHES, 0, 1)]
+    assert [*forecast.simulated(both, False)] == [untimed := Share("one", 1, forecast.BATCHES, 0, 1)]
+    assert str(untimed) == f"one: 1 {forecast.BATCHES}, 1 of unknown length"
     assert forecast.outlook(both, {}, "smoke", fresh=True, jobs=2) == [
         f"one: 2 {forecast.BATCHES}, about 40 s of one core, 1 of unknown length",
         f"two: 1 {forecast.BATCHES}, about 20 s of one core",
