@@ -29,6 +29,7 @@ from fedecho.studies.server_cost import CostStudy
 from fedecho.studies.training import Trained
 from fedecho.studies.tuning import Tuning
 from tests.sound import sound
+from tests.toy import doubles
 
 Case = tuple[str, dict[str, Any], dict[str, list[str]], str, set[Any]]
 """Table, what it is given, the rows, settings or delays that change by it, a dotted field of the runs, its values."""
@@ -140,8 +141,10 @@ def store(study: Trained) -> dict[tuple[str, str, str], float]:
 def paper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("FEDECHO_PAPER", str(tmp_path / "paper"))
     monkeypatch.setattr(grid, "FRESH", {})  # the seeds of a table are then the profile's own
-    # As tuned, both rows of FedEcho are the same runs.
-    monkeypatch.setitem(TUNED["smoke"], "FedEcho (tuned eta)", {"method.inner.server_lr": 0.5})
+    for name in ("smoke", "language-smoke"):  # where eta = 1 was chosen, both rows of a method are the same runs
+        for label in doubles(name):
+            eta = "method.inner.server_lr" if label.startswith("FedEcho") else "method.server_lr"
+            monkeypatch.setitem(TUNED[name], label, {eta: 0.5})
     return tmp_path / "paper"
 
 

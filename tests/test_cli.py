@@ -183,6 +183,7 @@ def test_tables_say_beforehand_what_is_simulated_each_run_once(
 ) -> None:
     monkeypatch.setattr("fedecho.report.notebooks.make", lambda *arguments, **more: [])
     monkeypatch.setattr("fedecho.studies.claims.ledger.write", lambda profile: [])
+    monkeypatch.setattr("fedecho.studies.writing.write_protocol", lambda: None)
     theory = [study for build in studies.TABLES.values() if isinstance(study := build("smoke"), TheoryStudy)]
     runs = {entry.run for study in theory for entry in study.entries}
     assert len(runs) < sum(len(study.results()) for study in theory)  # some are in several tables

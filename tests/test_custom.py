@@ -137,7 +137,7 @@ def test_a_custom_table_reads_committed_records_and_writes_nothing_beside_them(
     assert f"custom table bank, in {study.home}: 2 runs to train" in capsys.readouterr().err
     means = made.table.numbers.set_index("method")["mean"].to_dict()
     assert means == pytest.approx({"float32": 80, "top-1": 60})  # of 90 and 70 %, of 50 and 70 %
-    assert "Records: 4," in made.table.caption and made.table.caption.endswith("Compared with: float32.")
+    assert "Records: 4," in made.table.notes and made.table.notes.endswith("Compared with: float32.")
     assert made.text.startswith(f"Custom table, in `{study.home}`") and "| top-1 |" in made.text
 
     studies.make(study)  # nothing lacks any more

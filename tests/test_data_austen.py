@@ -75,10 +75,10 @@ def test_passages_are_of_sixty_words_and_masked(monkeypatch: pytest.MonkeyPatch)
     assert found == ["<name> aunt was", "there mr <name>"]
 
 
-def test_chapters_are_dealt_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_chapters_are_split_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(austen, "COUNTS", {"test": 3, "train": 4})
-    dealt = austen.deal([f"{chapter}{part}" for part in "xy"] for chapter in "abcdef")
-    assert dealt == {"test": ["ax", "ay", "bx"], "train": ["cx", "cy", "dx", "dy"]}
+    parts = austen.divide([f"{chapter}{part}" for part in "xy"] for chapter in "abcdef")
+    assert parts == {"test": ["ax", "ay", "bx"], "train": ["cx", "cy", "dx", "dy"]}
 
 
 # The bundle

@@ -99,11 +99,11 @@ def test_every_class_has_as_many_blocks() -> None:
 # The bundled novels
 
 
-def test_chapters_are_dealt_whole_up_to_the_last_which_is_cut_at_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_chapters_are_split_whole_up_to_the_last_which_is_cut_at_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(austen, "CHARACTERS", {"test": 9, "train": 20})
-    dealt = austen.deal_text(f"{letter}x {letter}y {letter}z" for letter in "abcdefg")
-    assert [[len(text) for text in part] for part in dealt.values()] == [[8], [8, 8, 2]]
-    assert len({text[0] for part in dealt.values() for text in part}) == 4
+    parts = austen.divide_text(f"{letter}x {letter}y {letter}z" for letter in "abcdefg")
+    assert [[len(text) for text in part] for part in parts.values()] == [[8], [8, 8, 2]]
+    assert len({text[0] for part in parts.values() for text in part}) == 4
 
 
 def test_running_text_is_in_disjoint_chapters_of_equal_size() -> None:

@@ -90,7 +90,8 @@ def test_the_committed_ones_name_files_that_exist(found: Manifest) -> None:
     assert [path.name for path in wanted if not path.is_file()] == []
     assert all(f"record set {found.record_set}".encode() in path.read_bytes() for path in wanted[len(found.tables) :])
     assert found.notebook in notebooks.catalogue() and found.profile == "laptop"
-    assert found.record_set in (folder / "tables" / f"{found.name}.md").read_text()
+    text = (folder / "tables" / f"{found.name}.md").read_text()
+    assert found.record_set in text
     behind = (NOT_RUN, f"Records: {len(found.records)},", f"measurement {found.record_set}")
-    assert any(words in found.caption for words in behind)
+    assert any(words in text for words in behind)
     assert all(figure.caption for figure in found.figures)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 
 import pytest
 
@@ -10,7 +10,7 @@ from fedecho import studies
 from fedecho.core.checks import InputError
 from fedecho.core.config import METHODS, config_hash
 from fedecho.studies import contenders, profiles
-from fedecho.studies.grid import DELAYS, PARTITIONS, fresh
+from fedecho.studies.grid import DELAYS, PARTITIONS, Setting, Variant, fresh, has_fresh
 from fedecho.studies.search import AROUND, Range
 from fedecho.studies.tuning import Tuning
 from tests.toy import doubles, main_cells, trial_cells
@@ -19,13 +19,15 @@ from tests.toy import doubles, main_cells, trial_cells
 @pytest.mark.parametrize("name", [*profiles.WHOLE, *profiles.BLOCKS["cifar"].values()])
 def test_vision_table_is_complete_and_without_repetition(name: str) -> None:
     cells = main_cells(name)
-    seeds = len(profiles.PROFILES[name].seeds + fresh(name))
     labels = profiles.PROFILES[name].methods or tuple(contenders.CONTENDERS)
     tuned = contenders.TUNED.get(name, labels)
     rows = [label for label in labels if label in tuned]
-    assert len(cells) == len(rows) * (4 if name in profiles.WHOLE else 2) * 2 * seeds
+    places = {(cell.method, cell.setting, cell.delay) for cell in cells}
+    assert len(places) == len(rows) * (4 if name in profiles.WHOLE else 2) * 2
+    whole, late = len(profiles.PROFILES[name].seeds), len(fresh(name))
+    seeds = [whole + late * has_fresh(name, Variant(row, contender=row), Setting(at)) for row, at, _ in places]
+    assert len(cells) == sum(seeds)
     assert len({config_hash(cell.config) for cell in cells}) == sum(cell.method not in doubles(name) for cell in cells)
-    assert set(Counter((c.method, c.setting, c.delay) for c in cells).values()) == {seeds}
 
 
 def test_rows_and_blocks_of_the_main_table_have_one_order() -> None:

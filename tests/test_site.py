@@ -50,7 +50,7 @@ class Page(HTMLParser):
 def test_every_link_leads_to_a_place(paper: Path) -> None:
     root = site.build().parent
     made = {path: Page(path) for path in root.rglob("*.html")}
-    assert len(made) == 3  # front page, the executed notebook, the ledger
+    assert len(made) == 4  # front page, the executed notebook, the ledger, the protocol
     for path, page in made.items():
         assert len(set(page.ids)) == len(page.ids)
         for link in [*page.links, *page.loads]:
@@ -161,6 +161,15 @@ def test_ledger_page(paper: Path) -> None:
     text = (paper / "site" / "claims.html").read_text(encoding="utf-8")
     assert 'href="index.html#toy"' in text and 'href="notebooks/10_table_vision.html"' in text
     assert "nowhere" in text and "lost.md" not in text and "&lt;b&gt;win" in text
+
+
+def test_captions_lead_to_how_a_table_is_made(paper: Path) -> None:
+    text = site.build().read_text(encoding="utf-8")
+    assert '<a href="protocol.html#toy">Details</a>' in text and "Details: " not in text and "Records: 2." in text
+    page = (paper / "site" / "protocol.html").read_text(encoding="utf-8")
+    assert "<title>Protocol · fedecho</title>" in page and '<h2 id="toy">toy</h2>' in page and 'href="#toy"' in page
+    (paper / "PROTOCOL.md").unlink()
+    assert "protocol.html" not in site.build().read_text(encoding="utf-8")
 
 
 def test_formulas_that_are_not_understood() -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
-from importlib import import_module
 from pathlib import Path
 
 import pandas as pd
@@ -14,19 +14,22 @@ import pytest
 from matplotlib.figure import Figure
 
 from fedecho import studies
+from fedecho.core import files
 from fedecho.core.checks import InputError
 from fedecho.core.config import config_hash, to_dict
 from fedecho.core.records import Record
 from fedecho.learning.cost import peak
 from fedecho.report import charts, manifest, notebooks, summary
 from fedecho.report.summary import Cell
-from fedecho.studies import TABLES, forecast, grid, plan, profiles
+from fedecho.studies import TABLES, forecast, grid, plan, profiles, response
 from fedecho.studies.alpha import DYNAMIC
 from fedecho.studies.comparison import Comparison, Results
 from fedecho.studies.controls import ahead
 from fedecho.studies.delay import gaps, time_to_target
 from fedecho.studies.nu import _largest_norm
+from fedecho.studies.server_cost import CAPTIONS
 from fedecho.studies.training import Trained
+from fedecho.studies.writing import write_protocol
 from tests import toy
 from tests.test_summary import put
 
@@ -179,7 +182,7 @@ def test_holm_goes_over_the_block_or_the_table() -> None:
          for m, score in (("a", 50.0), ("b", 40.0 + wobble))
          for seed in (0, 1, 2)],
         columns=["setting", "delay", "method", "seed", "status", "score"],
-    ).assign(straggler=math.nan, rejected=0.0)  # fmt: skip
+    ).assign(straggler=math.nan, rejected=0.0, chance=math.nan)  # fmt: skip
     frame["hash"] = frame.index.map(str)
     frame.loc[frame["method"] == "b", "score"] += [0.3, 0.1, 0.2, 0.1, 0.2, 0.3]
     block = summary.summarise(frame, "a")
@@ -243,12 +246,34 @@ def test_every_figure_is_drawn_without_records_and_with(name: str, paper: Path) 
         fill(study, {})
 
 
-def test_captions_are_short_and_in_terms_of_the_field() -> None:
-    drawn = [getattr(build("smoke"), "figures", {}) for build in TABLES.values()]
-    costs = import_module("fedecho.studies.server_cost").CAPTIONS
-    captions = [*costs.values(), *(caption for figures in drawn for _, caption in figures.values())]
-    assert len(captions) > 30
-    assert [text for text in captions if len(text.split()) > 80 or re.search(r"\b(box|place|walk)", text)] == []
+FOREIGN = re.compile(r"\b(box|boxes|places?|walks?|deals?|dealt)\b", re.IGNORECASE)
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_captions_are_short_and_in_terms_of_the_field(name: str) -> None:
+    study = TABLES[name]("laptop")
+    drawn = [text for _, text in getattr(study, "figures", {}).values()] or [response.CAPTION, *CAPTIONS.values()]
+    captions = [f"{study.caption} Details: PROTOCOL.md.", *drawn]
+    assert [text for text in captions if len(text.split()) > 80 or FOREIGN.search(text)] == []
+    assert len(study.caption.split()) > 20 and not FOREIGN.search(study.details)
+
+
+def test_the_protocol_has_a_section_of_each_table_and_its_links_lead_somewhere(paper: Path) -> None:
+    text = write_protocol().read_text()
+    sections = re.findall(r"^## (\w+)$", text, re.MULTILINE)
+    assert sorted(sections) == sorted(TABLES) and not FOREIGN.search(text)
+    assert text == (files.REPOSITORY / "paper" / "PROTOCOL.md").read_text(), "write it anew with `make tables`"
+    assert set(re.findall(r"\]\(#(\w+)\)", text)) <= {*sections}
+    # In the order of the notebooks.
+    order = [TABLES[name]().notebook for name in sections]
+    assert order == sorted(order)
+
+
+def test_a_table_refers_to_its_section_wherever_it_lies(paper: Path) -> None:
+    for build in (trained("bank", "smoke"), TABLES["bank"]("smoke", seeds=[0], forms=["top-1"])):
+        file = studies.write(replace(build, figures={})).tables["md"]
+        (link,) = re.findall(r"Details: \[PROTOCOL.md\]\((.*)#bank\)\.", file.read_text())
+        assert (file.parent / link).resolve() == (paper / "PROTOCOL.md").resolve()
 
 
 def test_a_map_shows_each_mean_and_marks_the_highest() -> None:
@@ -281,7 +306,7 @@ def test_owned_classes_are_compared_pair_by_pair_without_a_test() -> None:
         for method in ("FedBuff + EMA", "FedEcho")
     ]
     frame = pd.DataFrame(lines, columns=[*summary.PLACE, "seed", "score", "straggler", "status", "rejected"])
-    frame["hash"] = frame.index.map(str)
+    frame["hash"], frame["chance"] = frame.index.map(str), math.nan
     left, right, *_ = ahead(Results(None, [], frame, summary.summarise(frame))).axes  # type: ignore[arg-type]
     assert [t.get_text()[:4] for t in left.texts] == ["+0.0", "+0.0"]
     assert [t.get_text() for t in right.texts] == ["+0.5\n± 6.4\nn = 2", "–"]  # t of 0.975 and one degree: 12.71

@@ -20,7 +20,7 @@ from fedecho.core.config import RunConfig
 from fedecho.core.records import new_record, record_path, save
 from fedecho.report import captions, render, summary
 from fedecho.report.summary import Cell
-from fedecho.studies import TABLES, comparison, contenders, response
+from fedecho.studies import contenders, response
 from fedecho.studies.vision import reported
 from tests import toy
 from tests.sound import sound
@@ -70,12 +70,6 @@ def summary_of(cells: Sequence[Cell], folder: Path) -> pd.DataFrame:
 
 def shown(found: pd.DataFrame) -> pd.DataFrame:
     return captions.display(found, "FedEcho", word="method")
-
-
-def main_caption(frame: pd.DataFrame, profile: str) -> str:
-    study = TABLES["vision"](profile)
-    assert isinstance(study, comparison.Comparison)
-    return study.caption(frame)
 
 
 def row(summary: pd.DataFrame, method: str) -> dict[str, Any]:
@@ -147,6 +141,30 @@ def test_a_diverged_run_is_counted_and_not_averaged(compared: list[Cell], tmp_pa
     assert display["FedEcho − method"] == "+12.00"
 
 
+@pytest.mark.parametrize(
+    ("means", "chances", "bold"),
+    [
+        ([10.0, 10.0], [10.0, 10.0], [False, False]),  # both name one class of ten
+        ([9.0, 8.0], [10.0, 10.0], [False, False]),
+        ([10.5, 10.0], [10.0, 10.0], [True, False]),
+        ([60.0, 55.0], [60.0, 50.0], [False, False]),  # the best names the most frequent of two classes
+        ([14.0, 12.0], [math.nan, math.nan], [True, False]),  # running text
+    ],
+)
+def test_nothing_is_bold_at_chance(means: list[float], chances: list[float], bold: list[bool]) -> None:
+    rows = {"setting": "s", "delay": "d", "mean": means, "chance": chances, "diverged": 0}
+    assert summary.best_of_block(pd.DataFrame(rows)) == bold
+
+
+def test_chance_is_one_class_of_ten_or_what_a_constant_classifier_scores(tmp_path: Path) -> None:
+    put(tmp_path, cell("FedEcho").config, 0.7)
+    found = records.find(tmp_path, cell("FedEcho").config)
+    assert found and summary.chance(found) == pytest.approx(10) and not summary.idle(found)
+    for row in found.rows:
+        row["per_class"] = [0.0] * 9 + [1.0]
+    assert summary.idle(found) and summary.chance(found) == pytest.approx(70)
+
+
 def test_each_block_is_its_own_family_of_tests(tmp_path: Path) -> None:
     cells = []
     for seed in range(3):
@@ -171,7 +189,7 @@ def test_nothing_run_yet(tmp_path: Path) -> None:
     display = shown(summary_of(cells, tmp_path))
     assert set(display["accuracy, %"]) == {"not run"} and set(display["n"]) == {"0"}
     assert display["paper"].tolist() == ["74.14", "not stated"]
-    assert "Records: none yet." in main_caption(collected(cells, tmp_path), "laptop")
+    assert "Records: none yet." in captions.notes(collected(cells, tmp_path), "laptop")
 
 
 @pytest.mark.parametrize(("mean", "half", "sign", "text"), [
@@ -194,14 +212,14 @@ def test_record_set_hash_names_the_set_and_not_the_order(compared: list[Cell], t
     assert len(summary.record_set_hash(frame)) == 12
 
 
-def test_caption_names_profile_commit_and_uncommitted_changes(compared: list[Cell], tmp_path: Path) -> None:
+def test_notes_name_profile_commit_and_uncommitted_changes(compared: list[Cell], tmp_path: Path) -> None:
     frame = collected(compared, tmp_path)
-    caption = main_caption(frame, "laptop")
-    assert "Profile laptop." in caption and "not results" not in caption
+    notes = captions.notes(frame, "laptop")
+    assert "Profile laptop." in notes and "not results" not in notes
     made = "made by commit abcdef0, 1 of them with uncommitted changes."
     records = f"Records: 8, set {summary.record_set_hash(frame)}, {made}"
-    assert records in caption
-    assert "not results" in main_caption(frame, "smoke")
+    assert records in notes
+    assert "not results" in captions.notes(frame, "smoke")
 
 
 def test_written_files(compared: list[Cell], tmp_path: Path) -> None:
@@ -209,12 +227,23 @@ def test_written_files(compared: list[Cell], tmp_path: Path) -> None:
     stem = tmp_path / "out" / "vision.v1"
     texts = []
     for _ in range(2):
-        render.write(shown(found), summary.best_of_block(found), found, stem, "Main", "95 % of it")
+        render.write(
+            shown(found),
+            summary.best_of_block(found),
+            found,
+            stem,
+            "Main",
+            "95 % of it.",
+            details="../P.md#v",
+            notes="n",
+        )
         texts.append([(stem.parent / f"vision.v1.{suffix}").read_bytes() for suffix in ("md", "tex", "csv")])
     assert texts[0] == texts[1]
     md, tex, csv = (text.decode() for text in texts[0])
     assert all(text.endswith("\n") and "\r" not in text for text in (md, tex, csv))
     assert "setting **Dir(0.1)**, delay **large**" in md
+    assert "\n\n95 % of it. Details: [PROTOCOL.md](../P.md#v).\n\n" in md and md.endswith("|\n\nn\n")
+    assert r"\noindent 95 \% of it. Details: PROTOCOL.md.\par\noindent n\par" in tex
     assert "| FedEcho | **72.00 ± 2.48** | 3 | – | – | not stated |" in md
     assert "| FedBuff | 70.00 ± 0.00 | 3 | +2.00 ± 2.48 | 0.074 | 74.14 |" in md
     assert csv.splitlines()[0].startswith("setting,delay,method,mean,half,n,diverged")

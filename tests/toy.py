@@ -44,6 +44,9 @@ Evidence: [toy](tables/toy.md), [notebook](../notebooks/10_table_vision.ipynb), 
 | :-- | --: |
 | C0 | toys <b>win</b> |
 """
+PROTOCOL = (
+    "# How the tables are made\n\n## toy\n\nOf [toys](#toy), see the [table](tables/toy.md).\n\n## other\n\nNothing.\n"
+)
 MARKDOWN = """# A toy notebook
 
 A rate $\\eta_d \\cdot \\min(1, \\nu / \\|g\\|_2)$ and $$\\hat x = \\frac1M\\sum_i \\Delta_i$$ see
@@ -55,7 +58,8 @@ def furnish(folder: Path) -> Path:
     for found in (TOY, OTHER):
         manifest.write(found, folder / "tables")
     files = {
-        "tables/toy.md": f"## {TOY.title}\n\n{TOY.caption}\n\nsetting **one**\n\n{rows(50)}\n",
+        "tables/toy.md": f"## {TOY.title}\n\n{TOY.caption} Details: [PROTOCOL.md](../PROTOCOL.md#toy).\n\n"
+        f"setting **one**\n\n{rows(50)}\n\nRecords: 2.\n",
         "tables/toy_compact.md": f"{rows(2)}\n\nA note.\n",
         "tables/toy.tex": "toy\n",
         "tables/toy.csv": "method,score\n",
@@ -63,6 +67,7 @@ def furnish(folder: Path) -> Path:
         "tables/other.tex": "other\n",
         "claims.json": json.dumps(CLAIMS),
         "claims.md": LEDGER,
+        "PROTOCOL.md": PROTOCOL,
         "executed/10_table_vision.ipynb": json.dumps(executed()),
     }
     for name, text in files.items():

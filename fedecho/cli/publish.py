@@ -22,6 +22,7 @@ def claims(profile: str = "laptop", power: bool = False) -> None:
         power: print instead how likely a verdict on each primary claim is, as the seeds before the fresh ones let
             expect.
     """
+    from fedecho.report.publish import readme
     from fedecho.studies import profiles
     from fedecho.studies.claims import ledger, lines
 
@@ -29,7 +30,7 @@ def claims(profile: str = "laptop", power: bool = False) -> None:
         print(lines.planning(profiles.whole(profile).name))
         return
     print(ledger.text(ledger.write(profiles.whole(profile).name)))
-    print(*(path for path in ledger.written(profile)), sep="\n")
+    print(*ledger.written(profile), *readme.write(profile), sep="\n")
 
 
 def cite(name: tyro.conf.Positional[str | None] = None, profile: str = "laptop") -> None:

@@ -36,10 +36,12 @@ def tables(
         data_root: folder of data sets (otherwise FEDECHO_DATA).
     """
     from fedecho.report import notebooks
+    from fedecho.report.publish import readme
     from fedecho.studies import forecast, plan, profiles
     from fedecho.studies.claims import ledger
     from fedecho.studies.study import TABLES
     from fedecho.studies.training import Trained
+    from fedecho.studies.writing import write_protocol
 
     use_data(data_root)
     stems = notebooks.select(only)
@@ -56,7 +58,7 @@ def tables(
     for path in notebooks.make(profile, only=only, fresh=fresh, jobs=jobs):
         print(path)
     ledger.write(profile)
-    print(*ledger.written(profile), sep="\n")
+    print(*ledger.written(profile), write_protocol(), *readme.write(profile), sep="\n")
 
 
 def verify(

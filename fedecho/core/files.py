@@ -76,6 +76,11 @@ def figures_dir(profile: str) -> Path:
     return paper() / "figures" / ("" if profile == "laptop" else profile)
 
 
+def protocol() -> Path:
+    """Return the file that says how the tables are made."""
+    return paper() / "PROTOCOL.md"
+
+
 def file_sha256(path: Path) -> str:
     """Return the SHA-256 of a file as hex digits."""
     with path.open("rb") as file:

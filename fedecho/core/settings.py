@@ -72,8 +72,8 @@ class Partition(Checked):
     """k classes of which the slow clients own `straggler_share` of the images (label-speed correlation)."""
     straggler_share: Share = 1.0
     straggler_mix: Literal["mixed", "pure"] = "mixed"
-    """`mixed`: Dir(alpha) deals what the slow clients own among them, and they share in the other classes too; `pure`:
-    they hold what they own in equal parts and nothing else."""
+    """`mixed`: what the slow clients own is split among them by Dir(alpha), and they share in the other classes too;
+    `pure`: they hold what they own in equal parts and nothing else."""
     min_size: Count = 10
     """Every client has this many images at least. The official loop has no minimum and fails on an empty client."""
     too_small: Literal["redraw", "top up"] = "redraw"

@@ -30,7 +30,7 @@ COUNTS = {"test": 240, "validation": 120, "pool": 180, "train": 600}
 """Passages of each novel; whole chapters go to the splits in this order until each is full, the rest of its last
 chapter is left out. The shortest novel has 1,274 passages in all."""
 CHARACTERS = {"test": 40_000, "validation": 20_000, "pool": 30_000, "train": 240_000}
-"""Characters of each novel where its running text is dealt, in the same way; the rest of a last chapter is cut off at a
+"""Characters of each novel where its running text is split, in the same way; the rest of a last chapter is cut off at a
 word. The shortest novel has 445,681 in all."""
 NOVELS = "austen.tsv.gz"
 """One paragraph a line: novel, chapter, text."""
@@ -54,7 +54,7 @@ def load_austen(mask: bool = True, folder: Path | None = None) -> TextSplits:
     InputError: a file of the bundle (or of `folder`) has another content than belongs to this version.
     """
     masked = frozenset(_read(NAMES, folder).split()) if mask else frozenset[str]()
-    return _splits(folder, lambda chapters: deal(passages(chapter, masked) for chapter in chapters))
+    return _splits(folder, lambda chapters: divide(passages(chapter, masked) for chapter in chapters))
 
 
 def load_chapters(folder: Path | None = None) -> TextSplits:
@@ -62,23 +62,23 @@ def load_chapters(folder: Path | None = None) -> TextSplits:
 
     InputError: as for `load_austen`.
     """
-    return _splits(folder, lambda chapters: deal_text(map(plain, chapters)))
+    return _splits(folder, lambda chapters: divide_text(map(plain, chapters)))
 
 
-def _splits(folder: Path | None, dealt: Callable[[Iterator[str]], dict[str, list[str]]]) -> TextSplits:
-    """Return the splits of all novels; `dealt` divides the chapters of one, shuffled by a fixed stream."""
+def _splits(folder: Path | None, divided: Callable[[Iterator[str]], dict[str, list[str]]]) -> TextSplits:
+    """Return the splits of all novels; `divided` does so with the chapters of one, shuffled by a fixed stream."""
     lines, rows = (line.split("\t") for line in _read(NOVELS, folder).splitlines()), []
     for novel, paragraphs in groupby(lines, key=lambda line: line[0]):
         by_chapter = groupby(paragraphs, key=lambda line: line[1])
         chapters = [" ".join(line[2] for line in chapter) for _, chapter in by_chapter]
         label = CLASSES.index(novel)
         shuffled = (chapters[place] for place in permutation(f"austen-chapters-{label}", len(chapters)))
-        rows += [(split, text, label) for split, texts in dealt(shuffled).items() for text in texts]
+        rows += [(split, text, label) for split, texts in divided(shuffled).items() for text in texts]
     parts = canonical_splits(rows, *COUNTS)
     return TextSplits("austen", CLASSES, **{**parts, "pool": parts["pool"].unlabeled()})
 
 
-def deal(chapters: Iterator[Chapter]) -> dict[str, list[str]]:
+def divide(chapters: Iterator[Chapter]) -> dict[str, list[str]]:
     """Divide the passages of chapters, taken one after the other, among the splits."""
     out: dict[str, list[str]] = {}
     for split, count in COUNTS.items():
@@ -89,7 +89,7 @@ def deal(chapters: Iterator[Chapter]) -> dict[str, list[str]]:
     return out
 
 
-def deal_text(chapters: Iterator[str]) -> dict[str, list[str]]:
+def divide_text(chapters: Iterator[str]) -> dict[str, list[str]]:
     """Divide chapters, taken one after the other, among the splits by their characters."""
     out: dict[str, list[str]] = {}
     for split, left in CHARACTERS.items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -78,23 +78,20 @@ def _plain(value: float, digits: int) -> str:
     return NOTHING if np.isnan(value) else f"{value:,.{digits}f}".replace("-", "−")
 
 
-def caption(frame: pd.DataFrame, profile: str, note: str, *, family: str, columns: bool) -> str:
-    """Say what the numbers of a comparison are and which records they come from."""
-    return " ".join(filter(None, _parts(frame, profile, note, family, columns)))
-
-
-def _parts(frame: pd.DataFrame, profile: str, note: str, family: str, columns: bool) -> Iterator[str]:
-    yield f"Profile {profile}. {note}"
-    yield (
-        "Accuracy: test accuracy, mean of a run's last 5 evaluations; mean ± half width of the 95 % confidence "
-        "interval (Student t) over n seeds. Bold: the highest mean of a block, among rows of which no run diverged. "
-        "Differences: in points ± their 95 % interval, paired over the seeds both finished. p: two-sided paired "
-        f"t-test, Holm-corrected over {'the rows of a block' if family == 'block' else 'the whole table'}."
+def comparison(note: str, family: str, owned: bool) -> str:
+    """Say what the numbers of a comparison are; `owned`: whether slow clients alone own some classes of a block."""
+    over = "within a block" if family == "block" else "over the whole table"
+    return (
+        f"{note} Test accuracy in %, mean ± 95 % CI over n seeds; diverged runs are counted but left out. Bold: best "
+        "mean of a block, rows with diverged runs excluded, unless at chance. Differences: in points, paired over "
+        f"seeds; p: paired t-test, Holm-corrected {over}."
+        f"{' Slow classes: those only slow clients own.' if owned else ''}"
     )
-    yield "Slow classes: accuracy on those that only slow clients own." if frame["straggler"].notna().any() else ""
-    yield "Other columns: means over the runs." if columns else ""
-    yield provenance_text(frame)
-    yield caveat(profile)
+
+
+def notes(frame: pd.DataFrame, profile: str) -> str:
+    """Say at which profile a table was made and from which records."""
+    return " ".join(filter(None, [f"Profile {profile}.", provenance_text(frame), caveat(profile)]))
 
 
 def caveat(profile: str) -> str:

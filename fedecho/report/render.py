@@ -13,26 +13,31 @@ from fedecho.report.publish.latex import escape
 _LATEX = {"±": r"$\pm$", "−": "$-$", "–": "--", "<": "$<$"}
 
 
-def write(texts: pd.DataFrame, bold: list[bool], numbers: pd.DataFrame, stem: Path, title: str, caption: str) -> None:
-    """Write a table to `stem`.md, .tex (texts, with `bold` `[rows]` marking first cells) and .csv (all numbers)."""
+def write(
+    texts: pd.DataFrame, bold: list[bool], numbers: pd.DataFrame, stem: Path, title: str, caption: str, *,
+    details: str, notes: str,
+) -> None:  # fmt: skip
+    """Write a table to `stem`.md, .tex (texts, with `bold` `[rows]` marking first cells) and .csv (all numbers); the
+    caption ends with a reference to `details`, the section of PROTOCOL.md."""
     files = {
-        "md": markdown(texts, bold, title, caption),
-        "tex": latex(texts, bold, title, caption, f"tab:{stem.name}"),
+        "md": markdown(texts, bold, title, f"{caption} Details: [PROTOCOL.md]({details}).", notes),
+        "tex": latex(texts, bold, title, f"{caption} Details: PROTOCOL.md.", f"tab:{stem.name}", notes),
         "csv": numbers.to_csv(index=False, float_format="%.6g", lineterminator="\n"),
     }
     for suffix, text in files.items():
         write_whole(stem.parent / f"{stem.name}.{suffix}", text)
 
 
-def markdown(texts: pd.DataFrame, bold: list[bool], title: str, caption: str) -> str:
-    """Write texts as GitHub tables, one per block of the outer index levels; `bold` `[rows]` marks the first cells."""
+def markdown(texts: pd.DataFrame, bold: list[bool], title: str, caption: str, notes: str = "") -> str:
+    """Write texts as GitHub tables, one per block of the outer index levels, with notes below; `bold` `[rows]` marks
+    the first cells."""
     first = [f"**{text}**" if b else text for text, b in zip(texts.iloc[:, 0], bold, strict=True)]
     *outer, _ = map(str, texts.index.names)
     parts = [f"## {title}", caption]
     for _, block in texts.assign(**{str(texts.columns[0]): first}).reset_index().groupby(outer, sort=False):
         parts += [", ".join(f"{name} **{block[name].iloc[0]}**" for name in outer)]
         parts += [markdown_rows(block.drop(columns=outer))]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(filter(None, [*parts, notes])) + "\n"
 
 
 def markdown_rows(texts: pd.DataFrame) -> str:
@@ -46,8 +51,8 @@ def github(rows: Iterable[Iterable[object]], alignment: list[str]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in [heads, alignment, *body])
 
 
-def latex(texts: pd.DataFrame, bold: list[bool], title: str, caption: str, label: str) -> str:
-    """Write texts as a longtable with the caption as notes below; it needs the packages booktabs and longtable."""
+def latex(texts: pd.DataFrame, bold: list[bool], title: str, caption: str, label: str, notes: str = "") -> str:
+    """Write texts as a longtable with caption and notes below; it needs the packages booktabs and longtable."""
     texts = texts.rename_axis(index=[escape(str(name)) for name in texts.index.names])
     styler = texts.style.format(escape="latex")
     for axis in (0, 1):  # `format` escapes the cells alone
@@ -58,7 +63,8 @@ def latex(texts: pd.DataFrame, bold: list[bool], title: str, caption: str, label
         column_format="p{2.2cm}" + "l" * (texts.index.nlevels - 1) + "r" * texts.shape[1],
         caption=escape(title), label=label,
     )  # fmt: skip
-    out = f"{{\\footnotesize\\setlength{{\\tabcolsep}}{{3pt}}\n{table}\\noindent {escape(caption)}\\par}}\n"
+    words = "".join(f"\\noindent {escape(text)}\\par" for text in (caption, notes) if text)
+    out = f"{{\\footnotesize\\setlength{{\\tabcolsep}}{{3pt}}\n{table}{words}}}\n"
     for glyph, command in _LATEX.items():
         out = out.replace(glyph, command)
     return out

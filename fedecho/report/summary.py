@@ -22,6 +22,7 @@ VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 BLOCK = ["setting", "delay"]
 PLACE = [*BLOCK, "method"]
 _MADE = ["hash", "commit", "dirty"]
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -74,10 +75,23 @@ def straggler_score(record: Record) -> float:
     return percent(record.class_score(record.facts.get("straggler_classes", [])))
 
 
+def idle(record: Record) -> bool:
+    """Tell whether a run ends by naming one class whatever it sees."""
+    return [share for share in record.rows[-1]["per_class"] if share] == [1]
+
+
+def chance(record: Record) -> float:
+    """Return the accuracy in percent of a classifier that names one class whatever it sees, the run's own where it is
+    one; nan for running text, or where it diverged."""
+    if record.score is None or record.run_config().data.task == "generation":
+        return np.nan
+    return percent(record.score) if idle(record) else 100 / len(record.rows[-1]["per_class"])
+
+
 def collect(found: Found, columns: Sequence[Column] = ()) -> pd.DataFrame:
     """Return one row per cell: method, setting, delay, its factors, seed, status, score (percent), straggler (percent,
-    on the classes only slow clients own), rejected (uploads), seconds (wall clock), hash, commit, dirty, and the
-    study's own columns; nan or none for what is missing."""
+    on the classes only slow clients own), chance (percent), rejected (uploads), seconds (wall clock), hash, commit,
+    dirty, and the study's own columns; nan or none for what is missing."""
     factors = dict.fromkeys(name for cell, _ in found for name in cell.factors)
     return pd.DataFrame([
         {"method": cell.method, "setting": cell.setting, "delay": cell.delay,
@@ -89,12 +103,13 @@ def collect(found: Found, columns: Sequence[Column] = ()) -> pd.DataFrame:
 
 def _outcome(record: Record | None) -> dict[str, Any]:
     if record is None:
-        numbers = dict.fromkeys(("score", "straggler", "rejected", "seconds"), np.nan)
+        numbers = dict.fromkeys(("score", "straggler", "chance", "rejected", "seconds"), np.nan)
         return {"status": NOT_RUN, **numbers, **dict.fromkeys(_MADE)}
     return {
         "status": record.status,
         "score": percent(record.score),
         "straggler": straggler_score(record),
+        "chance": chance(record),
         "rejected": float(sum(row["rejected"] for row in record.rows)),
         "seconds": sum(record.seconds.values()),
         "hash": record.hash,
@@ -117,8 +132,9 @@ def summarise(
     family: Literal["block", "table"] = "block",
 ) -> pd.DataFrame:
     """Return one row per setting, delay and method, in percent and points: mean and half width of the 95 % interval
-    over the n finished seeds; difference = reference minus method, paired, with its p and Holm's p in its `family`;
-    what the paper has (`reported`), and the means of the study's own columns over the runs that have them."""
+    over the n finished seeds, and what chance gives; difference = reference minus method, paired, with its p and Holm's
+    p in its `family`; what the paper has (`reported`), and the means of the study's own columns over the runs that have
+    them."""
     blocks = [_block(block, reference, reported) for _, block in frame.groupby(BLOCK, sort=False)]
     out = pd.concat(blocks, ignore_index=True)
     families = out.groupby(BLOCK, sort=False) if family == "block" else [((), out)]
@@ -157,6 +173,7 @@ def _method(runs: pd.DataFrame, reference: Mapping[int, float], reported: pd.Dat
     gap, gap_half, p, pairs = stats.paired_difference(reference, scores)
     return place | {
         "mean": mean, "half": half, "n": n, "diverged": int((runs["status"] == "diverged").sum()), "runs": len(runs),
+        "chance": float(runs["chance"].mean()),
         "rejected": float(runs["rejected"].sum()), "difference": gap, "difference_half": gap_half,
         "p": np.nan if p is None else p, "pairs": pairs,
         "straggler_mean": straggler.mean, "straggler_half": straggler.half,
@@ -172,7 +189,8 @@ def _reported_for(place: Mapping[str, str], reported: pd.DataFrame) -> float:
 
 
 def best_of_block(summary: pd.DataFrame) -> list[bool]:
-    """Tell which rows have the highest mean of their setting and delay, among methods of which no run diverged."""
+    """Tell which rows have the highest mean of their setting and delay, among methods of which no run diverged; none
+    where that is no better than chance."""
     steady = summary["mean"].where(summary["diverged"] == 0)
     best = steady.groupby([summary[name] for name in BLOCK], sort=False).transform("max")
-    return (steady == best).tolist()
+    return ((steady == best) & ~(steady <= summary["chance"] + _ROUNDING)).tolist()

@@ -100,8 +100,8 @@ def _draw(
     for label in np.unique(labels):
         images = np.flatnonzero(labels == label)
         reserved = round(partition.straggler_share * len(images)) if label in owned else 0
-        for dealt, receivers, evenly in ((images[:reserved], slow, pure), (images[reserved:], others, False)):
-            for receiver, part in zip(receivers, _cut(dealt, len(receivers), partition, evenly, rng), strict=True):
+        for shared, receivers, evenly in ((images[:reserved], slow, pure), (images[reserved:], others, False)):
+            for receiver, part in zip(receivers, _cut(shared, len(receivers), partition, evenly, rng), strict=True):
                 parts[receiver].append(part)
     return tuple(np.sort(np.concatenate(part)) for part in parts)
 

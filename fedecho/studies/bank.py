@@ -35,6 +35,8 @@ def bank(profile: str = "laptop", *, forms: Sequence[str] = tuple(FORMS), seeds:
             Column("bank, MB", lambda record: work.bank_bytes(record.run_config())[1] / 1e6),
         ),
         figures={"bars": (lambda found: charts.bars(found.summary, "float32"), captions.BARS)},
-        note="FedEcho by the form in which the bank keeps a client's logits: whole, in 4 or 2 bytes a number, or only "
-        "the k largest of each image, the rest replaced by the one value that keeps the row's probability.",
+        note="FedEcho, large delays, by how the bank keeps a client's logits: 4 or 2 bytes a number, or only the k "
+        "largest of each image.",
+        details="Of the k largest logits of an image the rest is replaced by the one value that keeps the row's "
+        "probability. Three seeds.",
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Rebuilds tables, figures and the ledger of claims elsewhere and compares them with what is committed."""
+"""Rebuilds tables, figures and what is told of them elsewhere and compares all with what is committed."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from fedecho.core import files
 from fedecho.core.checks import require
 from fedecho.core.files import figures_dir, tables_dir
 from fedecho.report import drawings
+from fedecho.report.publish import readme
 from fedecho.studies.claims import ledger
 from fedecho.studies.study import TABLES
 from fedecho.studies.training import Trained
-from fedecho.studies.writing import write
+from fedecho.studies.writing import write, write_protocol
 
 
 def check(profile: str = "laptop") -> list[str]:
@@ -34,7 +35,9 @@ def check(profile: str = "laptop") -> list[str]:
             write(study)
         rebuilt = (tables_dir(profile), figures_dir(profile))
         drifted = [line for one, two in zip(committed, rebuilt, strict=True) for line in differences(one, two)]
-        return drifted + claims_differences(home, profile)
+        protocol = _compare(home, files.paper(), write_protocol().name)
+        drifted += [f"PROTOCOL.md: {protocol}"] * bool(protocol)
+        return drifted + claims_differences(home, profile) + readme_differences(home, profile)
 
 
 def claims_differences(home: Path, profile: str) -> list[str]:
@@ -42,6 +45,14 @@ def claims_differences(home: Path, profile: str) -> list[str]:
     ledger.write(profile)
     names = [path.name for path in ledger.written(profile) if profile == "laptop" or (home / path.name).is_file()]
     return [f"{name}: {why}" for name in names if (why := _compare(home, files.paper(), name))]
+
+
+def readme_differences(home: Path, profile: str) -> list[str]:
+    """Compare README.md with what its template makes of the tables, where `home` is the folder that it is about."""
+    if profile != "laptop" or home.resolve() != readme.TEMPLATE.parent.resolve() or not readme.TEMPLATE.is_file():
+        return []
+    same = readme.README.read_text(encoding="utf-8") == readme.readme(profile)
+    return [] if same else ["README.md: differs from what paper/README.md.j2 makes of the tables"]
 
 
 @contextmanager

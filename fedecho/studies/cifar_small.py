@@ -29,9 +29,10 @@ def cifar_small(
             "bars": (lambda found: charts.bars(found.summary), captions.BARS),
             "curves_rounds": (lambda found: curves.curves(found.found), captions.CURVES),
         },
-        note="CIFAR-10, of which 10,000 images lie with 50 clients and 5,000 were set aside for validation; the small "
-        "strided CNN on 32x32x3; U: 1,000 of the first 20,000 training images of CIFAR-100; 200 rounds of M = 5 of "
-        "M_c = 25 jobs, 2 epochs, no augmentation; every method tuned with 8 trials on two other seeds, Dir(0.1) and "
-        "large delays. Far from the paper's own scale (50,000 images, ResNet-18, 500 rounds), whose numbers are not "
-        "comparable.",
+        note="Reduced scale: 10,000 CIFAR-10 images, a small CNN, 200 rounds; not comparable with the paper's own "
+        "numbers.",
+        details="The images lie with 50 clients, and 5,000 were set aside for validation; the small strided CNN on "
+        "32x32x3; U: 1,000 of the first 20,000 training images of CIFAR-100; M = 5 of M_c = 25 jobs, 2 epochs, no "
+        "augmentation; every method tuned with 8 trials on two other seeds, Dir(0.1) and large delays. The paper's "
+        "own scale is 50,000 images, ResNet-18, 500 rounds.",
     )  # fmt: skip

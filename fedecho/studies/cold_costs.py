@@ -33,8 +33,14 @@ PICTURE = "Minutes of one core for the runs that are each table's own, by what t
 def cold_costs(profile: str = "laptop") -> Study:
     """Return the table: the recorded minutes of every other table."""
     return ColdCosts(
-        name="cold_costs", title="What each table costs from nothing", notebook="40_cold_costs", profile=profile
-    )
+        name="cold_costs", title="What each table costs from nothing", notebook="40_cold_costs", profile=profile,
+        note="Minutes of one core that the runs of each table took, as recorded, diverged ones included. "
+        "Own runs: those that no table above has; the total counts each run once. Not recorded: timings of a server, "
+        "which are measurements themselves.",
+        details="Training runs are timed by the wall clock of their process, theory by processor time; start-up and "
+        "loading of data are not timed. Records come from machines of different speed under varying load, mostly "
+        "with two runs side by side. A run without a record counts nothing; the cell says how many were measured.",
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -56,7 +62,7 @@ class ColdCosts(Study):
         frame = pd.DataFrame(map(_provenance, made), columns=["hash", "commit", "dirty", "cpu"])
         name = json_sha256(sorted((record.hash, sum(record.phases.values())) for record in made))[:12]
         texts = pd.DataFrame([_texts(row) for row in numbers.to_dict("records")]).set_index(["profile", "table"])
-        text = " ".join(filter(None, [caption(frame), f"Record set {name}.", captions.caveat(self.profile)]))
+        text = " ".join(filter(None, [machines(frame), f"Record set {name}.", captions.caveat(self.profile)]))
         bold = (numbers["profile"] == TOTAL).tolist()
         return Table(frame, texts, numbers, text, {"bars": (draw(numbers), PICTURE)}, bold, name)
 
@@ -115,15 +121,10 @@ def _provenance(record: Record | TheoryRecord) -> tuple[Any, ...]:
     return record.hash, made.get("commit"), made.get("dirty"), made.get("hardware", {}).get("cpu") or "unknown"
 
 
-def caption(frame: pd.DataFrame) -> str:
-    """Say what is counted, and on which machines it was measured."""
-    machines = ", ".join(f"{cpu} ({count:,} records)" for cpu, count in sorted(Counter(frame["cpu"]).items()))
-    return (
-        "Own runs: those that no earlier table has. Minutes: of one core, as recorded (wall clock; theory: processor "
-        "time), over the runs that have a record, diverged ones included; the total likewise. Start-up and loading of "
-        "data are not timed. Records are from machines of different speed under varying load, mostly with two runs "
-        f"side by side: {machines or 'none yet'}."
-    )
+def machines(frame: pd.DataFrame) -> str:
+    """Say on which processors the records were made."""
+    made = ", ".join(f"{cpu} ({count:,} records)" for cpu, count in sorted(Counter(frame["cpu"]).items()))
+    return f"Made on: {made or 'none yet'}."
 
 
 @kit.style()

@@ -46,8 +46,6 @@ class Comparison(Trained):
     """A table of accuracies: rows against one of them, block by block."""
 
     cells: Sequence[Cell]
-    note: str = ""
-    """What the caption has to say of this table."""
     columns: tuple[Column, ...] = ()
     family: Literal["block", "table"] = "block"
     """Over which tests Holm's correction goes: those of a block, or of the whole table."""
@@ -67,11 +65,13 @@ class Comparison(Trained):
     def table(self) -> Table:
         """Return the table with its figures."""
         found = self.results()
-        text = self.caption(found.frame) + (f" Compared with: {self.reference}." if self.custom else "")
+        notes = captions.notes(found.frame, self.at) + (f" Compared with: {self.reference}." if self.custom else "")
         shown = captions.display(found.summary, self.reference, self.columns)
         drawn = {name: (draw(found), words) for name, (draw, words) in self.figures.items()}
-        return Table(found.frame, shown, found.summary, text, drawn, summary.best_of_block(found.summary))
+        return Table(found.frame, shown, found.summary, notes, drawn, summary.best_of_block(found.summary))
 
-    def caption(self, frame: pd.DataFrame) -> str:
-        """Say what the numbers are and which records they come from."""
-        return captions.caption(frame, self.at, self.note, family=self.family, columns=bool(self.columns))
+    @property
+    def caption(self) -> str:
+        """What the numbers are and how to read them."""
+        owned = any(cell.config.partition.straggler_classes for cell in self.cells)
+        return captions.comparison(self.note, self.family, owned)

@@ -42,9 +42,11 @@ def ablation_data_size(profile: str = "laptop", *, sizes: Sequence[int] | None =
                 "Wall-clock seconds of server work in a run, against |U| (log scale); no markers: methods without U.",
             ),
         },
-        note="FedEcho by the number of images in U; Q and the batch size stay the same. Server: wall-clock seconds "
-        "of a run's inference, bank, aggregation and distillation, taken while other runs were going on: a rough "
-        "measure (for a careful one see the table of server cost).",
+        note="FedEcho by the number of images in U, large delays. Server: wall-clock seconds of a run's server work, "
+        "taken beside other runs: a rough measure.",
+        details="Q and the batch size stay the same. Server: seconds of a run's inference, bank, aggregation and "
+        "distillation, taken while other runs were going on; for a careful measure see [server_cost](#server_cost). "
+        "Three seeds.",
     )  # fmt: skip
 
 

@@ -79,15 +79,16 @@ def generation(
                 captions.CURVES.replace("Test accuracy in %", "Accuracy of the next token in %"),
             ),
         },
-        note="Next-token prediction on the six novels: byte-level BPE of 1,000 tokens, blocks of 32 tokens, 3,000 "
-        "blocks with 50 clients; a causal Transformer of one layer; U: 50 held-out blocks; 100 rounds of M = 5 of "
-        "M_c = 25 jobs, 1 epoch in batches of 20. natural: a client's blocks come from chapters of one novel that "
-        "nobody else has, a fifth of the blocks of each; Dir(0.1): shares of each novel's blocks are drawn from a "
-        "Dirichlet distribution over clients, and a client below 10 blocks is topped up. Accuracy: of the next "
-        "token, over all positions. Perplexity: exp of the mean test loss of the last 5 evaluations. The tokens "
-        "are learnt from the whole training text, of which clients hold a fifth. Every method was tuned with 8 "
-        "trials on one other seed, Dir(0.1), large delays, by validation accuracy. With 500 arrivals in all, large "
-        "delays leave slow clients hardly any: see their share of the arrivals.",
+        note="Next token of Austen's novels, a small causal Transformer. Accuracy: of the next token. Perplexity: exp "
+        "of the test loss. Arrivals: large delays leave slow clients hardly any.",
+        details="Byte-level BPE of 1,000 tokens, blocks of 32 tokens, 3,000 blocks with 50 clients; a Transformer of "
+        "one layer; U: 50 held-out blocks; 100 rounds of M = 5 of M_c = 25 jobs, 1 epoch in batches of 20: 500 "
+        "arrivals in all. natural: a client's blocks come from chapters of one novel that nobody else has, a fifth of "
+        "the blocks of each; Dir(0.1): shares of each novel's blocks are drawn from a Dirichlet distribution over "
+        "clients, and a client below 10 blocks is topped up. Accuracy is over all positions; perplexity that of the "
+        "mean loss of the last 5 evaluations. The tokens are learnt from the whole training text, of which clients "
+        "hold a fifth. Every method was tuned with 8 trials on one other seed, Dir(0.1), large delays, by validation "
+        "accuracy.",
     )  # fmt: skip
 
 
@@ -108,12 +109,13 @@ def generation_pools(profile: str = "laptop", *, seeds: Seeds = None) -> Study:
         notebook="13_table_generation", scale=scale, cells=grid(scale, rows, [NATURAL_LARGE], seeds=seeds),
         reference="held-out", columns=COLUMNS,
         figures={"bars": (lambda found: charts.bars(found.summary, "held-out"), NEXT)},
-        note="FedEcho by the source of U, 50 blocks each; FedBuff and FedBuff + EMA use none. its own samples: "
-        "after a fifth of the rounds the server samples U from its own model and distils from then on, so that no "
-        "unlabelled text is needed (the tokens and how frequent they are come from the training text); from a "
-        "fifth on: held-out blocks, but distillation as late as that. SST-2: phrases of film reviews. Controls on "
-        "held-out blocks: the bank without the rows of slow clients (where none has arrived this changes nothing: "
-        "see their share); the moving average of the server's models as the teacher, without a bank; no "
-        "distillation at the rates of FedEcho. The distillation rate was tuned on held-out blocks with the whole "
+        note="FedEcho on running text by the source of U, 50 blocks each, and by what teaches; FedBuff and FedBuff + "
+        "EMA use no U. Accuracy is of the next token.",
+        details="its own samples: after a fifth of the rounds the server samples U from its own model and distils "
+        "from then on, so that no unlabelled text is needed (the tokens and how frequent they are come from the "
+        "training text); from a fifth on: held-out blocks, but distillation as late as that. SST-2: phrases of film "
+        "reviews. Controls on held-out blocks: the bank without the rows of slow clients (where none has arrived this "
+        "changes nothing: see their share); the moving average of the server's models as the teacher, without a bank; "
+        "no distillation at the rates of FedEcho. The distillation rate was tuned on held-out blocks with the whole "
         "bank and kept.",
     )  # fmt: skip

@@ -26,19 +26,21 @@ PARTITIONS: dict[str, dict[str, Any]] = {
     MIXED: {"alpha": 0.1, "straggler_classes": 2},
     PURE: {"alpha": 0.1, "straggler_classes": 2, "straggler_mix": "pure"},
 }
-"""Partitions of the main table. `mixed`: slow clients alone hold two classes, dealt among them by Dir(0.1), beside
+"""Partitions of the main table. `mixed`: slow clients alone hold two classes, split among them by Dir(0.1), beside
 shares of the other classes; `pure`: they hold those two classes in equal parts and nothing else."""
 DELAYS = ("mild", "large")
 CORE = ("FedBuff", "FedBuff + EMA", "CA2FL", "FADAS", REFERENCE)
 WITHOUT_POOL = ("FedBuff", "FedBuff + EMA")
 FEW = 3
 """Seeds of landscapes; what claims rest on and running text have all seeds of the profile."""
-_RIVALS = ("FedBuff (tuned eta)", "FedBuff + EMA", "CA2FL (tuned eta)", "FedAC-public", "FADAS", REFERENCE)
-_OWNED = ("FedBuff + EMA", REFERENCE)
+OWN_ETA = f"{REFERENCE} (tuned eta)"
+_RIVALS = ("FedBuff (tuned eta)", "FedBuff + EMA", "CA2FL (tuned eta)", "FedAC-public", "FADAS", REFERENCE, OWN_ETA)
+_OWNED = ("FedBuff + EMA", REFERENCE, OWN_ETA)
 FRESH: dict[str, Mapping[str, Sequence[str]] | None] = {
     "smoke": None,
     "language-smoke": None,
     "laptop": {DIR: _RIVALS, "Dir(0.3)": _RIVALS, MIXED: _OWNED, PURE: _OWNED},
+    "language": {DIR: ("FedAC-public", REFERENCE)},
 }
 """Profile -> partition -> contenders of the main table that are run on the fresh seeds of the primary claims too: those
 that a claim is about; none = all."""

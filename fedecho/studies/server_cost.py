@@ -34,7 +34,16 @@ CAPTIONS = {
 @table
 def server_cost(profile: str = "laptop", *, methods: Sequence[str] = BASELINES, sizes: Sequence[int] = ()) -> Study:
     """Return the cost of FedEcho's server by factor."""
-    return _study("server_cost", f"Cost of {REFERENCE}'s server", profile, methods, sizes)
+    return _study(
+        "server_cost", f"Cost of {REFERENCE}'s server", profile, methods, sizes,
+        note="FedEcho's server alone, on random images and stand-in uploads. Bold: the profile's own point. "
+        "Checkpoints: most versions in flight in a run / their bound.",
+        details="Milliseconds are medians over the rounds. Predicted is proportional to M |U| F (inference; F: FLOPs "
+        "of a forward pass), (M + 1) |U| C (bank), M P (aggregation) and 3 Q b F (distillation), with each factor of "
+        "proportion taken from the profile's own point; aggregation includes counting the teachers. Checkpoints: the "
+        "bound is M_c − M + 1 of them; keeping one copies nothing. Uploads: the buffer and the rows not yet in the "
+        "bank. Bank: the rows and their sum.",
+    )  # fmt: skip
 
 
 @table
@@ -42,15 +51,22 @@ def server_cost_methods(
     profile: str = "laptop", *, methods: Sequence[str] = BASELINES, sizes: Sequence[int] = ()
 ) -> Study:
     """Return the cost of every method's server."""
-    return _study("server_cost_methods", "Cost of the servers", profile, methods, sizes)
+    return _study(
+        "server_cost_methods", "Cost of the servers", profile, methods, sizes,
+        note="Every method's server, on random images and stand-in uploads: aggregation, for FedEcho all phases. "
+        "Checkpoints: most versions in flight in a run. State: kept between rounds.",
+        details="Predicted is proportional to M P, for FedEcho as under [server_cost](#server_cost). FedAC's "
+        "checkpoints carry its control variate, as do its uploads. State: the bank of FedEcho, N + 1 models of CA2FL, "
+        "3 of FADAS, N + 3 of FedAC.",
+    )  # fmt: skip
 
 
-def _study(name: str, title: str, profile: str, methods: Sequence[str], sizes: Sequence[int]) -> Study:
+def _study(name: str, title: str, profile: str, methods: Sequence[str], sizes: Sequence[int], **words: Any) -> Study:
     for label in methods:
         require(label in CONTENDERS, "methods", label, f"choose among {', '.join(CONTENDERS)}")
     others = [label for label in methods if label != REFERENCE]
     points = cost.points(profile, others, sizes)
-    return CostStudy(name=name, title=title, notebook="25_server_cost", profile=profile, points=points)
+    return CostStudy(name=name, title=title, notebook="25_server_cost", profile=profile, points=points, **words)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -58,6 +74,17 @@ class CostStudy(Study):
     """A table of measured and predicted costs."""
 
     points: Sequence[Point]
+
+    @property
+    def caption(self) -> str:
+        """What the costs are and how to read them, at the scale of the profile."""
+        config = cost.base(self.profile, REFERENCE)
+        protocol, how, size = config.protocol, config.distill, work.model_size(config.model, config.data)[0]
+        return (
+            f"{self.note} Varied one at a time: N = {protocol.clients}, M_c = {protocol.concurrency}, M = "
+            f"{protocol.buffer_size}, |U| = {config.data.pool_size}, Q = {how.steps} minibatches of {how.batch_size}, "
+            f"P = {size:,} parameters. Milliseconds a round, in brackets predicted / measured. MB = 10^6 bytes."
+        )
 
     @property
     def place(self) -> Path:
@@ -84,18 +111,18 @@ class CostStudy(Study):
     def table(self) -> Table:
         """Return the table: by method, or of the reference's server by factor, with all figures."""
         found, frame = self.measured()
-        end = " ".join(filter(None, [made_by(found), captions.caveat(self.profile)]))
+        notes = " ".join(filter(None, [f"Profile {self.profile}.", made_by(found), captions.caveat(self.profile)]))
         if self.name == "server_cost_methods":
-            text = f"{methods_caption(self.profile)} {end}"
-            return Table(frame, methods_display(frame), frame, text, record_set=found.digest)
+            return Table(frame, methods_display(frame), frame, notes, record_set=found.digest)
         own = frame[frame["method"] == REFERENCE]
-        text = f"{factors_caption(frame, self.profile)} {end}"
+        wrong = surprises(frame)
+        notes += f" Not as predicted: {wrong}." if wrong else " Bytes of uploads and bank are those of the formulas."
         drawn = {
             "seconds": (by_factor(own, PHASE_LOOK, MILLI, "ms a round"), CAPTIONS["seconds"]),
             "bytes": (by_factor(own, HOLDING_LOOK, MEGA, "MB"), CAPTIONS["bytes"]),
             "methods": (by_method(frame), CAPTIONS["methods"]),
         }
-        return Table(frame, factors_display(own), own, text, drawn, own["base"].tolist(), found.digest)
+        return Table(frame, factors_display(own), own, notes, drawn, own["base"].tolist(), found.digest)
 
     def sentences(self) -> list[str]:
         """Say what the server costs beside what the paper is said to report, each number made from the frame."""
@@ -185,39 +212,3 @@ def made_by(measurement: Measured) -> str:
     dirty = ", with uncommitted changes" if made["dirty"] else ""
     version, name = made["versions"]["torch"], measurement.digest
     return f"Measured on {device}, torch {version}; measurement {name}, commit {commit}{dirty}."
-
-
-def _scale(profile: str) -> str:
-    config = cost.base(profile, REFERENCE)
-    protocol, how = config.protocol, config.distill
-    parameters = work.model_size(config.model, config.data)[0]
-    return (
-        f"Profile {profile}: N = {protocol.clients}, M_c = {protocol.concurrency}, M = {protocol.buffer_size}, "
-        f"|U| = {config.data.pool_size}, Q = {how.steps} minibatches of {how.batch_size}, P = {parameters:,} parameters"
-    )
-
-
-def factors_caption(frame: pd.DataFrame, profile: str) -> str:
-    """Say what the table by factor shows."""
-    wrong = surprises(frame)
-    return (
-        f"{_scale(profile)}; one of them is varied at a time (bold: as in the profile). Server of {REFERENCE} alone, "
-        "on random images and stand-in uploads: milliseconds a round, median over the rounds, and in brackets "
-        "predicted / measured. Predicted is proportional to M |U| F (inference; F: FLOPs of a forward pass), "
-        "(M + 1) |U| C (bank), M P (aggregation) and 3 Q b F (distillation), with each factor of proportion taken from "
-        "the profile's own point; aggregation includes counting the teachers. Checkpoints: most versions in flight in "
-        "a whole run / the bound, M_c − M + 1 of them; keeping one copies nothing. Uploads: the buffer and the rows "
-        "not yet in the bank. Bank: the rows and their sum. MB = 10^6 bytes. "
-        + ("Bytes of uploads and bank are those of the formulas." if not wrong else f"Not as predicted: {wrong}.")
-    )
-
-
-def methods_caption(profile: str) -> str:
-    """Say what the comparison of methods shows."""
-    return (
-        f"{_scale(profile)}; one of them is varied at a time. Milliseconds a round: aggregation, for {REFERENCE} all "
-        "phases; in brackets predicted / measured, predicted proportional to M P (and as in the other table). "
-        "Checkpoints: most versions in flight in a whole run; FedAC's carry its control variate, as do its uploads. "
-        "State: what a method keeps between rounds: the bank of FedEcho, N + 1 models of CA2FL, 3 of FADAS, N + 3 of "
-        "FedAC. MB = 10^6 bytes."
-    )

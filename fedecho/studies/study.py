@@ -37,7 +37,8 @@ class Table:
     """To read, indexed by block and row."""
     numbers: pd.DataFrame
     """Behind the texts, for the .csv."""
-    caption: str
+    notes: str
+    """Below it: the records behind it, and what is computed from them."""
     figures: Mapping[str, tuple[Figure, str]] = field(default_factory=dict)
     """Name -> figure and caption."""
     bold: Sequence[bool] = ()
@@ -81,6 +82,15 @@ class Study(ABC):
     """What makes a custom one again; none given = its notebook by papermill."""
     reference: str = summary.REFERENCE
     """The row that all others of a block are compared with."""
+    note: str = ""
+    """What the caption has to say of this table."""
+    details: str = ""
+    """What PROTOCOL.md has to say of it."""
+
+    @property
+    def caption(self) -> str:
+        """What the numbers are and how to read them, in 80 words at most."""
+        return self.note
 
     @property
     def at(self) -> str:

@@ -40,6 +40,17 @@ class Tuning(Trained):
     changes: Mapping[str, Any] = field(default_factory=dict)
     """Of every run: dotted field -> value."""
 
+    @property
+    def caption(self) -> str:
+        """What the trials are and how one of them is chosen."""
+        (setting, delay), seeds = SETTING, ", ".join(map(str, self.seeds))
+        return (
+            f"Validation accuracy in %, mean of the last 5 evaluations and over seeds {seeds}, which no table reports, "
+            f"at {setting} and {delay} delays. Trials of every method: the values in use before, {self.count} over its "
+            f"search space, then {self.refinements} × {search.AROUND} around the best. Chosen (bold): the values in "
+            "use, unless others are better on every seed. Runs: finished of asked."
+        )
+
     def asked(self) -> list[Cell]:
         """Return seed by seed the runs that are known: where the best trials are refined depends on their records."""
         trials = [(contender, point) for contender in self.contenders for point in self.points(contender)]
@@ -82,17 +93,11 @@ class Tuning(Trained):
     def table(self) -> Table:
         """Return the trials with their figure."""
         frame, found = summary.collect(self.found()), self.trials()
-        text = (
-            f"Profile {self.at}. Validation accuracy, mean of the last 5 evaluations and over the seeds "
-            f"{', '.join(map(str, self.seeds))}, which no table reports, in one setting: {SETTING[0]}, {SETTING[1]} "
-            f"delays. Every method: the values in use before, {self.count} trials over its search space, then "
-            f"{self.refinements} times {search.AROUND} around the best. Chosen: the values in use, unless others are "
-            f"better on every seed. {captions.provenance_text(frame)}"
-        )
         spaces = [contenders.space_of(contender, self.at) for contender in self.contenders]
         decays = {path for space in spaces for path, of in space.items() if of.decay}
         figures = {"trials": (response.response_curves(found, decays), response.CAPTION)}
-        return Table(frame, response.display(found), found, text, figures, found["chosen"].tolist())
+        notes = captions.notes(frame, self.at)
+        return Table(frame, response.display(found), found, notes, figures, found["chosen"].tolist())
 
     def trials(self) -> pd.DataFrame:
         """Return one row per contender and trial: its values, mean validation accuracy (percent) over the n finished

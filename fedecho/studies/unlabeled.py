@@ -52,9 +52,11 @@ def unlabeled(profile: str = "laptop", *, pools: Sequence[str] | None = None, se
         name="unlabeled", title="The unlabelled pool U by its source", notebook="12_table_unlabeled", profile=profile,
         cells=cells, reference="held-out",
         figures={"bars": (lambda found: charts.bars(found.summary, "held-out"), captions.BARS)},
-        note="FedEcho by what the server's pool consists of, all of equal size; FedBuff and FedBuff + EMA use "
-        "none. held-out: images of the clients' distribution without their labels. The distillation rate was tuned "
-        "on that pool and kept for all. The rows after noise are remedies that need no real image: weighting U by "
-        "the teacher's certainty (1 - normalised entropy) or by the clients' agreement on its label, and mixing "
-        "each image with another (0.7 + 0.3).",
+        note="FedEcho by the source of U, all of equal size; FedBuff and FedBuff + EMA use none. Below noise: "
+        "remedies without real images.",
+        details="held-out: images of the clients' distribution without their labels. The distillation rate was tuned "
+        "on that pool and kept for all. The rows after noise are remedies that need no real image: weighting U by the "
+        "teacher's certainty (1 − normalised entropy) or by the clients' agreement on its label, and mixing each "
+        "image with another (0.7 + 0.3). held-out and diffusion, on which a primary claim rests, have the fresh seeds "
+        "too; where stragglers own classes there are three seeds.",
     )  # fmt: skip

@@ -90,16 +90,17 @@ def bank_vocabulary(
     return Comparison(
         name="bank_vocabulary", title="A bank of predictions over a vocabulary", notebook="28_bank_compression",
         profile=profile, scale=scale, cells=cells, reference=WHOLE, columns=COLUMNS,
-        note="FedEcho on running text, natural heterogeneity, by how much of each prediction the bank keeps: all V "
-        "numbers, the k largest with one number that spreads the probability of the rest evenly, or those of the "
-        "64 most frequent tokens with such a number. Bytes: of the row of one position, as stored; bank: all N |U| "
-        "L rows, predicted, and allocated, the size of the tensors; with the running sum of the rows, 8 bytes a "
-        "number, which every form needs. Entropy: the teacher's, over log V, mean over the run. A single truncated "
-        "row can only gain entropy, at most its tail's probability times log(V - k) nats; for the teacher, a mean "
-        "of such rows, no bound holds in general. Runs with V = 4,096 have 50 rounds, with V = 32,768 (of which "
-        "BPE finds 14,270) 10 rounds, of which 2 evaluations are all, and 20 blocks in U, one seed each; the rank of "
-        "the word vectors falls with V, from 32 to 8, and the rates are those tuned at V = 1,000. At V = 32,768 no "
-        "model is better than knowing frequencies alone (the notebook prints that yardstick): a flatter teacher "
-        "looks better there, so read it for memory only. Perplexities of different V cannot be compared; bits a "
-        "character are in one unit, but the runs differ in rounds and in how much text a block holds.",
+        note="FedEcho on running text by how much of each prediction the bank keeps, for V tokens. Read V = 32768 for "
+        "memory only; perplexities of different V cannot be compared.",
+        details="Natural heterogeneity. The bank keeps all V numbers, the k largest with one number that spreads the "
+        "probability of the rest evenly, or those of the 64 most frequent tokens with such a number. Bytes: of the "
+        "row of one position, as stored; bank: all N |U| L rows, predicted, and allocated, the size of the tensors; "
+        "with the running sum of the rows, 8 bytes a number, which every form needs. Entropy: the teacher's, over log "
+        "V, mean over the run. A single truncated row can only gain entropy, at most its tail's probability times "
+        "log(V − k) nats; for the teacher, a mean of such rows, no bound holds in general. Runs with V = 4,096 have "
+        "50 rounds, with V = 32,768 (of which BPE finds 14,270) 10 rounds, of which 2 evaluations are all, and 20 "
+        "blocks in U, one seed each; the rank of the word vectors falls with V, from 32 to 8, and the rates are those "
+        "tuned at V = 1,000. At V = 32,768 no model is better than knowing frequencies alone (the notebook prints "
+        "that yardstick): a flatter teacher looks better there. Bits a character are in one unit for all V, but the "
+        "runs differ in rounds and in how much text a block holds.",
     )  # fmt: skip

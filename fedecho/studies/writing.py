@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fedecho.core import files
 from fedecho.report import captions, figures, manifest, render, summary
-from fedecho.studies.study import Study, Table
+from fedecho.studies.study import TABLES, Study, Table
+
+CONVENTIONS = files.PACKAGE / "report" / "publish" / "templates" / "protocol.md"
+"""What PROTOCOL.md says of all tables."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +52,8 @@ def write(study: Study) -> Made:
     """Write a study's table, figures and manifest from the records that are there."""
     table, stem = study.table(), study.folder("tables") / study.name
     bold = list(table.bold) or [False] * len(table.texts)
-    render.write(table.texts, bold, table.numbers, stem, study.title, table.caption)
+    details = f"{Path(os.path.relpath(files.protocol(), stem.parent)).as_posix()}#{study.name}"
+    render.write(table.texts, bold, table.numbers, stem, study.title, study.caption, details=details, notes=table.notes)
     for name, text in table.beside.items():
         files.write_whole(stem.with_name(name), text)
     record_set = table.record_set or summary.record_set_hash(table.frame)
@@ -57,7 +62,7 @@ def write(study: Study) -> Made:
         figures.save_figure(figure, stems[end], record_set)
     written = {suffix: stem.with_name(f"{stem.name}.{suffix}") for suffix in ("md", "tex", "csv")}
     described = manifest.describe(
-        table.frame, record_set, name=study.name, title=study.title, caption=table.caption, profile=study.profile,
+        table.frame, record_set, name=study.name, title=study.title, caption=study.caption, profile=study.profile,
         notebook=study.notebook, tables=[*(path.name for path in written.values()), *table.beside],
         figures={stems[end].name: text for end, (_, text) in table.figures.items()},
     )  # fmt: skip
@@ -71,3 +76,16 @@ def _papermill(study: Study) -> str:
     """Return what makes a custom table again by its notebook."""
     given = json.dumps({"profile": study.profile, **study.custom}, default=str)
     return f"papermill notebooks/{study.notebook}.ipynb out.ipynb -k python3 --cwd notebooks -y '{given}'"
+
+
+def write_protocol() -> Path:
+    """Write PROTOCOL.md, how every committed table is made, and return it."""
+    studies = sorted((build() for build in TABLES.values()), key=lambda study: study.notebook)
+    text = "\n\n".join([CONVENTIONS.read_text(encoding="utf-8").strip(), *map(_section, studies)])
+    files.write_whole(files.protocol(), text + "\n")
+    return files.protocol()
+
+
+def _section(study: Study) -> str:
+    links = f"[table](tables/{study.name}.md), [notebook](../notebooks/{study.notebook}.ipynb)"
+    return f"## {study.name}\n\n{study.title} ({links}). {study.details}".rstrip()

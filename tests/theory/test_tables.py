@@ -150,7 +150,7 @@ def test_objectives() -> None:
     out, table = made(theory_convex, objectives=["images"], **TINY)
     # Images have no controls and no floor: clients cannot be made equal.
     assert set(table["label"]) == {"images, K = 1"} and set(out.figures) == {"rates", "controls"}
-    assert "(images c = 0.5, sigma² = 4)" in out.text
+    assert "images c = 0.5, sigma² = 4." in out.study.details
 
 
 @pytest.mark.parametrize("build", [theory_convex, theory_nonconvex])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import html
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -48,6 +49,11 @@ class _Plain(mistune.HTMLRenderer):
         """Write a link, or its text alone where it would lead nowhere."""
         found = _resolved(url, self.links)
         return text if found is None else super().link(text, found, title)
+
+    def heading(self, text: str, level: int, **attributes: Any) -> str:
+        """Write a heading that links can lead to, by the rule of GitHub."""
+        words = re.sub(r"<[^>]*>|&\w+;|[^\w -]", "", text)
+        return super().heading(text, level, id=words.lower().replace(" ", "-"), **attributes)
 
     def table(self, text: str) -> str:
         """Write a table that scrolls by itself."""

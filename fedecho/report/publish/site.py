@@ -131,7 +131,9 @@ def _fill(site: _Site, planned: Sequence[Study]) -> None:
     for found in manifests:
         _copy(site, found)
     _notebook_pages(site, guides)
-    ledger = _ledger_page(site)
+    # First, so that captions and the ledger can refer to it.
+    _page(site, files.protocol(), "protocol.html")
+    ledger = _page(site, files.paper() / "claims.md", "claims.html")
     site.write(
         "index.html", "index.html.j2", claims=claims, ledger=ledger, guides=guides, places=site.links,
         studies=studies(manifests, planned, site.profile, site.links), verdicts=VERDICTS,
@@ -172,14 +174,14 @@ def _notebook_pages(site: _Site, guides: Sequence[Guide]) -> None:
             site.write(f"notebooks/{guide.stem}.html", "notebook.html.j2", up="../", guide=guide, body=body)
 
 
-def _ledger_page(site: _Site) -> bool:
-    """Write the page of the claims' ledger, if there is one."""
+def _page(site: _Site, source: Path, name: str) -> bool:
+    """Write the page of a Markdown text, if there is one."""
     from fedecho.report.publish import pages
 
-    source = files.paper() / "claims.md"
     if source.is_file():
-        body = pages.markdown(source.read_text(encoding="utf-8"), site.links)
-        site.write("claims.html", "claims.html.j2", body=body)
+        site.links[source.name] = name
+        text = source.read_text(encoding="utf-8")
+        site.write(name, "text.html.j2", title=source.stem.capitalize(), body=pages.markdown(text, site.links))
     return source.is_file()
 
 
@@ -217,7 +219,8 @@ def _tables(found: Manifest, places: dict[str, str]) -> tuple[Table, ...]:
     out = []
     for position, name in enumerate(names):
         text = (files.tables_dir(found.profile) / name).read_text(encoding="utf-8")
-        text = text.removeprefix(f"## {found.title}\n\n").replace(found.caption, "", 1)
+        head = f"## {found.title}\n\n{found.caption}"
+        text = text.removeprefix(head).partition("\n\n")[2] if text.startswith(head) else text
         made = pages.markdown(text, places)
         rows = made.count("<tr>") - made.count("<thead>")
         out.append(Table(made, rows, folded=position > 0 or rows > _LONG))

@@ -10,7 +10,7 @@ import numpy as np
 from fedecho.core import files
 from fedecho.core.config import RunConfig
 from fedecho.core.records import Record, find
-from fedecho.report.summary import percent, server_seconds, straggler_score
+from fedecho.report.summary import idle, percent, server_seconds, straggler_score
 from fedecho.studies.claims import runs_of, table_of
 from fedecho.studies.claims.claim import Claim
 from fedecho.studies.claims.verdicts import Sample
@@ -49,8 +49,8 @@ class Shelf:
             seed: [[(term[0], self.record(runs[term[1:]][seed])) for term in side] for side in sides] for seed in seeds
         }
         column = "seconds" if claim.test.kind == "cost" else claim.test.column
-        idle = {s for s, sides in found.items() if all(_idle(record, column) for side in sides for _, record in side)}
-        return Sample({s: _pair(sides, column) for s, sides in found.items()}, claim.test.sign, frozenset(idle))
+        still = {s for s, sides in found.items() if all(_idle(record, column) for side in sides for _, record in side)}
+        return Sample({s: _pair(sides, column) for s, sides in found.items()}, claim.test.sign, frozenset(still))
 
     def parts(self, claim: Claim) -> tuple[Sample, Sample]:
         """Return what the seeds gave that were run before the primary claims were written down, and what the fresh."""
@@ -74,6 +74,4 @@ def _idle(record: Record | None, column: str) -> bool:
     """Tell whether a run names one class whatever it sees, or none of the stragglers' ones ever."""
     if record is None or record.status == "diverged":
         return False
-    if column == "straggler":
-        return straggler_score(record) == 0
-    return [share for share in record.rows[-1]["per_class"] if share] == [1]
+    return straggler_score(record) == 0 if column == "straggler" else idle(record)

@@ -69,10 +69,11 @@ def theory_bound(
             Entry("rate", "quadratic, independent arrivals", few(quadratic, grids, arrivals=ASSUMED)),
         ],
         rows=_rows,
-        note="Quadratics, one factor at a time with all else fixed; predicted: the exponent that the bound has in the "
-        "factor; measured: by least squares, 95 % interval by bootstrap over the walks. Delays: of what they add to "
-        "the error without them, under the same noise. With a joint term: the exponent that tau_max tau_avg sigma_g² "
-        "would have, which bounds of asynchronous methods are said to contain. h: how far the clients' centres are "
+        note="Quadratics, one factor varied at a time. Predicted: the exponent that the bound has in it; measured: by "
+        "least squares, with 95 % bootstrap intervals over the trajectories. Delays: of what they add to the error "
+        "without them. With a joint term: the exponent that tau_max tau_avg sigma_g² would have.",
+        details="All else is fixed. Delays add to the error without them under the same noise. Bounds of asynchronous "
+        "methods are said to contain a joint term, tau_max tau_avg sigma_g². h: how far the clients' centres are "
         "apart, sigma_g² is proportional to h². Where tau_avg is varied staleness is uniform on 0 to 2 tau_avg; where "
         "tau_max is varied tau_avg is held at 2.",
         figures={

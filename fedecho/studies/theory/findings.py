@@ -92,7 +92,7 @@ def repairs(found: Result, results: Results) -> Finding:
     if other.record is None:
         return Finding("not run")
     if found.diverged() or other.diverged():
-        return Finding("not supported" if found.diverged() else "inconclusive", note="a walk diverged")
+        return Finding("not supported" if found.diverged() else "inconclusive", note="a trajectory diverged")
     ratio = log_ratio(found.largest(), other.largest())
     outcome = _outcome(*ratio[1:], (0, 1))
     # Beside what the method itself leaves under uniform arrivals, where it is simulated there.
@@ -119,7 +119,7 @@ BOTH_SLOPES = "The intervals of both slopes within the band of the rule, and R²
 REFUSED = "The rule fails a run that breaks an assumption"
 FLOOR = "The noise floor at a fixed step falls as M^(−1 ± 0.05), interval included"
 PLATEAU = "What FedBuff leaves at the largest T over the prediction, within a factor of 1.25, interval included"
-REPAIR = "What a method leaves at the largest T against FedBuff, paired over the walks: the interval below 1"
+REPAIR = "What a method leaves at the largest T against FedBuff, paired over the trajectories: the interval below 1"
 SLOPE_IN_T = "The interval of the slope in T within the band of the rule, and R² above its limit"
 SLOWER = "The interval of the slope in T above the band of the rule"
 

@@ -43,10 +43,10 @@ def theory_methods(
             )
         ],
         rows=_rows,
-        note=f"{base.SLOPES} {base.RULE} Slopes under independent arrivals; biased arrivals: {kind}. {base.LATE} "
-        "Steps: linear methods gamma = c sqrt(M/T); FADAS and FedAC a server rate c / sqrt(T); FedAsync T M steps with "
-        "c / sqrt(T M). None is tuned: exponents can be compared, levels cannot. eta_d falls as T^-3/4. "
-        f"{base.ECHO} {base.SHARED}",
+        note=f"{base.SLOPES} {base.RULE} Slopes under independent arrivals; biased arrivals: {kind}. "
+        f"{base.LATE} No step is tuned: exponents can be compared, levels cannot.",
+        details="FedEcho as under [theory_convex](#theory_convex). Steps: linear methods gamma = c sqrt(M/T); FADAS "
+        "and FedAC a server rate c / sqrt(T); FedAsync T M steps with c / sqrt(T M). eta_d falls as T^-3/4.",
         figures={
             "slopes": (
                 draw,
@@ -80,7 +80,7 @@ def _rows(results: Results) -> Iterator[dict[str, str]]:
             "slope in M": slope_text(result.fit, "M"), "R²": r2_text(result.fit), "rule": result.rule(),
             "late |grad f|², biased": power_text(biased.level()),
             "plateau": power_text(np.nan if plateau is None else float(plateau.mean())),
-            "walks": str(result.entry.run.walks),
+            "trajectories": str(result.entry.run.walks),
         }  # fmt: skip
 
 

@@ -49,7 +49,7 @@ def theory_convex(
     return _study(
         "theory_convex", "The rate on convex objectives", "30_theory_convex", profile,
         _entries(objectives, scale(profile, rounds, buffers, seed), step),
-        f"Bold: as expected; adversarial: the teacher. {base.constants(objectives)}",
+        f"{base.SETUP} adversarial: the teacher. {base.constants(CONVEX)}",
     )  # fmt: skip
 
 
@@ -63,14 +63,16 @@ def theory_nonconvex(
     return _study(
         "theory_nonconvex", "The rate on objectives that are not convex", "31_theory_nonconvex", profile,
         _entries(objectives, scale(profile, rounds, buffers, seed), step),
-        f"Bold: as expected. {base.constants(objectives)}",
+        f"Event loop and FedEcho as under [theory_convex](#theory_convex). {base.constants(NONCONVEX)}",
     )  # fmt: skip
 
 
-def _study(name: str, title: str, notebook: str, profile: str, entries: Iterator[Entry], note: str) -> TheoryStudy:
+def _study(name: str, title: str, notebook: str, profile: str, entries: Iterator[Entry], details: str) -> TheoryStudy:
     return TheoryStudy(
         name=name, title=title, notebook=notebook, profile=profile, entries=list(entries), rows=_rows, bold=_bold,
-        note=f"{base.SLOPES} {base.RULE} {note} {base.ECHO} {base.SHARED}",
+        note=f"{base.SLOPES} {base.RULE[:-1]} (“falls faster”: an interval below); {base.SPEED_UP} Bold: as expected. "
+        "Unstable: points whose step is too large for the staleness.",
+        details=details,
         figures={
             "rates": (
                 rates,

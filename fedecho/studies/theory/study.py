@@ -26,8 +26,6 @@ class TheoryStudy(Study):
     """A table of theory runs with its figures."""
 
     entries: Sequence[Entry]
-    note: str
-    """What the caption has to say of this table."""
     rows: Callable[[Results], Iterable[Mapping[str, str]]]
     """The texts of each row, column by column; the first two name it."""
     figures: Mapping[str, tuple[Callable[[Results], Figure | None], str]]
@@ -35,6 +33,11 @@ class TheoryStudy(Study):
     bold: Callable[[Results], list[bool]] | None = None
     beside: Sequence[Entry] = ()
     """Entries of other tables, for figures alone."""
+
+    @property
+    def caption(self) -> str:
+        """What is simulated, how often, and how to read it."""
+        return f"{_repetitions(self.entries)} a point. {self.note}"
 
     @property
     def places(self) -> list[Path]:
@@ -89,10 +92,8 @@ class TheoryStudy(Study):
         own = results[: len(self.entries)]
         texts, made = pd.DataFrame(list(self.rows(own))), frame(own)
         drawn = {name: (draw(results), words) for name, (draw, words) in self.figures.items()}
-        text = [f"Profile {self.profile}, {_repetitions(self.entries)} a point.", self.note,
-                captions.provenance_text(made), captions.caveat(self.profile)]  # fmt: skip
         return Table(
-            made, texts.set_index(list(texts.columns[:2])), points(own), " ".join(filter(None, text)),
+            made, texts.set_index(list(texts.columns[:2])), points(own), captions.notes(made, self.profile),
             {name: (figure, words) for name, (figure, words) in drawn.items() if figure is not None},
             self.bold(own) if self.bold else (),
         )  # fmt: skip
@@ -100,7 +101,8 @@ class TheoryStudy(Study):
 
 def _repetitions(entries: Sequence[Entry]) -> str:
     counts = sorted({entry.run.walks for entry in entries}, reverse=True)
-    return f"{counts[0]} walks" + (f" ({' or '.join(map(str, counts[1:]))} where few suffice)" if counts[1:] else "")
+    few = f" ({' or '.join(map(str, counts[1:]))} where few suffice)" if counts[1:] else ""
+    return f"{counts[0]} trajectories{few}"
 
 
 def doubt(run: TheoryRun) -> str:
