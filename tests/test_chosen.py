@@ -100,6 +100,7 @@ SEEDS: list[Case] = [(name, {"seeds": [3, 5]}, {}, "seed", {3, 5}) for name in C
 CASES = [*MAIN, *ABLATIONS, *OTHERS, *SEEDS]
 TUNINGS = [name for name, study in plan.trained("smoke").items() if study.tuning]
 SPECIAL = {
+    "cold_costs": set[str](),
     "delay_gap": {"delays", "methods", "seeds"}, "server_cost": {"methods", "sizes"},
     "server_cost_methods": {"methods", "sizes"}, **dict.fromkeys(TUNINGS, {"methods", "trials", "seeds"}),
 }  # fmt: skip

@@ -21,7 +21,7 @@ from fedecho.core.records import Record
 from fedecho.learning.cost import peak
 from fedecho.report import charts, manifest, notebooks, summary
 from fedecho.report.summary import Cell
-from fedecho.studies import TABLES, grid, plan, profiles, response
+from fedecho.studies import TABLES, forecast, grid, plan, profiles, response
 from fedecho.studies.alpha import DYNAMIC
 from fedecho.studies.comparison import Comparison, Results
 from fedecho.studies.controls import ahead
@@ -109,7 +109,7 @@ def test_the_memory_that_is_told_is_that_of_the_largest_run(tmp_path: Path) -> N
     runs = trained("bank_vocabulary", "smoke").configs[::-1]  # small banks first
     peaks = [sum(peak.predicted_peak(run).values()) for run in runs]
     assert max(peaks) > peaks[0]
-    assert plan.outlook({tmp_path: runs}, "smoke").endswith(peak.text(runs[peaks.index(max(peaks))]))
+    assert forecast.outlook([], {tmp_path: runs}, "smoke")[-1].endswith(peak.text(runs[peaks.index(max(peaks))]))
 
 
 def test_a_block_has_the_runs_of_its_own_tables() -> None:
@@ -136,7 +136,8 @@ def test_outlook_counts_what_is_missing(paper: Path) -> None:
     count = len(study.configs)
 
     def said() -> str:
-        return plan.outlook(plan.runs_of(plan.named(["bank", "bank"], "smoke"), False, False), "smoke")
+        named = plan.named(["bank", "bank"], "smoke")
+        return forecast.outlook(named, plan.runs_of(named, False, False), "smoke")[-1]
 
     assert said().startswith(f"profile smoke: {count} runs to train,")
     put(study.places[0], study.configs[0], 0.5)

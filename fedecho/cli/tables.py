@@ -37,7 +37,7 @@ def tables(
     """
     from fedecho.report import notebooks
     from fedecho.report.publish import readme
-    from fedecho.studies import plan, profiles
+    from fedecho.studies import forecast, plan, profiles
     from fedecho.studies.claims import ledger
     from fedecho.studies.study import TABLES
     from fedecho.studies.training import Trained
@@ -52,10 +52,8 @@ def tables(
     left_out = [why for stem in stems if (why := notebooks.left_out(stem, profile)) is not None]
     reasons = [*left_out, *(f"{study.name}: {o.why}" for study in trained for o in study.obstacles(fresh))]
     todo = plan.runs_of(trained, fresh, all_runs=False)
-    print(*reasons, plan.outlook(todo, profile), sep="\n", file=sys.stderr)
-    simulated = {made for study in studies if not isinstance(study, Trained) for made in study.lacking(fresh)}
-    if simulated:
-        print(f"and {len(simulated)} batches of trajectories or measurements of a server", file=sys.stderr)
+    said = forecast.outlook(studies, todo, profile, fresh=fresh, jobs=jobs)
+    print(*reasons, *said, sep="\n", file=sys.stderr)
     plan.train_all(todo, jobs, fresh)
     for path in notebooks.make(profile, only=only, fresh=fresh, jobs=jobs):
         print(path)

@@ -194,7 +194,7 @@ def sweep(
     """
     began = time.time()  # before anything heavy is imported: a budget counts from here
     from fedecho.learning.experiment import require_device
-    from fedecho.studies import plan, profiles
+    from fedecho.studies import forecast, plan, profiles
 
     use_data(data_root)
     scale = profiles.profile(profile).name
@@ -209,7 +209,8 @@ def sweep(
         return
     studies, trained = plan.named(names, scale), 0
     todo = plan.runs_of(studies, fresh, all_runs=True)
-    print(plan.outlook(todo, scale, device), file=sys.stderr)
+    said = forecast.outlook(studies, todo, scale, jobs=jobs, device=device)
+    print(*said, sep="\n", file=sys.stderr)
     while any(todo.values()):  # the trials of a tuning ask for others
         trained += plan.train_all(todo, jobs, fresh, cluster, device)
         todo, fresh = plan.runs_of(studies, False, all_runs=True), False

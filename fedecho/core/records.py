@@ -40,6 +40,11 @@ class Record:
     numerics_version: int = NUMERICS_VERSION
 
     @property
+    def phases(self) -> Mapping[str, float]:
+        """Its seconds by phase."""
+        return self.seconds
+
+    @property
     def score(self) -> float | None:
         """Mean accuracy of the last 5 evaluations (or as the config says), in [0, 1]; none for a run that diverged."""
         return self.mean_of_last("accuracy")

@@ -39,7 +39,7 @@ GROUPS = {
         "23_ablation_delay",
         "24_heterogeneity_buffer",
     ),
-    "cost": ("25_server_cost",),
+    "cost": ("25_server_cost", "40_cold_costs"),
     "controls": ("26_controls", "27_sensitivity"),
     "theory": ("30_theory_convex", "31_theory_nonconvex", "32_theory_arrivals", "33_theory_distillation"),
 }
@@ -65,8 +65,8 @@ def select(only: str = "all") -> list[str]:
     return known if only == "all" else list(GROUPS.get(only, (only,)))
 
 
-_ALONE = ("25_server_cost",)
-"""Notebooks that measure time."""
+_ALONE = ("25_server_cost", "40_cold_costs")
+"""Notebooks that measure time, and then the one that reads what all others have written."""
 _TRAIN_THEMSELVES = ("00_quickstart", "01_algorithm_step_by_step", "25_server_cost", *GROUPS["theory"])
 
 

@@ -1,17 +1,15 @@
-"""Which runs the tables need, in which order they are wanted, what they cost, and the training of those that lack; and
-which records none needs any more."""
+"""Which runs the tables need, in which order they are wanted, and the training of those that lack; and which records
+none needs any more."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from fedecho.core import files, records
 from fedecho.core.checks import require
-from fedecho.core.config import RunConfig, config_hash
-from fedecho.learning.cost import duration, peak
+from fedecho.core.config import RunConfig
 from fedecho.studies import profiles, sweep
 from fedecho.studies.grid import DIR, PURE
 from fedecho.studies.study import TABLES
@@ -66,18 +64,6 @@ def train_all(
     return sum(
         sweep.sweep(runs, place, jobs=jobs, fresh=fresh, cluster=cluster, device=device) for place, runs in todo.items()
     )
-
-
-def outlook(todo: dict[Path, list[RunConfig]], profile: str, device: str = "cpu") -> str:
-    """Say how many runs are going to be trained, how long about, and what the largest one holds in memory."""
-    runs = [run for place in todo.values() for run in place]
-    said = f"profile {profile}: {len(runs)} runs to train"
-    if not runs:
-        return said
-    # Seeds need alike, and each prediction draws a schedule.
-    first = {config_hash(replace(run, seed=0)): run for run in runs}
-    largest = max(first.values(), key=lambda run: sum(peak.predicted_peak(run).values()))
-    return f"{said}, {duration.about(runs, device)}, beside a few short examples; {peak.text(largest)}"
 
 
 # In which order runs are wanted

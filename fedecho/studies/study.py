@@ -21,8 +21,10 @@ from matplotlib.figure import Figure
 
 from fedecho.core import files
 from fedecho.core.checks import require
+from fedecho.core.records import Record
 from fedecho.report import summary
 from fedecho.studies import profiles
+from fedecho.theory.records import TheoryRecord
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,6 +122,10 @@ class Study(ABC):
     def paths(self) -> set[Path]:
         """Return the committed records of runs that it reads, there or not."""
         return set()
+
+    def records(self) -> Mapping[Path, Record | TheoryRecord | None]:
+        """Return its committed records by file, each once, none where there is no record."""
+        return {}
 
     def missing(self) -> int:
         """Return how many of its records are missing."""

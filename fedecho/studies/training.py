@@ -12,6 +12,7 @@ from fedecho.core import files, records
 from fedecho.core.config import RunConfig, config_hash
 from fedecho.core.records import Record
 from fedecho.learning.cost import duration
+from fedecho.learning.cost.duration import Rates
 from fedecho.report.summary import Cell, Found
 from fedecho.studies import sweep
 from fedecho.studies.study import TABLES, Study
@@ -58,6 +59,22 @@ class Trained(Study):
         """Return the committed records that it reads, there or not."""
         return {records.record_path(self.places[-1], config) for config in self.configs}
 
+    def records(self) -> dict[Path, Record | None]:
+        """Return its committed records by file, each once, none where there is no record."""
+        place = self.places[-1]
+        return {records.record_path(place, config): records.find(place, config) for config in self.configs}
+
+    def finished(self, device: str = "cpu") -> list[tuple[RunConfig, float]]:
+        """Return the runs that were finished on a kind of device, with their seconds."""
+        done = [(config, r) for config in self.configs if (r := self.find(config)) and r.status == "done"]
+        gpu = duration.kind(device) == "cuda"
+        made = [(config, r) for config, r in done if bool(r.provenance.get("hardware", {}).get("gpu")) == gpu]
+        return [(config, seconds) for config, r in made if (seconds := sum(r.seconds.values()))]
+
+    def about(self, runs: Sequence[RunConfig]) -> str:
+        """Say how long runs take on a CPU, as its finished ones let expect."""
+        return duration.about(runs, Rates.of(self.finished(), "cpu")) if runs else ""
+
     def find(self, config: RunConfig) -> Record | None:
         """Return the record of a run, none without one."""
         return next((found for place in self.places if (found := records.find(place, config)) is not None), None)
@@ -87,7 +104,7 @@ class Trained(Study):
         todo = self.lacking(fresh)
         if todo and self.at == "paper":
             asked = "`fedecho sweep --profile paper --budget 25m` trains them"
-            why = f"{len(todo)} runs, {duration.about(todo)} on a CPU, are not trained by a table: {asked}"
+            why = f"{len(todo)} runs, {self.about(todo)} on a CPU, are not trained by a table: {asked}"
             return [Obstacle(tuple(todo), why)]
         out = []
         for source, error in sweep.absent_data(todo).items():

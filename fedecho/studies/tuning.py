@@ -12,7 +12,6 @@ import pandas as pd
 from fedecho.core.checks import require
 from fedecho.core.config import override_all
 from fedecho.data.sources import CIFARS
-from fedecho.learning.cost import duration
 from fedecho.report import captions, summary
 from fedecho.report.summary import Cell
 from fedecho.studies import contenders, response, search, sweep
@@ -81,7 +80,7 @@ class Tuning(Trained):
         already."""
         todo = [] if fresh or self.custom or self.at.endswith("smoke") else self.lacking()
         asked = f"`fedecho sweep --profile {self.at} --only {self.name}` trains them"
-        why = f"{len(todo)} trials, {duration.about(todo)}, are not trained by a table: {asked}"
+        why = f"{len(todo)} trials, {self.about(todo)}, are not trained by a table: {asked}"
         return [*([Obstacle(tuple(todo), why)] if todo else []), *super().obstacles(fresh)]
 
     def train(self, jobs: int | None = None, fresh: bool = False) -> None:

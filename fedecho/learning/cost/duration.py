@@ -35,13 +35,21 @@ def kind(device: str) -> str:
 
 
 class Rates:
-    """FLOP/s by model, as measured in this sweep; the prior where nothing has been measured."""
+    """FLOP/s by model, as measured in this sweep or by records; the prior where nothing has been measured."""
 
     def __init__(self, device: str) -> None:
         """Begin with the prior of a device."""
         self.prior = PRIOR[kind(device)]
         self._done: dict[str, float] = defaultdict(float)
         self._spent: dict[str, float] = defaultdict(float)
+
+    @classmethod
+    def of(cls, finished: Iterable[tuple[RunConfig, float]], device: str) -> Rates:
+        """Return the rates that finished runs and their seconds give."""
+        rates = cls(device)
+        for config, seconds in dict(finished).items():
+            rates.saw(config, config.protocol.rounds, seconds)
+        return rates
 
     def saw(self, config: RunConfig, rounds: int, seconds: float) -> None:
         """Take note of the seconds that `rounds` rounds of a run took."""
@@ -68,7 +76,6 @@ def text(seconds: float) -> str:
     return f"{seconds / 86_400:,.1f} days"
 
 
-def about(runs: Iterable[RunConfig], device: str = "cpu") -> str:
-    """Say how long runs take one after the other, at the rate assumed of a device."""
-    rates = Rates(device)
-    return f"about {text(sum(map(rates.seconds, runs)))} one after the other at {rates.prior:.0e} FLOP/s"
+def about(runs: Iterable[RunConfig], rates: Rates) -> str:
+    """Say how long runs take one after the other."""
+    return f"about {text(sum(map(rates.seconds, runs)))} one after the other"

@@ -48,6 +48,11 @@ class TheoryStudy(Study):
         """Return the committed records that it reads, there or not."""
         return {THEORY.path(self.places[-1], entry.run) for entry in self.entries}
 
+    def records(self) -> dict[Path, TheoryRecord | None]:
+        """Return its committed records by file, each once, none where there is no record."""
+        place = self.places[-1]
+        return {THEORY.path(place, entry.run): THEORY.find(place, entry.run) for entry in self.entries}
+
     def find(self, run: TheoryRun) -> TheoryRecord | None:
         """Return the record of a run, none without one."""
         return next((found for place in self.places if (found := THEORY.find(place, run)) is not None), None)
