@@ -6,6 +6,7 @@ import ast
 import json
 import re
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -179,7 +180,7 @@ def test_only_a_kernel_that_did_not_start_is_tried_again(
     tiny(tmp_path, "rounds = 1")
     made: list[str] = []
 
-    def attempt(job: dict[str, Any], nursery: None) -> dict[str, Any]:
+    def attempt(job: dict[str, Any], fork: bool) -> dict[str, Any]:
         made.append(kinds[len(made)])
         Path(job["partial"]).write_text("{}")
         return {"kind": made[-1], "message": "it went wrong", "touched": []}
@@ -195,8 +196,12 @@ def test_only_a_kernel_that_did_not_start_is_tried_again(
     assert len(made) == calls
 
 
+def sleep(*_: object) -> None:
+    time.sleep(60)
+
+
 def test_time_limit_ends_the_child(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernels, "_CHILD", "import time; time.sleep(60)")
+    monkeypatch.setattr(kernels, "work", sleep)
     monkeypatch.setattr(kernels, "_START_LIMIT", 0)
     outcome = kernels.attempt({"timeout": 1})
     assert outcome == {"kind": "lost", "message": "TimeoutError: not finished after 1 s"}
