@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,7 +16,7 @@ from typing import Annotated, Any
 import tyro
 
 from fedecho.core.checks import InputError, require
-from fedecho.core.files import data_root, file_sha256
+from fedecho.core.files import data_root, file_sha256, whole
 from fedecho.data import load, npz
 from fedecho.data.command import command
 from fedecho.data.pools import CIFAR100_PART, STL10, TINY_IMAGENET, read_unlabeled
@@ -111,16 +110,14 @@ def _checked(entry: dict[str, Any]) -> dict[str, Any]:
 
 
 def _joined(folder: Path, entry: dict[str, Any], target: Path) -> Path:
-    final, partial = target / entry["file"], target / f"{entry['file']}.{os.getpid()}.partial"
-    try:
+    final = target / str(entry["file"])
+    with whole(final) as partial:
         with partial.open("wb") as out:
             for piece in entry["parts"]:
                 out.write((folder / piece["file"]).read_bytes())
         fits = file_sha256(partial) == entry["sha256"]
         require(fits, "file", final.name, "its parts do not add up to it; pack again")
-        return partial.replace(final)
-    finally:
-        partial.unlink(missing_ok=True)
+    return final
 
 
 def main(args: Sequence[str] | None = None) -> None:
