@@ -133,6 +133,7 @@ def test_kernels_end_with_whoever_wanted_them(tmp_path: Path, number: int) -> No
         assert process.poll() is None, process.communicate()[1].decode()
         (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)
         _, errors = process.communicate(timeout=60)
-    assert process.returncode == -number, errors.decode()
+    # 1: the end of a kernel, which had Ctrl-C too, was noticed before Ctrl-C itself.
+    assert process.returncode in (-number, 1), errors.decode()
     assert all(ended(int(note.read_text())) for note in notes)
     assert [path for path in (tmp_path / "executed").glob("*.ipynb") if ".partial" not in path.name] == []

@@ -178,6 +178,7 @@ def test_holm_goes_over_the_block_or_the_table() -> None:
          for seed in (0, 1, 2)],
         columns=["setting", "delay", "method", "seed", "status", "score"],
     ).assign(straggler=math.nan, rejected=0.0)  # fmt: skip
+    frame["hash"] = frame.index.map(str)
     frame.loc[frame["method"] == "b", "score"] += [0.3, 0.1, 0.2, 0.1, 0.2, 0.3]
     block = summary.summarise(frame, "a")
     table = summary.summarise(frame, "a", family="table")
@@ -278,6 +279,7 @@ def test_owned_classes_are_compared_pair_by_pair_without_a_test() -> None:
         for method in ("FedBuff + EMA", "FedEcho")
     ]
     frame = pd.DataFrame(lines, columns=[*summary.PLACE, "seed", "score", "straggler", "status", "rejected"])
+    frame["hash"] = frame.index.map(str)
     left, right, *_ = ahead(Results(None, [], frame, summary.summarise(frame))).axes  # type: ignore[arg-type]
     assert [t.get_text()[:4] for t in left.texts] == ["+0.0", "+0.0"]
     assert [t.get_text() for t in right.texts] == ["+0.5\n± 6.4\nn = 2", "–"]  # t of 0.975 and one degree: 12.71

@@ -15,7 +15,7 @@ from fedecho.report import figures as kit
 from fedecho.report.captions import NOTHING
 from fedecho.studies.study import Study, table
 from fedecho.studies.theory import base, charts
-from fedecho.studies.theory.base import DISTIL, POWERS, SOFT, Grid, require_known, run_of, scale
+from fedecho.studies.theory.base import DERIVED, DISTIL, POWERS, SOFT, Grid, require_known, run_of, scale
 from fedecho.studies.theory.results import (
     Entry,
     Result,
@@ -51,7 +51,7 @@ def theory_distillation(
     for name in teachers:
         teacher, how = TEACHERS[name]
         taught = replace(alone, method=FedEcho(distill=how), teacher=teacher)
-        for power in schedules or ([0.0] if how == SOFT else POWERS):
+        for power in schedules or ([0.0, DERIVED] if how == SOFT else POWERS):
             run, schedule = replace(taught, distil_power=power), POWERS.get(power, f"T^-{power:g}")
             entries.append(Entry("teacher", name, run, series=schedule, factors={"power": power}))
     return TheoryStudy(

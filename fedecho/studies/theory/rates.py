@@ -128,11 +128,10 @@ def _fedecho(run: TheoryRun) -> Iterator[Entry]:
     constant, derived, name = replace(run, distil_power=0.0), replace(run, distil_buffer_power=0.25), POWERS[DERIVED]
     schedules = {"constant": (constant, None), name: (run, None), f"M^1/4 {name}": (derived, True)}
     for schedule, (echo, expected) in schedules.items():
-        factors = {"schedule": schedule}
-        yield Entry("FedEcho", f"{run.objective}, eta_d {schedule}", echo, expected, factors=factors)
-    if run.objective == "logistic":
-        worst = replace(derived, teacher="adversarial")
-        yield Entry("FedEcho", f"{run.objective}, adversarial, eta_d {schedule}", worst, True, factors=factors)
+        yield Entry("FedEcho", f"{run.objective}, eta_d {schedule}", echo, expected, factors={"schedule": schedule})
+    for schedule, (echo, expected) in [*schedules.items()][1:] if run.objective == "logistic" else ():
+        label, worst = f"{run.objective}, adversarial, eta_d {schedule}", replace(echo, teacher="adversarial")
+        yield Entry("FedEcho", label, worst, expected, factors={"schedule": schedule})
 
 
 def _controls(run: TheoryRun, grids: Scale) -> Iterator[Entry]:
