@@ -128,8 +128,8 @@ class Keeper:
     ) -> Progress:
         """Return where the run was left, or `fresh` if it is new; raises `InputError` for a file of another run."""
         facts = {name: rounded(value) for name, value in facts.items()}
-        self._about = {"hash": config_hash(config), "numerics": NUMERICS_VERSION, "device": device.split(":")[0]}
-        self._about["facts"] = facts
+        about = {"hash": config_hash(config), "numerics": NUMERICS_VERSION, "device": device.split(":")[0]}
+        self._about = about | {"facts": facts}
         self._clock, self._device, self._rounds = clock, device, config.protocol.rounds
         self._saved = self._round_began = self.now()
         if self.path is None or not self.path.is_file():

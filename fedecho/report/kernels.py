@@ -61,18 +61,10 @@ def _wait(process: multiprocessing.Process, limit: float) -> bool:
 def _furnish(home: Path) -> None:
     """Write the one kernel that can be found, this interpreter, into `home`, to note who it is and what it opens."""
     kernel, startup = home / "kernels" / "python3", home / "ipython" / "profile_default" / "startup"
-    command = [
-        sys.executable,
-        "-Xfrozen_modules=off",
-        "-m",
-        "ipykernel_launcher",
-        "--IPKernelApp.log_level=40",
-        "-f",
-        "{connection_file}",
-    ]
+    options = "-Xfrozen_modules=off -m ipykernel_launcher --IPKernelApp.log_level=40 -f {connection_file}"
     for folder in (kernel, startup):
         folder.mkdir(parents=True)
-    spec = {"argv": command, "display_name": "Python 3", "language": "python"}
+    spec = {"argv": [sys.executable, *options.split()], "display_name": "Python 3", "language": "python"}
     (kernel / "kernel.json").write_text(json.dumps(spec))
     # Expressions, so that no name is left behind that a notebook might use without importing it.
     note = f"__import__('pathlib').Path({str(home / 'executable')!r}).write_text(__import__('sys').executable)\n"

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import tempfile
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -54,7 +55,7 @@ THEORY_TOLERANCE = 0.01
 
 def verify(folder: Path, sample: int, seed: int | None = None, jobs: int | None = None) -> list[Outcome]:
     """Recompute `sample` records of `folder`, drawn at random (repeatably with a `seed`), and compare."""
-    chosen = _drawn(list(records.all_in(folder)), folder, sample, seed)
+    chosen = _drawn(partial(records.all_in, folder), folder, sample, seed)
     with tempfile.TemporaryDirectory() as name:
         again, configs = Path(name), [record.run_config() for record in chosen]
         sweep(configs, again, jobs=jobs)
@@ -64,12 +65,14 @@ def verify(folder: Path, sample: int, seed: int | None = None, jobs: int | None 
 
 def verify_theory(folder: Path, sample: int, seed: int | None = None) -> list[Outcome]:
     """Simulate again `sample` theory records of `folder`, drawn at random (repeatably with a `seed`), and compare."""
-    return [compare_theory(THEORY.load(path)) for path in _drawn(sorted(folder.glob("*.json")), folder, sample, seed)]
+    paths = _drawn(lambda: sorted(folder.glob("*.json")), folder, sample, seed)
+    return [compare_theory(THEORY.load(path)) for path in paths]
 
 
-def _drawn(found: Sequence[T], folder: Path, sample: int, seed: int | None) -> list[T]:
+def _drawn(read: Callable[[], Iterable[T]], folder: Path, sample: int, seed: int | None) -> list[T]:
     require(sample >= 1, "sample", sample, "give at least 1 record")
     require(seed is None or seed >= 0, "seed", seed, "give a whole number >= 0")
+    found = list(read())
     require(len(found) >= sample, "sample", sample, f"{folder.name} has {len(found)} records")
     return [found[index] for index in np.random.default_rng(seed).choice(len(found), sample, replace=False)]
 
