@@ -172,7 +172,7 @@ def test_failed_run_leaves_only_the_partial(tmp_path: Path, monkeypatch: pytest.
 
 @pytest.mark.parametrize("kinds, calls, works", [
     (["done"], 1, True), (["start", "done"], 2, True), (["start", "start"], 2, False), (["cell"], 1, False),
-    (["lost"], 1, False), (["kernel"], 1, False),
+    (["lost"], 1, False),
 ])  # fmt: skip
 def test_only_a_kernel_that_did_not_start_is_tried_again(
     kinds: list[str], calls: int, works: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
