@@ -67,6 +67,7 @@ BAD = [
     (["tune", "--jobs", "0"], "jobs = 0", "at least 1"),
     (["tune", "--method", "nope"], "method = 'nope'", "fedbuff"),
     (["tune", "--seeds", "0", "1000"], "seeds = (0, 1000)", "no table of laptop reports"),
+    (["tune", "--seeds", "7"], "seeds = (7,)", "no table of laptop reports"),
     (["tune", "--space", "local.lr"], "space = 'local.lr'", "field=lowest:highest"),
     (["tune", "--space", "local.lr=0.5:0.1"], "space = 'local.lr=0.5:0.1'", "0 < lowest < highest"),
     (["tune", "--space", "local.lr=-1:1"], "lr = -1.0", "> 0"),

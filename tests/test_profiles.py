@@ -10,7 +10,7 @@ from fedecho import studies
 from fedecho.core.checks import InputError
 from fedecho.core.config import METHODS, config_hash
 from fedecho.studies import contenders, profiles
-from fedecho.studies.grid import DELAYS, PARTITIONS
+from fedecho.studies.grid import DELAYS, PARTITIONS, fresh
 from fedecho.studies.search import AROUND, Range
 from fedecho.studies.tuning import Tuning
 from tests.toy import doubles, main_cells, trial_cells
@@ -19,7 +19,7 @@ from tests.toy import doubles, main_cells, trial_cells
 @pytest.mark.parametrize("name", [*profiles.WHOLE, *profiles.BLOCKS["cifar"].values()])
 def test_vision_table_is_complete_and_without_repetition(name: str) -> None:
     cells = main_cells(name)
-    seeds = len(profiles.PROFILES[name].seeds)
+    seeds = len(profiles.PROFILES[name].seeds + fresh(name))
     labels = profiles.PROFILES[name].methods or tuple(contenders.CONTENDERS)
     tuned = contenders.TUNED.get(name, labels)
     rows = [label for label in labels if label in tuned]

@@ -78,6 +78,11 @@ def test_front_page(paper: Path) -> None:
     text = front.read_text(encoding="utf-8")
     for verdict in site.VERDICTS:
         assert f"</svg>{verdict}</span>" in text  # in words, beside the shape
+    assert "given a toy" in text and "win (here)" in text and "0.5, n = 7" in text and "all seeds: +1.00" in text
+    # What is not tested is folded, below what is.
+    assert "1 exploratory estimates" in text and text.index("<details>") < text.index("alert(4)") > text.index(
+        "alert(3)"
+    )
     assert "A toy &amp; more" in text and "&lt;b&gt;nothing&lt;/b&gt;" in text and "<b>nothing" not in text
     assert "&lt;script&gt;alert(0)" in text and 'alt="Bars of &lt;i&gt;toys&lt;/i&gt;, 1_000 % of them."' in text
     assert "0123456789ab" in text and "make tables ONLY=10_table_vision" in text and "@misc{fedecho-toy" in text
@@ -108,7 +113,8 @@ def test_without_claims(paper: Path) -> None:
 
 
 @pytest.mark.parametrize(("claims", "field"), [
-    ([{**toy.CLAIMS[0], "verdict": "proven"}], "verdict = 'proven'"), ({}, "claims"), ([3], "claim = 3"),
+    ([{**toy.CLAIMS[0], "verdict": "proven"}], "verdict = 'proven'"), ({}, "claims"),
+    ([{**toy.CLAIMS[0], "verdict": None}], "verdict = None"), ([3], "claim = 3"),
     ([{name: value for name, value in toy.CLAIMS[0].items() if name != "p"}], "p = None"), ("", "claims"),
 ])  # fmt: skip
 def test_claims_that_cannot_be_used(claims: Any, field: str, paper: Path) -> None:

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from fedecho.core.stats import band, holm, mean_ci, paired_difference
+from fedecho.core.stats import band, holm, mean_ci, paired_difference, power
 
 
 def test_interval_of_three_values() -> None:
@@ -72,3 +72,9 @@ def test_holm_is_monotone_and_at_most_one() -> None:
 def test_holm_leaves_none_out_of_the_family() -> None:
     assert holm([None, 0.01, None, 0.02]) == [None, pytest.approx(0.02), None, pytest.approx(0.02)]
     assert holm([]) == []
+
+
+def test_power_without_an_effect_is_half_the_level_and_grows_to_1() -> None:
+    assert power(0.0, 1.0, 10, 0.05) == pytest.approx(0.025) and power(9.0, 1.0, 10, 0.05) == pytest.approx(1.0)
+    assert power(0.5, 1.0, 34) == pytest.approx(0.8078, abs=1e-4)  # the textbook's: half a standard deviation, 34 pairs
+    assert (power(1.0, 0.0, 2), power(0.0, 0.0, 2), power(1.0, 1.0, 1)) == (1.0, 0.0, 0.0)

@@ -314,12 +314,9 @@ def test_whether_the_tables_use_what_was_chosen(
 
 
 SENTENCES = [
-    ((1.5, 0.25, 0.004), "scores +1.50 ± 0.25 points relative to FedBuff, 5 paired seeds, Holm-corrected p 0.004: "
-                         "FedEcho is better at the 5 % level."),
-    ((-1.5, 0.25, 0.0001), "scores −1.50 ± 0.25 points relative to FedBuff, 5 paired seeds, Holm-corrected p <0.001: "
-                           "FedEcho is worse at the 5 % level."),
-    ((1.5, 3.0, 0.3), "p 0.300: no difference shown at the 5 % level."),
-    ((1.5, math.nan, math.nan), "scores +1.50 points relative to FedBuff, 5 paired seeds, too few for a test."),
+    ((1.5, 0.25, 0.004), "scores +1.50 ± 0.25 points relative to FedBuff, 5 paired seeds."),
+    ((-1.5, 0.25, 0.0001), "scores −1.50 ± 0.25 points relative to FedBuff, 5 paired seeds."),
+    ((1.5, math.nan, math.nan), "scores +1.50 points relative to FedBuff, 5 paired seeds."),
     ((math.nan, math.nan, math.nan), "FedEcho and FedBuff cannot be compared, no seed has both."),
 ]  # fmt: skip
 

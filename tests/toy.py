@@ -28,11 +28,12 @@ OTHER = Manifest(
     record_set="ba9876543210", records=(), commits=(), tables=("other.md", "other.tex"), figures=(),
 )  # fmt: skip
 CLAIMS: list[dict[str, Any]] = [
-    {"id": f"C{number}", "claim": f"Toys <script>alert({number})</script> win", "source": "paper", "profile": "laptop",
-     "test": "paired t", "verdict": verdict, "paper_value": None, "our_value": 0.5, "p": 0.01,
+    {"id": f"C{number}", "role": "exploratory" if verdict is None else "primary", "place": "here", "source": "paper",
+     "claim": f"Toys <script>alert({number})</script> win", "profile": "laptop", "test": "paired t", "verdict": verdict,
+     "qualifier": "given a toy", "paper_value": None, "our_value": 0.5, "n": 7, "pooled": "+1.00 points", "p": 0.01,
      "notebook": "10_table_vision", "table": table, "note": "a note"}
     for number, (verdict, table) in enumerate(
-        (("supported", "toy"), ("not supported", "toy"), ("inconclusive", None), ("not run", None))
+        (("supported", "toy"), ("not supported", "toy"), ("inconclusive", None), ("not run", None), (None, None))
     )
 ]  # fmt: skip
 LEDGER = """# Claims

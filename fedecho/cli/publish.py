@@ -13,18 +13,22 @@ if TYPE_CHECKING:
     from fedecho.report.publish.site import Study
 
 
-def claims(profile: str = "laptop") -> None:
-    """Test every claim of the paper and of this package on the records; print the verdicts and write paper/claims.md
-    and .json.
+def claims(profile: str = "laptop", power: bool = False) -> None:
+    """Ask every claim of the paper and of this package of the records; print the verdicts and estimates and write
+    paper/claims.md and .json.
 
     Args:
         profile: whose records; any but laptop has files of its own, claims-PROFILE.md and .json.
+        power: print instead how likely a verdict on each primary claim is, as the seeds before the fresh ones let
+            expect.
     """
     from fedecho.studies import profiles
-    from fedecho.studies.claims import ledger
+    from fedecho.studies.claims import ledger, lines
 
-    lines = ledger.write(profiles.whole(profile).name)
-    print(ledger.text(lines))
+    if power:
+        print(lines.planning(profiles.whole(profile).name))
+        return
+    print(ledger.text(ledger.write(profiles.whole(profile).name)))
     print(*(path for path in ledger.written(profile)), sep="\n")
 
 

@@ -1,4 +1,4 @@
-"""Confidence intervals over seeds, paired tests, and Holm's correction; pure functions on top of scipy."""
+"""Intervals over seeds, paired tests with their power, and Holm's correction; pure functions on top of scipy."""
 
 from __future__ import annotations
 
@@ -62,6 +62,14 @@ def _paired_p(a: NDArray[np.float64], b: NDArray[np.float64]) -> float | None:
     if np.ptp(difference) <= tiny:
         return 1.0 if abs(difference[0]) <= tiny else 0.0
     return float(stats.ttest_rel(a, b).pvalue)
+
+
+def power(effect: float, sd: float, n: int, level: float = 0.05) -> float:
+    """Return the chance that the paired t-test finds a mean difference above 0, with a two-sided p below `level`, if n
+    differences have the mean `effect` and the standard deviation `sd`."""
+    if n < 2 or sd == 0:
+        return float(n > 1 and effect > 0)
+    return float(stats.nct.sf(stats.t.ppf(1 - level / 2, n - 1), n - 1, effect / sd * np.sqrt(n)))
 
 
 def holm(pvalues: Sequence[float | None]) -> list[float | None]:

@@ -1,4 +1,4 @@
-"""Numbers as text, what captions share, and sentences that are computed from a summary by a rule fixed beforehand."""
+"""Numbers as text, what captions share, and sentences that are computed from a summary."""
 
 from __future__ import annotations
 
@@ -118,23 +118,19 @@ def sentences(summary: pd.DataFrame, reference: str = REFERENCE, rivals: Sequenc
     rows = [
         row for row in summary.to_dict("records") if row["method"] in (rivals or {*summary["method"]} - {reference})
     ]
-    return [f"{_place(row)}: {_verdict(row, reference)}" for row in rows]
+    return [f"{_place(row)}: {_estimate(row, reference)}" for row in rows]
 
 
 def _place(row: Mapping[Any, Any]) -> str:
     return f"{row['setting']}, {row['delay']}" + ("" if "=" in row["delay"] else " delays")
 
 
-def _verdict(row: Mapping[Any, Any], reference: str) -> str:
-    mean, p, rival = row["difference"], row["p_holm"], row["method"]
+def _estimate(row: Mapping[Any, Any], reference: str) -> str:
+    mean, rival = row["difference"], row["method"]
     if np.isnan(mean):
         return f"{reference} and {rival} cannot be compared, no seed has both."
     gap = number(mean, row["difference_half"], "+")
-    size = f"{reference} scores {gap} points relative to {rival}, {row['pairs']} paired seeds"
-    if np.isnan(p):
-        return f"{size}, too few for a test."
-    found = f"{reference} is {'better' if mean > 0 else 'worse'}" if p < LEVEL else "no difference shown"
-    return f"{size}, Holm-corrected p {p_text(p)}: {found} at the {100 * LEVEL:g} % level."
+    return f"{reference} scores {gap} points relative to {rival}, {row['pairs']} paired seeds."
 
 
 def bullets(lines: Sequence[str]) -> str:

@@ -16,7 +16,7 @@ from fedecho.core.records import Record
 
 REFERENCE = "FedEcho"
 NOT_RUN, NOT_STATED = "not run", "not stated"
-Verdict = Literal["supported", "not supported", "inconclusive", "not run"]
+Verdict = Literal["supported", "not supported", "inconclusive", "at the floor", "not run"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 """Of claims."""
 BLOCK = ["setting", "delay"]

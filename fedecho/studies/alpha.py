@@ -8,7 +8,7 @@ from fedecho.core.checks import require
 from fedecho.report import captions, charts, curves
 from fedecho.report.summary import Column, mean_of
 from fedecho.studies.comparison import Comparison
-from fedecho.studies.grid import FEW, HERE, Seeds, Variant, echo, grid
+from fedecho.studies.grid import FEW, HERE, Seeds, Variant, echo, fresh, grid
 from fedecho.studies.study import Study, table
 
 Range = tuple[float, float]
@@ -35,6 +35,7 @@ def ablation_alpha(
     if alphas is None and ranges is None:
         claims = [own, *map(mixing, CLAIMED), REVERSED]
         cells = grid(profile, claims, [HERE], seeds=seeds)
+        cells += grid(profile, [own, mixing((1.0, 1.0))], [HERE], seeds=fresh(profile, seeds))
         cells += grid(profile, [*map(mixing, OTHERS), *SCOPES], [HERE], few=FEW, seeds=seeds)
     else:
         for pair in ranges or ():

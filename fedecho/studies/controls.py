@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from fedecho.core.checks import require
 from fedecho.report import captions, charts, figures
-from fedecho.report.summary import REFERENCE, summarise
+from fedecho.report.summary import REFERENCE, Cell, summarise
 from fedecho.studies.comparison import Comparison, Results
 from fedecho.studies.grid import (
     FEW,
@@ -22,7 +22,9 @@ from fedecho.studies.grid import (
     PURE_LARGE,
     Seeds,
     Setting,
+    Variant,
     echo,
+    fresh,
     grid,
     main_methods,
     plain,
@@ -33,13 +35,14 @@ RIVALS = ("FedBuff", "FedBuff + EMA", "FedBuff (tuned eta)")
 WITHOUT_SLOW = echo("slow clients' rows left out", teachers="fast")
 ONLY_SLOW = echo("only slow clients' rows", teachers="slow")
 PROBABILITIES = echo("probabilities averaged", average="probabilities")
+AVERAGED = echo("teacher: averaged model", source="average")
 CONTROLS = (
     echo("no distillation (Q = 0)", steps=0),
     WITHOUT_SLOW,
     ONLY_SLOW,
     echo("this round's M clients only", teachers="fresh"),
     echo("rows decay, 0.99 per round", bank_decay=0.99),
-    echo("teacher: averaged model", source="average"),
+    AVERAGED,
     PROBABILITIES,
 )
 TAILS = ("mild", "pareto", "large")
@@ -50,6 +53,8 @@ def controls(profile: str = "laptop", *, methods: Sequence[str] = RIVALS, seeds:
     """Return the controls: one thing of FedEcho changed at a time, in three settings."""
     rivals = plain(methods)
     cells = grid(profile, [OWN, *rivals, *CONTROLS], [HERE, PURE_LARGE], seeds=seeds)
+    cells += grid(profile, [OWN, AVERAGED], [HERE], seeds=fresh(profile, seeds))
+    cells += grid(profile, [OWN, WITHOUT_SLOW, PROBABILITIES], [PURE_LARGE], seeds=fresh(profile, seeds))
     cells += grid(
         profile, [OWN, *rivals, WITHOUT_SLOW, ONLY_SLOW, PROBABILITIES], [Setting(MIXED)], few=FEW, seeds=seeds
     )
@@ -83,8 +88,7 @@ def owners(
     of_those = "accuracy on those classes, %"
     return Comparison(
         name="owners", title="Stragglers as sole owners of classes", notebook="26_controls", profile=profile,
-        # Where they own two, every seed is run for the main table and the controls.
-        cells=[c for s in settings for c in grid(profile, rows, [s], few=FEW if s.changes else None, seeds=seeds)],
+        cells=[cell for place in settings for cell in _cells(profile, rows, place, seeds)],
         figures={
             "classes": (
                 partial(over_owned, column="straggler_mean", label=of_those),
@@ -98,6 +102,13 @@ def owners(
         note="Large delays; 25 fast, 16 medium and 9 slow clients at laptop scale. Slow clients hold k classes in "
         "equal parts and nothing else; the other classes are dealt among the other clients by Dir(0.1).",
     )  # fmt: skip
+
+
+def _cells(profile: str, rows: Sequence[Variant], place: Setting, seeds: Seeds) -> list[Cell]:
+    if place.changes:
+        return grid(profile, rows, [place], few=FEW, seeds=seeds)
+    # Where they own two, every seed is run for the main table and the controls.
+    return grid(profile, rows, [place], seeds=seeds) + grid(profile, rows, [place], seeds=fresh(profile, seeds))
 
 
 def over_owned(found: Results, column: str, label: str) -> Figure:

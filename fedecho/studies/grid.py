@@ -33,6 +33,8 @@ CORE = ("FedBuff", "FedBuff + EMA", "CA2FL", "FADAS", REFERENCE)
 WITHOUT_POOL = ("FedBuff", "FedBuff + EMA")
 FEW = 3
 """Seeds of landscapes; what claims rest on and running text have all seeds of the profile."""
+FRESH = ("smoke", "language-smoke")
+"""Profiles whose tables have the fresh seeds of the primary claims. "laptop" and "language" join once those are run."""
 
 
 @dataclass(frozen=True)
@@ -80,17 +82,27 @@ def grid(
 ) -> list[Cell]:
     """Return every variant in every setting on the profile's seeds, or on `seeds` if given.
 
-    Of the profile's seeds the first `few` are taken, but all where a block is the main table's: they are run there.
+    Of the profile's seeds the first `few` are taken, but all, and the fresh ones, where a block is the main table's:
+    they are run there.
     """
     variants, whole = list(variants), profile(name).seeds
     as_they_stand = not any(v.changes for v in variants)
     return [
         Cell(v.label, s.name, s.delay, run_at(name, v, s, seed), {**s.factors, **v.factors})
-        for seed in (whole if seeds is None else seeds)
+        for seed in ((*whole, *fresh(name)) if seeds is None else seeds)
         for s in settings
         if seeds is not None or seed in whole[:few] or (as_they_stand and not s.changes)
         for v in variants
     ]
+
+
+def fresh(name: str, seeds: Seeds = None, further: float = 0) -> tuple[int, ...]:
+    """Return the fresh seeds of a profile, or `further` times as many that come after them; none where `seeds` are
+    given, or before they are run (`FRESH`)."""
+    if seeds is not None or name not in FRESH:
+        return ()
+    first = profile(name).fresh
+    return tuple(range(first[-1] + 1, first[-1] + 1 + int(further * len(first)))) if further else first
 
 
 def run_at(name: str, variant: Variant, setting: Setting, seed: int) -> RunConfig:

@@ -11,7 +11,7 @@ from fedecho.core.records import Record
 from fedecho.report import captions, charts, curves
 from fedecho.report.summary import Column, mean_of
 from fedecho.studies.comparison import Comparison
-from fedecho.studies.grid import DIR, FEW, HERE, Seeds, Setting, Variant, echo, grid
+from fedecho.studies.grid import DIR, FEW, HERE, Seeds, Setting, Variant, echo, fresh, grid
 from fedecho.studies.profiles import profile as scale_of
 from fedecho.studies.study import Study, table
 
@@ -25,7 +25,8 @@ def ablation_nu(profile: str = "laptop", *, nus: Sequence[float | None] | None =
     rounds = max(1, scale_of(profile).protocol.rounds // 10)
     bad = Setting(BAD_TEACHER, "large", {"method.distill.corrupt_rounds": rounds}, (DIR, "large"))
     if nus is None:
-        cells = grid(profile, [clipped(OWN), clipped(None)], [HERE], seeds=seeds)
+        both = [clipped(OWN), clipped(None)]
+        cells = grid(profile, both, [HERE], seeds=seeds) + grid(profile, both, [HERE], seeds=fresh(profile, seeds))
         cells += grid(profile, map(clipped, (0.1, 0.5, 1.0, 2.0, 10.0)), [HERE], few=FEW, seeds=seeds)
         cells += grid(profile, map(clipped, (0.1, 1.0, OWN, None)), [bad], few=FEW, seeds=seeds)
     else:

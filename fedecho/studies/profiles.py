@@ -22,6 +22,7 @@ class Profile:
     local: Local
     distill: Distillation
     seeds: tuple[int, ...]
+    """Of every table."""
     speed_counts: tuple[int, int, int]
     """Fast, medium and slow clients where stragglers own classes, so that seeds differ in data and not in kind."""
     min_size: int = 10
@@ -36,12 +37,15 @@ class Profile:
     """Seeds that no table reports."""
     trials: int = 12
     """Of the tuning, per method: the same for all, whatever the number of its hyper-parameters."""
+    fresh: tuple[int, ...] = ()
+    """Seeds that the primary claims are tested on, chosen after them and before any of their runs (`grid.fresh`)."""
     refinements: int = 1
     """How often each method's best trial is refined: more than once where a chosen value lay at an edge."""
 
 
-_SMOKE: Any = {"seeds": (0, 1), "speed_counts": (10, 6, 4), "trials": 2, "refinements": 0}
+_SMOKE: Any = {"seeds": (0, 1), "fresh": (2,), "speed_counts": (10, 6, 4), "trials": 2, "refinements": 0}
 _FULL: Any = {"speed_counts": (25, 16, 9), "tuning_seeds": (1000, 1001)}
+_FRESH = tuple(range(5, 15))
 _CIFAR: Any = {
     "methods": (
         "FedBuff",
@@ -80,7 +84,7 @@ _ALL = (
     ),
     Profile(
         "laptop", Data(), "cnn", Protocol(50, 25, 5, 300), Local(), Distillation(steps=10, batch_size=100),
-        (0, 1, 2, 3, 4), **_FULL,
+        (0, 1, 2, 3, 4), fresh=_FRESH, **_FULL,
     ),
     Profile(
         "paper", Data("cifar10", pool="cifar100-20k", pool_size=5000), "resnet18", Protocol(50, 25, 5, 500),
@@ -96,7 +100,8 @@ _ALL = (
     ),
     Profile(
         "language", Data("austen", pool_size=200), "text-encoder", Protocol(50, 25, 5, 150),
-        Local(epochs=1, batch_size=20), Distillation(steps=5, batch_size=50), (0, 1, 2, 3, 4), **_FULL, **_LANGUAGE,
+        Local(epochs=1, batch_size=20), Distillation(steps=5, batch_size=50), (0, 1, 2, 3, 4), fresh=_FRESH, **_FULL,
+        **_LANGUAGE,
     ),
     Profile(
         "language-smoke", Data("austen", train_size=600, pool_size=50), "text-encoder", Protocol(20, 10, 2, 10),

@@ -81,6 +81,11 @@ class Study(ABC):
     """The row that all others of a block are compared with."""
 
     @property
+    def at(self) -> str:
+        """The profile of its runs."""
+        return self.profile
+
+    @property
     def home(self) -> Path:
         """The folder of everything that is written; records of a committed table lie in `paper/records`."""
         if not self.custom:

@@ -40,7 +40,7 @@ class Trained(Study):
 
     @property
     def at(self) -> str:
-        """The profile of the runs."""
+        """The profile of its runs."""
         return self.scale or self.profile
 
     @property

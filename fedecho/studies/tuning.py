@@ -180,7 +180,7 @@ def tuning_of(
     of nothing, a space that cannot be searched, or a seed that a table reports."""
     require(count >= 1, "trials", count, "give at least 1")
     require(refinements >= 0, "refinements", refinements, "give a whole number >= 0")
-    reported = set(scale_of(name).seeds) & set(seeds)
+    reported = {*scale_of(name).seeds, *scale_of(name).fresh} & {*seeds}
     size = changes.get("data.validation_size", 1)
     require(size != 0, "validation_size", size, "a trial is scored on a validation split; leave it out, or give more")
     require(bool(seeds) and not reported, "seeds", seeds, f"give some that no table of {name} reports")

@@ -6,10 +6,23 @@ from collections.abc import Sequence
 
 from fedecho.report import captions, charts
 from fedecho.studies.comparison import Comparison
-from fedecho.studies.grid import FEW, HERE, PURE_LARGE, WITHOUT_POOL, Changes, Seeds, Variant, grid, plain
+from fedecho.studies.grid import (
+    FEW,
+    HERE,
+    PURE_LARGE,
+    WITHOUT_POOL,
+    Changes,
+    Seeds,
+    Variant,
+    fresh,
+    grid,
+    plain,
+)
 from fedecho.studies.study import Study, table
 
 POOLS = ("digits", "diffusion", "dead-leaves", "noise")
+CLAIMED = "diffusion"
+"""The pool that a primary claim rests on."""
 PAPER_POOLS = ("stl10", "tiny-imagenet-32", "generated", "dead-leaves", "noise")
 REMEDIES: dict[str, Changes] = {
     "certain images": {"method.distill.pool_weights": "certainty"},
@@ -33,6 +46,7 @@ def unlabeled(profile: str = "laptop", *, pools: Sequence[str] | None = None, se
     ]
     held_out, rivals = Variant("held-out"), plain(WITHOUT_POOL)
     cells = grid(profile, [held_out, *sources, *remedies, *rivals], [HERE], seeds=seeds)
+    cells += grid(profile, [held_out, *(v for v in sources if v.label == CLAIMED)], [HERE], seeds=fresh(profile, seeds))
     cells += grid(profile, [held_out, *sources, *rivals], [PURE_LARGE], few=FEW, seeds=seeds)
     return Comparison(
         name="unlabeled", title="The unlabelled pool U by its source", notebook="12_table_unlabeled", profile=profile,

@@ -96,7 +96,13 @@ def test_names_are_those_of_runs_that_exist(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setenv("FEDECHO_PAPER", str(tmp_path))
     known = claims.questions("laptop")
     assert known.keys() == claims.questions("smoke").keys() and "rate of FedBuff, quadratic, K = 1" in known
-    assert {question.answer().verdict for question in known.values()} == {"not run"}
+    assert {question.answer().verdict for _, question in known.values()} == {"not run"}
+
+
+def test_the_rule_refuses_every_committed_control() -> None:
+    refused = {name: question for name, (_, question) in claims.questions("laptop").items() if "refused" in name}
+    assert len(refused) == 10  # what breaks an assumption of the theorem, on quadratics and on bounded wells
+    assert {question.answer().verdict for question in refused.values()} == {"supported"}
 
 
 def test_said_plainly(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,8 +24,8 @@ from fedecho.report.summary import VERDICTS
 WITHOUT_TABLE = ("00_quickstart", "01_algorithm_step_by_step")
 """Notebooks that explain; every other one is a study, listed as not run until it has a table."""
 _LONG = 40
-_CLAIM = ("id", "claim", "source", "profile", "test", "verdict", "paper_value", "our_value", "p", "notebook", "table",
-          "note")  # fmt: skip
+_CLAIM = ("id", "role", "claim", "place", "source", "profile", "test", "verdict", "qualifier", "paper_value",
+          "our_value", "n", "pooled", "p", "notebook", "table", "note")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -238,5 +238,6 @@ def read_claims() -> list[dict[str, Any]]:
         require(isinstance(claim, dict), "claim", claim, f"give {', '.join(_CLAIM)}")
         for name in _CLAIM:
             require(name in claim, f"{source.name}: {name}", None, f"it is missing in claim {claim.get('id')}")
-        require(claim["verdict"] in VERDICTS, f"{source.name}: verdict", claim["verdict"], f"use {', '.join(VERDICTS)}")
+        told = claim["verdict"] in (*VERDICTS, *([None] if claim["role"] == "exploratory" else []))
+        require(told, f"{source.name}: verdict", claim["verdict"], f"use {', '.join(VERDICTS)}")
     return list(claims)

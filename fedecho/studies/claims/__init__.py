@@ -1,11 +1,13 @@
 """What the paper (as a summary reports it) and this package claim, and how each claim is tested: paper/claims.toml.
 
-An entry is one claim in one or more places (setting and delay); every place is a line of the ledger.
+Every place (setting and delay) of an entry is an exploratory line of the ledger. A primary entry is one line over all
+of its places, and has those lines too where it has several.
 """
 
 from __future__ import annotations
 
 import functools
+import itertools
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -15,30 +17,28 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fedecho.core import files
-from fedecho.core.checks import Checked, InputError, Positive, require
+from fedecho.core.checks import Checked, Count, InputError, Positive, Share, require
 from fedecho.core.config import RunConfig, from_dict
 from fedecho.studies.profiles import WHOLE, whole
-from fedecho.studies.study import TABLES, Question
+from fedecho.studies.study import TABLES, Question, Study
 
-Kind = Literal["greater", "at_least", "gap", "shortfall", "below", "equal", "cost", "theory", "untested"]
+Kind = Literal["greater", "equivalent", "gap", "cost", "theory"]
+Role = Literal["primary", "check", "exploratory"]
 NEEDS: dict[str, tuple[str, ...]] = {
     "greater": ("study", "a", "b"),
-    "at_least": ("study", "a", "b"),
+    "equivalent": ("study", "a", "b"),
     "gap": ("study", "a", "b", "easier"),
-    "shortfall": ("study", "a", "b", "reference"),
-    "below": ("study", "a", "limit"),
-    "equal": ("study", "a", "b"),
     "cost": ("study", "a"),
     "theory": ("a",),
-    "untested": (),
 }
 """Kind of test -> the fields that it takes, all of them needed."""
-_OPTIONAL = ("study", "a", "b", "easier", "reference", "limit")
-_ENTRY = ("id", "text", "source", "notebook", "table", "paper", "note", "test", "places")
-_REQUIRED = ("id", "text", "source", "notebook", "test")
+_PRIMARY = ("role", "margin", "power", "seeds")
+_ENTRY = ("id", "text", "test", *_PRIMARY, "given", "source", "table", "paper", "note", "places")
 
-Term = tuple[float, str, str]
-"""Weight, variant, delay."""
+Place = tuple[str, str]
+"""Setting, delay."""
+Term = tuple[float, str, str, str]
+"""Weight, variant, setting, delay."""
 Runs = Mapping[tuple[str, str, str], dict[int, RunConfig]]
 """Variant, setting, delay -> seed -> run."""
 
@@ -54,104 +54,95 @@ class Comparison(Checked):
     b: str | None = None
     easier: str | None = None
     """gap: the delay from which accuracy is lost."""
-    reference: str | None = None
-    """shortfall: the variant that both fall short of."""
-    limit: float | None = None
-    """below: in the column's unit."""
-    column: Literal["score", "straggler", "clipped"] = "score"
-    """Test accuracy, the same on the classes that only stragglers own, or the share of clipped steps; all in %."""
-    margin: Positive = 1.0
-    """The smallest lead of interest (at_least: the largest deficit that does not count), in points."""
-    beside: Literal["clipped"] | None = None
-    """A column to be told beside the verdict, of variant `a`."""
+    column: Literal["score", "straggler"] = "score"
+    """Test accuracy, or the same on the classes that only stragglers own; both in %."""
 
     def validate(self) -> None:
         """Check that the kind has the fields it takes, and no others."""
         takes = NEEDS[self.kind]
-        for name in _OPTIONAL:
+        for name in ("study", "a", "b", "easier"):
             value = getattr(self, name)
             require((value is not None) == (name in takes), name, value, f"kind {self.kind} takes {_names(takes)}")
+
+    @property
+    def sign(self) -> int:
+        """-1 where less is better."""
+        return -1 if self.kind == "gap" else 1
 
 
 @dataclass(frozen=True)
 class Claim(Checked):
-    """A claim in one place: one line of the ledger."""
+    """One line of the ledger."""
 
     id: str
     text: str
-    source: Literal[
-        "paper", "package", "package on CIFAR-10", "package on language", "package on running text",
-        "package on running text, asked later",
-    ]  # fmt: skip
-    """Whose claim it is; also the family of tests over which p-values are corrected."""
-    notebook: str
     test: Comparison
-    setting: str = ""
-    delay: str = ""
-    table: str | None = None
+    table: str
+    """Where its numbers are."""
+    role: Role = "exploratory"
+    places: tuple[Place, ...] = ()
+    """Its value is the mean over them, seed by seed."""
+    margin: Positive | None = None
+    """primary: the smallest effect of interest, in points."""
+    power: Share | None = None
+    """primary: the chance of a verdict, as the seeds before the fresh ones let expect it (`planning`)."""
+    seeds: Count = 10
+    """primary: how many fresh ones that is on."""
+    given: str = ""
+    """The choice of ours that it rests on."""
+    source: Literal["paper", "package"] = "package"
+    """Whose claim it is."""
     paper: str | None = None
     """The paper's own numbers, as the summary gives them."""
     note: str = ""
 
     def validate(self) -> None:
-        """Check that a test on runs has a place, and only such a test."""
-        placed = "study" in NEEDS[self.test.kind]
-        wanted = "give at least one" if placed else f"kind {self.test.kind} has none"
-        require(placed == bool(self.setting), "places", self.setting, wanted)
+        """Check that a test on runs has a place, and what a primary claim has beyond others."""
+        takes, primary = NEEDS[self.test.kind], self.role == "primary"
+        wanted = "give at least one" if "study" in takes else f"kind {self.test.kind} has none"
+        require(("study" in takes) == bool(self.places), "places", self.places, wanted)
+        fits = "b" in takes if primary else (self.role == "check") == (self.test.kind == "theory")
+        require(fits, "role", self.role, f"kind {self.test.kind} cannot have it")
+        for name in ("margin", "power"):
+            value = getattr(self, name)
+            require((value is not None) == primary, name, value, "a primary claim has one, and no other")
 
     @property
     def line(self) -> str:
         """The name of the line: the claim's and its place's, in letters, digits, dots and dashes."""
-        return re.sub(r"[^a-z0-9.]+", "-", f"{self.id} {self.setting} {self.delay}".lower()).strip("-")
-
-    @property
-    def absent(self) -> bool:
-        """Whether the profile has no such runs at all."""
-        return "" in (self.test.a, self.test.b)
-
-    @property
-    def terms(self) -> list[Term]:
-        """Every run that the test is made of."""
-        return self.side(self.test.a) + self.side(self.test.b)
+        places = [] if self.role == "primary" else [word for place in self.places for word in place]
+        return re.sub(r"[^a-z0-9.]+", "-", " ".join([self.id, *places]).lower()).strip("-")
 
     def side(self, variant: str | None) -> list[Term]:
         """Return what makes the value of a variant in this test: a weighted sum of runs."""
-        test = self.test
-        match test.kind, variant:
-            case _, None:
-                return []
-            case "gap", str():
-                return [(1.0, variant, str(test.easier)), (-1.0, variant, self.delay)]
-            case "shortfall", str():
-                return [(1.0, str(test.reference), self.delay), (-1.0, variant, self.delay)]
-        return [(1.0, str(variant), self.delay)]
+        share, easier = 1 / max(1, len(self.places)), self.test.easier
+        lost = [(share, str(variant), setting, easier) for setting, _ in self.places if easier]
+        return [*lost, *((-share if easier else share, str(variant), *place) for place in self.places)]
 
 
 def read(name: str, path: Path | None = None) -> list[Claim]:
     """Return the claims for a profile, in the file's order; `path` replaces paper/claims.toml.
 
-    Raises `InputError` naming the entry, the field and what is allowed.
+    Claims on variants that the profile has not are left out. Raises `InputError` naming the entry, the field and what
+    is allowed.
     """
     whole(name)
-    content = _content(path or files.REPOSITORY / "paper" / "claims.toml")
     found: dict[str, Claim] = {}
-    for position, entry in enumerate(content["claim"], start=1):
+    for position, entry in enumerate(_entries(path or files.REPOSITORY / "paper" / "claims.toml"), start=1):
         with _naming(str(entry.get("id", f"claim {position}"))):
-            for claim in _claims(entry, name, content["notebooks"]):
+            for claim in _claims(entry, name):
                 require(claim.line not in found, "id", claim.id, "every claim and place comes once")
-                _require_runs(claim, name)
                 found[claim.line] = claim
     return list(found.values())
 
 
-def _content(path: Path) -> dict[str, Any]:
+def _entries(path: Path) -> list[dict[str, Any]]:
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        entries = tomllib.loads(path.read_text(encoding="utf-8")).get("claim")
     except (OSError, ValueError) as error:
         raise InputError("claims", str(path), f"it cannot be read ({error})".replace("\n", " ")) from None
-    for name in ("notebooks", "claim"):
-        require(isinstance(content.get(name), list), name, content.get(name), f"give a list of {name}s in {path.name}")
-    return content
+    require(isinstance(entries, list), "claim", entries, f"give a list of claims in {path.name}")
+    return list(entries or ())
 
 
 @contextmanager
@@ -162,22 +153,38 @@ def _naming(entry: str) -> Iterator[None]:
         raise InputError(f"claims.toml, {entry}: {error.field}", error.value, error.allowed) from None
 
 
-def _claims(entry: Mapping[str, Any], name: str, notebooks: list[str]) -> list[Claim]:
-    """Return an entry's claims, one for each place, with its variants' names at a profile."""
+def _claims(entry: Mapping[str, Any], name: str) -> Iterator[Claim]:
+    """Yield an entry's lines at a profile."""
     for field in entry:
         require(field in _ENTRY, field, entry[field], f"an entry has {_names(_ENTRY)}")
-    for field in _REQUIRED:
-        require(field in entry, field, None, f"it is missing; every entry has {_names(_REQUIRED)}")
-    require(entry["notebook"] in notebooks, "notebook", entry["notebook"], f"choose one of {_names(notebooks)}")
-    fields = {field: value for field, value in entry.items() if field != "places"} | {
-        "test": _test(entry["test"], name)
-    }
-    return [from_dict(Claim, {**fields, **_place(place)}) for place in entry.get("places", [["", ""]])]
+    for field in ("id", "text", "test"):
+        require(field in entry, field, None, "it is missing; every entry has an id, a text and a test")
+    test = _test(entry["test"], name)
+    if "" in (test.a, test.b):
+        return
+    places = _places(entry.get("places", []), test, name)
+    own = ("exploratory", test.study) if test.study else ("check", questions(name)[str(test.a)][0])
+    line = from_dict(Claim, {**dict(zip(("role", "table"), own, strict=True)), **entry, "test": test, "places": places})
+    table_of(line.table, name)
+    if line.role != "exploratory":
+        yield line
+    if line.role == "exploratory" or len(places) > 1:
+        about = {field: value for field, value in vars(line).items() if field not in _PRIMARY}
+        yield from (Claim(**about | {"places": (place,)}) for place in places)
 
 
-def _test(test: Any, name: str) -> dict[str, Any]:
+def _test(test: Any, name: str) -> Comparison:
+    """Return a test with its variants' names at a profile, after a look at what there is."""
     require(isinstance(test, dict) and "kind" in test, "test", test, f"give a table with kind = {_names(NEEDS)}")
-    return {field: _at_profile(field, value, name) for field, value in test.items()}
+    out = from_dict(Comparison, {field: _at_profile(field, value, name) for field, value in test.items()})
+    if out.kind == "theory":
+        require(out.a in questions(name), "a", out.a, f"choose one of {_names(questions(name))}")
+    elif "" not in (out.a, out.b):
+        variants = dict.fromkeys(variant for variant, _, _ in runs_of(str(out.study), name))
+        for field in ("a", "b"):
+            value = getattr(out, field)
+            require(value is None or value in variants, field, value, f"{out.study} has {_names(variants)}")
+    return out
 
 
 def _at_profile(field: str, value: Any, name: str) -> Any:
@@ -189,44 +196,44 @@ def _at_profile(field: str, value: Any, name: str) -> Any:
     return value.get(name, "")
 
 
-def _place(place: Any) -> dict[str, Any]:
-    pair = isinstance(place, list) and len(place) == 2
-    require(pair, "places", place, "give pairs of setting and delay")
-    return dict(zip(("setting", "delay"), place, strict=True))
+def _places(places: Any, test: Comparison, name: str) -> tuple[Place, ...]:
+    """Return pairs of setting and delay, for "all" every one in which the study has the variants."""
+    runs = runs_of(test.study, name) if test.study else {}
+    rows = [row for row in (test.a, test.b) if row is not None]
+    if places == "all":
+        found = dict.fromkeys((setting, delay) for _, setting, delay in runs)
+        return tuple(place for place in found if all((row, *place) in runs for row in rows))
+    pairs = isinstance(places, list) and all(isinstance(place, list) and len(place) == 2 for place in places)
+    require(pairs, "places", places, 'give pairs of setting and delay, or "all"')
+    for (setting, delay), row in itertools.product(places, rows if runs else ()):
+        there = [f"{place}, {kind}" for other, place, kind in runs if other == row]
+        for kind in (delay, test.easier or delay):
+            where = f"{setting}, {kind}"
+            require(where in there, "places", where, f"{row} of {test.study} is run at {'; '.join(there)}")
+    return tuple((setting, delay) for setting, delay in places)
 
 
-def _require_runs(claim: Claim, name: str) -> None:
-    """Check that the study has every run that the test is made of."""
-    if claim.test.kind == "theory":
-        asked = questions(name)
-        require(claim.test.a in asked, "a", claim.test.a, f"choose one of {_names(asked)}")
-    if claim.test.study is None or claim.absent:
-        return
-    runs, study = runs_of(claim.test.study, name), claim.test.study
-    variants = {variant for variant, _, _ in runs}
-    for field in ("a", "b", "reference"):
-        value = getattr(claim.test, field)
-        require(value is None or value in variants, field, value, f"{study} has {_names(v for v, _, _ in runs)}")
-    for _, variant, delay in claim.terms:
-        places = dict.fromkeys(f"{setting}, {kind}" for v, setting, kind in runs if v == variant)
-        known = (variant, claim.setting, delay) in runs
-        require(known, "places", f"{claim.setting}, {delay}", f"{variant} of {study} is run at {'; '.join(places)}")
+@functools.cache
+def table_of(table: str, name: str) -> Study:
+    """Return a table at a profile; raises `InputError` naming the known ones."""
+    require(table in TABLES, "table", table, f"choose one of {_names(TABLES)}")
+    return TABLES[table](name)
 
 
 @functools.cache
 def runs_of(study: str, name: str) -> Runs:
-    """Return the runs of a study at a profile; raises `InputError` naming the known studies."""
+    """Return the runs of a study at a profile."""
     runs: dict[tuple[str, str, str], dict[int, RunConfig]] = {}
-    require(study in TABLES, "study", study, f"choose one of {', '.join(TABLES)}")
-    for cell in TABLES[study](name).asked():
+    for cell in table_of(study, name).asked():
         runs.setdefault((cell.method, cell.setting, cell.delay), {})[cell.config.seed] = cell.config
     return runs
 
 
 @functools.cache
-def questions(name: str) -> dict[str, Question]:
-    """Return by name what may be asked of the studies at a profile beside comparisons of runs."""
-    return {asked: question for build in TABLES.values() for asked, question in build(name).questions().items()}
+def questions(name: str) -> dict[str, tuple[str, Question]]:
+    """Return by name what may be asked of the studies at a profile beside comparisons of runs, each with its table."""
+    found = {table: table_of(table, name).questions() for table in TABLES}
+    return {asked: (table, question) for table, known in found.items() for asked, question in known.items()}
 
 
 def _names(names: Any) -> str:
