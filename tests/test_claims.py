@@ -21,9 +21,12 @@ from fedecho.core.config import RunConfig, override
 from fedecho.core.records import new_record, record_path, save
 from fedecho.report.summary import Cell
 from fedecho.studies import TABLES, check, claims, contenders, grid, language, profiles
-from fedecho.studies.claims import Claim, ledger, lines, verdicts
-from fedecho.studies.claims.evidence import Sample, Shelf
+from fedecho.studies.claims import claim as of_claims
+from fedecho.studies.claims import ledger, lines, verdicts
+from fedecho.studies.claims.claim import Claim
+from fedecho.studies.claims.evidence import Shelf
 from fedecho.studies.claims.lines import Line
+from fedecho.studies.claims.verdicts import Sample
 from fedecho.studies.comparison import Comparison
 from fedecho.studies.study import Finding, Question
 from fedecho.studies.tuning import Tuning
@@ -284,7 +287,7 @@ def test_what_a_profile_has_not_is_left_out(toy: Path) -> None:
 
 
 def a_claim(kind: str = "greater", margin: float = 0.5) -> Claim:
-    test = claims.Comparison(kind, "toy", "FedEcho", "FedBuff")  # type: ignore[arg-type]
+    test = of_claims.Comparison(kind, "toy", "FedEcho", "FedBuff")  # type: ignore[arg-type]
     return Claim("i", "t", test, "toy", "primary", (("Dir(0.1)", "large"),), margin, 0.5)
 
 

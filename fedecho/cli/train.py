@@ -122,14 +122,14 @@ def tune(
         fresh: train everything again.
         data_root: folder of data sets (otherwise FEDECHO_DATA).
     """
-    from fedecho.studies import contenders, study
+    from fedecho.studies import contenders, writing
     from fedecho.studies.tuning import tuning_of
 
     use_data(data_root)
     require(jobs is None or jobs >= 1, "jobs", jobs, "give at least 1 process")
     contender = contenders.contender_of(method, dict(map(_ends, space)))
     tuned = tuning_of(contender, profile, changes=_values(set), count=trials, refinements=refinements, seeds=seeds)
-    made = study.make(tuned, jobs, fresh)
+    made = writing.make(tuned, jobs, fresh)
     print(f"{tuned.summary()}\ntable: {made.tables['md']}")
 
 

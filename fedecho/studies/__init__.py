@@ -11,8 +11,8 @@ import pkgutil
 
 from fedecho.studies.study import TABLES as TABLES
 from fedecho.studies.study import Study as Study
-from fedecho.studies.study import make as make
-from fedecho.studies.study import write as write
+from fedecho.studies.writing import make as make
+from fedecho.studies.writing import write as write
 
 ORDER = (
     "tuning", "vision", "unlabeled", "ablation_alpha", "alpha_landscape", "ablation_nu", "ablation_data_size",

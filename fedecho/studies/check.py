@@ -13,8 +13,9 @@ from fedecho.core.checks import require
 from fedecho.core.files import figures_dir, tables_dir
 from fedecho.report import drawings
 from fedecho.studies.claims import ledger
-from fedecho.studies.study import TABLES, write
+from fedecho.studies.study import TABLES
 from fedecho.studies.training import Trained
+from fedecho.studies.writing import write
 
 
 def check(profile: str = "laptop") -> list[str]:

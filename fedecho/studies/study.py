@@ -1,4 +1,4 @@
-"""One study, one way through it: train what is missing, collect, summarise, caption, draw, write, remember.
+"""What a study is, and the tables by name.
 
 A table is one file of this folder: a function from a profile (and what else one may choose) to a `Study`. What is not
 the committed table is a custom one, with a folder of its own.
@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 
 from fedecho.core import files
 from fedecho.core.checks import require
-from fedecho.report import captions, figures, manifest, render, summary
+from fedecho.report import summary
 from fedecho.studies import profiles
 
 
@@ -126,68 +126,6 @@ class Study(ABC):
     @abstractmethod
     def table(self) -> Table:
         """Return what the records say; nothing is trained."""
-
-
-@dataclass(frozen=True, eq=False)
-class Made:
-    """What `make` made: the table, and the files written."""
-
-    study: Study
-    table: Table
-    tables: dict[str, Path]
-    """md, tex, csv -> file."""
-    figures: dict[str, Path]
-    """Name -> the PNG; the PDF lies beside it."""
-
-    @property
-    def files(self) -> list[Path]:
-        """The table in its three forms and the figures."""
-        return [*self.tables.values(), *self.figures.values()]
-
-    @property
-    def text(self) -> str:
-        """The table in Markdown; of a custom one, where it is comes first."""
-        text = self.tables["md"].read_text(encoding="utf-8")
-        return f"Custom table, in `{self.study.home}`\n\n{text}" if self.study.custom else text
-
-    def findings(self, *rivals: str) -> str:
-        """Return a Markdown list: how the reference stands to each of the `rivals` (none given = to all rows)."""
-        return captions.bullets(captions.sentences(self.table.numbers, self.study.reference, rivals))
-
-
-def make(study: Study, jobs: int | None = None, fresh: bool = False) -> Made:
-    """Make a study's table and figures; `jobs` processes (0 or none = cores) train what is missing."""
-    study.train(jobs or None, fresh)
-    return write(study)
-
-
-def write(study: Study) -> Made:
-    """Write a study's table, figures and manifest from the records that are there."""
-    table, stem = study.table(), study.folder("tables") / study.name
-    bold = list(table.bold) or [False] * len(table.texts)
-    render.write(table.texts, bold, table.numbers, stem, study.title, table.caption)
-    for name, text in table.beside.items():
-        files.write_whole(stem.with_name(name), text)
-    record_set = table.record_set or summary.record_set_hash(table.frame)
-    stems = {end: study.folder("figures") / f"{study.name}_{end}" for end in table.figures}
-    for end, (figure, _) in table.figures.items():
-        figures.save_figure(figure, stems[end], record_set)
-    written = {suffix: stem.with_name(f"{stem.name}.{suffix}") for suffix in ("md", "tex", "csv")}
-    described = manifest.describe(
-        table.frame, record_set, name=study.name, title=study.title, caption=table.caption, profile=study.profile,
-        notebook=study.notebook, tables=[*(path.name for path in written.values()), *table.beside],
-        figures={stems[end].name: text for end, (_, text) in table.figures.items()},
-    )  # fmt: skip
-    manifest.write(
-        replace(described, command=study.command or _papermill(study)) if study.custom else described, stem.parent
-    )
-    return Made(study, table, written, {end: path.with_name(f"{path.name}.png") for end, path in stems.items()})
-
-
-def _papermill(study: Study) -> str:
-    """Return what makes a custom table again by its notebook."""
-    given = json.dumps({"profile": study.profile, **study.custom}, default=str)
-    return f"papermill notebooks/{study.notebook}.ipynb out.ipynb -k python3 --cwd notebooks -y '{given}'"
 
 
 # Tables as functions

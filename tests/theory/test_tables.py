@@ -19,7 +19,7 @@ from fedecho.report import parameters
 from fedecho.report.captions import NOTHING
 from fedecho.report.summary import NOT_RUN
 from fedecho.studies import TABLES, make, write
-from fedecho.studies.study import Made, Study
+from fedecho.studies.study import Study
 from fedecho.studies.theory.arrivals import theory_arrivals
 from fedecho.studies.theory.bound import theory_bound
 from fedecho.studies.theory.distillation import theory_distillation
@@ -27,6 +27,7 @@ from fedecho.studies.theory.methods import theory_methods
 from fedecho.studies.theory.rates import theory_convex, theory_nonconvex
 from fedecho.studies.theory.results import points
 from fedecho.studies.theory.study import TheoryStudy
+from fedecho.studies.writing import Made
 from fedecho.theory import engine
 from fedecho.theory.records import THEORY
 

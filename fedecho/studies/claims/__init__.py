@@ -8,116 +8,24 @@ from __future__ import annotations
 
 import functools
 import itertools
-import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from fedecho.core import files
-from fedecho.core.checks import Checked, Count, InputError, Positive, Share, require
+from fedecho.core.checks import InputError, require
 from fedecho.core.config import RunConfig, from_dict
+from fedecho.studies.claims.claim import NEEDS, Claim, Comparison, Place, named
 from fedecho.studies.profiles import WHOLE, whole
 from fedecho.studies.study import TABLES, Question, Study
 
-Kind = Literal["greater", "equivalent", "gap", "cost", "theory"]
-Role = Literal["primary", "check", "exploratory"]
-NEEDS: dict[str, tuple[str, ...]] = {
-    "greater": ("study", "a", "b"),
-    "equivalent": ("study", "a", "b"),
-    "gap": ("study", "a", "b", "easier"),
-    "cost": ("study", "a"),
-    "theory": ("a",),
-}
-"""Kind of test -> the fields that it takes, all of them needed."""
 _PRIMARY = ("role", "margin", "power", "seeds")
 _ENTRY = ("id", "text", "test", *_PRIMARY, "given", "source", "table", "paper", "note", "places")
 
-Place = tuple[str, str]
-"""Setting, delay."""
-Term = tuple[float, str, str, str]
-"""Weight, variant, setting, delay."""
 Runs = Mapping[tuple[str, str, str], dict[int, RunConfig]]
 """Variant, setting, delay -> seed -> run."""
-
-
-@dataclass(frozen=True)
-class Comparison(Checked):
-    """What is compared: variants `a` and `b` of a study; an empty name is not part of the profile. For kind `theory`,
-    `a` names one of a study's questions."""
-
-    kind: Kind
-    study: str | None = None
-    a: str | None = None
-    b: str | None = None
-    easier: str | None = None
-    """gap: the delay from which accuracy is lost."""
-    column: Literal["score", "straggler"] = "score"
-    """Test accuracy, or the same on the classes that only stragglers own; both in %."""
-
-    def validate(self) -> None:
-        """Check that the kind has the fields it takes, and no others."""
-        takes = NEEDS[self.kind]
-        for name in ("study", "a", "b", "easier"):
-            value = getattr(self, name)
-            require((value is not None) == (name in takes), name, value, f"kind {self.kind} takes {_names(takes)}")
-
-    @property
-    def sign(self) -> int:
-        """-1 where less is better."""
-        return -1 if self.kind == "gap" else 1
-
-
-@dataclass(frozen=True)
-class Claim(Checked):
-    """One line of the ledger."""
-
-    id: str
-    text: str
-    test: Comparison
-    table: str
-    """Where its numbers are."""
-    role: Role = "exploratory"
-    places: tuple[Place, ...] = ()
-    """Its value is the mean over them, seed by seed."""
-    margin: Positive | None = None
-    """primary: the smallest effect of interest, in points."""
-    power: Share | None = None
-    """primary: the chance of a verdict, as the seeds before the fresh ones let expect it (`planning`)."""
-    seeds: Count = 10
-    """primary: how many fresh ones that is on."""
-    given: str = ""
-    """The choice of ours that it rests on."""
-    source: Literal["paper", "package"] = "package"
-    """Whose claim it is."""
-    paper: str | None = None
-    """The paper's own numbers, as the summary gives them."""
-    note: str = ""
-
-    def validate(self) -> None:
-        """Check that a test on runs has a place, and what a primary claim has beyond others."""
-        takes, primary = NEEDS[self.test.kind], self.role == "primary"
-        wanted = "give at least one" if "study" in takes else f"kind {self.test.kind} has none"
-        require(("study" in takes) == bool(self.places), "places", self.places, wanted)
-        fits = "b" in takes if primary else (self.role == "check") == (self.test.kind == "theory")
-        require(fits, "role", self.role, f"kind {self.test.kind} cannot have it")
-        for name in ("margin", "power"):
-            value = getattr(self, name)
-            require((value is not None) == primary, name, value, "a primary claim has one, and no other")
-
-    @property
-    def line(self) -> str:
-        """The name of the line: the claim's and its place's, in letters, digits, dots and dashes."""
-        places = [] if self.role == "primary" else [word for place in self.places for word in place]
-        return re.sub(r"[^a-z0-9.]+", "-", " ".join([self.id, *places]).lower()).strip("-")
-
-    def side(self, variant: str | None) -> list[Term]:
-        """Return what makes the value of a variant in this test: a weighted sum of runs."""
-        share, easier = 1 / max(1, len(self.places)), self.test.easier
-        lost = [(share, str(variant), setting, easier) for setting, _ in self.places if easier]
-        return [*lost, *((-share if easier else share, str(variant), *place) for place in self.places)]
 
 
 def read(name: str, path: Path | None = None) -> list[Claim]:
@@ -156,7 +64,7 @@ def _naming(entry: str) -> Iterator[None]:
 def _claims(entry: Mapping[str, Any], name: str) -> Iterator[Claim]:
     """Yield an entry's lines at a profile."""
     for field in entry:
-        require(field in _ENTRY, field, entry[field], f"an entry has {_names(_ENTRY)}")
+        require(field in _ENTRY, field, entry[field], f"an entry has {named(_ENTRY)}")
     for field in ("id", "text", "test"):
         require(field in entry, field, None, "it is missing; every entry has an id, a text and a test")
     test = _test(entry["test"], name)
@@ -175,15 +83,15 @@ def _claims(entry: Mapping[str, Any], name: str) -> Iterator[Claim]:
 
 def _test(test: Any, name: str) -> Comparison:
     """Return a test with its variants' names at a profile, after a look at what there is."""
-    require(isinstance(test, dict) and "kind" in test, "test", test, f"give a table with kind = {_names(NEEDS)}")
+    require(isinstance(test, dict) and "kind" in test, "test", test, f"give a table with kind = {named(NEEDS)}")
     out = from_dict(Comparison, {field: _at_profile(field, value, name) for field, value in test.items()})
     if out.kind == "theory":
-        require(out.a in questions(name), "a", out.a, f"choose one of {_names(questions(name))}")
+        require(out.a in questions(name), "a", out.a, f"choose one of {named(questions(name))}")
     elif "" not in (out.a, out.b):
         variants = dict.fromkeys(variant for variant, _, _ in runs_of(str(out.study), name))
         for field in ("a", "b"):
             value = getattr(out, field)
-            require(value is None or value in variants, field, value, f"{out.study} has {_names(variants)}")
+            require(value is None or value in variants, field, value, f"{out.study} has {named(variants)}")
     return out
 
 
@@ -192,7 +100,7 @@ def _at_profile(field: str, value: Any, name: str) -> Any:
     if field not in ("a", "b") or not isinstance(value, dict):
         return value
     for known in value:
-        require(known in WHOLE, f"{field}.{known}", value[known], f"choose one of {_names(WHOLE)}")
+        require(known in WHOLE, f"{field}.{known}", value[known], f"choose one of {named(WHOLE)}")
     return value.get(name, "")
 
 
@@ -216,7 +124,7 @@ def _places(places: Any, test: Comparison, name: str) -> tuple[Place, ...]:
 @functools.cache
 def table_of(table: str, name: str) -> Study:
     """Return a table at a profile; raises `InputError` naming the known ones."""
-    require(table in TABLES, "table", table, f"choose one of {_names(TABLES)}")
+    require(table in TABLES, "table", table, f"choose one of {named(TABLES)}")
     return TABLES[table](name)
 
 
@@ -234,7 +142,3 @@ def questions(name: str) -> dict[str, tuple[str, Question]]:
     """Return by name what may be asked of the studies at a profile beside comparisons of runs, each with its table."""
     found = {table: table_of(table, name).questions() for table in TABLES}
     return {asked: (table, question) for table, known in found.items() for asked, question in known.items()}
-
-
-def _names(names: Any) -> str:
-    return ", ".join(dict.fromkeys(names)) or "nothing"

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Final
 
 import numpy as np
 
-from fedecho.core import files, stats
+from fedecho.core import files
 from fedecho.core.config import RunConfig
 from fedecho.core.records import Record, find
-from fedecho.report.captions import number
 from fedecho.report.summary import percent, server_seconds, straggler_score
-from fedecho.studies.claims import Claim, runs_of, table_of
+from fedecho.studies.claims import runs_of, table_of
+from fedecho.studies.claims.claim import Claim
+from fedecho.studies.claims.verdicts import Sample
 from fedecho.studies.profiles import BLOCKS, profile
 
-FLOOR: Final = "at the floor"
 Weighed = tuple[float, Record | None]
 _COLUMNS: dict[str, Callable[[Record], float]] = {
     "score": lambda record: percent(record.score),
@@ -24,65 +23,6 @@ _COLUMNS: dict[str, Callable[[Record], float]] = {
     "seconds": lambda record: server_seconds(record) / record.rows[-1]["round"],
 }
 """Column -> how to read it off a record; nan = it has none."""
-
-
-@dataclass(frozen=True)
-class Sample:
-    """The values of both sides of a claim on some seeds."""
-
-    values: Mapping[int, tuple[float, float] | None]
-    """Seed -> both, nan for a side of which a run diverged; none where a record is missing."""
-    sign: int = 1
-    idle: frozenset[int] = frozenset()
-    """Seeds on which no run has learnt anything."""
-
-    def on(self, seeds: set[int]) -> Sample:
-        """Return the part on some of the seeds."""
-        return Sample({seed: pair for seed, pair in self.values.items() if seed in seeds}, self.sign, self.idle)
-
-    @property
-    def pairs(self) -> dict[int, tuple[float, float]]:
-        """Seed -> both values, where all runs finished."""
-        return {seed: pair for seed, pair in self.values.items() if pair and np.isfinite(pair).all()}
-
-    @property
-    def leads(self) -> list[float]:
-        """How far the claimed direction is ahead, seed by seed."""
-        return [self.sign * (a - b) for a, b in self.pairs.values()]
-
-    @property
-    def lacking(self) -> int:
-        """How many seeds lack a record."""
-        return sum(pair is None for pair in self.values.values())
-
-    @property
-    def failed(self) -> bool:
-        """Whether on a seed `a` alone diverged, which leaving the seed out must not help."""
-        return any(pair and np.isnan(pair[0]) and not np.isnan(pair[1]) for pair in self.values.values())
-
-    @property
-    def floor(self) -> bool:
-        """Whether nothing varies because no run of any seed has learnt anything."""
-        return bool(self.pairs) and np.ptp(self.leads) == 0 and self.idle >= self.pairs.keys()
-
-    @property
-    def note(self) -> str:
-        """What keeps seeds from the numbers."""
-        asked, used = len(self.values), len(self.pairs)
-        if self.lacking or not asked:
-            return f"{asked - self.lacking} of {asked} seeds are there" if asked else "its fresh seeds are not run yet"
-        left = f"{asked - used} of {asked} seeds are left out, a run diverged" if used < asked else ""
-        return left + ("; it is the better one alone on one of them, so the others do not speak for it" * self.failed)
-
-    def text(self, unit: str = "points") -> str | None:
-        """Write the mean lead with its 95 % interval and the two means behind it; none before all seeds are there."""
-        if self.lacking or not self.pairs:
-            return None
-        mean, half, _ = stats.mean_ci(self.leads)
-        if unit != "points":
-            return f"{mean:.3f} ± {half:.3f} {unit}"
-        ends = " against ".join(number(float(end)) for end in np.mean(list(self.pairs.values()), axis=0))
-        return f"{FLOOR} ({ends})" if self.floor else f"{number(mean, half, '+')} points ({ends})"
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from pathlib import Path
 from fedecho.core import files
 from fedecho.report import captions, render
 from fedecho.report.summary import NOT_RUN, NOT_STATED, VERDICTS
-from fedecho.studies.claims import Role, table_of
+from fedecho.studies.claims import table_of
+from fedecho.studies.claims.claim import Role
 from fedecho.studies.claims.lines import Line, evaluate
 from fedecho.studies.claims.verdicts import RULE
 

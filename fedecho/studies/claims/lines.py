@@ -9,9 +9,10 @@ from typing import Any
 from fedecho.report import render
 from fedecho.report.summary import NOT_RUN, Verdict
 from fedecho.studies import claims
-from fedecho.studies.claims import Claim, Role, questions, table_of
-from fedecho.studies.claims.evidence import Sample, Shelf
-from fedecho.studies.claims.verdicts import LEVEL, POWER, Judged, judged, needed, power_of, spread
+from fedecho.studies.claims import questions, table_of
+from fedecho.studies.claims.claim import Claim, Role
+from fedecho.studies.claims.evidence import Shelf
+from fedecho.studies.claims.verdicts import LEVEL, POWER, Judged, Sample, judged, needed, power_of, spread
 
 ROLES: tuple[Role, ...] = ("primary", "check", "exploratory")
 _COLUMNS = {"score": "test accuracy", "straggler": "test accuracy on the classes that only stragglers own"}
