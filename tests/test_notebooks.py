@@ -7,6 +7,7 @@ import json
 import re
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -100,10 +101,9 @@ def test_sources_stand_alone() -> None:
 
 def test_only_the_default_profile_writes_to_the_tables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("FEDECHO_PAPER", str(tmp_path))
-    assert files.tables_dir("laptop") == tmp_path / "tables"
-    assert files.figures_dir("laptop") == tmp_path / "figures"
+    assert files.folder_of("tables", "laptop") == tmp_path / "tables"
     assert files.tuning_dir("laptop") == tmp_path / "records" / "tuning"
-    for function in (files.tables_dir, files.figures_dir, files.records_dir, files.tuning_dir):
+    for function in (partial(files.folder_of, "tables"), files.records_dir, files.tuning_dir):
         assert len({function(name) for name in profiles.PROFILES}) == len(profiles.PROFILES)
 
 

@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 import platformdirs
 
@@ -76,14 +77,10 @@ def tuning_dir(profile: str) -> Path:
     return paper() / "records" / ("tuning" if profile == "laptop" else f"tuning-{profile}")
 
 
-def tables_dir(profile: str) -> Path:
-    """Return the folder of a profile's tables: the default profile's lie on top, so no other can be taken for them."""
-    return paper() / "tables" / ("" if profile == "laptop" else profile)
-
-
-def figures_dir(profile: str) -> Path:
-    """Return the folder of a profile's figures, by the rule of `tables_dir`."""
-    return paper() / "figures" / ("" if profile == "laptop" else profile)
+def folder_of(kind: Literal["tables", "figures", "executed", "site"], profile: str) -> Path:
+    """Return the folder of what is made of a profile's records: the default profile's lies on top, so that no other can
+    be taken for it."""
+    return paper() / kind / ("" if profile == "laptop" else profile)
 
 
 def file_sha256(path: Path) -> str:

@@ -73,7 +73,7 @@ def make(profile: str = "laptop", only: str = "all", fresh: bool = False, jobs: 
     runs are best trained before (`plan.train_all`); `fresh` is for what only a notebook itself can make again.
     Without it, a notebook is not executed whose copy came from the same sources and records.
     """
-    folder = files.paper() / "executed" / ("" if profile == "laptop" else profile)
+    folder = files.folder_of("executed", profile)
     limit = _LIMITS.get(profile, max(_LIMITS.values()))
     stems = [stem for stem in select(only) if left_out(stem, profile) is None]
 

@@ -95,9 +95,7 @@ class Study(ABC):
 
     def folder(self, kind: Literal["tables", "figures"]) -> Path:
         """Return where tables or figures are written."""
-        if self.custom:
-            return self.home / kind
-        return (files.tables_dir if kind == "tables" else files.figures_dir)(self.profile)
+        return self.home / kind if self.custom else files.folder_of(kind, self.profile)
 
     @abstractmethod
     def train(self, jobs: int | None = None, fresh: bool = False) -> None:
@@ -110,6 +108,10 @@ class Study(ABC):
     def paths(self) -> set[Path]:
         """Return the committed records of runs that it reads, there or not."""
         return set()
+
+    def trainable(self, fresh: bool = False) -> Sequence[Hashable]:
+        """Return what of that the table makes by itself."""
+        return self.lacking(fresh)
 
     def missing(self) -> int:
         """Return how many of its records are missing."""
