@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import shutil
@@ -18,7 +17,7 @@ from fedecho.core import files
 from fedecho.core.checks import InputError, require
 from fedecho.report import manifest, notebooks
 from fedecho.report.manifest import Manifest
-from fedecho.report.publish import citation
+from fedecho.report.publish import citation, pages
 from fedecho.report.summary import VERDICTS
 
 WITHOUT_TABLE = ("00_quickstart", "01_algorithm_step_by_step")
@@ -97,10 +96,8 @@ def _environment() -> jinja2.Environment:
 def build(profile: str = "laptop", planned: Sequence[Study] = ()) -> Path:
     """Write the pages of a profile whole and return the front page; nothing is run; `planned`: every study.
 
-    Raises `InputError` for a manifest or a list of claims that cannot be used, or without the extra `notebooks`.
+    Raises `InputError` for a manifest or a list of claims that cannot be used.
     """
-    for package in ("nbconvert", "latex2mathml"):
-        require(importlib.util.find_spec(package) is not None, "site", package, "install fedecho[notebooks] first")
     final = files.folder_of("site", profile)
     final.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=files.paper(), prefix="site.", suffix=".partial") as name:
@@ -134,8 +131,6 @@ def _fill(site: _Site, planned: Sequence[Study]) -> None:
 
 
 def _guide(site: _Site, stem: str, source: Path) -> Guide:
-    from fedecho.report.publish import pages
-
     site.add(source, "notebooks")
     known = (files.folder_of("executed", site.profile) / source.name).is_file()
     # Links between notebooks lead to pages where there are any.
@@ -154,8 +149,6 @@ def _copy(site: _Site, found: Manifest) -> None:
 
 
 def _notebook_pages(site: _Site, guides: Sequence[Guide]) -> None:
-    from fedecho.report.publish import pages
-
     for guide in guides:
         if guide.executed:
             body = pages.notebook(
@@ -166,8 +159,6 @@ def _notebook_pages(site: _Site, guides: Sequence[Guide]) -> None:
 
 def _ledger_page(site: _Site) -> bool:
     """Write the page of the claims' ledger, if there is one."""
-    from fedecho.report.publish import pages
-
     source = files.paper() / "claims.md"
     if source.is_file():
         body = pages.markdown(source.read_text(encoding="utf-8"), site.links)
@@ -188,8 +179,6 @@ def studies(
 
 def _unknown(profile: str) -> list[Study]:
     """Return every notebook that might be a study: those that nobody listed are found here."""
-    from fedecho.report.publish import pages
-
     found = {stem: source for stem, source in notebooks.catalogue().items() if stem not in WITHOUT_TABLE}
     return [Study(stem, pages.title(source), stem, manifest.command(stem, profile)) for stem, source in found.items()]
 
@@ -203,8 +192,6 @@ def _study(found: Manifest, places: dict[str, str]) -> Study:
 
 def _tables(found: Manifest, places: dict[str, str]) -> tuple[Table, ...]:
     """Return the Markdown tables of a study, a compact one first; title and caption are said by the section itself."""
-    from fedecho.report.publish import pages
-
     names = sorted((name for name in found.tables if name.endswith(".md")), key=lambda name: "_compact" not in name)
     out = []
     for position, name in enumerate(names):
