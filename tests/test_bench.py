@@ -31,7 +31,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """A model that takes milliseconds in the place of ResNet-18, and one turn."""
     monkeypatch.setattr(bench_paper, "MODEL", "cnn-batchnorm")
     monkeypatch.setattr(bench_paper, "CONTROL", "cnn")
-    monkeypatch.setattr(bench_paper, "_TURNS", {"cpu": 1})
+    monkeypatch.setattr(bench_paper, "_SIZES", {"cpu": bench_paper._SIZES["cpu"]._replace(turns=1)})
     monkeypatch.setattr(torch, "compile", lambda module, **options: module)
     monkeypatch.setattr(bench_paper, "together", lambda device, count: f"{count} runs at a time")
 

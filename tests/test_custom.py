@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -108,10 +108,11 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Path, RunConfig]]:
     """Training without work, and the list of what was trained where: each run reaches 70 %."""
     done: list[tuple[Path, RunConfig]] = []
 
-    def at_once(todo: Sequence[RunConfig], folder: Path, *rest: Any) -> None:
+    def at_once(todo: Sequence[RunConfig], count: int, folder: Path, *how: Any) -> Generator[None]:
         for config in todo:
             put(folder, config, 0.7)
             done.append((folder, config))
+            yield
 
     monkeypatch.setattr(sweep, "_in_processes", at_once)
     return done

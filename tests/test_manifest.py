@@ -48,7 +48,7 @@ GOOD: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(TINY)))
     ({"title": 3}, "title"), ({"records": "aa"}, "records"), ({"records": [1]}, "records"),
     ({"tables": ["../x.md"]}, "tables"), ({"name": "other"}, "name"), ({"name": "../toy"}, "name"),
     ({"figures": [{"stem": "a/b", "caption": ""}]}, "stem"), ({"figures": [{"stem": "a"}]}, "caption"),
-    ({"figures": ["a"]}, "picture"), ({"more": 1}, "more"), ({"notebook": ""}, "notebook"), ({"caption": None}, "cap"),
+    ({"figures": ["a"]}, "figures"), ({"more": 1}, "more"), ({"notebook": ""}, "notebook"), ({"caption": None}, "cap"),
 ])  # fmt: skip
 def test_what_is_refused_names_file_and_field(change: dict[str, Any], field: str, tmp_path: Path) -> None:
     (tmp_path / "toy.json").write_text(json.dumps(GOOD | change))

@@ -6,6 +6,8 @@ import ast
 import json
 import re
 import sys
+import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -99,10 +101,9 @@ def test_sources_stand_alone() -> None:
 
 def test_only_the_default_profile_writes_to_the_tables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("FEDECHO_PAPER", str(tmp_path))
-    assert files.tables_dir("laptop") == tmp_path / "tables"
-    assert files.figures_dir("laptop") == tmp_path / "figures"
+    assert files.folder_of("tables", "laptop") == tmp_path / "tables"
     assert files.tuning_dir("laptop") == tmp_path / "records" / "tuning"
-    for function in (files.tables_dir, files.figures_dir, files.records_dir, files.tuning_dir):
+    for function in (partial(files.folder_of, "tables"), files.records_dir, files.tuning_dir):
         assert len({function(name) for name in profiles.PROFILES}) == len(profiles.PROFILES)
 
 
@@ -171,7 +172,7 @@ def test_failed_run_leaves_only_the_partial(tmp_path: Path, monkeypatch: pytest.
 
 @pytest.mark.parametrize("kinds, calls, works", [
     (["done"], 1, True), (["start", "done"], 2, True), (["start", "start"], 2, False), (["cell"], 1, False),
-    (["lost"], 1, False), (["kernel"], 1, False),
+    (["lost"], 1, False),
 ])  # fmt: skip
 def test_only_a_kernel_that_did_not_start_is_tried_again(
     kinds: list[str], calls: int, works: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -179,7 +180,7 @@ def test_only_a_kernel_that_did_not_start_is_tried_again(
     tiny(tmp_path, "rounds = 1")
     made: list[str] = []
 
-    def attempt(job: dict[str, Any], nursery: None) -> dict[str, Any]:
+    def attempt(job: dict[str, Any], fork: bool) -> dict[str, Any]:
         made.append(kinds[len(made)])
         Path(job["partial"]).write_text("{}")
         return {"kind": made[-1], "message": "it went wrong", "touched": []}
@@ -195,8 +196,12 @@ def test_only_a_kernel_that_did_not_start_is_tried_again(
     assert len(made) == calls
 
 
+def sleep(*_: object) -> None:
+    time.sleep(60)
+
+
 def test_time_limit_ends_the_child(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernels, "_CHILD", "import time; time.sleep(60)")
+    monkeypatch.setattr(kernels, "work", sleep)
     monkeypatch.setattr(kernels, "_START_LIMIT", 0)
     outcome = kernels.attempt({"timeout": 1})
     assert outcome == {"kind": "lost", "message": "TimeoutError: not finished after 1 s"}

@@ -49,7 +49,7 @@ def test_what_does_not_fit_is_one_line_before_anything_starts(
 ) -> None:
     tiny(tmp_path, PARAMETERS)
     monkeypatch.setattr(notebooks.files, "notebooks", lambda: tmp_path)
-    monkeypatch.setattr(kernels, "attempt", lambda job, nursery: pytest.fail("a kernel was started"))
+    monkeypatch.setattr(kernels, "attempt", lambda job, fork: pytest.fail("a kernel was started"))
     with pytest.raises(InputError) as caught:
         notebooks.execute("tiny", given, tmp_path / "out", 10)
     assert "\n" not in str(caught.value) and not (tmp_path / "out").exists()

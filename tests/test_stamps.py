@@ -86,7 +86,7 @@ def test_fresh_and_other_sources_are_executed(paper: Path, monkeypatch: pytest.M
     assert made(monkeypatch, paper, fresh=True) == list(READ)
     tiny(paper.parent / "notebooks", "profile = 'laptop'\nfresh = False", "name = 'new'", stem="11_b")
     assert made(monkeypatch, paper) == ["11_b"]
-    monkeypatch.setattr(stamps, "_version", lambda name: "99" if name == "matplotlib" else "1")
+    monkeypatch.setattr(stamps, "versions", lambda *names: dict.fromkeys(names, "99"))
     assert made(monkeypatch, paper) == list(READ)
 
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache, partial
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,10 +15,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fedecho.cli.bench import Ratio, cpu_ratio
+from fedecho.core.clock import Clock
 from fedecho.core.rng import stream
 from fedecho.core.settings import Execution, Local
 from fedecho.learning import models
 from fedecho.learning.client import ClientData, batches, crop_and_flip, sgd
+from fedecho.learning.cost.duration import kind
+from fedecho.learning.cost.stand_in import seconds_on
 from fedecho.learning.experiment import one_thread
 from fedecho.learning.flat import FlatModel, predict
 from fedecho.studies import profiles, sweep
@@ -25,14 +29,22 @@ from fedecho.studies import profiles, sweep
 MODEL, CONTROL = "resnet18", "resnet18-groupnorm"
 SHAPE, CLASSES = (3, 32, 32), 10
 _KEY = (0, 0, 0)
-_STEPS = {"cpu": 2, "cuda": 40}
-"""Local steps of one call."""
-_TURNS = {"cpu": 3, "cuda": 20}
-_POOL = {"cpu": 400, "cuda": 5000}
-_LARGE = {"cpu": 400, "cuda": 2500}
-"""Images of a large inference batch."""
-_AT_MOST = {"cpu": None, "cuda": 0.333}
-"""What the fastest way should take of a bare loop's time."""
+
+
+class Size(NamedTuple):
+    """How much is measured on a device."""
+
+    steps: int
+    """Local steps of one call."""
+    turns: int
+    pool: int
+    large: int
+    """Images of a large inference batch."""
+    at_most: float | None
+    """What the fastest way should take of a bare loop's time."""
+
+
+_SIZES = {"cpu": Size(2, 3, 400, 400, None), "cuda": Size(40, 20, 5000, 2500, 0.333)}
 _FEW_SECONDS = 20.0
 _GROUP = 4
 """Clients that are trained at once."""
@@ -106,83 +118,59 @@ def grouped_epoch(module: nn.Module, data: ClientData, clients: int) -> dict[str
 
 def _grouped(device: str, data: ClientData) -> tuple[Callable[[], object], Callable[[], object]]:
     """Return the steps of `_GROUP` clients at once, and one client after the other."""
-    module, flat = copy.deepcopy(_model(device).module).train(), _model(device)
-    one = _steps(flat, data)
+    module, one = copy.deepcopy(_model(device).module).train(), _steps(_model(device), data)
     return partial(grouped_epoch, module, data, _GROUP), lambda: [one() for _ in range(_GROUP)]
-
-
-def seconds_on(device: str) -> Callable[[], float]:
-    """Return a clock: processor time, or the wall's after all work queued on a GPU is done."""
-    if device == "cpu":
-        return time.process_time
-
-    def after_queue() -> float:
-        torch.cuda.synchronize()
-        return time.perf_counter()
-
-    return after_queue
 
 
 def shares(device: str) -> str:
     """Say what parts of a local step take: augmentation, forward, backward, gathering the gradient and the update."""
-    data, flat, now = _client(device, 2), _model(device), seconds_on(device)
+    data, flat, turns = _client(device, 1), _model(device), 2
+    warm_up, spent = Clock(seconds_on(device)), Clock(seconds_on(device))
     flat.module.train()
-    spent: dict[str, float] = dict.fromkeys(("augmentation", "forward", "backward", "update"), 0.0)
-    for turn in range(3):
-        marks = [now()]
-        images = data.normalised(crop_and_flip(data.images[:50], data.padding, np.random.default_rng(0)))
-        marks.append(now())
-        loss = F.cross_entropy(flat.logits(images), data.labels[:50])
-        marks.append(now())
-        parts = torch.autograd.grad(loss, flat.parameters)
-        marks.append(now())
-        with torch.no_grad():
-            flat.params.mul_(1 - 1e-5).sub_(_joined(parts), alpha=0.1)
-        marks.append(now())
-        for name, begin, end in zip(spent, marks, marks[1:], strict=False):
-            spent[name] += (end - begin) * (turn > 0)
-    total = sum(spent.values())
-    text = ", ".join(f"{name} {100 * seconds / total:.1f} %" for name, seconds in spent.items())
-    return f"a local step of {MODEL} at batch 50: {1000 * total / 2:.0f} ms; {text}"
-
-
-def _joined(parts: tuple[Tensor, ...]) -> Tensor:
-    return torch.cat([part.reshape(-1) for part in parts])
+    for clock in (warm_up, spent):
+        for _ in range(turns):
+            with clock("augmentation"):
+                images = data.normalised(crop_and_flip(data.images, data.padding, np.random.default_rng(0)))
+            with clock("forward"):
+                loss = F.cross_entropy(flat.logits(images), data.labels)
+            with clock("backward"):
+                parts = torch.autograd.grad(loss, flat.parameters)
+            with clock("update"), torch.no_grad():
+                flat.params.mul_(1 - 1e-5).sub_(torch.cat([part.reshape(-1) for part in parts]), alpha=0.1)
+    total = sum(spent.seconds.values())
+    text = ", ".join(f"{name} {100 * seconds / total:.1f} %" for name, seconds in spent.seconds.items())
+    return f"a local step of {MODEL} at batch 50: {1000 * total / turns:.0f} ms; {text}"
 
 
 def ratios(device: str) -> Iterator[Ratio]:
     """Measure all ratios of time on one device, one after the other."""
-    data, now = _client(device, _STEPS[_kind(device)]), seconds_on(device)
-    compare = partial(cpu_ratio, turns=_TURNS[_kind(device)], now=now)
-    plain, large = _model(device), _LARGE[_kind(device)]
-    pool = torch.randn(_POOL[_kind(device)], *SHAPE, device=device)
+    size = _SIZES[kind(device)]
+    data, plain, pool = _client(device, size.steps), _model(device), torch.randn(size.pool, *SHAPE, device=device)
+    compare = partial(cpu_ratio, turns=size.turns, now=seconds_on(device))
     yield compare("local steps / bare eager loop", _steps(plain, data), _bare(device, data), 1.05)
     for name, way in _WAYS.items():
         yield compare(f"local steps, {name} / plain", _steps(_model(device, way), data), _steps(plain, data), 1.0)
     everything = _steps(_model(device, Execution(channels_last=True, autocast="bfloat16", compile=True)), data)
-    most = _AT_MOST[_kind(device)]
-    yield compare("local steps, all three ways at once / bare eager loop", everything, _bare(device, data), most)
+    name = "local steps, all three ways at once / bare eager loop"
+    yield compare(name, everything, _bare(device, data), size.at_most)
     yield compare(f"local steps of {_GROUP} clients at once / one after the other", *_grouped(device, data), 1.0)
     control = _steps(_model(device, model=CONTROL), data)
     yield compare("local steps, GroupNorm / BatchNorm", control, _steps(plain, data), None)
-    yield compare(f"inference in batches of {large} / of 200", partial(predict, plain, plain.weights(), pool, large),
-                  partial(predict, plain, plain.weights(), pool, 200), 1.0)  # fmt: skip
+    in_batches = partial(predict, plain, plain.weights(), pool)
+    name = f"inference in batches of {size.large} / of 200"
+    yield compare(name, partial(in_batches, size.large), partial(in_batches, 200), 1.0)
 
 
 def together(device: str, processes: int, seconds: float = _FEW_SECONDS) -> str:
     """Say how many local steps several processes on one device make, against one alone; by the wall clock."""
-    one = _throughput(device, 1, seconds)
-    many = _throughput(device, processes, seconds)
-    return f"{processes} runs at a time / one: {many / one:.2f} times the local steps"
+    gain = _throughput(device, processes, seconds) / _throughput(device, 1, seconds)
+    return f"{processes} runs at a time / one: {gain:.2f} times the local steps"
 
 
 def _throughput(device: str, processes: int, seconds: float) -> float:
     """Return steps a second of all processes together."""
-    executor = sweep.workers(processes)
-    try:
+    with sweep.workers(processes) as executor:
         return sum(executor.map(_work_for, [device] * processes, [seconds] * processes))
-    finally:
-        executor.shutdown()
 
 
 def _work_for(device: str, seconds: float) -> float:
@@ -197,10 +185,6 @@ def _work_for(device: str, seconds: float) -> float:
             torch.cuda.synchronize()
         steps += 1
     return steps / (now() - begin)
-
-
-def _kind(device: str) -> str:
-    return device.split(":")[0]
 
 
 def lines(device: str = "cpu", processes: int | None = None) -> Iterator[str]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import tyro
 
+from fedecho.core.checks import require
 from fedecho.core.files import write_whole
 
 if TYPE_CHECKING:
@@ -53,6 +55,8 @@ def site(profile: str = "laptop") -> None:
     Args:
         profile: whose; any but laptop gets a folder of its own in paper/site.
     """
+    for package in ("nbconvert", "latex2mathml"):
+        require(importlib.util.find_spec(package) is not None, "site", package, "install fedecho[notebooks] first")
     from fedecho.report.publish.site import build
     from fedecho.studies import profiles
 

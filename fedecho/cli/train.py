@@ -205,7 +205,9 @@ def sweep(
     only = only or ("vision" if budget is None and "vision" in known else "all")
     names = list(known) if only == "all" else [only]
     if budget is not None:
-        _sweep_within(budget, began, scale, names, jobs, fresh, cluster, device)
+        for name, chosen in (("fresh", fresh), ("cluster", cluster)):
+            require(not chosen, name, chosen, "it does not go together with a budget; leave one of them out")
+        _sweep_within(budget, began, scale, names, jobs, device)
         return
     studies, trained = plan.named(names, scale), 0
     todo = plan.runs_of(studies, fresh, all_runs=True)
@@ -217,24 +219,13 @@ def sweep(
     print(f"{only}, {profile}: {trained} runs trained, the others had records")
 
 
-def _sweep_within(
-    budget: str,
-    began: float,
-    scale: str,
-    names: Sequence[str],
-    jobs: int | None,
-    fresh: bool,
-    cluster: bool,
-    device: str,
-) -> None:
+def _sweep_within(budget: str, began: float, scale: str, names: Sequence[str], jobs: int | None, device: str) -> None:
     from fedecho.learning.cost import peak
     from fedecho.studies import budget as budgets
     from fedecho.studies import plan as plans
     from fedecho.studies.sweep import cores
 
     seconds = budgets.seconds_of(budget)
-    for name, chosen in (("fresh", fresh), ("cluster", cluster)):
-        require(not chosen, name, chosen, "it does not go together with a budget; leave one of them out")
     plan = budgets.plan(plans.ordered(scale, names), device)
     if plan.todo:
         budgets.require_enough(plan, seconds, device)

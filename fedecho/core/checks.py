@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 import types
 import typing
@@ -96,7 +95,7 @@ def accepts(hint: Any) -> Callable[[Any], bool]:
         return _number(hint, Interval())
     tests = [accepts(part) for part in parts if part is not Ellipsis]
     if origin in (Union, types.UnionType):
-        return functools.reduce(_either, tests)
+        return lambda value: any(test(value) for test in tests)
     if origin is tuple and Ellipsis not in parts:
         return lambda value: (
             isinstance(value, tuple)
@@ -110,20 +109,14 @@ def accepts(hint: Any) -> Callable[[Any], bool]:
     return lambda value: hint is Any or isinstance(value, hint)
 
 
-def _number(kind: type, bounds: Any) -> Callable[[Any], bool]:
+def _number(kind: Any, bounds: Any) -> Callable[[Any], bool]:
     """Return the test whether a value is a number of a kind in an interval."""
     low = -math.inf if bounds.ge is None else bounds.ge
     high = math.inf if bounds.le is None else bounds.le
     # An open end is the closed one a float further in.
     low = low if bounds.gt is None else math.nextafter(bounds.gt, math.inf)
     high = high if bounds.lt is None else math.nextafter(bounds.lt, -math.inf)
-    if kind is float:
-        return lambda value: isinstance(value, float) and low <= value <= high
-    return lambda value: isinstance(value, int) and low <= value <= high and not isinstance(value, bool)
-
-
-def _either(one: Callable[[Any], bool], other: Callable[[Any], bool]) -> Callable[[Any], bool]:
-    return lambda value: one(value) or other(value)
+    return lambda value: isinstance(value, kind) and low <= value <= high and not isinstance(value, bool)
 
 
 def describe(hint: Any) -> str:

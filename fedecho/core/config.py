@@ -116,19 +116,24 @@ def config_hash(config: RunConfig) -> str:
 
 
 def from_dict(cls: type[T], values: Mapping[str, Any]) -> T:
-    """Rebuild a config from `to_dict`; an unknown field raises `InputError` naming the ones that exist."""
+    """Rebuild a config from `to_dict`; an unknown or missing field raises `InputError` naming those there are."""
     values = dict(values)
     if issubclass(cls, MethodConfig):
         cls = method_class(values.pop("method"))  # type: ignore[assignment]
     known = kinds_of(cls)
+    allowed = f"{cls.__name__} has the fields {', '.join(known)}"
     for name in values:
-        require(name in known, name, values[name], f"{cls.__name__} has the fields {', '.join(known)}")
+        require(name in known, name, values[name], allowed)
+    for f in dataclasses.fields(cls):  # type: ignore[arg-type]
+        optional = f.default is not dataclasses.MISSING or f.default_factory is not dataclasses.MISSING
+        require(optional or f.name in values, f.name, None, f"it is missing; {allowed}")
     return cls(**{name: _rebuild(known[name].hint, value) for name, value in values.items()})
 
 
 def _rebuild(hint: Any, value: Any) -> Any:
     if isinstance(value, list):
-        return tuple(value)
+        part = next(iter(get_args(hint)), Any)
+        return tuple(_rebuild(part, item) for item in value)
     if isinstance(value, dict):
         for option in (hint, *get_args(hint)):
             if option is MethodConfig or (isinstance(option, type) and dataclasses.is_dataclass(option)):

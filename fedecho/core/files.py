@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 import platformdirs
 
@@ -35,15 +39,22 @@ def bundled_path(name: str) -> Path:
     return PACKAGE / "data" / "bundled" / name
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a file so that a reader sees all of it or nothing, and a failure leaves nothing."""
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Yield where to write a file, so that a reader sees all of it or nothing, and a failure leaves nothing."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.parent / f"{path.name}.{os.getpid()}.partial"
     try:
-        partial.write_text(text, encoding="utf-8", newline="\n")
+        yield partial
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a text file whole."""
+    with whole(path) as partial:
+        partial.write_text(text, encoding="utf-8", newline="\n")
 
 
 def custom() -> Path:
@@ -66,14 +77,10 @@ def tuning_dir(profile: str) -> Path:
     return paper() / "records" / ("tuning" if profile == "laptop" else f"tuning-{profile}")
 
 
-def tables_dir(profile: str) -> Path:
-    """Return the folder of a profile's tables: the default profile's lie on top, so no other can be taken for them."""
-    return paper() / "tables" / ("" if profile == "laptop" else profile)
-
-
-def figures_dir(profile: str) -> Path:
-    """Return the folder of a profile's figures, by the rule of `tables_dir`."""
-    return paper() / "figures" / ("" if profile == "laptop" else profile)
+def folder_of(kind: Literal["tables", "figures", "executed", "site"], profile: str) -> Path:
+    """Return the folder of what is made of a profile's records: the default profile's lies on top, so that no other can
+    be taken for it."""
+    return paper() / kind / ("" if profile == "laptop" else profile)
 
 
 def protocol() -> Path:
@@ -82,7 +89,13 @@ def protocol() -> Path:
 
 
 def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file as hex digits."""
+    """Return the SHA-256 of a file as hex digits; it is read again only once it has changed."""
+    state = path.stat()
+    return _sha256_as_of(path.resolve(), state.st_mtime_ns, state.st_size, state.st_ino)
+
+
+@functools.lru_cache(maxsize=4096)
+def _sha256_as_of(path: Path, *_: int) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -12,12 +12,19 @@ from typing import Any
 
 from fedecho.core.files import PACKAGE, REPOSITORY
 
+_PACKAGES = ("fedecho", "torch", "torchvision", "numpy", "scipy", "tokenizers")
+
 
 def collect(device: str) -> dict[str, Any]:
     """Return commit, dirty flag, versions, hardware and thread count, as JSON values."""
     import torch  # slow to import, and not needed to read records
 
-    return {**_code(), "versions": _versions(), "hardware": _hardware(device), "threads": torch.get_num_threads()}
+    return {
+        **_code(),
+        "versions": versions(*_PACKAGES),
+        "hardware": _hardware(device),
+        "threads": torch.get_num_threads(),
+    }
 
 
 @cache
@@ -37,14 +44,15 @@ def _git(*arguments: str) -> str | None:
 
 
 @cache
-def _versions() -> dict[str, str | None]:
-    versions: dict[str, str | None] = {"python": platform.python_version()}
-    for package in ("fedecho", "torch", "torchvision", "numpy", "scipy", "tokenizers"):
+def versions(*packages: str) -> dict[str, str | None]:
+    """Return the version of Python and of packages, none of one that is not installed."""
+    found: dict[str, str | None] = {"python": platform.python_version()}
+    for package in packages:
         try:
-            versions[package] = importlib.metadata.version(package)
+            found[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
-            versions[package] = None
-    return versions
+            found[package] = None
+    return found
 
 
 @cache

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,7 +16,7 @@ from typing import Annotated, Any
 import tyro
 
 from fedecho.core.checks import InputError, require
-from fedecho.core.files import data_root, file_sha256
+from fedecho.core.files import data_root, file_sha256, whole
 from fedecho.data import load, npz
 from fedecho.data.command import command
 from fedecho.data.pools import CIFAR100_PART, STL10, TINY_IMAGENET, read_unlabeled
@@ -54,10 +53,10 @@ def pack(
     require(not folder.is_dir() or not any(folder.iterdir()), "folder", str(folder), "it must be new or empty")
     made = {FILES[name]: _arrays(name, root) for name in chosen}  # all of them, before anything is written
     folder.mkdir(parents=True, exist_ok=True)
-    entries = [_packed(folder, file, arrays, int(part * MIB)) for file, arrays in made.items()]
+    entries = {file: _packed(folder, file, arrays, int(part * MIB)) for file, arrays in made.items()}
     index = folder / INDEX
     index.write_text(json.dumps(entries, indent=1) + "\n")
-    return [*(folder / piece["file"] for entry in entries for piece in entry["parts"]), index]
+    return [*(folder / name for pieces in entries.values() for name in pieces), index]
 
 
 def _arrays(name: str, root: Path | None) -> dict[str, Any]:
@@ -67,16 +66,16 @@ def _arrays(name: str, root: Path | None) -> dict[str, Any]:
     return dict(zip(NPZ_KEYS, (train.images, train.labels, test.images, test.labels), strict=True))
 
 
-def _packed(folder: Path, file: str, arrays: dict[str, Any], part: int) -> dict[str, Any]:
-    """Write one .npz in parts and return its entry in the index."""
-    buffer, pieces = io.BytesIO(), []
+def _packed(folder: Path, file: str, arrays: dict[str, Any], part: int) -> dict[str, str]:
+    """Write one .npz in parts and return their names with their SHA-256."""
+    buffer = io.BytesIO()
     npz.write(buffer, arrays)
-    whole = buffer.getvalue()
-    for number, start in enumerate(range(0, len(whole), part)):
-        content, name = whole[start : start + part], f"{file}.{number:02d}"
-        (folder / name).write_bytes(content)
-        pieces.append({"file": name, "sha256": hashlib.sha256(content).hexdigest()})
-    return {"file": file, "sha256": hashlib.sha256(whole).hexdigest(), "parts": pieces}
+    content = buffer.getvalue()
+    starts = range(0, len(content), part)
+    pieces = {f"{file}.{number:02d}": content[start : start + part] for number, start in enumerate(starts)}
+    for name, piece in pieces.items():
+        (folder / name).write_bytes(piece)
+    return {name: hashlib.sha256(piece).hexdigest() for name, piece in pieces.items()}
 
 
 def unpack(folder: tyro.conf.Positional[Path], root: Root = None) -> list[Path]:
@@ -91,36 +90,25 @@ def unpack(folder: tyro.conf.Positional[Path], root: Root = None) -> list[Path]:
     index, target = folder / INDEX, data_root(root)
     require(index.is_file(), "folder", str(folder), f"it has no {INDEX}; give the folder that `pack` wrote")
     try:
-        entries = [_checked(entry) for entry in json.loads(index.read_text())]
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        listed: dict[str, dict[str, str]] = json.loads(index.read_text())
+        entries = {_name(file): {_name(part): parts[part] for part in parts} for file, parts in listed.items()}
+    except (ValueError, TypeError, AttributeError) as error:
         raise InputError("folder", str(index), f"it is not an index ({type(error).__name__}); pack again") from None
-    for piece in (piece for entry in entries for piece in entry["parts"]):
-        path = folder / piece["file"]
+    for name, digest in (piece for pieces in entries.values() for piece in pieces.items()):
+        path = folder / name
         require(path.is_file(), "part", str(path), "it is not there; copy it again")
-        require(file_sha256(path) == piece["sha256"], "part", str(path), "its SHA-256 is another one; copy it again")
-    target.mkdir(parents=True, exist_ok=True)
-    return [_joined(folder, entry, target) for entry in entries]
+        require(file_sha256(path) == digest, "part", str(path), "its SHA-256 is another one; copy it again")
+    for file, pieces in entries.items():
+        with whole(target / file) as partial, partial.open("wb") as out:
+            for name in pieces:
+                out.write((folder / name).read_bytes())
+    return [target / file for file in entries]
 
 
-def _checked(entry: dict[str, Any]) -> dict[str, Any]:
-    """Return an entry of the index whose names are plain file names."""
-    names = [entry["file"], *(piece["file"] for piece in entry["parts"])]
-    if not all(isinstance(name, str) and Path(name).name == name for name in names):
+def _name(name: str) -> str:
+    if Path(name).name != name:
         raise ValueError("a name that is a path")
-    return entry
-
-
-def _joined(folder: Path, entry: dict[str, Any], target: Path) -> Path:
-    final, partial = target / entry["file"], target / f"{entry['file']}.{os.getpid()}.partial"
-    try:
-        with partial.open("wb") as out:
-            for piece in entry["parts"]:
-                out.write((folder / piece["file"]).read_bytes())
-        fits = file_sha256(partial) == entry["sha256"]
-        require(fits, "file", final.name, "its parts do not add up to it; pack again")
-        return partial.replace(final)
-    finally:
-        partial.unlink(missing_ok=True)
+    return name
 
 
 def main(args: Sequence[str] | None = None) -> None:

@@ -121,12 +121,9 @@ def open_torchvision(name: str, root: Path, **options: object) -> Any:
 
 
 def _from_torchvision(cifar: Cifar, root: Path) -> tuple[Images, Images]:
-    train, test = (open_torchvision(cifar.name, root, train=train) for train in (True, False))
-    return _in_order(train), _in_order(test)
-
-
-def _in_order(dataset: Any) -> Images:
-    return canonical(np.asarray(dataset.data, dtype=np.uint8), np.asarray(dataset.targets, dtype=np.int64))
+    sets = (open_torchvision(cifar.name, root, train=train) for train in (True, False))
+    train, test = (canonical(np.asarray(s.data, np.uint8), np.asarray(s.targets, np.int64)) for s in sets)
+    return train, test
 
 
 def _from_npz(cifar: Cifar, path: Path) -> tuple[Images, Images]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,8 @@ from fedecho.data.pools import mixed
 from fedecho.data.splits import Labels, Texts
 from fedecho.data.tokens import CONTEXT, Blocks, Tokens, Vocabulary, blocks
 from fedecho.learning import models
-from fedecho.learning.client import normalise
+from fedecho.learning.client import ClientData, normalise
+from fedecho.learning.evaluation import HeldOut
 from fedecho.learning.models import pretrained
 
 _MOMENTS = {
@@ -29,29 +30,27 @@ _MOMENTS = {
 }
 
 
+_NOTHING = torch.empty(0)
+"""The padding of texts, of which there are no crops."""
+
+
 @dataclass(frozen=True, eq=False)
 class Inputs:
     """A data set on the device, in canonical order, and the model that reads it."""
 
-    train: Tensor
-    """What the clients hold together, one entry a label."""
-    labels: Labels
-    """The class of each, by which they are partitioned."""
-    held_out: Tensor
-    held_out_labels: Labels
+    clients: ClientData
+    """What they hold together."""
+    classes: Labels
+    """The class of each entry of it, by which they are partitioned."""
+    held_out: HeldOut
     pool: Tensor
     """U."""
     module: nn.Module
     facts: dict[str, Any]
     """For the record: the data's digest and classes, for texts the vocabulary's digest and size, and what a pretrained
     encoder was."""
-    padding: Tensor = field(default_factory=lambda: torch.empty(0))
-    """See `ClientData`, as for `moments`."""
-    moments: tuple[Tensor, Tensor] | None = None
-    targets: tuple[Tensor, Tensor] | None = None
-    """Targets of the predictions on `train` and `held_out`, where they are not the classes."""
     groups: Labels | None = None
-    """The chapter of each entry of `train`, where there are any."""
+    """The chapter of each entry, where there are any."""
     decode: Callable[[Iterable[int]], str] | None = None
     """Token ids -> text, where the model generates text."""
 
@@ -73,6 +72,10 @@ def _pool_count(config: RunConfig, whole: int, what: str) -> int:
     count = config.data.pool_size
     require(count <= whole, "pool_size", count, f"the pool has {whole} {what}")
     return count
+
+
+def _tensor(labels: Labels, device: torch.device) -> Tensor:
+    return torch.from_numpy(labels.copy()).to(device)
 
 
 # Images
@@ -100,16 +103,15 @@ def read_images(config: RunConfig, device: torch.device, root: Path | None = Non
         stem(normalise(_planes(part, device), mean, std))
         for part in (scored.images, _pool_images(splits, config, root))
     )
+    classes, ends, names = train.labels[:count], _tensor(scored.labels, device), len(splits.classes)
+    padding, moments = images.new_zeros(images.shape[1]), (mean, std) if config.local.augment else None
     return Inputs(
-        train=images,
-        labels=train.labels[:count],
-        held_out=held_out,
-        held_out_labels=scored.labels,
-        pool=pool,
-        module=module,
-        facts={"data_digest": splits.digest, "classes": list(splits.classes)},
-        padding=images.new_zeros(splits.train.images.shape[-1]),
-        moments=(mean, std) if config.local.augment else None,
+        ClientData(images, _tensor(classes, device), padding, moments),
+        classes,
+        HeldOut(held_out, ends, ends, names, names),
+        pool,
+        module,
+        {"data_digest": splits.digest, "classes": list(splits.classes)},
     )
 
 
@@ -155,7 +157,10 @@ def read_texts(config: RunConfig, device: torch.device, root: Path | None = None
         "vocabulary_words": len(vocabulary.words),
     }
     module = models.build(config.model, datasets.TEXT_SHAPE, len(splits.classes), config.seed).to(device)
-    return Inputs(ids[0], train.labels, ids[1], scored.labels, ids[2], module, facts | origin)
+    ends, names = _tensor(scored.labels, device), len(splits.classes)
+    clients = ClientData(ids[0], _tensor(train.labels, device), _NOTHING)
+    held_out = HeldOut(ids[1], ends, ends, names, names)
+    return Inputs(clients, train.labels, held_out, ids[2], module, facts | origin)
 
 
 def _reader(config: RunConfig, train: Texts) -> tuple[Vocabulary | pretrained.Wordpieces, int, dict[str, Any]]:
@@ -202,7 +207,6 @@ def read_tokens(config: RunConfig, device: torch.device, root: Path | None = Non
     tokens = datasets.load_tokens(size)
     clients, scored = datasets.load_blocks(size, "train"), datasets.load_blocks(size, split)
     clients = clients.take(_train_count(config, len(clients), splits.name, "blocks of tokens"))
-    (train, following), (held_out, ends) = (_shifted(part, device) for part in (clients, scored))
     pool = _pool_blocks(tokens, config, root).to(device)
     assert clients.labels is not None and scored.labels is not None
     facts = {
@@ -213,18 +217,10 @@ def read_tokens(config: RunConfig, device: torch.device, root: Path | None = Non
         "vocabulary_used": len(tokens.ranked),
         "characters_per_token": datasets.characters_per_token(size, split),
     }
-    return Inputs(
-        train=train,
-        labels=clients.labels,
-        held_out=held_out,
-        held_out_labels=scored.labels,
-        pool=pool,
-        module=module,
-        facts=facts,
-        targets=(following, ends),
-        groups=clients.texts,
-        decode=tokens.decode,
-    )
+    everyone = ClientData(*_shifted(clients, device), _NOTHING)
+    novels = _tensor(scored.labels, device)
+    held_out = HeldOut(*_shifted(scored, device), novels, len(splits.classes), size)
+    return Inputs(everyone, clients.labels, held_out, pool, module, facts, clients.texts, tokens.decode)
 
 
 def _shifted(part: Blocks, device: torch.device) -> tuple[Tensor, Tensor]:

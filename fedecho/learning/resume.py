@@ -5,7 +5,6 @@ Random numbers need no place in it: every stream is named by what it is for, and
 
 from __future__ import annotations
 
-import os
 import pickle
 import time
 from collections import Counter
@@ -21,6 +20,7 @@ from fedecho.core import provenance
 from fedecho.core.checks import InputError, require
 from fedecho.core.clock import Clock
 from fedecho.core.config import NUMERICS_VERSION, RunConfig, config_hash
+from fedecho.core.files import whole
 from fedecho.core.records import Row, require_same_vocabulary, rounded
 from fedecho.core.settings import Protocol
 from fedecho.learning.evaluation import Journal
@@ -128,8 +128,8 @@ class Keeper:
     ) -> Progress:
         """Return where the run was left, or `fresh` if it is new; raises `InputError` for a file of another run."""
         facts = {name: rounded(value) for name, value in facts.items()}
-        self._about = {"hash": config_hash(config), "numerics": NUMERICS_VERSION, "device": device.split(":")[0]}
-        self._about["facts"] = facts
+        about = {"hash": config_hash(config), "numerics": NUMERICS_VERSION, "device": device.split(":")[0]}
+        self._about = about | {"facts": facts}
         self._clock, self._device, self._rounds = clock, device, config.protocol.rounds
         self._saved = self._round_began = self.now()
         if self.path is None or not self.path.is_file():
@@ -173,13 +173,8 @@ class Keeper:
 
 def write(path: Path, about: dict[str, Any], progress: Progress, made: list[dict[str, Any]]) -> None:
     """Write a file whole or not at all: what it says `about` its run, the `progress`, and what `made` it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.parent / f"{path.name}.{os.getpid()}.partial"
-    try:
+    with whole(path) as partial:
         torch.save(about | {"made": made, "progress": progress}, partial)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def read(path: Path, config: RunConfig, device: str = "cpu") -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,16 +40,12 @@ def prepare(config: RunConfig, device: torch.device, root: Path | None = None) -
     """Load the data, divide it, draw the schedule and initialise the model; raises `InputError` before any training."""
     inputs = read(config, device, root)
     plan = schedule.draw(config.protocol, config.delays, config.seed)
-    shards = partition.divide(inputs.labels, config.partition, plan.speed_class, config.seed, inputs.groups)
-    labels, classes = (torch.from_numpy(y.copy()).to(device) for y in (inputs.labels, inputs.held_out_labels))
-    targets, scored = inputs.targets or (labels, classes)
-    names = len(inputs.facts["classes"])
+    shards = partition.divide(inputs.classes, config.partition, plan.speed_class, config.seed, inputs.groups)
+    held, labels = inputs.clients, inputs.clients.labels
     return Task(
-        clients=tuple(
-            ClientData(inputs.train[shard], targets[shard], inputs.padding, inputs.moments) for shard in shards.clients
-        ),
+        clients=tuple(replace(held, images=held.images[s], labels=labels[s]) for s in shards.clients),
         pool=inputs.pool,
-        held_out=HeldOut(inputs.held_out, scored, classes, names, inputs.facts.get("vocabulary_size", names)),
+        held_out=inputs.held_out,
         model=FlatModel(inputs.module, config.execution, _full_batches(config)),
         plan=plan,
         facts={**plan.statistics(), **_shard_facts(shards), **inputs.facts},

@@ -62,13 +62,11 @@ def _parts(pdf: bytes) -> list[bytes]:
 
 def _same_words(one: bytes, two: bytes) -> bool:
     """Compare numbers within the tolerance, and all else, above all the text in brackets, byte by byte."""
-    pairs = zip_longest(_WORD.findall(one), _WORD.findall(two), fillvalue=b"")
-    return all(a == b or _same_number(a, b) for a, b in pairs)
-
-
-def _same_number(one: bytes, two: bytes) -> bool:
-    numbers = _NUMBER.fullmatch(one) and _NUMBER.fullmatch(two)
-    return bool(numbers) and abs(float(one) - float(two)) <= _POINTS
+    for a, b in zip_longest(_WORD.findall(one), _WORD.findall(two), fillvalue=b""):
+        numbers = _NUMBER.fullmatch(a) and _NUMBER.fullmatch(b)
+        if a != b and not (numbers and abs(float(a) - float(b)) <= _POINTS):
+            return False
+    return True
 
 
 _COMPARED = {".png": _same_png, ".pdf": _same_pdf}

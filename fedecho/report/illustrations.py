@@ -16,7 +16,7 @@ from fedecho.learning import distill
 from fedecho.report.figures import LOOK, finished, style
 from fedecho.report.summary import REFERENCE
 from fedecho.simulation.delays import SPEED_NAMES
-from fedecho.simulation.schedule import Job, Schedule
+from fedecho.simulation.schedule import Schedule
 
 _SPEED_COLOURS = ("#009E73", "#E69F00", "#D55E00")
 
@@ -29,7 +29,8 @@ def schedule_gantt(plan: Schedule, rounds: int = 25, clients: Sequence[int] | No
     horizon = shown[-1].closed_at
     everyone = range(len(plan.speed_class)) if clients is None else clients
     chosen = sorted(everyone, key=lambda client: (plan.speed_class[client], client))
-    jobs = [job for job in _all_jobs(plan) if job.dispatched_at < horizon and job.client in chosen]
+    everything = [*(job for rnd in plan.rounds for job in rnd.arrivals), *plan.in_flight]
+    jobs = [job for job in everything if job.dispatched_at < horizon and job.client in chosen]
     figure = Figure(figsize=(7.0, 1.2 + 0.07 * len(chosen)))
     axes = figure.subplots()
     colours = matplotlib.colormaps["viridis"]
@@ -43,10 +44,6 @@ def schedule_gantt(plan: Schedule, rounds: int = 25, clients: Sequence[int] | No
     scale = matplotlib.cm.ScalarMappable(matplotlib.colors.Normalize(0, max(1, len(shown) - 1)), colours)
     figure.colorbar(scale, ax=axes, label="version the job started from", pad=0.01, aspect=30)
     return finished(figure)
-
-
-def _all_jobs(plan: Schedule) -> list[Job]:
-    return [*(job for rnd in plan.rounds for job in rnd.arrivals), *plan.in_flight]
 
 
 def _label_speeds(axes: Axes, classes: Sequence[int]) -> None:

@@ -4,69 +4,67 @@ from __future__ import annotations
 
 import json
 import logging
+import multiprocessing
 import os
 import signal
-import subprocess
 import sys
 import tempfile
+import threading
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from fedecho.report import stamps
-from fedecho.report.nursery import Nursery
+from fedecho.report.forked import PATIENCE, kernel_at_hand, settle
 
 _START_LIMIT = 60
-_WORK = "fedecho.report.kernels:work"
-_CHILD = "import sys; from fedecho.report.kernels import work; work(sys.stdin.read())"
+FORK = sys.platform == "linux"
+"""Whether notebooks can be forked from a process that has done their imports: elsewhere not all libraries allow it."""
 
 
-def attempt(job: dict[str, Any], nursery: Nursery | None = None) -> dict[str, Any]:
-    """Run one process in a Jupyter home of its own, and return how it went (kind and message) and what it `touched`.
-
-    It is forked in the `nursery`, or else started anew.
-    """
+def attempt(job: dict[str, Any], fork: bool = False) -> dict[str, Any]:
+    """Run one notebook in a process and a Jupyter home of its own; return how it went (kind and message) and what it
+    `touched`. With `fork`, process and kernel find their imports done (`preload`)."""
+    context: Any = multiprocessing.get_context("forkserver" if fork else "spawn")
+    if fork:
+        context.set_forkserver_preload(["fedecho.report.preload"])
     with tempfile.TemporaryDirectory(prefix="fedecho-", ignore_cleanup_errors=True) as name:
         home = Path(name)
         _furnish(home)
         result = home / "result.json"
-        text, limit = json.dumps({**job, "result": str(result)}), job["timeout"] + _START_LIMIT
-        if nursery is None:
-            ended = _wait(text, _environment(home), limit)
-        else:
-            ended = nursery.run(_WORK, text, _environment(home), limit)
+        process = context.Process(target=work, args=(job, _environment(home), result, fork))
+        process.start()
+        late = _wait(process, job["timeout"] + _START_LIMIT)
         if not result.is_file():
-            return {
-                "kind": "lost",
-                "message": f"TimeoutError: not finished after {job['timeout']} s"
-                if ended is None
-                else f"the process that ran it ended with code {ended}",
-            }
-        outcome: dict[str, Any] = json.loads(result.read_text())
-        python = home / "executable"
-        if outcome["kind"] == "done" and python.read_text() != sys.executable:
-            return {"kind": "kernel", "message": f"it ran under {python.read_text()}, not {sys.executable}"}
-        return {**outcome, "touched": stamps.touched(home / "touched")}
+            why = f"TimeoutError: not finished after {job['timeout']} s"
+            return {"kind": "lost", "message": why if late else f"its process ended with code {process.exitcode}"}
+        return {**json.loads(result.read_text()), "touched": stamps.touched(home / "touched")}
+
+
+def _wait(process: multiprocessing.Process, limit: float) -> bool:
+    """Wait for the end of a process; tell whether it had to be stopped after `limit` seconds."""
+    try:
+        process.join(limit)
+    finally:
+        late = process.is_alive()
+        if late:
+            process.terminate()  # on SIGTERM it stops its kernel, and the kernel's workers with it
+            process.join(PATIENCE)
+            process.kill()
+            process.join()
+    return late
 
 
 def _furnish(home: Path) -> None:
-    """Write the one kernel that can be found, this interpreter, into `home`, to note who it is and what it opens."""
+    """Write the one kernel that can be found, this interpreter, into `home`; it notes what it opens."""
     kernel, startup = home / "kernels" / "python3", home / "ipython" / "profile_default" / "startup"
-    command = [
-        sys.executable,
-        "-Xfrozen_modules=off",
-        "-m",
-        "ipykernel_launcher",
-        "--IPKernelApp.log_level=40",
-        "-f",
-        "{connection_file}",
-    ]
+    options = "-Xfrozen_modules=off -m ipykernel_launcher --IPKernelApp.log_level=40 -f {connection_file}"
     for folder in (kernel, startup):
         folder.mkdir(parents=True)
-    spec = {"argv": command, "display_name": "Python 3", "language": "python"}
+    spec = {"argv": [sys.executable, *options.split()], "display_name": "Python 3", "language": "python"}
     (kernel / "kernel.json").write_text(json.dumps(spec))
-    # Expressions, so that no name is left behind that a notebook might use without importing it.
-    note = f"__import__('pathlib').Path({str(home / 'executable')!r}).write_text(__import__('sys').executable)\n"
-    note += f"__import__('importlib').import_module('fedecho.report.stamps').trace({str(home / 'touched')!r})\n"
+    # An expression, so that no name is left behind that a notebook might use without importing it.
+    note = f"__import__('importlib').import_module('fedecho.report.stamps').trace({str(home / 'touched')!r})\n"
     (startup / "notes.py").write_text(note)
 
 
@@ -94,32 +92,27 @@ def environment() -> dict[str, str]:
     return {**calm, **os.environ, **absolute, **backend}
 
 
-def _wait(job: str, environment: dict[str, str], limit: float) -> int | None:
-    """Return the child's exit code, or none if it had to be stopped after `limit` seconds."""
-    command = [sys.executable, "-c", _CHILD]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, env=environment, text=True) as process:
-        try:
-            process.communicate(job, timeout=limit)
-        except BaseException as error:
-            process.terminate()  # on SIGTERM the child stops its kernel, and the kernel's workers with it
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-            if isinstance(error, subprocess.TimeoutExpired):
-                return None
-            raise
-        return process.returncode
+def work(job: dict[str, Any], environment: dict[str, str], result: Path, fork: bool) -> None:
+    """Do a job in `environment` and write how it went; this process does nothing else."""
+    settle(environment)
+    with kernel_at_hand() if fork else nullcontext():
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # an exception: the kernel is stopped on the way out
+        threading.Thread(target=_end_with_parent, daemon=True).start()
+        result.write_text(json.dumps(_executed(job)))
 
 
-def work(text: str) -> None:
-    """Do a job and write how it went; what cells print to stderr, bars above all, is shown live."""
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _executed(job: dict[str, Any]) -> dict[str, str]:
+    """Let papermill execute a notebook; what cells print to stderr, bars above all, is shown live."""
     import papermill  # type: ignore[import-untyped]
 
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # an exception, so that the kernel is stopped on the way out
     logging.getLogger("papermill").setLevel(logging.ERROR)  # it does not know parameters annotated with `|`
-    job = json.loads(text)
-    outcome = {"kind": "done", "message": ""}
     try:
         papermill.execute_notebook(
             job["source"],
@@ -135,8 +128,8 @@ def work(text: str) -> None:
             shutdown_kernel="immediate",
         )
     except Exception as error:
-        outcome = _failure(error, Path(job["partial"]))
-    Path(job["result"]).write_text(json.dumps(outcome))
+        return _failure(error, Path(job["partial"]))
+    return {"kind": "done", "message": ""}
 
 
 def _failure(error: Exception, partial: Path) -> dict[str, str]:

@@ -11,9 +11,10 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from fedecho.core.checks import InputError, require
+from fedecho.core.checks import Checked, InputError, require
+from fedecho.core.config import from_dict
 from fedecho.core.files import write_whole
 
 if TYPE_CHECKING:
@@ -23,20 +24,19 @@ _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
 @dataclass(frozen=True)
-class Picture:
+class Picture(Checked):
     """A figure: `stem`.pdf and .png in the folder of figures."""
 
     stem: str
     caption: str
 
-    def __post_init__(self) -> None:
-        """Raise `InputError` for a stem that is no plain file name, or a caption that is no text."""
-        _require_word("stem", self.stem)
-        require(isinstance(self.caption, str), "caption", self.caption, "give a text")
+    def validate(self) -> None:
+        """Raise `InputError` for a stem that is no plain file name."""
+        _require_words("stem", [self.stem])
 
 
 @dataclass(frozen=True)
-class Manifest:
+class Manifest(Checked):
     """What one notebook wrote to the folders of tables and figures."""
 
     name: str
@@ -57,25 +57,19 @@ class Manifest:
     """File names in the folder of tables."""
     figures: tuple[Picture, ...]
 
-    def __post_init__(self) -> None:
-        """Raise `InputError` for a field of another type, or a name that is no plain file name."""
-        for field in ("title", "caption", "command"):
-            require(isinstance(getattr(self, field), str), field, getattr(self, field), "give a text")
+    def validate(self) -> None:
+        """Raise `InputError` for a name that is no plain file name."""
         for field in ("name", "profile", "notebook", "record_set"):
-            _require_word(field, getattr(self, field))
+            _require_words(field, [getattr(self, field)])
         for field in ("records", "commits", "tables"):
-            require(isinstance(getattr(self, field), tuple), field, getattr(self, field), "give a list of words")
-            for word in getattr(self, field):
-                _require_word(field, word)
-        require(isinstance(self.figures, tuple), "figures", self.figures, "give a list of figures")
-        for figure in self.figures:
-            require(isinstance(figure, Picture), "figures", figure, "give a stem and a caption for each")
+            _require_words(field, getattr(self, field))
 
 
-def _require_word(field: str, value: object) -> None:
+def _require_words(field: str, words: Iterable[str]) -> None:
     # These become file names, links and labels; nothing in them may lead elsewhere or need escaping in a path.
-    known = isinstance(value, str) and _WORD.fullmatch(value) is not None
-    require(known, field, value, "give a word of letters, digits, dots, dashes and underscores")
+    for word in words:
+        known = _WORD.fullmatch(word) is not None
+        require(known, field, word, "give words of letters, digits, dots, dashes and underscores")
 
 
 def command(notebook: str, profile: str) -> str:
@@ -123,30 +117,12 @@ def read_all(folder: Path) -> list[Manifest]:
 
 def _read(path: Path) -> Manifest:
     try:
-        manifest = _parsed(json.loads(path.read_text(encoding="utf-8")))
-        require(manifest.name == path.stem, "name", manifest.name, "it has to be the file's own")
+        content = json.loads(path.read_text(encoding="utf-8"))
+        require(isinstance(content, dict), "manifest", content, "give its fields and their values")
+        found = from_dict(Manifest, content)
+        require(found.name == path.stem, "name", found.name, "it has to be the file's own")
     except InputError as error:
         raise InputError(f"{path.name}: {error.field}", error.value, error.allowed) from None
     except ValueError as error:
         raise InputError("manifest", path.name, f"it is not JSON ({error}); make its table again") from None
-    return manifest
-
-
-def _parsed(content: Any) -> Manifest:
-    values = _fields_of(Manifest, content)
-    for field in ("records", "commits", "tables", "figures"):
-        require(isinstance(values[field], list), field, values[field], "give a list")
-    figures = tuple(Picture(**_fields_of(Picture, figure)) for figure in values.pop("figures"))
-    lists = {field: tuple(value) for field, value in values.items() if isinstance(value, list)}
-    return Manifest(**{**values, **lists}, figures=figures)
-
-
-def _fields_of(cls: type[Manifest] | type[Picture], content: Any) -> dict[str, Any]:
-    """Return the values of exactly the fields of `cls`."""
-    known = [field.name for field in dataclasses.fields(cls)]
-    require(isinstance(content, dict), cls.__name__.lower(), content, f"give {', '.join(known)}")
-    for field in known:
-        require(field in content, field, None, f"it is missing; every {cls.__name__.lower()} has {', '.join(known)}")
-    for field in content:
-        require(field in known, field, content[field], f"a {cls.__name__.lower()} has {', '.join(known)}")
-    return dict(content)
+    return found

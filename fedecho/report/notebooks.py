@@ -1,18 +1,15 @@
 """Runs a notebook as one runs a command: checked parameters, this interpreter, and an output that is whole or absent.
 
 papermill does the executing, in a process of its own per notebook (`kernels`), forked from one that has done the
-imports (`nursery`); a copy that came from the same sources and records stays (`stamps`). What papermill would let pass
+imports (`preload`); a copy that came from the same sources and records stays (`stamps`). What papermill would let pass
 is refused here: a misspelt or mistyped parameter, a kernel of another Python, a wait without end, a failed run that
 looks like a finished one.
 """
 
 from __future__ import annotations
 
-import ast
-import contextlib
 import importlib.util
-import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -21,7 +18,6 @@ from fedecho.core.checks import require
 from fedecho.core.provenance import cores
 from fedecho.report import kernels, stamps
 from fedecho.report import parameters as parameters_of
-from fedecho.report.nursery import Nursery, usable
 
 GROUPS = {
     "quickstart": ("00_quickstart",),
@@ -77,10 +73,9 @@ def make(profile: str = "laptop", only: str = "all", fresh: bool = False, jobs: 
     runs are best trained before (`plan.train_all`); `fresh` is for what only a notebook itself can make again.
     Without it, a notebook is not executed whose copy came from the same sources and records.
     """
-    folder = files.paper() / "executed" / ("" if profile == "laptop" else profile)
+    folder = files.folder_of("executed", profile)
     limit = _LIMITS.get(profile, max(_LIMITS.values()))
     stems = [stem for stem in select(only) if left_out(stem, profile) is None]
-    nursery = Nursery(imported(stems), kernels.environment()) if usable() else None
 
     def make_one(stem: str) -> Path:
         wanted = {"profile": profile, "fresh": fresh and stem in _TRAIN_THEMSELVES, "jobs": jobs or 0}
@@ -89,7 +84,7 @@ def make(profile: str = "laptop", only: str = "all", fresh: bool = False, jobs: 
         final = folder.resolve() / f"{stem}.ipynb"
         if not fresh and stamps.holds(final, stamps.source(catalogue()[stem], given)):
             return final
-        return execute(stem, given, folder, limit, nursery)
+        return execute(stem, given, folder, limit, kernels.FORK)
 
     pool = ThreadPoolExecutor(jobs or cores())
     try:
@@ -97,39 +92,6 @@ def make(profile: str = "laptop", only: str = "all", fresh: bool = False, jobs: 
         yield from (make_one(stem) for stem in stems if stem in _ALONE)
     finally:
         pool.shutdown(cancel_futures=True)
-        if nursery is not None:
-            nursery.close()
-
-
-_ALWAYS = (
-    "papermill",
-    "ipykernel.kernelapp",
-    "ipykernel.zmqshell",
-    "IPython.core.magics",
-    "IPython.core.pylabtools",
-    "matplotlib.backends.backend_agg",
-    "matplotlib.backends.backend_pdf",
-    "pandas.io.formats.style",
-)
-"""What runs a notebook, and what is imported only as a table or a figure is written."""
-
-
-def imported(stems: Iterable[str]) -> list[str]:
-    """Return the modules that notebooks import; a name that one takes from a module may be a module itself."""
-    cells = [cell for stem in stems for cell in json.loads(catalogue()[stem].read_text())["cells"]]
-    sources = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
-    return list(dict.fromkeys([*_ALWAYS, *(name for source in sources for name in _modules(source))]))
-
-
-def _modules(source: str) -> Iterator[str]:
-    plain = "\n".join(line for line in source.splitlines() if not line.startswith("%"))
-    with contextlib.suppress(SyntaxError):  # what only IPython understands
-        for node in ast.walk(ast.parse(plain)):
-            if isinstance(node, ast.Import):
-                yield from (alias.name for alias in node.names)
-            elif isinstance(node, ast.ImportFrom) and node.module:
-                yield node.module
-                yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
 def left_out(stem: str, profile: str) -> str | None:
@@ -139,9 +101,7 @@ def left_out(stem: str, profile: str) -> str | None:
     return f"{stem}: it trains or measures the paper's scale itself and is left out; open it in JupyterLab to run it"
 
 
-def execute(
-    stem: str, parameters: Mapping[str, object], output_dir: Path, timeout: int, nursery: Nursery | None = None
-) -> Path:
+def execute(stem: str, parameters: Mapping[str, object], output_dir: Path, timeout: int, fork: bool = False) -> Path:
     """Run the notebook `stem` and return its executed copy, `output_dir/<stem>.ipynb`, with its stamp beside it.
 
     `timeout` is the limit in seconds for the whole notebook. Raises `InputError` before anything starts, or
@@ -158,9 +118,9 @@ def execute(
         old.unlink(missing_ok=True)
     made_from = stamps.source(known[stem], parameters)
     job = {"source": str(known[stem]), "partial": str(partial), "parameters": dict(parameters), "timeout": timeout}
-    outcome = kernels.attempt(job, nursery)
+    outcome = kernels.attempt(job, fork)
     if outcome["kind"] == "start":  # a busy machine; an error of a cell is never tried again
-        outcome = kernels.attempt(job, nursery)
+        outcome = kernels.attempt(job, fork)
     if outcome["kind"] != "done":
         raise NotebookError(f"{stem}: {outcome['message']}; see {partial}")
     partial.replace(final)

@@ -5,19 +5,16 @@ Which files a notebook read and wrote is not declared but seen: Python tells who
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import platform
 import re
 import sys
 from collections.abc import Iterable, Mapping
-from functools import cache
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from fedecho.core.files import PACKAGE, paper, write_whole
+from fedecho.core.files import PACKAGE, file_sha256, json_sha256, paper, write_whole
+from fedecho.core.provenance import versions
 
 _LIBRARIES = ("numpy", "scipy", "pandas", "matplotlib", "pillow", "jinja2", "torch", "papermill", "ipykernel")
 _PARTIAL = re.compile(r"\.\d+\.partial$")
@@ -35,66 +32,41 @@ def source(notebook: Path, parameters: Mapping[str, object]) -> str:
         "notebook": _digest(notebook),
         "parameters": dict(parameters),
         "package": {str(path.relative_to(PACKAGE)): _digest(path) for path in files},
-        "libraries": {name: _version(name) for name in _LIBRARIES},
-        "python": platform.python_version(),
+        "libraries": versions(*_LIBRARIES),
     }
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-
-def _version(name: str) -> str | None:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
+    return json_sha256(parts)
 
 
 def write(executed: Path, made_from: str, touched: Iterable[str]) -> None:
     """Write the stamp of a notebook just executed; `touched` are the files in `paper` that it read or wrote."""
-    root, names = paper(), {Path(name) for name in touched}
-    folders = {name.parent for name in names if name.parts[0] == "records"}
-    content = {
-        "source": made_from,
-        "files": {str(name): _digest(root / name) for name in sorted(names)},
-        "folders": {str(name): _listing(root / name) for name in sorted(folders)},
-        "executed": _digest(executed),
-    }
-    write_whole(path_of(executed), json.dumps(content, indent=1) + "\n")
+    write_whole(path_of(executed), json.dumps(_state(executed, made_from, touched), indent=1) + "\n")
 
 
 def holds(executed: Path, made_from: str) -> bool:
     """Tell whether an executed notebook is there and neither it nor anything that it came from or wrote has changed."""
     try:
         stamp = json.loads(path_of(executed).read_text())
-        return bool(stamp["source"] == made_from and stamp["executed"] == _digest(executed) and _all_there(stamp))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # no stamp, or not one
+        return bool(executed.is_file() and stamp == _state(executed, made_from, stamp["files"]))
+    except (OSError, ValueError, KeyError, TypeError):  # no stamp, or not one
         return False
 
 
-def _all_there(stamp: dict[str, Any]) -> bool:
-    root = paper()
-    return all(_digest(root / name) == digest for name, digest in stamp["files"].items()) and all(
-        _listing(root / name) == digest for name, digest in stamp["folders"].items()
-    )
-
-
-def _listing(folder: Path) -> str:
-    """Return a digest of the names of the records in a folder: one that is new may belong to a table, too."""
-    names = sorted(path.name for path in folder.glob("*.json"))
-    return hashlib.sha256("\n".join(names).encode()).hexdigest()
+def _state(executed: Path, made_from: str, touched: Iterable[str]) -> dict[str, Any]:
+    """Return what a stamp says, as things are now; of a folder of records the names, for a new one may belong to a
+    table, too."""
+    root, names = paper(), sorted({Path(name) for name in touched})
+    folders = sorted({name.parent for name in names if name.parts[0] == "records"})
+    return {
+        "source": made_from,
+        "files": {str(name): _digest(root / name) for name in names},
+        "folders": {str(name): json_sha256(sorted(p.name for p in (root / name).glob("*.json"))) for name in folders},
+        "executed": _digest(executed),
+    }
 
 
 def _digest(path: Path) -> str | None:
     """Return the digest of a file's bytes, none if it is not there."""
-    try:
-        seen = path.stat()
-    except OSError:
-        return None
-    return _digest_as_of(str(path), seen.st_size, seen.st_mtime_ns, seen.st_ino)
-
-
-@cache
-def _digest_as_of(path: str, *_: int) -> str:
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    return file_sha256(path) if path.is_file() else None
 
 
 def trace(log: str) -> None:

@@ -6,7 +6,7 @@ import math
 import re
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -96,7 +96,10 @@ def work_off(
 
     def fill() -> bool:
         """Start what there is room and time for; tell whether anything runs."""
-        while queue and len(running) < jobs and _worth_starting(plan, queue[0], deadline - now(), device):
+        while queue and len(running) < jobs:
+            config, start = queue[0].config, duration.START[duration.kind(device)]
+            if deadline - now() <= start + plan.rates.seconds(config, config.evaluation.every):
+                break
             run = queue.pop(0)
             running[executor.submit(sweep.run_and_save, *run[::-1], data_root, device, deadline)] = run
         return bool(running)
@@ -111,13 +114,12 @@ def work_off(
     except BaseException:
         sweep.abandon(executor, [run.folder for run in plan.todo])
         raise
-    _close(executor, running, say)
+    for run in running.values():
+        say(f"{run.config.method.name}, seed {run.config.seed}: stopped in the middle of a long round")
+    if running:
+        sweep.abandon(executor, [run.folder for run in running.values()])
+    executor.shutdown()
     return plan
-
-
-def _worth_starting(plan: Plan, run: Wanted, left: float, device: str) -> bool:
-    every = plan.rates.seconds(run.config, run.config.evaluation.every)
-    return left > duration.START[duration.kind(device)] + every
 
 
 def _note(plan: Plan, run: Wanted, done: sweep.Done, say: Callable[[str], None]) -> None:
@@ -129,13 +131,3 @@ def _note(plan: Plan, run: Wanted, done: sweep.Done, say: Callable[[str], None])
         say(plan.outlook(f"{about}: done in {duration.text(done.seconds)}; "))
     else:
         say(f"{about}: {done.rounds} of {run.config.protocol.rounds} rounds are done and kept")
-
-
-def _close(
-    executor: ProcessPoolExecutor, running: dict[Future[sweep.Done], Wanted], say: Callable[[str], None]
-) -> None:
-    for run in running.values():
-        say(f"{run.config.method.name}, seed {run.config.seed}: stopped in the middle of a long round")
-    if running:
-        sweep.abandon(executor, [run.folder for run in running.values()])
-    executor.shutdown()

@@ -10,12 +10,10 @@ from pathlib import Path
 
 from fedecho.core import files
 from fedecho.core.checks import require
-from fedecho.core.files import figures_dir, tables_dir
 from fedecho.report import drawings
 from fedecho.report.publish import readme
 from fedecho.studies.claims import ledger
 from fedecho.studies.study import TABLES
-from fedecho.studies.training import Trained
 from fedecho.studies.writing import write, write_protocol
 
 
@@ -26,18 +24,21 @@ def check(profile: str = "laptop") -> list[str]:
     """
     studies = [build(profile) for build in TABLES.values()]
     for study in studies:
-        # What a table does not train says "not run".
-        lacking = len(study.trainable()) if isinstance(study, Trained) else study.missing()
+        lacking = len(study.trainable())  # what a table does not train says "not run"
         require(not lacking, study.name, f"{lacking} missing records", "run `fedecho tables` first")
-    committed, home = (tables_dir(profile), figures_dir(profile)), files.paper()
+    committed, home = _folders(profile), files.paper()
     with tempfile.TemporaryDirectory() as folder, _redirected(Path(folder)):
         for study in studies:
             write(study)
-        rebuilt = (tables_dir(profile), figures_dir(profile))
-        drifted = [line for one, two in zip(committed, rebuilt, strict=True) for line in differences(one, two)]
+        folders = zip(committed, _folders(profile), strict=True)
+        drifted = [line for one, two in folders for line in differences(one, two)]
         protocol = _compare(home, files.paper(), write_protocol().name)
         drifted += [f"PROTOCOL.md: {protocol}"] * bool(protocol)
         return drifted + claims_differences(home, profile) + readme_differences(home, profile)
+
+
+def _folders(profile: str) -> tuple[Path, Path]:
+    return files.folder_of("tables", profile), files.folder_of("figures", profile)
 
 
 def claims_differences(home: Path, profile: str) -> list[str]:

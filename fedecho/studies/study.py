@@ -107,9 +107,7 @@ class Study(ABC):
 
     def folder(self, kind: Literal["tables", "figures"]) -> Path:
         """Return where tables or figures are written."""
-        if self.custom:
-            return self.home / kind
-        return (files.tables_dir if kind == "tables" else files.figures_dir)(self.profile)
+        return self.home / kind if self.custom else files.folder_of(kind, self.profile)
 
     @abstractmethod
     def train(self, jobs: int | None = None, fresh: bool = False) -> None:
@@ -126,6 +124,10 @@ class Study(ABC):
     def records(self) -> Mapping[Path, Record | TheoryRecord | None]:
         """Return its committed records by file, each once, none where there is no record."""
         return {}
+
+    def trainable(self, fresh: bool = False) -> Sequence[Hashable]:
+        """Return what of that the table makes by itself."""
+        return self.lacking(fresh)
 
     def missing(self) -> int:
         """Return how many of its records are missing."""

@@ -6,11 +6,12 @@ import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import torch
 from tqdm import tqdm
@@ -20,9 +21,10 @@ from fedecho.core.checks import InputError, MissingDataError, require
 from fedecho.core.config import RunConfig
 from fedecho.core.provenance import cores as cores
 from fedecho.core.records import Record, find, progress_path, record_path, require_usable, save
+from fedecho.learning.experiment import run
+from fedecho.learning.resume import Keeper, Paused
 from fedecho.simulation.schedule import Round
 
-T = TypeVar("T")
 Source = tuple[str, str]
 """A data set and the source of U."""
 
@@ -96,10 +98,12 @@ def sweep(
         raise error
     for config in todo if fresh else ():
         progress_path(folder, config).unlink(missing_ok=True)
-    if todo and cluster:
-        _on_ray(todo, folder, progress, data_root, device)
-    elif todo:
-        _in_processes(todo, folder, min(jobs or cores(), len(todo)), progress, data_root, device)
+    if todo:
+        count, how = min(jobs or cores(), len(todo)), (folder, data_root, device)
+        ended = _on_ray(todo, *how) if cluster else _in_processes(todo, count, *how)
+        with closing(ended):
+            for _ in tqdm(ended, total=len(todo), unit="run", disable=not progress, smoothing=0.05):
+                pass
     return len(todo)
 
 
@@ -110,22 +114,16 @@ def workers(count: int) -> ProcessPoolExecutor:
     return ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), initializer=_single_threaded)
 
 
-def _in_processes(
-    todo: list[RunConfig], folder: Path, count: int, progress: bool, data_root: Path | None, device: str
-) -> None:
+def _in_processes(todo: list[RunConfig], count: int, folder: Path, *how: Any) -> Generator[Done]:
+    """Yield what each run came to as it ends."""
     executor = workers(count)
     try:
-        futures = [executor.submit(run_and_save, config, folder, data_root, device) for config in todo]
-        for future in _bar(as_completed(futures), len(futures), progress):
-            future.result()
+        for future in as_completed([executor.submit(run_and_save, config, folder, *how) for config in todo]):
+            yield future.result()
     except BaseException:
         abandon(executor, [folder])
         raise
     executor.shutdown()
-
-
-def _bar(runs: Iterable[T], total: int, progress: bool) -> Iterable[T]:
-    return tqdm(runs, total=total, unit="run", disable=not progress, smoothing=0.05)
 
 
 def abandon(executor: ProcessPoolExecutor, folders: Iterable[Path]) -> None:
@@ -141,23 +139,18 @@ def abandon(executor: ProcessPoolExecutor, folders: Iterable[Path]) -> None:
                 partial.unlink()
 
 
-def _on_ray(todo: list[RunConfig], folder: Path, progress: bool, data_root: Path | None, device: str) -> None:
+def _on_ray(todo: list[RunConfig], folder: Path, *how: Any) -> Generator[Done]:
+    """Yield what each run came to as it ends."""
     try:
         import ray
     except ModuleNotFoundError:
         raise InputError("cluster", True, "Ray is not installed; pip install -c constraints.txt ray") from None
     ray.init(address="auto", ignore_reinit_error=True)
     remote = ray.remote(num_cpus=1)(run_and_save)
-    pending = [remote.remote(config, folder, data_root, device) for config in todo]
-
-    def finished() -> Iterator[Any]:
-        nonlocal pending
-        while pending:
-            done, pending = ray.wait(pending)
-            yield from done
-
-    for reference in _bar(finished(), len(todo), progress):
-        ray.get(reference)
+    pending = [remote.remote(config, folder, *how) for config in todo]
+    while pending:
+        done, pending = ray.wait(pending)
+        yield from map(ray.get, done)
 
 
 def _single_threaded() -> None:
@@ -173,9 +166,6 @@ def run_and_save(
 
     Before `deadline` (seconds since the epoch) its progress is written instead; a later call goes on from there.
     """
-    from fedecho.learning.experiment import run
-    from fedecho.learning.resume import Keeper, Paused
-
     began, keeper = time.monotonic(), Keeper(progress_path(folder, config), deadline=deadline)
     try:
         record = run(config, data_root=data_root, device=device, keeper=keeper)
@@ -190,8 +180,6 @@ def record_of(
     config: RunConfig, folder: Path, fresh: bool = False, progress: Callable[[Iterable[Round]], Iterable[Round]] = iter
 ) -> Record:
     """Return the record of one run from `folder`, after training it here if it is missing or `fresh` is wanted."""
-    from fedecho.learning.experiment import run
-
     found = None if fresh else find(folder, config)
     if found is None:
         found = run(config, progress=progress)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from fedecho.studies.sweep import sweep
 from fedecho.theory import engine
 from fedecho.theory.records import THEORY, TheoryRecord, array
 
+T = TypeVar("T")
 TOLERANCE = 0.02
 """Largest difference of scores that other hardware or versions are granted; accuracies in [0, 1]."""
 
@@ -53,29 +55,26 @@ THEORY_TOLERANCE = 0.01
 
 def verify(folder: Path, sample: int, seed: int | None = None, jobs: int | None = None) -> list[Outcome]:
     """Recompute `sample` records of `folder`, drawn at random (repeatably with a `seed`), and compare."""
-    require(sample >= 1, "sample", sample, "give at least 1 record")
-    require(seed is None or seed >= 0, "seed", seed, "give a whole number >= 0")
-    stored = list(records.all_in(folder))
-    require(len(stored) >= sample, "sample", sample, f"{folder.name} has {len(stored)} records")
-    chosen = np.random.default_rng(seed).choice(len(stored), sample, replace=False)
-    drawn = [stored[index] for index in chosen]
-    with tempfile.TemporaryDirectory() as again:
-        sweep([record.run_config() for record in drawn], Path(again), jobs=jobs)
-        return [compare(record, _recomputed(record, Path(again))) for record in drawn]
-
-
-def _recomputed(record: Record, folder: Path) -> Record:
-    return records.load(records.record_path(folder, record.run_config()))
+    chosen = _drawn(partial(records.all_in, folder), folder, sample, seed)
+    with tempfile.TemporaryDirectory() as name:
+        again, configs = Path(name), [record.run_config() for record in chosen]
+        sweep(configs, again, jobs=jobs)
+        made = [records.load(records.record_path(again, config)) for config in configs]
+    return [compare(*pair) for pair in zip(chosen, made, strict=True)]
 
 
 def verify_theory(folder: Path, sample: int, seed: int | None = None) -> list[Outcome]:
     """Simulate again `sample` theory records of `folder`, drawn at random (repeatably with a `seed`), and compare."""
+    paths = _drawn(lambda: sorted(folder.glob("*.json")), folder, sample, seed)
+    return [compare_theory(THEORY.load(path)) for path in paths]
+
+
+def _drawn(read: Callable[[], Iterable[T]], folder: Path, sample: int, seed: int | None) -> list[T]:
     require(sample >= 1, "sample", sample, "give at least 1 record")
     require(seed is None or seed >= 0, "seed", seed, "give a whole number >= 0")
-    found = sorted(folder.glob("*.json"))
+    found = list(read())
     require(len(found) >= sample, "sample", sample, f"{folder.name} has {len(found)} records")
-    drawn = np.random.default_rng(seed).choice(len(found), sample, replace=False)
-    return [compare_theory(record) for record in (THEORY.load(found[index]) for index in drawn)]
+    return [found[index] for index in np.random.default_rng(seed).choice(len(found), sample, replace=False)]
 
 
 def compare_theory(stored: TheoryRecord) -> Outcome:

@@ -38,7 +38,6 @@ class Slope:
 class Fit:
     """log Y = a + sum_k b_k log(factor_k) by least squares, on the means over the trajectories."""
 
-    intercept: float
     slopes: dict[str, Slope]
     r2: float
     """Share of the variance of log Y that the fit explains, in [0, 1]."""
@@ -59,7 +58,7 @@ def fit(values: Array, factors: Mapping[str, Sequence[float]]) -> Fit:
     spread = means - means.mean()
     r2 = 1 - float(((means - x @ beta) ** 2).sum() / (spread @ spread)) if spread.any() else 0.0
     slopes = {name: _interval(values, solve[k], beta[k]) for k, name in enumerate(factors, start=1)}
-    return Fit(float(beta[0]), slopes, r2)
+    return Fit(slopes, r2)
 
 
 def _interval(values: Array, weights: Array, estimate: float) -> Slope:

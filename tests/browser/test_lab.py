@@ -116,7 +116,7 @@ def test_run_all_cells(chromium: Browser, lab: Lab) -> None:
     expect(idle).to_be_visible(timeout=60_000)
     expect(page.locator(".jp-OutputArea", has_text="0 of them without a record").first).to_be_visible()
     tables = page.locator(".jp-RenderedMarkdown table", has_text="FedEcho")
-    with (files.tables_dir("laptop") / "vision.csv").open() as lines:
+    with (files.folder_of("tables", "laptop") / "vision.csv").open() as lines:
         mean, half = next(line.split(",")[3:5] for line in lines if line.startswith("Dir(0.1),mild,FedEcho,"))
     assert tables.count() >= 8 and f"{float(mean):.2f} ± {float(half):.2f}" in tables.first.inner_text()
     assert page.locator(".jp-RenderedImage img").count() == 3

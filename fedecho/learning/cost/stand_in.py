@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -123,7 +123,7 @@ def measure(config: RunConfig, rounds: int, device: str = "cpu") -> Measurement:
 
     Seconds are those of the processor, or of the wall clock where work is queued on a GPU.
     """
-    clock = Clock(time.process_time if device == "cpu" else _after_queue)
+    clock = Clock(seconds_on(device))
     stand_in, spent, held = StandIn.start(config, clock, device), [], []
     for rnd in stand_in.server.plan.rounds[: _WARM_UP + rounds]:
         before = dict(clock.seconds)
@@ -135,6 +135,11 @@ def measure(config: RunConfig, rounds: int, device: str = "cpu") -> Measurement:
     return Measurement(timed, {holding: max(h[holding] for h in held) for holding in HOLDINGS})
 
 
-def _after_queue() -> float:
-    torch.cuda.synchronize()
-    return time.perf_counter()
+def seconds_on(device: str) -> Callable[[], float]:
+    """Return a clock: processor time, or the wall's after all work queued on a GPU is done."""
+
+    def after_queue() -> float:
+        torch.cuda.synchronize()
+        return time.perf_counter()
+
+    return time.process_time if device == "cpu" else after_queue

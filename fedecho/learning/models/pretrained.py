@@ -66,19 +66,8 @@ def _downloaded(name: str) -> Path:
 def digest(model: str) -> str:
     """Return the SHA-256 (hex) over names and digests of all files that are read, so that it names content alone."""
     place = folder(model)
-    lines = [f"{file} {_sha256(place / file)}\n" for file in FILES if (place / file).is_file()]
+    lines = [f"{file} {file_sha256(place / file)}\n" for file in FILES if (place / file).is_file()]
     return hashlib.sha256("".join(lines).encode()).hexdigest()
-
-
-def _sha256(path: Path) -> str:
-    state = path.stat()
-    return _read_sha256(path, state.st_mtime_ns, state.st_size)
-
-
-@functools.lru_cache(maxsize=64)
-def _read_sha256(path: Path, modified: int, size: int) -> str:
-    """Return a file's SHA-256; read again only once the file has changed."""
-    return file_sha256(path)
 
 
 def pin(config: RunConfig) -> RunConfig:
@@ -92,7 +81,7 @@ def pin(config: RunConfig) -> RunConfig:
 
 def facts(config: RunConfig) -> dict[str, Any]:
     """Return, for the record, the digests of the encoder that a run starts from and of its weights alone."""
-    weights = _sha256(folder(config.model) / WEIGHTS)
+    weights = file_sha256(folder(config.model) / WEIGHTS)
     return {"encoder_sha256": pin(config).model_sha256, "weights_sha256": weights}
 
 

@@ -64,7 +64,7 @@ def record_set(manifest: Manifest) -> str:
 
 def cite(name: str, profile: str = "laptop") -> str:
     """Return three entries for a table or figure: paper, package and record set; `InputError` for an unknown name."""
-    return f"{bibtex()}\n\n{record_set(behind(name, read_all(files.tables_dir(profile))))}"
+    return f"{bibtex()}\n\n{record_set(behind(name, read_all(files.folder_of('tables', profile))))}"
 
 
 def behind(name: str, manifests: Sequence[Manifest]) -> Manifest:

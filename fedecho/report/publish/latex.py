@@ -32,20 +32,20 @@ def body(profile: str = "laptop") -> str:
 
     Raises `InputError` when no study has been run, or a file that a manifest names is not there.
     """
-    manifests = read_all(files.tables_dir(profile))
+    manifests = read_all(files.folder_of("tables", profile))
     require(bool(manifests), "profile", profile, "it has no tables yet; run `make tables` first")
     return "\n".join(_section(manifest, profile) for manifest in manifests)
 
 
 def _section(manifest: Manifest, profile: str) -> str:
     sources = [name for name in manifest.tables if name.endswith(".tex")]
-    tables = [rf"\input{{{_relative(files.tables_dir(profile) / name, manifest)}}}" for name in sources]
+    tables = [rf"\input{{{_relative(files.folder_of('tables', profile) / name, manifest)}}}" for name in sources]
     figures = [_figure(manifest, stem.stem, stem.caption, profile) for stem in manifest.figures]
     return "\n".join([rf"\section{{{escape(manifest.title)}}}", *tables, *figures, "\\clearpage\n"])
 
 
 def _figure(manifest: Manifest, stem: str, caption: str, profile: str) -> str:
-    file = _relative(files.figures_dir(profile) / f"{stem}.pdf", manifest)
+    file = _relative(files.folder_of("figures", profile) / f"{stem}.pdf", manifest)
     return _FIGURE % (file, escape(caption), manifest.record_set, stem)
 
 

@@ -26,29 +26,16 @@ Links = Mapping[str, str]
 """Name of a file -> where it is, from the page that links to it; what is not here is shown as text."""
 
 
-def _resolved(url: str, links: Links) -> str | None:
-    """Return where a link of a Markdown text leads on the site, none if to a file that the site does not have."""
-    if url.startswith(("https://", "http://", "#", "data:")):
-        return url
-    return links.get(PurePosixPath(url.partition("#")[0]).name)
-
-
-def _scrolling(table: str) -> str:
-    # A region that can be focused, so that a wide table can be scrolled with the keyboard too.
-    return f'<div class="scroll" role="region" aria-label="table" tabindex="0"><table>{table}</table></div>\n'
-
-
-class _Plain(mistune.HTMLRenderer):
+class _Linked(mistune.HTMLRenderer):
     """Markdown with everything escaped: text of tables and claims."""
 
-    def __init__(self, links: Links) -> None:
-        super().__init__(escape=True)
-        self.links = links
+    links: Links = {}
 
     def link(self, text: str, url: str, title: str | None = None) -> str:
-        """Write a link, or its text alone where it would lead nowhere."""
-        found = _resolved(url, self.links)
-        return text if found is None else super().link(text, found, title)
+        """Write a link, or its text alone where it would lead to a file that the site does not have."""
+        outside = url.startswith(("https://", "http://", "#", "data:"))
+        found = url if outside else self.links.get(PurePosixPath(url.partition("#")[0]).name)
+        return text if found is None else str(super().link(text, found, title))
 
     def heading(self, text: str, level: int, **attributes: Any) -> str:
         """Write a heading that links can lead to, by the rule of GitHub."""
@@ -56,14 +43,12 @@ class _Plain(mistune.HTMLRenderer):
         return super().heading(text, level, id=words.lower().replace(" ", "-"), **attributes)
 
     def table(self, text: str) -> str:
-        """Write a table that scrolls by itself."""
-        return _scrolling(text)
+        """Write a table that scrolls by itself, in a region that can be focused, so that the keyboard can do it too."""
+        return f'<div class="scroll" role="region" aria-label="table" tabindex="0"><table>{text}</table></div>\n'
 
 
-class _WithMath(IPythonRenderer):
+class _WithMath(_Linked, IPythonRenderer):
     """Markdown of notebooks, as Jupyter understands it, with formulas as MathML."""
-
-    links: Links = {}
 
     def inline_math(self, body: str) -> str:
         """Write a formula inside a line."""
@@ -72,15 +57,6 @@ class _WithMath(IPythonRenderer):
     def block_math(self, body: str) -> str:
         """Write a formula on lines of its own."""
         return f'<div class="scroll">{formula(body, "block")}</div>'
-
-    def link(self, text: str, url: str, title: str | None = None) -> str:
-        """Write a link, or its text alone where it would lead nowhere."""
-        found = _resolved(url, self.links)
-        return text if found is None else str(super().link(text, found, title))
-
-    def table(self, text: str) -> str:
-        """Write a table that scrolls by itself."""
-        return _scrolling(text)
 
 
 class _Bodies(HTMLExporter):
@@ -110,7 +86,9 @@ def formula(latex: str, display: str = "inline") -> str:
 
 def markdown(text: str, links: Links | None = None) -> str:
     """Return GitHub Markdown as HTML; HTML inside it is shown, not obeyed."""
-    return str(mistune.create_markdown(renderer=_Plain(links or {}), plugins=["table"])(text))
+    renderer = _Linked()
+    renderer.links = links or {}
+    return str(mistune.create_markdown(renderer=renderer, plugins=["table"])(text))
 
 
 def title(source: Path) -> str:

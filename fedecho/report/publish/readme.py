@@ -12,7 +12,7 @@ import jinja2
 import pandas as pd
 
 from fedecho.core.checks import require
-from fedecho.core.files import REPOSITORY, paper, tables_dir, write_whole
+from fedecho.core.files import REPOSITORY, folder_of, paper, write_whole
 
 TEMPLATE, README = REPOSITORY / "paper" / "README.md.j2", REPOSITORY / "README.md"
 Place = Sequence[str]
@@ -35,7 +35,7 @@ def render(template: str, folder: Path) -> str:
 
 def readme(profile: str = "laptop") -> str:
     """Return README.md as the tables of a profile have it."""
-    return render(TEMPLATE.read_text(encoding="utf-8"), tables_dir(profile))
+    return render(TEMPLATE.read_text(encoding="utf-8"), folder_of("tables", profile))
 
 
 def asking(folder: Path) -> dict[str, Callable[..., Any]]:

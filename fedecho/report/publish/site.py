@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import shutil
@@ -18,7 +17,7 @@ from fedecho.core import files
 from fedecho.core.checks import InputError, require
 from fedecho.report import manifest, notebooks
 from fedecho.report.manifest import Manifest
-from fedecho.report.publish import citation
+from fedecho.report.publish import citation, pages
 from fedecho.report.summary import VERDICTS
 
 WITHOUT_TABLE = ("00_quickstart", "01_algorithm_step_by_step")
@@ -94,19 +93,12 @@ def _environment() -> jinja2.Environment:
     )  # fmt: skip
 
 
-def folder(profile: str) -> Path:
-    """Return the folder of a profile's pages: the default profile's lie on top."""
-    return files.paper() / "site" / ("" if profile == "laptop" else profile)
-
-
 def build(profile: str = "laptop", planned: Sequence[Study] = ()) -> Path:
     """Write the pages of a profile whole and return the front page; nothing is run; `planned`: every study.
 
-    Raises `InputError` for a manifest or a list of claims that cannot be used, or without the extra `notebooks`.
+    Raises `InputError` for a manifest or a list of claims that cannot be used.
     """
-    for package in ("nbconvert", "latex2mathml"):
-        require(importlib.util.find_spec(package) is not None, "site", package, "install fedecho[notebooks] first")
-    final = folder(profile)
+    final = files.folder_of("site", profile)
     final.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=files.paper(), prefix="site.", suffix=".partial") as name:
         root = Path(name) / "site"
@@ -125,7 +117,7 @@ def _replace(final: Path, made: Path) -> None:
 
 
 def _fill(site: _Site, planned: Sequence[Study]) -> None:
-    manifests, claims = manifest.read_all(files.tables_dir(site.profile)), read_claims()
+    manifests, claims = manifest.read_all(files.folder_of("tables", site.profile)), read_claims()
     shutil.copyfile(files.PACKAGE / "report" / "publish" / "templates" / "site.css", site.root / "site.css")
     guides = [_guide(site, stem, source) for stem, source in notebooks.catalogue().items()]
     for found in manifests:
@@ -140,16 +132,9 @@ def _fill(site: _Site, planned: Sequence[Study]) -> None:
     )  # fmt: skip
 
 
-def executed(profile: str) -> Path:
-    """Return the folder of a profile's executed notebooks."""
-    return files.paper() / "executed" / ("" if profile == "laptop" else profile)
-
-
 def _guide(site: _Site, stem: str, source: Path) -> Guide:
-    from fedecho.report.publish import pages
-
     site.add(source, "notebooks")
-    known = (executed(site.profile) / source.name).is_file()
+    known = (files.folder_of("executed", site.profile) / source.name).is_file()
     # Links between notebooks lead to pages where there are any.
     site.links[stem] = site.links[source.name] = f"notebooks/{stem}.html" if known else f"notebooks/{source.name}"
     return Guide(stem, pages.title(source), known)
@@ -158,19 +143,19 @@ def _guide(site: _Site, stem: str, source: Path) -> Guide:
 def _copy(site: _Site, found: Manifest) -> None:
     """Copy the files of a study; links to its table lead to its section."""
     for name in found.tables:
-        site.add(files.tables_dir(site.profile) / name, "tables")
+        site.add(files.folder_of("tables", site.profile) / name, "tables")
     for figure in found.figures:
         for suffix in ("png", "pdf"):
-            site.add(files.figures_dir(site.profile) / f"{figure.stem}.{suffix}", "figures")
+            site.add(files.folder_of("figures", site.profile) / f"{figure.stem}.{suffix}", "figures")
     site.links[found.name] = site.links[f"{found.name}.md"] = f"index.html#{found.name}"
 
 
 def _notebook_pages(site: _Site, guides: Sequence[Guide]) -> None:
-    from fedecho.report.publish import pages
-
     for guide in guides:
         if guide.executed:
-            body = pages.notebook(executed(site.profile) / f"{guide.stem}.ipynb", site.links_from("../"))
+            body = pages.notebook(
+                files.folder_of("executed", site.profile) / f"{guide.stem}.ipynb", site.links_from("../")
+            )
             site.write(f"notebooks/{guide.stem}.html", "notebook.html.j2", up="../", guide=guide, body=body)
 
 
@@ -198,8 +183,6 @@ def studies(
 
 def _unknown(profile: str) -> list[Study]:
     """Return every notebook that might be a study: those that nobody listed are found here."""
-    from fedecho.report.publish import pages
-
     found = {stem: source for stem, source in notebooks.catalogue().items() if stem not in WITHOUT_TABLE}
     return [Study(stem, pages.title(source), stem, manifest.command(stem, profile)) for stem, source in found.items()]
 
@@ -213,12 +196,10 @@ def _study(found: Manifest, places: dict[str, str]) -> Study:
 
 def _tables(found: Manifest, places: dict[str, str]) -> tuple[Table, ...]:
     """Return the Markdown tables of a study, a compact one first; title and caption are said by the section itself."""
-    from fedecho.report.publish import pages
-
     names = sorted((name for name in found.tables if name.endswith(".md")), key=lambda name: "_compact" not in name)
     out = []
     for position, name in enumerate(names):
-        text = (files.tables_dir(found.profile) / name).read_text(encoding="utf-8")
+        text = (files.folder_of("tables", found.profile) / name).read_text(encoding="utf-8")
         head = f"## {found.title}\n\n{found.caption}"
         text = text.removeprefix(head).partition("\n\n")[2] if text.startswith(head) else text
         made = pages.markdown(text, places)

@@ -14,17 +14,7 @@ from fedecho.report.captions import NOTHING
 from fedecho.studies.study import Study, table
 from fedecho.studies.theory import base, charts
 from fedecho.studies.theory.base import KINDS, METHODS, Grid, biased_run, require_known, scale
-from fedecho.studies.theory.results import (
-    Entry,
-    Results,
-    interval_text,
-    log_ratio,
-    points,
-    power_text,
-    predicted,
-    rival,
-    slope_text,
-)
+from fedecho.studies.theory.results import Entry, Results, log_ratio, points, predicted, rival
 from fedecho.studies.theory.study import TheoryStudy
 
 NOTHING_TO_REPAIR = ("bursty", "Pareto 2.5", "periodic")
@@ -101,11 +91,11 @@ def _rows(results: Results) -> Iterator[dict[str, str]]:
         compared = other is not result and result.record is not None and other.record is not None
         plateau = np.nan if expected is None else float(np.mean(result.plateau()))  # type: ignore[arg-type]
         yield {
-            "arrivals": entry.label, "method": entry.series,
-            "late |grad f|²": power_text(result.level()), "slope in T": slope_text(result.fit_of("late"), "T"),
-            "/ FedBuff's": interval_text(log_ratio(result.largest(), other.largest())) if compared else NOTHING,
-            "plateau": power_text(plateau),
-            "/ prediction": NOTHING if expected is None else interval_text(log_ratio(result.largest(), expected)),
+            "arrivals": entry.label, "method": entry.series, "late |grad f|²": base.power_text(result.level()),
+            "slope in T": base.slope_text(result.fit_of("late"), "T"),
+            "/ FedBuff's": base.interval_text(log_ratio(result.largest(), other.largest())) if compared else NOTHING,
+            "plateau": base.power_text(plateau),
+            "/ prediction": NOTHING if expected is None else base.interval_text(log_ratio(result.largest(), expected)),
         }  # fmt: skip
 
 

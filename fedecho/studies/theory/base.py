@@ -6,14 +6,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from fedecho.core.checks import require
 from fedecho.core.settings import Delays
 from fedecho.learning.distill import Distillation
 from fedecho.learning.methods import CA2FL, FADAS, FedAC, FedAsync, FedBuff, FedEcho
+from fedecho.report.captions import NOTHING
 from fedecho.studies import profiles
 from fedecho.theory.arrivals import Arrivals
 from fedecho.theory.config import TheoryRun
-from fedecho.theory.fits import FLOOR_BAND, LEAST_R2, SLOPE_BAND
+from fedecho.theory.fits import FLOOR_BAND, LEAST_R2, SLOPE_BAND, Fit
 
 Grid = Sequence[int]
 """T or M, rising; empty = that of the profile."""
@@ -161,3 +164,29 @@ def constants(names: Iterable[str]) -> str:
     """Say the constants of the step and the noise of some objectives."""
     parts = [f"{name} c = {CONSTANTS[name]['scale']:g}, sigma² = {CONSTANTS[name]['variance']:g}" for name in names]
     return f"Constants: {'; '.join(parts)}."
+
+
+# Texts of tables
+
+
+def slope_text(found: Fit | None, name: str) -> str:
+    """Write the exponent in a factor with its interval."""
+    if found is None or name not in found.slopes:
+        return NOTHING
+    slope = found.slopes[name]
+    return f"{slope.value:.3f} [{slope.low:.3f}, {slope.high:.3f}]".replace("-", "−")
+
+
+def power_text(value: float) -> str:
+    """Write a small number to three digits."""
+    return NOTHING if np.isnan(value) else f"{value:.2e}".replace("-", "−")
+
+
+def interval_text(values: tuple[float, float, float]) -> str:
+    """Write a ratio with its interval."""
+    return "{:.3g} [{:.3g}, {:.3g}]".format(*values)
+
+
+def r2_text(found: Fit | None) -> str:
+    """Write R^2 to four decimals."""
+    return NOTHING if found is None else f"{found.r2:.4f}".replace("-", "−")

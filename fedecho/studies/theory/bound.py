@@ -20,7 +20,7 @@ from fedecho.report.captions import NOTHING
 from fedecho.studies.study import Study, table
 from fedecho.studies.theory import base, charts
 from fedecho.studies.theory.base import ASSUMED, Grid, few, require_known, run_of, scale
-from fedecho.studies.theory.results import Array, Entry, Result, Results, r2_text, slope_text
+from fedecho.studies.theory.results import Array, Entry, Result, Results
 from fedecho.studies.theory.study import TheoryStudy
 from fedecho.theory import bound, fits
 from fedecho.theory.arrivals import Arrivals
@@ -172,8 +172,8 @@ def _rows(results: Results) -> Iterator[dict[str, str]]:
         fit = found[2] if found else None
         yield {
             "term": term.name, "factor": term.factor, "in the bound": term.text,
-            "predicted": _exponent(term.exponent), "measured": slope_text(fit, "x"),
-            "with a joint term": _exponent(term.joint), "R²": r2_text(fit),
+            "predicted": _exponent(term.exponent), "measured": base.slope_text(fit, "x"),
+            "with a joint term": _exponent(term.joint), "R²": base.r2_text(fit),
             "values": f"{members[0].entry.at:g} to {members[-1].entry.at:g}",
         }  # fmt: skip
 

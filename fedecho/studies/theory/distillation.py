@@ -16,17 +16,7 @@ from fedecho.report.captions import NOTHING
 from fedecho.studies.study import Study, table
 from fedecho.studies.theory import base, charts
 from fedecho.studies.theory.base import DERIVED, DISTIL, POWERS, SOFT, Grid, require_known, run_of, scale
-from fedecho.studies.theory.results import (
-    Entry,
-    Result,
-    Results,
-    interval_text,
-    log_ratio,
-    points,
-    power_text,
-    r2_text,
-    slope_text,
-)
+from fedecho.studies.theory.results import Entry, Result, Results, log_ratio, points
 from fedecho.studies.theory.study import TheoryStudy
 
 TEACHERS: dict[str, tuple[Literal["clients", "adversarial", "random"], Distillation]] = {
@@ -79,9 +69,10 @@ def _rows(results: Results) -> Iterator[dict[str, str]]:
         compared = result is not reference and result.record is not None and reference.record is not None
         clipped = result.rows[-1].get("clipped") if result.record else None
         yield {
-            "teacher": result.entry.label, "eta_d": result.entry.series, "slope in T": slope_text(result.fit, "T"),
-            "R²": r2_text(result.fit), "rule": result.rule(), "at the largest T": power_text(result.level("mean")),
-            "relative to FedBuff": interval_text(log_ratio(result.largest("mean"), reference.largest("mean")))
+            "teacher": result.entry.label, "eta_d": result.entry.series, "slope in T": base.slope_text(result.fit, "T"),
+            "R²": base.r2_text(result.fit), "rule": result.rule(),
+            "at the largest T": base.power_text(result.level("mean")),
+            "relative to FedBuff": base.interval_text(log_ratio(result.largest("mean"), reference.largest("mean")))
             if compared else NOTHING,
             "clipped steps, %": NOTHING if clipped is None else f"{100 * clipped:.1f}",
         }  # fmt: skip
@@ -99,7 +90,7 @@ def _plainly(result: Result) -> str:
     slope, largest = result.fit.slopes["T"], result.entry.run.rounds[-1]
     grows = "grows" if slope.low > 0 else "does not fall" if slope.high > 0 else "falls too slowly"
     does = "falls at the rate" if result.verdict.passed else f"{grows} with T"
-    return f"{start} the error {does} up to T = {largest:,} (slope {slope_text(result.fit, 'T')})."
+    return f"{start} the error {does} up to T = {largest:,} (slope {base.slope_text(result.fit, 'T')})."
 
 
 @kit.style()

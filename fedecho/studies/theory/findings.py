@@ -6,18 +6,8 @@ from collections.abc import Callable, Iterator
 
 from fedecho.report.summary import Verdict
 from fedecho.studies.study import Finding, Study
-from fedecho.studies.theory.base import CONVEX
-from fedecho.studies.theory.results import (
-    Entry,
-    Result,
-    Results,
-    interval_text,
-    log_ratio,
-    power_text,
-    predicted,
-    rival,
-    slope_text,
-)
+from fedecho.studies.theory import base
+from fedecho.studies.theory.results import Entry, Result, Results, log_ratio, predicted, rival
 from fedecho.theory import fits
 
 MARGIN = 1.25
@@ -49,7 +39,7 @@ def rate(found: Result, results: Results) -> Finding:
 def _numbers(found: Result) -> str:
     if found.fit is None:
         return "no error is left to fit"
-    parts = [f"slope in {name} {slope_text(found.fit, name)}" for name in found.fit.slopes]
+    parts = [f"slope in {name} {base.slope_text(found.fit, name)}" for name in found.fit.slopes]
     return f"{', '.join(parts)}, R² {found.fit.r2:.3f}".replace("-", "−")
 
 
@@ -79,9 +69,9 @@ def plateau(found: Result, results: Results) -> Finding:
     if found.diverged():
         return Finding("not supported", note=f"diverged at {found.diverged()[0]}")
     ratio = log_ratio(found.largest(), ends)
-    levels = f"{power_text(found.level())} against {power_text(float(ends.mean()))}"
+    levels = f"{base.power_text(found.level())} against {base.power_text(float(ends.mean()))}"
     return Finding(
-        _outcome(*ratio[1:], (1 / MARGIN, MARGIN)), f"{interval_text(ratio)} times the prediction ({levels})"
+        _outcome(*ratio[1:], (1 / MARGIN, MARGIN)), f"{base.interval_text(ratio)} times the prediction ({levels})"
     )
 
 
@@ -101,8 +91,8 @@ def repairs(found: Result, results: Results) -> Finding:
         f"; {found.level() / even.level():.3g} times its own level under uniform arrivals"
     )  # fmt: skip
     small = " (less by under a fifth)" if outcome == "supported" and ratio[1] > 1 / MARGIN else ""
-    ends = f"({power_text(found.level())} against {power_text(other.level())})"
-    return Finding(outcome, f"{interval_text(ratio)} times FedBuff's {ends}{level}{small}")
+    ends = f"({base.power_text(found.level())} against {base.power_text(other.level())})"
+    return Finding(outcome, f"{base.interval_text(ratio)} times FedBuff's {ends}{level}{small}")
 
 
 def slower(found: Result, results: Results) -> Finding:
@@ -127,7 +117,7 @@ SLOWER = "The interval of the slope in T above the band of the rule"
 def asked(entry: Entry) -> Iterator[tuple[str, str, Rule]]:
     """Yield for each question about an entry its name, what is looked at, and the rule that answers."""
     run, label, factors = entry.run, entry.label, entry.factors
-    kind = "convex" if run.objective in CONVEX else "nonconvex"
+    kind = "convex" if run.objective in base.CONVEX else "nonconvex"
     match entry.group, entry.expected:
         case "rate", _:
             yield f"rate of FedBuff, {label}", BOTH_SLOPES, rate

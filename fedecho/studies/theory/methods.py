@@ -15,7 +15,7 @@ from fedecho.report import figures as kit
 from fedecho.studies.study import Study, table
 from fedecho.studies.theory import base
 from fedecho.studies.theory.base import KINDS, METHODS, Grid, Scale, biased_run, few, require_known, run_of, scale
-from fedecho.studies.theory.results import Entry, Result, Results, power_text, r2_text, slope_text
+from fedecho.studies.theory.results import Entry, Result, Results
 from fedecho.studies.theory.study import TheoryStudy
 from fedecho.theory.config import TheoryRun
 
@@ -76,10 +76,10 @@ def _rows(results: Results) -> Iterator[dict[str, str]]:
     for result, biased in _pairs(results):
         plateau = biased.plateau()
         yield {
-            "part": "logistic regression", "method": result.entry.label, "slope in T": slope_text(result.fit, "T"),
-            "slope in M": slope_text(result.fit, "M"), "R²": r2_text(result.fit), "rule": result.rule(),
-            "late |grad f|², biased": power_text(biased.level()),
-            "plateau": power_text(np.nan if plateau is None else float(plateau.mean())),
+            "part": "logistic regression", "method": result.entry.label, "slope in T": base.slope_text(result.fit, "T"),
+            "slope in M": base.slope_text(result.fit, "M"), "R²": base.r2_text(result.fit), "rule": result.rule(),
+            "late |grad f|², biased": base.power_text(biased.level()),
+            "plateau": base.power_text(np.nan if plateau is None else float(plateau.mean())),
             "trajectories": str(result.entry.run.walks),
         }  # fmt: skip
 

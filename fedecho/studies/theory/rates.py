@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,20 +13,8 @@ from fedecho.report import figures as kit
 from fedecho.report.captions import NOTHING
 from fedecho.studies.study import Study, table
 from fedecho.studies.theory import base, charts
-from fedecho.studies.theory.base import (
-    ASSUMED,
-    CONVEX,
-    DERIVED,
-    NONCONVEX,
-    POWERS,
-    Grid,
-    Scale,
-    few,
-    require_known,
-    run_of,
-    scale,
-)
-from fedecho.studies.theory.results import NOTHING_LEFT, Entry, Result, Results, points, r2_text, slope_text
+from fedecho.studies.theory.base import ASSUMED, DERIVED, POWERS, Grid, Scale, few, run_of
+from fedecho.studies.theory.results import NOTHING_LEFT, Entry, Result, Results, points
 from fedecho.studies.theory.study import TheoryStudy
 from fedecho.theory.config import TheoryRun
 
@@ -39,57 +27,52 @@ PARTS = {
 """Group -> part of the table."""
 
 
-@table
-def theory_convex(
-    profile: str = "laptop", *, objectives: Sequence[str] = CONVEX, rounds: Grid = (), buffers: Grid = (),
-    step: str = "joint", seed: int = 0,
-) -> Study:  # fmt: skip
-    """Return the rates on convex objectives over T and M, under a rule for the step, with controls of the first."""
-    require_known("objectives", objectives, CONVEX)
-    return _study(
-        "theory_convex", "The rate on convex objectives", "30_theory_convex", profile,
-        _entries(objectives, scale(profile, rounds, buffers, seed), step),
-        f"{base.SETUP} adversarial: the teacher. {base.constants(CONVEX)}",
-    )  # fmt: skip
+def _table(name: str, title: str, notebook: str, known: tuple[str, ...], details: str) -> Callable[..., Study]:
+    """Return the table of the rates on some objectives over T and M, under a rule for the step, with controls of the
+    first of them."""
+
+    def build(
+        profile: str = "laptop", *, objectives: Sequence[str] = known, rounds: Grid = (), buffers: Grid = (),
+        step: str = "joint", seed: int = 0,
+    ) -> Study:  # fmt: skip
+        base.require_known("objectives", objectives, known)
+        entries = list(_entries(objectives, base.scale(profile, rounds, buffers, seed), step))
+        return TheoryStudy(
+            name=name, title=title, notebook=notebook, profile=profile, entries=entries, rows=_rows, bold=_bold,
+            note=f"{base.SLOPES} {base.RULE[:-1]} (“falls faster”: an interval below); {base.SPEED_UP} Bold: as "
+            "expected. Unstable: points whose step is too large for the staleness.",
+            details=f"{details} {base.constants(known)}",
+            figures={
+                "rates": (
+                    rates,
+                    "The mean of |grad f(x_t)|² over the rounds against T, a line for each buffer size M, a panel for "
+                    f"each objective and number K of local steps; dashed: slope −1/2. {base.BANDS}",
+                ),
+                "controls": (
+                    controls,
+                    "The same against T M, first for the rate itself, then for the controls: where the rate holds, all "
+                    f"M fall on one line of slope −1/2 (dashed). {base.BANDS}",
+                ),
+                "speedup": (
+                    speed_up,
+                    "The noise floor at a fixed step from the stationary point, against M; dashed: slope −1. "
+                    f"{base.BANDS}",
+                ),
+            },
+        )  # fmt: skip
+
+    build.__name__ = name
+    return table(build)
 
 
-@table
-def theory_nonconvex(
-    profile: str = "laptop", *, objectives: Sequence[str] = NONCONVEX, rounds: Grid = (), buffers: Grid = (),
-    step: str = "joint", seed: int = 0,
-) -> Study:  # fmt: skip
-    """Return the same of objectives that are not convex."""
-    require_known("objectives", objectives, NONCONVEX)
-    return _study(
-        "theory_nonconvex", "The rate on objectives that are not convex", "31_theory_nonconvex", profile,
-        _entries(objectives, scale(profile, rounds, buffers, seed), step),
-        f"Event loop and FedEcho as under [theory_convex](#theory_convex). {base.constants(NONCONVEX)}",
-    )  # fmt: skip
-
-
-def _study(name: str, title: str, notebook: str, profile: str, entries: Iterator[Entry], details: str) -> TheoryStudy:
-    return TheoryStudy(
-        name=name, title=title, notebook=notebook, profile=profile, entries=list(entries), rows=_rows, bold=_bold,
-        note=f"{base.SLOPES} {base.RULE[:-1]} (“falls faster”: an interval below); {base.SPEED_UP} Bold: as expected. "
-        "Unstable: points whose step is too large for the staleness.",
-        details=details,
-        figures={
-            "rates": (
-                rates,
-                "The mean of |grad f(x_t)|² over the rounds against T, a line for each buffer size M, a panel for each "
-                f"objective and number K of local steps; dashed: slope −1/2. {base.BANDS}",
-            ),
-            "controls": (
-                controls,
-                "The same against T M, first for the rate itself, then for the controls: where the rate holds, all M "
-                f"fall on one line of slope −1/2 (dashed). {base.BANDS}",
-            ),
-            "speedup": (
-                speed_up,
-                f"The noise floor at a fixed step from the stationary point, against M; dashed: slope −1. {base.BANDS}",
-            ),
-        },
-    )  # fmt: skip
+theory_convex = _table(
+    "theory_convex", "The rate on convex objectives", "30_theory_convex", base.CONVEX,
+    f"{base.SETUP} adversarial: the teacher.",
+)  # fmt: skip
+theory_nonconvex = _table(
+    "theory_nonconvex", "The rate on objectives that are not convex", "31_theory_nonconvex", base.NONCONVEX,
+    "Event loop and FedEcho as under [theory_convex](#theory_convex).",
+)  # fmt: skip
 
 
 # What is simulated
@@ -164,8 +147,8 @@ def _rows(results: Results) -> Iterator[dict[str, str]]:
         yield {
             "part": PARTS[result.entry.group], "run": result.entry.label, "rule": result.rule(),
             "expected": {None: NOTHING, True: "passes", False: "fails"}[result.entry.expected],
-            "slope in T": slope_text(result.fit, "T"), "slope in M": slope_text(result.fit, "M"),
-            "R²": r2_text(result.fit), "unstable": f"{unstable} of {len(result.rows)}",
+            "slope in T": base.slope_text(result.fit, "T"), "slope in M": base.slope_text(result.fit, "M"),
+            "R²": base.r2_text(result.fit), "unstable": f"{unstable} of {len(result.rows)}",
         }  # fmt: skip
 
 

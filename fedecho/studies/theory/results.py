@@ -12,7 +12,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from fedecho.core import stats
-from fedecho.report.captions import NOTHING
 from fedecho.report.summary import NOT_RUN
 from fedecho.theory import fits
 from fedecho.theory.config import TheoryRun
@@ -134,32 +133,6 @@ def rival(results: Results, kind: str, long: bool = False) -> Result:
     """Return FedBuff's result under a kind of arrivals, after as long a local training."""
     factors = {"method": "FedBuff", "long": long}
     return next(r for r in results if r.entry.label == kind and r.entry.factors == factors)
-
-
-# Texts
-
-
-def slope_text(found: Fit | None, name: str) -> str:
-    """Write the exponent in a factor with its interval."""
-    if found is None or name not in found.slopes:
-        return NOTHING
-    slope = found.slopes[name]
-    return f"{slope.value:.3f} [{slope.low:.3f}, {slope.high:.3f}]".replace("-", "−")
-
-
-def power_text(value: float) -> str:
-    """Write a small number to three digits."""
-    return NOTHING if np.isnan(value) else f"{value:.2e}".replace("-", "−")
-
-
-def interval_text(values: tuple[float, float, float]) -> str:
-    """Write a ratio with its interval."""
-    return "{:.3g} [{:.3g}, {:.3g}]".format(*values)
-
-
-def r2_text(found: Fit | None) -> str:
-    """Write R^2 to four decimals."""
-    return NOTHING if found is None else f"{found.r2:.4f}".replace("-", "−")
 
 
 # Frames

@@ -14,8 +14,8 @@ from tqdm import tqdm
 
 from fedecho.report import captions
 from fedecho.studies.study import Finding, Question, Study, Table
-from fedecho.studies.theory import findings
-from fedecho.studies.theory.results import Entry, Result, Results, frame, points, slope_text
+from fedecho.studies.theory import base, findings
+from fedecho.studies.theory.results import Entry, Result, Results, frame, points
 from fedecho.theory import engine, records
 from fedecho.theory.config import TheoryRun
 from fedecho.theory.records import THEORY, TheoryRecord
@@ -108,5 +108,5 @@ def _repetitions(entries: Sequence[Entry]) -> str:
 def doubt(run: TheoryRun) -> str:
     """Simulate a run of one's own, keep nothing, and say how its error falls and what the rule says to that."""
     found = Result(Entry("rate", "a run of one's own", run), engine.execute(run))
-    slopes = [f"slope in {name} {slope_text(found.fit, name)}" for name in (found.fit.slopes if found.fit else ())]
+    slopes = [f"slope in {name} {base.slope_text(found.fit, name)}" for name in (found.fit.slopes if found.fit else ())]
     return f"{', '.join(slopes) or 'no slopes'}: the rule {found.verdict}"
