@@ -14,6 +14,12 @@ from fedecho.core.files import PACKAGE, REPOSITORY
 
 _PACKAGES = ("fedecho", "torch", "torchvision", "numpy", "scipy", "tokenizers")
 
+LIMITS = (
+    "ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS", "MKL_CBWR",
+    "OPENBLAS_CORETYPE", "NPY_DISABLE_CPU_FEATURES",
+)  # fmt: skip
+"""Variables that keep libraries from instructions that the processor has."""
+
 
 def collect(device: str) -> dict[str, Any]:
     """Return commit, dirty flag, versions, hardware and thread count, as JSON values."""
@@ -66,7 +72,17 @@ def _hardware(device: str) -> dict[str, Any]:
         "cores": os.cpu_count(),
         "gpu": gpu,
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "simd": _simd(),
+        **({"limits": limits} if (limits := {name: os.environ[name] for name in LIMITS if name in os.environ}) else {}),
     }
+
+
+def _simd() -> list[str]:
+    """Return the sets of instructions that numpy finds and may use."""
+    import numpy as np
+
+    found: list[str] = np.show_config(mode="dicts")["SIMD Extensions"]["found"]
+    return found
 
 
 def _cpu_name() -> str | None:
