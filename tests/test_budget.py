@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Executor, Future
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -137,13 +136,27 @@ def test_a_budget_without_room_for_an_evaluation_is_refused(tmp_path: Path) -> N
 # At work, with a clock that only runs advance
 
 
-class Here(Executor):
-    """Runs what is submitted at once, in this process."""
+class Here:
+    """Does what is started at once, in this process."""
 
-    def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        future: Future[Any] = Future()
-        future.set_result(function(*args, **kwargs))
-        return future
+    def __init__(self) -> None:
+        self.done: list[tuple[Wanted, Any]] = []
+
+    def __enter__(self) -> Here:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    @property
+    def busy(self) -> list[Wanted]:
+        return [run for run, _ in self.done]
+
+    def start(self, run: Wanted, call: Callable[..., Any], *arguments: Any) -> None:
+        self.done.append((run, call(*arguments)))
+
+    def ended(self, timeout: float) -> list[tuple[Wanted, Any]]:
+        out, self.done = self.done, []
+        return out
 
 
 @pytest.fixture
@@ -157,7 +170,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
         rounds = int(6 * seconds / 100)
         return Done(None, 6, 100.0) if rounds == 6 else Done(rounds, rounds, seconds)
 
-    monkeypatch.setattr(sweep, "workers", lambda count: Here())
+    monkeypatch.setattr(sweep, "workers", lambda about: Here())
     monkeypatch.setattr(sweep, "run_and_save", fake)
     return time
 
@@ -271,7 +284,7 @@ def test_how_a_run_is_executed_is_part_of_it() -> None:
 
 
 def test_keepers_of_plain_sweeps_write_nothing_for_short_runs(tmp_path: Path) -> None:
-    assert Keeper(tmp_path / "x.pt").every == 300
+    assert Keeper(tmp_path / "x.pt").every == 30
     sweep.run_and_save(tiny(FedBuff()), tmp_path)
     assert not (tmp_path / "unfinished").exists()
 
@@ -282,16 +295,21 @@ def test_all_profiles_have_a_first_run() -> None:
 
 
 def test_a_round_without_end_is_stopped_at_the_deadline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    time, stopped = {"now": 0.0}, []
+    time, stopped = {"now": 0.0}, list[Wanted]()
 
     class Stuck(Here):
-        def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        def start(self, run: Wanted, call: Callable[..., Any], *arguments: Any) -> None:
             time["now"] = 100.0
-            return Future()
+            self.done.append((run, None))
 
-    monkeypatch.setattr(sweep, "workers", lambda count: Stuck())
-    monkeypatch.setattr(sweep, "abandon", lambda executor, folders: stopped.extend(folders))
+        def ended(self, timeout: float) -> list[tuple[Wanted, Any]]:
+            return []
+
+        def __exit__(self, *_: object) -> None:
+            stopped.extend(self.busy)
+
+    monkeypatch.setattr(sweep, "workers", lambda about: Stuck())
     said: list[str] = []
     made = work_off(plan(runs(tmp_path, 2), "cpu"), 100, say=said.append, now=lambda: time["now"])
-    assert len(made.todo) == 2 and stopped == [tmp_path]
+    assert len(made.todo) == 2 and stopped == made.todo[:1]
     assert said == ["fedbuff, seed 0: stopped in the middle of a long round"]

@@ -171,11 +171,18 @@ def test_verify_compares_and_fails_on_a_forgery(
 ) -> None:
     from fedecho.studies import verify as module
 
-    forged = module.Outcome("fedecho-0 (seed 0)", identical=False, difference=0.3)
-    monkeypatch.setattr(module, "verify", lambda *arguments: [forged])
-    with pytest.raises(SystemExit) as stop:
-        main.main(["verify"])
-    assert stop.value.code == 1 and "BEYOND" in capsys.readouterr().out
+    forged = module.Outcome("fedecho-0 (seed 0)", "fedecho, cnn", {"accuracy": 0.3}, ["made with AVX512, here AVX2"])
+    asked: list[int] = []
+    monkeypatch.setattr(module, "verify", lambda paths, jobs: asked.append(len(paths)) or [forged])
+    records = elsewhere / "paper" / "records" / "laptop"
+    records.mkdir(parents=True)
+    for name in "abcd":
+        (records / f"{name}.json").touch()
+    for options in ([], ["--all"], ["--sample", "2"]):
+        with pytest.raises(SystemExit) as stop:
+            main.main(["verify", *options])
+        assert stop.value.code == 1 and "BEYOND" in capsys.readouterr().out
+    assert asked == [3, 4, 2]
 
 
 def test_tables_say_beforehand_what_is_simulated_each_run_once(

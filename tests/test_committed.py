@@ -53,7 +53,9 @@ KINDS: dict[Path, Store[Any, Any]] = {RUN: RUNS, WALKS: THEORY, SERVER: COST}
 def _refused(path: Path, text: str, folder: Path, message: str) -> None:
     copy = folder / path.name
     copy.write_text(text)
-    with pytest.raises(RecordError, match=f"^record = .*{path.name}' .*{message}.*; delete it to run again$") as caught:
+    with pytest.raises(
+        RecordError, match=f"^record = .*{path.name}' .*{message}.*; delete it, or run it again with --fresh$"
+    ) as caught:
         KINDS[path].load(copy)
     assert "\n" not in str(caught.value)
 
@@ -78,6 +80,7 @@ DAMAGED: list[tuple[Path, Edit, str]] = [
     (RUN, lambda r: r["rows"][3].update(accuracy=5.0), r"its rows\[3\].accuracy is 5.0: give a number in \[0, 1\]"),
     (RUN, lambda r: r["rows"][3].update(accuracy=None), r"its rows\[3\].accuracy is None: give a number in"),
     (RUN, lambda r: r["rows"][3].update(loss=None), r"its rows\[3\].loss is None: give a number"),
+    (RUN, lambda r: r["rows"][3].update(loss=-0.5), r"its rows\[3\].loss is -0.5: give a number >= 0"),
     (RUN, lambda r: r["rows"][3].update(loss=float("inf")), "it cannot be read .*not JSON compliant"),
     (RUN, lambda r: r["rows"][3].update(accuracy=float("nan")), "it cannot be read .*not JSON compliant"),
     (RUN, lambda r: r["rows"][3].update(alpha="large"), r"its rows\[3\].alpha is 'large': give a number"),
@@ -120,6 +123,11 @@ def test_what_no_run_can_have_given_is_refused(path: Path, edit: Edit, message: 
     content = json.loads(path.read_text())
     edit(content)
     _refused(path, _sealed(content), tmp_path, message)
+
+
+def test_a_name_that_stands_twice_is_refused(tmp_path: Path) -> None:
+    text = RUN.read_text().replace('"accuracy": ', '"accuracy": 0.99, "accuracy": ', 1)
+    _refused(RUN, text, tmp_path, r"its name is \['accuracy'\]: each stands once in an object")
 
 
 @pytest.mark.parametrize("text", ["", "[1]", "{}", "null", "not json", "[" * 100_000, '{"sha256": "x"}', "\xff"])

@@ -25,7 +25,7 @@ from fedecho.learning.experiment import run, starts_behind, work
 from fedecho.learning.flat import FlatModel, Weights
 from fedecho.learning.methods import CA2FL, FADAS, FedAC, FedAsync, FedAvg, FedBuff, FedEcho, Server, build
 from fedecho.learning.methods.fedbuff import fedbuff
-from fedecho.learning.resume import Checkpoints, Version
+from fedecho.learning.progress import Checkpoints, Version
 from fedecho.simulation.schedule import Job, synchronous
 from fedecho.studies import contenders
 from tests.conftest import EMPTY, an_update, weights

@@ -272,6 +272,21 @@ def test_saved_figures_are_the_same_bytes_and_name_their_records(tmp_path: Path)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.v1.pdf", "a.v1.png"]
 
 
+def test_what_a_user_has_set_changes_no_figure(tmp_path: Path) -> None:
+    theirs = {
+        "savefig.bbox": "tight", "savefig.dpi": 30, "savefig.facecolor": "black", "font.size": 20,
+        "font.family": "serif",
+        "axes.facecolor": "grey", "axes.formatter.use_locale": True, "figure.autolayout": True, "lines.linestyle": ":",
+        "pdf.compression": 0, "path.simplify_threshold": 1.0, "axes.xmargin": 0.4, "mathtext.fontset": "stix",
+    }  # fmt: skip
+    made = []
+    for name, rc in (("ours", {}), ("theirs", theirs)):
+        with matplotlib.rc_context(rc):
+            figures.save_figure(illustrations.alpha_curve(Distillation()), tmp_path / name, "0")
+        made.append([(tmp_path / f"{name}.{suffix}").read_bytes() for suffix in ("pdf", "png")])
+    assert made[0] == made[1]
+
+
 def test_the_style_does_not_leak() -> None:
     before = dict(matplotlib.rcParams)
     illustrations.alpha_curve(Distillation())

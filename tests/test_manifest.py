@@ -12,6 +12,7 @@ import pytest
 
 from fedecho.core import files
 from fedecho.core.checks import InputError
+from fedecho.core.files import json_sha256
 from fedecho.report import manifest, notebooks
 from fedecho.report.manifest import Manifest, Picture
 from fedecho.report.summary import NOT_RUN
@@ -41,6 +42,21 @@ def test_order_is_that_of_the_notebooks(tmp_path: Path) -> None:
     assert manifest.read_all(tmp_path / "nowhere") == []
 
 
+def sealed(content: dict[str, Any]) -> str:
+    return json.dumps({"sha256": json_sha256(content), **content})
+
+
+def test_one_that_was_edited_is_refused(tmp_path: Path) -> None:
+    path = manifest.write(TINY, tmp_path)
+    text = path.read_text(encoding="utf-8")
+    for edited in (text.replace("0123456789ab", "0123456789ac"), text.replace("50 %", "60 %"), json.dumps(GOOD)):
+        path.write_text(edited, encoding="utf-8")
+        with pytest.raises(
+            InputError, match="^toy.json: sha256 = .* so it was edited or damaged; make its table again"
+        ):
+            manifest.read_all(tmp_path)
+
+
 GOOD: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(TINY)))
 
 
@@ -51,7 +67,7 @@ GOOD: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(TINY)))
     ({"figures": ["a"]}, "figures"), ({"more": 1}, "more"), ({"notebook": ""}, "notebook"), ({"caption": None}, "cap"),
 ])  # fmt: skip
 def test_what_is_refused_names_file_and_field(change: dict[str, Any], field: str, tmp_path: Path) -> None:
-    (tmp_path / "toy.json").write_text(json.dumps(GOOD | change))
+    (tmp_path / "toy.json").write_text(sealed(GOOD | change))
     with pytest.raises(InputError, match=f"^toy.json: {field}") as caught:
         manifest.read_all(tmp_path)
     assert "\n" not in str(caught.value)
@@ -59,7 +75,7 @@ def test_what_is_refused_names_file_and_field(change: dict[str, Any], field: str
 
 @pytest.mark.parametrize("field", list(GOOD))
 def test_every_field_is_needed(field: str, tmp_path: Path) -> None:
-    (tmp_path / "toy.json").write_text(json.dumps({name: value for name, value in GOOD.items() if name != field}))
+    (tmp_path / "toy.json").write_text(sealed({name: value for name, value in GOOD.items() if name != field}))
     with pytest.raises(InputError, match=f"^toy.json: {field} = None is not usable: it is missing"):
         manifest.read_all(tmp_path)
 

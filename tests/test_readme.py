@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fedecho.core import files
+from fedecho.core import files, sums
 from fedecho.core.checks import InputError
 from fedecho.report.publish import readme
 from fedecho.studies import check
@@ -28,6 +28,7 @@ SETTINGS = {"0", "0.1", "0.3", "1", "2", "3", "4", "5", "10", "16", "25", "50", 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "claims.json").write_text('[{"role": "primary", "n": 10}, {"role": "check", "n": 3}]')
+    sums.seal(tmp_path / "claims.json")
     (tmp_path / "tables").mkdir()
     (tmp_path / "tables" / "toy.csv").write_text(TABLE)
     return tmp_path / "tables"

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import multiprocessing
 import os
+import re
+import resource
 import signal
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -23,11 +27,12 @@ from fedecho.core.clock import Clock
 from fedecho.core.config import MethodConfig, RunConfig
 from fedecho.core.records import dumps
 from fedecho.core.settings import Evaluation, Protocol
-from fedecho.learning import experiment, resume
+from fedecho.learning import checkpoint, experiment, resume
 from fedecho.learning.distill import Distillation
 from fedecho.learning.evaluation import Journal
 from fedecho.learning.methods import CA2FL, FADAS, FedAC, FedAsync, FedBuff, FedEcho
-from fedecho.learning.resume import Checkpoints, Keeper, Paused, Progress, Version
+from fedecho.learning.progress import Checkpoints, Progress, Version
+from fedecho.learning.resume import Keeper, Paused
 from fedecho.learning.task import Task
 from fedecho.simulation.schedule import Job, Round, Schedule
 from tests.conftest import weights
@@ -141,7 +146,7 @@ def test_a_pause_comes_before_the_deadline_and_leaves_one_file(tmp_path: Path) -
 
 def test_progress_is_saved_every_so_often(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     saved: list[int] = []
-    monkeypatch.setattr(resume, "write", lambda path, run, progress, made: saved.append(progress.round))
+    monkeypatch.setattr(checkpoint, "write", lambda path, run, progress, made: saved.append(progress.round))
     ticks = iter(range(10_000))
     experiment.run(
         config_of("fedbuff-ema"), keeper=Keeper(tmp_path / "x.pt", every=4.0, now=lambda: float(next(ticks)))
@@ -149,19 +154,126 @@ def test_progress_is_saved_every_so_often(tmp_path: Path, monkeypatch: pytest.Mo
     assert saved == [3, 5, 7]  # begun at 0; after round 3 it is 5, saved at 6, and after round 5 it is 10
 
 
-def test_a_failed_write_leaves_the_file_before_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_write_leaves_the_file_before_it_and_the_run_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     config, path = config_of("ca2fl"), tmp_path / "run.pt"
     pause_after(2, path, config)
-    before = path.read_bytes()
+    kept = path.read_bytes()
 
-    def full(content: object, target: Path) -> None:
-        target.write_bytes(b"half")
-        raise OSError("no space left")
+    def full(content: object, target: Any) -> None:
+        target.write(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(OSError, match="no space"):
-        experiment.run(config, keeper=Keeper(path, every=0.0))
-    assert path.read_bytes() == before and len(list(tmp_path.iterdir())) == 1
+    record = experiment.run(config, keeper=Keeper(path, every=0.0))
+    assert path.read_bytes() == kept and len(list(tmp_path.iterdir())) == 1
+    assert dumps(record) == uninterrupted("ca2fl")
+    (line,) = capsys.readouterr().err.splitlines()  # once, though no round could be kept
+    assert re.search(r"checkpoint .*run.pt cannot be written .*No space left on device: .*run.pt", line)
+
+
+def test_a_full_disk_does_not_end_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config, path = config_of("ca2fl"), tmp_path / "run.pt"
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+    try:
+        record = experiment.run(config, keeper=Keeper(path, every=0.0))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert dumps(record) == uninterrupted("ca2fl") and list(tmp_path.iterdir()) == []
+    assert capsys.readouterr().err.count("cannot be written") == 1
+
+
+def test_what_is_lost_is_half_a_minute_or_a_twentieth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    saved: list[float] = []
+    now = [0.0]
+    monkeypatch.setattr(checkpoint, "write", lambda *_: saved.append(now[0]))
+    keeper = Keeper(tmp_path / "x.pt", now=lambda: now[0])
+    keeper._rounds = 10_000
+    for second in range(1, 2000):
+        now[0] = float(second)
+        keeper.after(cast(Progress, SimpleNamespace(round=second)))
+    gaps = np.diff([0.0, *saved])
+    assert gaps[0] == 30 and all(gap <= max(30, 0.05 * end + 1) for gap, end in zip(gaps, saved, strict=True))
+    assert max(gaps) > 90  # long runs are not held up by files
+
+
+# Files that rotted
+
+
+def test_no_flipped_bit_is_accepted(tmp_path: Path) -> None:
+    config, path = config_of("fedecho"), tmp_path / "run.pt"
+    pause_after(3, path, config)
+    whole, rng = bytearray(path.read_bytes()), np.random.default_rng(3)
+    places = [*range(40), *rng.integers(0, len(whole), 300)]
+    for place in places:
+        rotten = whole.copy()
+        rotten[place] ^= 1 << int(rng.integers(8))
+        path.write_bytes(rotten)
+        with pytest.raises(checkpoint.Rotten, match="digest|cannot be read"):
+            checkpoint.read(path, config)
+    path.write_bytes(whole)
+    assert checkpoint.read(path, config)["progress"].round == 3
+
+
+def test_a_rotten_file_costs_the_time_since_the_one_before(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config, path = config_of("fedecho"), tmp_path / "run.pt"
+    for _ in range(2):
+        pause_after(2, path, config)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["run.before.pt", "run.pt"]
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    assert pause_after(1, path, config).round == 3
+    said = capsys.readouterr().err
+    assert "run.pt" in said and "goes on from the file before it, round 2" in said
+    # The one that could be believed was not replaced by the rotten one.
+    assert checkpoint.read(checkpoint.before(path), config)["progress"].round == 2
+    assert dumps(experiment.run(config, keeper=Keeper(path))) == uninterrupted("fedecho")
+
+
+def test_without_any_that_can_be_believed_the_run_starts_over(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config, path = config_of("fedecho"), tmp_path / "run.pt"
+    for file in (path, checkpoint.before(path)):
+        file.write_bytes(b"rotten")
+    keeper = Keeper(path)
+    assert dumps(experiment.run(config, keeper=keeper)) == uninterrupted("fedecho") and keeper.begun == 0
+    assert capsys.readouterr().err.rstrip().endswith("the run starts over")
+
+
+def edited(path: Path, config: RunConfig, **changes: Any) -> None:
+    """Write a file again, sealed, with another progress."""
+    kept = checkpoint.read(path, config)
+    progress = kept.pop("progress")._replace(**changes)
+    checkpoint.write(path, kept, progress, kept.pop("made"))
+
+
+WRONG: list[tuple[Callable[[Progress], dict[str, Any]], str]] = [
+    (lambda p: {"round": 999}, "it says round 999 of 8"),
+    (lambda p: {"round": 0}, "it says round 0 of 8"),
+    (lambda p: {"round": 4}, "arrivals are to come|versions it holds"),
+    (lambda p: {"round": 2, "rows": []}, "arrivals are to come|versions it holds"),
+    (lambda p: {"rows": []}, "after round 3 it has 0 rows, not 1"),
+    (lambda p: {"x": p.x._replace(params=p.x.params * float("nan"))}, "its weights are not finite"),
+    (lambda p: {"x": p.x._replace(params=p.x.params[:-1])}, "its tensors are not those of this model"),
+    (lambda p: {"x": p.x._replace(params=p.x.params.double())}, "its tensors are not those of this model"),
+    (lambda p: {"state": replace(p.state, bank=replace(p.state.bank, uploaded=p.state.bank.uploaded[:-1]))}, "tensors"),
+    (lambda p: {"state": p.state.inner}, "its tensors are not those of this model and method"),
+    (lambda p: {"checkpoints": replace(p.checkpoints, versions={})}, "versions it holds"),
+]
+
+
+@pytest.mark.parametrize(("change", "words"), WRONG)
+def test_what_no_run_can_have_had_is_not_believed(
+    change: Callable[[Progress], dict[str, Any]], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config, path = config_of("fedecho"), tmp_path / "run.pt"
+    pause_after(3, path, config)
+    edited(path, config, **change(checkpoint.read(path, config)["progress"]))
+    checkpoint.before(path).unlink()
+    assert dumps(experiment.run(config, keeper=Keeper(path))) == uninterrupted("fedecho")
+    assert re.search(words, capsys.readouterr().err)
 
 
 # Files that cannot be used
@@ -181,20 +293,20 @@ def test_a_file_of_other_numerics_is_refused(tmp_path: Path, monkeypatch: pytest
     pause_after(2, path, config)
     monkeypatch.undo()
     with pytest.raises(InputError, match="it is of NUMERICS_VERSION 0, this is 1; delete it"):
-        resume.read(path, config)
+        checkpoint.read(path, config)
 
 
 def test_a_run_goes_on_where_its_arithmetic_is_the_same(tmp_path: Path) -> None:
     config, path = config_of("ca2fl"), tmp_path / "run.pt"
     pause_after(2, path, config)
     with pytest.raises(InputError, match="it was begun on cpu, not cuda: go on there, or delete it"):
-        resume.read(path, config, "cuda:0")
+        checkpoint.read(path, config, "cuda:0")
 
 
 def test_only_what_lay_on_a_gpu_is_moved_to_one() -> None:
     storage = torch.zeros(3).untyped_storage()
-    assert resume._place("cuda")(storage, "cpu") is storage  # upload rounds of the bank stay in the machine's memory
-    assert resume._place("cpu")(storage, "cuda:0") is storage  # that is: wherever `device` says
+    assert checkpoint._place("cuda")(storage, "cpu") is storage  # rounds of the bank's uploads stay there
+    assert checkpoint._place("cpu")(storage, "cuda:0") is storage  # that is: wherever `device` says
 
 
 def test_other_data_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -215,16 +327,16 @@ def test_other_data_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint"])
 def test_an_unreadable_file_is_refused(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "run.pt").write_bytes(content)
-    with pytest.raises(InputError, match="cannot be read .*; delete it to start the run over"):
-        resume.read(tmp_path / "run.pt", config_of("ca2fl"))
+    with pytest.raises(checkpoint.Rotten, match="checkpoint = .*run.pt' .* it was damaged"):
+        checkpoint.read(tmp_path / "run.pt", config_of("ca2fl"))
 
 
 def test_a_cut_off_file_is_refused(tmp_path: Path) -> None:
     config, path = config_of("ca2fl"), tmp_path / "run.pt"
     pause_after(2, path, config)
     path.write_bytes(path.read_bytes()[:-2000])
-    with pytest.raises(InputError, match="cannot be read"):
-        resume.read(path, config)
+    with pytest.raises(checkpoint.Rotten, match="it was damaged"):
+        checkpoint.read(path, config)
 
 
 def test_a_file_cannot_carry_code(tmp_path: Path) -> None:
@@ -232,9 +344,9 @@ def test_a_file_cannot_carry_code(tmp_path: Path) -> None:
         def __reduce__(self) -> tuple[Any, tuple[str]]:
             return (os.mkdir, (str(tmp_path / "exploded"),))
 
-    torch.save({"hash": Bomb()}, tmp_path / "run.pt")
+    checkpoint.write(tmp_path / "run.pt", {"hash": Bomb()}, cast(Progress, None), [])
     with pytest.raises(InputError, match="cannot be read .UnpicklingError"):
-        resume.read(tmp_path / "run.pt", config_of("ca2fl"))
+        checkpoint.read(tmp_path / "run.pt", config_of("ca2fl"))
     assert not (tmp_path / "exploded").exists()
 
 

@@ -11,6 +11,7 @@ from urllib.parse import unquote
 import pytest
 
 from fedecho.cli.publish import planned
+from fedecho.core import sums
 from fedecho.core.checks import InputError
 from fedecho.report import notebooks
 from fedecho.report.publish import pages, site
@@ -119,6 +120,7 @@ def test_without_claims(paper: Path) -> None:
 ])  # fmt: skip
 def test_claims_that_cannot_be_used(claims: Any, field: str, paper: Path) -> None:
     (paper / "claims.json").write_text(json.dumps(claims) if claims != "" else "{")
+    sums.seal(paper / "claims.json")
     before = sorted(paper.iterdir())
     with pytest.raises(InputError) as caught:
         site.build()

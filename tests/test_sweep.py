@@ -15,7 +15,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from fedecho.core import records
+from fedecho.core import processes, records
 from fedecho.core.checks import InputError
 from fedecho.learning.methods import FedBuff
 from fedecho.studies import sweep
@@ -109,7 +109,7 @@ def test_ctrl_c_keeps_whole_records_and_a_second_call_goes_on(tmp_path: Path) ->
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=60) != 0
     kept = list(records.all_in(folder))
-    assert {path.suffix for path in folder.iterdir()} == {".json"}
+    assert {path.suffix for path in folder.rglob("*") if path.is_file()} <= {".json", ".pt"}
     assert 2 <= len(kept) < 400
     todo = configs(400)
     assert len(sweep.missing(todo, folder)) == 400 - len(kept)
@@ -122,5 +122,36 @@ def test_workers_keep_freed_memory_unless_their_user_says_otherwise(monkeypatch:
     for name in names:
         monkeypatch.setenv(name, "5")
     monkeypatch.delenv(names[0])
-    sweep.workers(1).shutdown()  # what a process starts with is set before there is any
+    sweep.workers()  # what a process starts with is set before there is any
     assert [os.environ[name] for name in names] == ["1000000000", "5"]
+
+
+def test_a_run_that_is_asked_to_end_keeps_its_round(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (config,) = configs(1)
+    monkeypatch.setattr(processes, "asked", lambda: int(signal.SIGTERM))
+    assert sweep.run_and_save(config, tmp_path).rounds == 1
+    monkeypatch.undo()
+    assert sweep.run_and_save(config, tmp_path).rounds_made == config.protocol.rounds - 1
+
+
+def test_what_the_dead_left_is_removed_at_the_next_start(tmp_path: Path) -> None:
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    stale = tmp_path / "unfinished" / f"x.pt.{dead.pid}.partial"
+    stale.parent.mkdir()
+    stale.touch()
+    sweep.sweep(configs(1), tmp_path, jobs=1, progress=False)
+    assert not stale.exists()
+
+
+def test_a_bad_record_is_made_again_only_if_that_is_asked_for(tmp_path: Path) -> None:
+    (config,) = configs(1)
+    sweep.run_and_save(config, tmp_path)
+    (path,) = tmp_path.glob("*.json")
+    good, bad = path.read_text(), path.read_text().replace('"accuracy": 0.', '"accuracy": 0.9', 1)
+    path.write_text(bad)
+    with pytest.raises(InputError, match="edited or damaged; delete it, or run it again with --fresh"):
+        sweep.sweep([config], tmp_path, jobs=1, progress=False)
+    assert path.read_text() == bad
+    assert sweep.sweep([config], tmp_path, jobs=1, fresh=True, progress=False) == 1
+    assert records.load(path).rows and path.read_text().partition('"rows"')[2] == good.partition('"rows"')[2]

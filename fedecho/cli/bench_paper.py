@@ -169,8 +169,9 @@ def together(device: str, processes: int, seconds: float = _FEW_SECONDS) -> str:
 
 def _throughput(device: str, processes: int, seconds: float) -> float:
     """Return steps a second of all processes together."""
-    with sweep.workers(processes) as executor:
-        return sum(executor.map(_work_for, [device] * processes, [seconds] * processes))
+    with sweep.workers(str) as pool:
+        tasks = [(number, _work_for, (device, seconds)) for number in range(processes)]
+        return float(sum(rate for _, rate in pool.each(tasks, processes)))
 
 
 def _work_for(device: str, seconds: float) -> float:

@@ -1,4 +1,4 @@
-"""The `fedecho` command. Exit codes: 0 ok, 1 failed, 2 bad input, 130 stopped; an error is one line of advice."""
+"""The `fedecho` command. Exit codes: 0 ok, 1 failed, 2 bad input, 128 + n ended by signal n; an error is one line."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import io
 import re
 import sys
 from collections.abc import Callable, Sequence
-from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 import tyro
 
 from fedecho.cli.others import bench, data
 from fedecho.cli.publish import cite, claims, latex, site
-from fedecho.cli.tables import check, tables, verify
+from fedecho.cli.tables import check, tables, tolerances, verify
 from fedecho.cli.train import run, sweep, tune
 from fedecho.core.checks import InputError
+from fedecho.core.processes import Stopped, WorkerDied, stoppable
 
-COMMANDS = (run, sweep, tune, tables, verify, claims, check, data, bench, cite, site, latex)
+COMMANDS = (run, sweep, tune, tables, verify, tolerances, claims, check, data, bench, cite, site, latex)
 
 
 def one_line(text: str) -> str:
@@ -71,13 +71,15 @@ def main(args: Sequence[str] | None = None) -> None:
 
     call = _parsed(sys.argv[1:] if args is None else args)
     try:
-        call()
+        with stoppable():
+            call()
     except InputError as error:
         sys.exit(_fail(str(error), error.code))
-    except (NotebookError, BrokenProcessPool, OSError) as error:
+    except (NotebookError, WorkerDied, OSError) as error:
         sys.exit(_fail(str(error), 1))
-    except KeyboardInterrupt:
-        sys.exit(_fail("stopped; records made so far are kept, and the same command without --fresh goes on", 130))
+    except KeyboardInterrupt as stop:
+        ended = stop if isinstance(stop, Stopped) else Stopped()
+        sys.exit(_fail(str(ended), ended.code))
 
 
 if __name__ == "__main__":

@@ -36,16 +36,19 @@ def claims(profile: str = "laptop", power: bool = False) -> None:
 
 
 def cite(name: tyro.conf.Positional[str | None] = None, profile: str = "laptop") -> None:
-    """Print BibTeX for the paper and for this package, and for the records behind a table or figure.
+    """Print BibTeX for the paper and for this package, and for the records behind a table or figure, which are read to
+    see that what is cited is there.
 
     Args:
         name: a table or figure, e.g. vision or vision_bars.
         profile: whose table.
     """
     from fedecho.report.publish import citation
-    from fedecho.studies import profiles
+    from fedecho.studies import profiles, writing
 
     scale = profiles.whole(profile).name
+    if name is not None:
+        writing.require_true(citation.manifest_behind(name, scale))
     print(citation.bibtex() if name is None else citation.cite(name, scale))
 
 

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import tyro
 
+from fedecho.core import files
 from fedecho.core.checks import require
 from fedecho.core.files import paper, use_data
 
@@ -44,6 +45,7 @@ def tables(
     from fedecho.studies.writing import write_protocol
 
     use_data(data_root)
+    files.sweep_up(files.paper())
     stems = notebooks.select(only)
     profile = profiles.whole(profile).name
     require(jobs is None or jobs >= 1, "jobs", jobs, "give at least 1 process")
@@ -64,43 +66,94 @@ def tables(
 def verify(
     sample: int = 3,
     profile: str = "laptop",
+    only: str | None = None,
+    all: bool = False,
     theory: bool = False,
     seed: int | None = None,
     jobs: int | None = None,
     data_root: Path | None = None,
 ) -> None:
-    """Recompute some committed records, drawn at random, and compare them with what is stored.
+    """Recompute some committed records, drawn at random, and compare every number with what is stored.
+
+    Where processor features, libraries and threads are those of the record the bytes have to be the same; elsewhere
+    numbers may differ as far as was measured for their kind of run (paper/tolerances.json).
 
     Args:
         sample: how many.
-        theory: draw from the records of the theory notebooks in place of the training runs.
         profile: whose records.
+        only: draw from the records behind this table, e.g. vision.
+        all: recompute all of them, which may take days.
+        theory: draw from the records of the theory notebooks in place of the training runs.
         seed: makes the draw repeatable.
         jobs: processes (all cores if left out).
         data_root: folder of data sets (otherwise FEDECHO_DATA).
     """
-    from fedecho.studies.verify import verify as compare
-    from fedecho.studies.verify import verify_theory
+    from fedecho.studies import verify as verifying
 
     use_data(data_root)
-    folder = paper() / "records" / profile
-    outcomes = verify_theory(folder / "theory", sample, seed) if theory else compare(folder, sample, seed, jobs)
+    require(jobs is None or jobs >= 1, "jobs", jobs, "give at least 1 process")
+    require(not (only and theory), "only", only, "a table has its own kind of records; leave out theory")
+    verifying.require_draw(sample, seed)
+    folder = paper() / "records" / profile / ("theory" if theory else "")
+    require(bool(only) or folder.is_dir(), "records", str(folder), "no such folder; run `fedecho sweep` first")
+    found = list(folder.glob("*.json")) if only is None else verifying.of_table(only, profile)
+    outcomes, failed = verifying.verify(verifying.drawn(found, None if all else sample, seed), jobs), 0
     for outcome in outcomes:
-        print(outcome)
-    if not all(outcome.ok for outcome in outcomes):
+        print(outcome, flush=True)
+        failed += not outcome.ok
+    if failed:
         sys.exit(1)
 
 
-def check(profile: str = "laptop") -> None:
-    """Rebuild every table, every figure and the ledger of claims elsewhere, and fail if a committed one differs.
+def tolerances(
+    profile: tuple[str, ...] = ("laptop", "cifar-small", "language", "generation"),
+    kind: tuple[str, ...] = (),
+    variant: tuple[str, ...] = ("AVX512, 1 thread", "AVX2, 1 thread"),
+    seed: int = 0,
+    data_root: Path | None = None,
+) -> None:
+    """Measure how far the numbers of a run differ under other instructions or threads: a record of each kind is made
+    again under each variant, and the largest distances are written to paper/tolerances.json.
+
+    Args:
+        profile: whose records are drawn from.
+        kind: which kinds, e.g. "fedbuff, cnn" (left out: all that have records).
+        variant: "AVX512, 1 thread", "AVX512, 2 threads", "AVX2, 1 thread" or "AVX2, 2 threads".
+        seed: of the draw; another one adds other runs to what is known.
+        data_root: folder of data sets (otherwise FEDECHO_DATA).
+    """
+    from fedecho.studies import tolerance
+
+    use_data(data_root)
+    for name in variant:
+        require(name in tolerance.VARIANTS, "variant", name, f"choose among {'; '.join(tolerance.VARIANTS)}")
+    folders = [paper() / "records" / name / part for name in profile for part in ("", "theory")]
+    found = tolerance.one_of_each([path for folder in folders for path in folder.glob("*-*.json")], seed)
+    known = {tolerance.kind_of(tolerance.load(path)): path for path in found}
+    for name in kind:
+        require(name in known, "kind", name, f"choose among {'; '.join(known)}")
+    for line in tolerance.measure([known[name] for name in kind or known], variant):
+        print(line, flush=True)
+
+
+def check(profile: str = "laptop", records: bool = False) -> None:
+    """Read all records, rebuild every table, every figure and the ledger of claims elsewhere, and fail if a record
+    cannot be believed or a committed file differs.
 
     Args:
         profile: whose tables.
+        records: only read every record, manifest and other sealed file of all profiles, in seconds.
     """
+    from fedecho.studies import check as checking
     from fedecho.studies import profiles
-    from fedecho.studies.check import check as compare
 
-    differences = compare(profiles.whole(profile).name)
+    count, unsound = checking.unsound()
+    if unsound or records:
+        print("\n".join(unsound) or f"{count:,} records and other sealed files: each has its digest and can be one")
+        if unsound:
+            sys.exit(1)
+        return
+    differences = checking.check(profiles.whole(profile).name)
     print("\n".join(differences) or f"{profile}: every table, figure and claim is what the records give")
     if differences:
         sys.exit(1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import signal
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
+from fedecho.core import files, processes
 from fedecho.core.checks import require
 from fedecho.core.config import RunConfig, override_all
 from fedecho.core.files import paper, use_data
@@ -72,7 +74,7 @@ def run(
         device: cpu or cuda.
     """
     from fedecho.learning.experiment import require_device
-    from fedecho.learning.resume import Keeper
+    from fedecho.learning.resume import Keeper, Paused
     from fedecho.studies import contenders
 
     use_data(data_root)
@@ -85,10 +87,15 @@ def run(
     record = None if fresh else find(path.parent, config)
     if record is None:
         path = record_path(folder / "runs", config)
+        files.sweep_up(folder / "runs")
         keeper = Keeper(progress_path(folder / "runs", config))
         if fresh:
             keeper.forget()
-        record = _train(config, device, keeper)
+        with processes.softly():  # asked to end, it first keeps the round that it is in
+            try:
+                record = _train(config, device, keeper)
+            except Paused:
+                raise processes.Stopped(processes.asked() or signal.SIGTERM) from None
         save(record, path)
         keeper.forget()
     score = "diverged" if record.score is None else f"score {100 * record.score:.2f} % (mean of the last 5 evaluations)"

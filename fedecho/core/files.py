@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import hashlib
 import json
 import os
+import platform
+import re
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,16 +43,60 @@ def bundled_path(name: str) -> Path:
     return PACKAGE / "data" / "bundled" / name
 
 
+_HOST = f"{zlib.crc32(platform.node().encode()):08x}"
+"""Of partial files: processes of several machines may share a folder."""
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_PARTIAL = re.compile(r"\.(?:([0-9a-f]{8})-)?(\d+)\.partial$")
+
+
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """Yield where to write a file, so that a reader sees all of it or nothing, and a failure leaves nothing."""
+    """Yield where to write a file, so that a reader sees all of it or nothing, and a failure leaves nothing.
+
+    Raises `OSError` with the path where the disk is full.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.parent / f"{path.name}.{os.getpid()}.partial"
+    partial = partial_of(path)
     try:
         yield partial
         partial.replace(path)
+    except OSError as error:  # what a write raises does not know its file
+        if error.errno not in _FULL or error.filename:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from None
     finally:
         partial.unlink(missing_ok=True)
+
+
+def partial_of(path: Path) -> Path:
+    """Return where this process writes a file before it gets its name."""
+    return path.parent / f"{path.name}.{_HOST}-{os.getpid()}.partial"
+
+
+def final_name(path: str) -> str:
+    """Return the name that a file, partial or not, gets in the end."""
+    return _PARTIAL.sub("", path)
+
+
+def sweep_up(folder: Path) -> list[Path]:
+    """Remove what processes that are gone were writing in a folder and those below, and return it."""
+    stale = [path for path in folder.rglob("*.partial") if path.is_file() and _is_stale(path)]
+    for path in stale:
+        path.unlink(missing_ok=True)
+    return stale
+
+
+def _is_stale(path: Path) -> bool:
+    found = _PARTIAL.search(path.name)
+    if found is None or found[1] not in (_HOST, None):  # not ours
+        return False
+    try:
+        os.kill(int(found[2]), 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def write_whole(path: Path, text: str) -> None:

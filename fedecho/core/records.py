@@ -31,7 +31,8 @@ class Record:
     status: Literal["done", "diverged"]
     rows: list[Row]
     """One per evaluation: round, virtual_time (virtual seconds), arrivals, accuracy, loss (nats), per_class
-    (accuracies), tau_mean and tau_max (rounds, since the last row), rejected (uploads), and what the method reports."""
+    (accuracies), tau_mean and tau_max (rounds, since the last row), rejected (uploads; `rejected_<reason>` those
+    of a kind other than not finite, where there were any: `learning.gate`), and what the method reports."""
     facts: dict[str, Any]
     """The schedule's statistics, the partition's sizes, the data's digest."""
     seconds: dict[str, NotNegative]
@@ -71,8 +72,8 @@ class Record:
 
 
 _ROW = kinds(
-    round=Count, virtual_time=NotNegative, arrivals=Count, accuracy=Share, loss=float, per_class=list[Share | None],
-    tau_mean=NotNegative, tau_max=Natural, rejected=Natural,
+    round=Count, virtual_time=NotNegative, arrivals=Count, accuracy=Share, loss=NotNegative,
+    per_class=list[Share | None], tau_mean=NotNegative, tau_max=Natural, rejected=Natural,
 )  # fmt: skip
 """What every row has; a class without held-out images has no accuracy."""
 

@@ -110,6 +110,8 @@ class Protocol(Checked):
     when a round closes all but the last train from the version before, and Delta_i is against the new one."""
     reject_failed: bool = True
     """Reject an upload that is not finite, with its predictions; otherwise it ends the run as diverged."""
+    max_delta_norm: Positive | None = None
+    """Reject an upload whose |Delta_i| is larger; none = however large it is."""
 
     def validate(self) -> None:
         """Check M <= M_c <= N."""

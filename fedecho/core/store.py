@@ -1,6 +1,8 @@
 """Where records are kept: one JSON file each, written whole, and believed only if its digest and content are sound.
 
 In the file a record has two fields more: `schema`, and `sha256`, the SHA-256 of the canonical JSON of all the others.
+The digest keeps out accidents, an edit or a bad disk. It keeps out no forger, who can write a digest, too: against that
+records are recomputed (`fedecho verify`).
 """
 
 from __future__ import annotations
@@ -59,7 +61,7 @@ class Store(Generic[C, R]):
             return None
         record = self.load(path)
         if self.own_name(record) != path.stem:
-            raise RecordError("record", str(path), "it belongs to another run; delete it to run again")
+            raise RecordError("record", str(path), "it belongs to another run; delete it, or run it again with --fresh")
         return record
 
     def all(self, folder: Path) -> Iterator[R]:
@@ -71,12 +73,20 @@ class Store(Generic[C, R]):
 @functools.lru_cache(maxsize=4096)
 def _read(store: Store[Any, Any], path: Path, modified: int, size: int) -> Any:
     try:
-        return _opened(store, json.loads(path.read_text()))
+        return _opened(store, json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_each_once))
     except InputError as error:
         reason = f"its {error.field} is {error.value!r:.80}: {error.allowed}"
     except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
         reason = f"it cannot be read ({type(error).__name__}: {error})"
-    raise RecordError("record", str(path), f"{reason}; delete it to run again")
+    raise RecordError("record", str(path), f"{reason}; delete it, or run it again with --fresh")
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object of JSON; one that has a name twice shows a reader another value than it gives."""
+    names = [name for name, _ in pairs]
+    twice = {name for name in names if names.count(name) > 1} if len({*names}) < len(names) else ()
+    require(not twice, "name", sorted(twice), "each stands once in an object")
+    return dict(pairs)
 
 
 def _opened(store: Store[C, R], content: dict[str, Any]) -> R:

@@ -90,7 +90,7 @@ def unpack(folder: tyro.conf.Positional[Path], root: Root = None) -> list[Path]:
     index, target = folder / INDEX, data_root(root)
     require(index.is_file(), "folder", str(folder), f"it has no {INDEX}; give the folder that `pack` wrote")
     try:
-        listed: dict[str, dict[str, str]] = json.loads(index.read_text())
+        listed: dict[str, dict[str, str]] = json.loads(index.read_text(encoding="utf-8"))
         entries = {_name(file): {_name(part): parts[part] for part in parts} for file, parts in listed.items()}
     except (ValueError, TypeError, AttributeError) as error:
         raise InputError("folder", str(index), f"it is not an index ({type(error).__name__}); pack again") from None

@@ -22,6 +22,14 @@ class Journal:
     taus: list[int] = field(default_factory=list)
     accepted: int = 0
     metrics: dict[str, list[float]] = field(default_factory=dict)
+    refused: dict[str, int] = field(default_factory=dict)
+    """How many uploads were refused, by reason."""
+
+    def refuse(self, reason: str) -> None:
+        """Note an upload that was refused; one that was not finite is told by all others (records from before there
+        were other reasons)."""
+        if reason != "failed":
+            self.refused[reason] = self.refused.get(reason, 0) + 1
 
     def observe(self, rnd: Round, accepted: int, metrics: dict[str, float]) -> None:
         """Note one round and how many of its uploads could be used."""
@@ -40,9 +48,10 @@ class Journal:
             "tau_mean": float(np.mean(self.taus)),
             "tau_max": max(self.taus),
             "rejected": len(self.taus) - self.accepted,
+            **{f"rejected_{reason}": count for reason, count in sorted(self.refused.items())},
             **{name: float(np.mean(values)) for name, values in self.metrics.items()},
         }
-        self.taus, self.accepted, self.metrics = [], 0, {}
+        self.taus, self.accepted, self.metrics, self.refused = [], 0, {}, {}
         return {name: rounded(value) for name, value in out.items()}
 
 

@@ -20,10 +20,12 @@ from fedecho.core.settings import Protocol
 from fedecho.learning.client import Update, sgd
 from fedecho.learning.evaluation import Journal, evaluate
 from fedecho.learning.flat import Weights
+from fedecho.learning.gate import Gate
 from fedecho.learning.generate import samples, written
 from fedecho.learning.methods.base import Method, Server, build
 from fedecho.learning.models.pretrained import pin
-from fedecho.learning.resume import Checkpoints, Keeper, Progress, Version
+from fedecho.learning.progress import Checkpoints, Progress, Version
+from fedecho.learning.resume import Keeper
 from fedecho.learning.task import Task, prepare
 from fedecho.simulation.schedule import Job, Round
 
@@ -93,13 +95,17 @@ def run(
     keeper, fresh = keeper or Keeper(), Progress(0, x, state, checkpoints, Journal(), [])
     # As it was left, where the keeper has a file of this run.
     done, x, state, checkpoints, journal, rows = keeper.begin(fresh, config, task.facts, clock, device)
+    gate = Gate.of(task.plan, config.protocol, x, done)
     for rnd in progress(task.plan.rounds[done:]):
         checkpoints.keep(rnd.index, Version(x, method.broadcast(state)))
         accepted = 0
         for job in rnd.arrivals:
             with clock("local"):  # the client returns Delta_i = x_i - x_s
                 update = work(task, config, method, state, rnd, job, checkpoints.take(job.base_version))
-            if update.finite() or not config.protocol.reject_failed:  # else reject it, and its logits with it
+            refused = gate.refuse(update, job)
+            if refused is not None:  # and its logits with it
+                journal.refuse(refused)
+            else:
                 state = method.receive(state, update)  # FedEcho: the logits of x_s + Delta_i on U enter the bank
                 accepted += 1
         if accepted:

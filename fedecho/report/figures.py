@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import io
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
 from numpy.typing import NDArray
 
+from fedecho.core import files
 from fedecho.report import drawings
 from fedecho.report.summary import NOT_RUN
 
@@ -62,8 +63,8 @@ def markers(points: int, place: int) -> dict[str, Any]:
 
 @contextmanager
 def style() -> Iterator[None]:
-    """Draw in the style of the package."""
-    with matplotlib.style.context(Path(__file__).with_name("paper.mplstyle")):
+    """Draw in the style of the package: matplotlib's own defaults with a few changes, whatever its user has set."""
+    with matplotlib.style.context(Path(__file__).with_name("paper.mplstyle"), after_reset=True):
         yield
 
 
@@ -84,17 +85,13 @@ def save_figure(figure: Figure, stem: Path, record_set: str) -> None:
         "png": {"Software": "fedecho", "Description": subject},
     }
     for suffix, values in metadata.items():
-        partial = stem.parent / f"{stem.name}.{suffix}.{os.getpid()}.partial"
+        final = stem.parent / f"{stem.name}.{suffix}"
+        drawn = io.BytesIO()
         with style(), _as_it_lies():
-            figure.savefig(partial, format=suffix, metadata=values)
-        _settle(partial, stem.parent / f"{stem.name}.{suffix}")
-
-
-def _settle(partial: Path, final: Path) -> None:
-    if final.is_file() and drawings.same(final.read_bytes(), partial.read_bytes(), final.suffix):
-        partial.unlink()
-    else:
-        partial.replace(final)
+            figure.savefig(drawn, format=suffix, metadata=values)
+        if not (final.is_file() and drawings.same(final.read_bytes(), drawn.getvalue(), final.suffix)):
+            with files.whole(final) as partial:
+                partial.write_bytes(drawn.getvalue())
 
 
 def finished(figure: Figure) -> Figure:

@@ -12,7 +12,9 @@ from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from typing import Any
 
-PATIENCE = 10
+from fedecho.core import processes
+
+PATIENCE = 2
 """Seconds that a process has to end when nobody wants it any more, before it is killed."""
 _PATH = [*sys.path]
 """Of the process that all are forked from: multiprocessing gives them that of the process which asks for them."""
@@ -98,6 +100,7 @@ class ForkedKernel:
 def _become_kernel(parents: Connection, line: Connection) -> None:
     parents.close()
     os.setsid()
+    processes.end_with_parent(processes.AT_ONCE)
     line.send("ready")
     try:
         command, folder, environment = line.recv()

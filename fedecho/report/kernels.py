@@ -6,14 +6,17 @@ import json
 import logging
 import multiprocessing
 import os
+import shutil
 import signal
 import sys
 import tempfile
 import threading
+import time
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+from fedecho.core import processes
 from fedecho.report import stamps
 from fedecho.report.forked import PATIENCE, kernel_at_hand, settle
 
@@ -34,11 +37,29 @@ def attempt(job: dict[str, Any], fork: bool = False) -> dict[str, Any]:
         result = home / "result.json"
         process = context.Process(target=work, args=(job, _environment(home), result, fork))
         process.start()
-        late = _wait(process, job["timeout"] + _START_LIMIT)
+        _RUNNING.add(process)
+        try:
+            late = _wait(process, job["timeout"] + _START_LIMIT)
+        finally:
+            _RUNNING.discard(process)
         if not result.is_file():
             why = f"TimeoutError: not finished after {job['timeout']} s"
             return {"kind": "lost", "message": why if late else f"its process ended with code {process.exitcode}"}
-        return {**json.loads(result.read_text()), "touched": stamps.touched(home / "touched")}
+        return {**json.loads(result.read_text(encoding="utf-8")), "touched": stamps.touched(home / "touched")}
+
+
+_RUNNING: set[multiprocessing.Process] = set()
+
+
+def stop_all() -> None:
+    """Stop all notebooks that run in this process's name, their kernels with them."""
+    for process in [*_RUNNING]:
+        process.terminate()
+    end = time.monotonic() + processes.GRACE
+    while _RUNNING and time.monotonic() < end:  # whoever waits for one takes it off the list
+        time.sleep(0.02)
+    for process in [*_RUNNING]:
+        process.kill()  # and its kernel ends with it
 
 
 def _wait(process: multiprocessing.Process, limit: float) -> bool:
@@ -64,7 +85,9 @@ def _furnish(home: Path) -> None:
     spec = {"argv": [sys.executable, *options.split()], "display_name": "Python 3", "language": "python"}
     (kernel / "kernel.json").write_text(json.dumps(spec))
     # An expression, so that no name is left behind that a notebook might use without importing it.
-    note = f"__import__('importlib').import_module('fedecho.report.stamps').trace({str(home / 'touched')!r})\n"
+    module = "__import__('importlib').import_module"
+    note = f"{module}('fedecho.report.stamps').trace({str(home / 'touched')!r})\n"
+    note += f"{module}('fedecho.core.processes').end_with_parent({int(processes.AT_ONCE)})\n"
     (startup / "notes.py").write_text(note)
 
 
@@ -95,17 +118,32 @@ def environment() -> dict[str, str]:
 def work(job: dict[str, Any], environment: dict[str, str], result: Path, fork: bool) -> None:
     """Do a job in `environment` and write how it went; this process does nothing else."""
     settle(environment)
+    try:
+        _work(job, result, fork)
+    finally:
+        parent = multiprocessing.parent_process()
+        if parent is not None and not parent.is_alive():  # else it tidies up
+            shutil.rmtree(result.parent, ignore_errors=True)
+
+
+def _work(job: dict[str, Any], result: Path, fork: bool) -> None:
     with kernel_at_hand() if fork else nullcontext():
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent alone answers Ctrl-C
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # an exception: the kernel is stopped on the way out
-        threading.Thread(target=_end_with_parent, daemon=True).start()
+        processes.end_with_parent()  # of a forked process that is the server which forked it
+        threading.Thread(target=_end_with_parent, args=(result.parent,), daemon=True).start()
         result.write_text(json.dumps(_executed(job)))
 
 
-def _end_with_parent() -> None:
+def _end_with_parent(home: Path) -> None:
+    """Wait for the end of the process that asked for the notebook, then end, and leave nothing behind."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()
     os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(processes.GRACE)
+    shutil.rmtree(home, ignore_errors=True)
+    os._exit(1)
 
 
 def _executed(job: dict[str, Any]) -> dict[str, str]:
@@ -143,7 +181,7 @@ def _failure(error: Exception, partial: Path) -> dict[str, str]:
 
 def _reached(partial: Path) -> int:
     """Return the number of the last code cell that was begun, counted as Jupyter shows it."""
-    cells = json.loads(partial.read_text())["cells"] if partial.is_file() else []
+    cells = json.loads(partial.read_text(encoding="utf-8"))["cells"] if partial.is_file() else []
     return sum(
         cell["cell_type"] == "code" and bool(cell["metadata"].get("papermill", {}).get("start_time")) for cell in cells
     )

@@ -1,6 +1,7 @@
 """What lies behind a table and its figures, as a small JSON file beside them: title, captions, records, command.
 
-The pages, the paper and `fedecho cite` are made from these files, so that a new study appears in all three by itself.
+It carries the SHA-256 of its own content, as a record does. The pages, the paper and `fedecho cite` are made from
+these files, so that a new study appears in all three by itself.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from fedecho.core.checks import Checked, InputError, require
 from fedecho.core.config import from_dict
-from fedecho.core.files import write_whole
+from fedecho.core.files import json_sha256, write_whole
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -103,7 +104,9 @@ def describe(
 def write(manifest: Manifest, folder: Path) -> Path:
     """Write a manifest whole to `folder`/<name>.json, the same bytes each time, and return the file."""
     path = folder / f"{manifest.name}.json"
-    write_whole(path, json.dumps(dataclasses.asdict(manifest), indent=1, ensure_ascii=False) + "\n")
+    content = dataclasses.asdict(manifest)
+    sealed = {"sha256": json_sha256(content), **content}
+    write_whole(path, json.dumps(sealed, indent=1, ensure_ascii=False) + "\n")
     return path
 
 
@@ -112,13 +115,17 @@ def read_all(folder: Path) -> list[Manifest]:
 
     Raises `InputError` naming the file and the field for one that cannot be used.
     """
-    return sorted((_read(path) for path in folder.glob("*.json")), key=lambda found: (found.notebook, found.name))
+    return sorted((read(path) for path in folder.glob("*.json")), key=lambda found: (found.notebook, found.name))
 
 
-def _read(path: Path) -> Manifest:
+def read(path: Path) -> Manifest:
+    """Return the manifest in a file; raises `InputError` as `read_all` does."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         require(isinstance(content, dict), "manifest", content, "give its fields and their values")
+        stated, digest = content.pop("sha256", None), json_sha256(content)
+        words = f"its content gives {digest}, so it was edited or damaged; make its table again"
+        require(stated == digest, "sha256", stated, words)
         found = from_dict(Manifest, content)
         require(found.name == path.stem, "name", found.name, "it has to be the file's own")
     except InputError as error:

@@ -90,6 +90,10 @@ def make(profile: str = "laptop", only: str = "all", fresh: bool = False, jobs: 
     try:
         yield from pool.map(make_one, [stem for stem in stems if stem not in _ALONE])
         yield from (make_one(stem) for stem in stems if stem in _ALONE)
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        kernels.stop_all()
+        raise
     finally:
         pool.shutdown(cancel_futures=True)
 

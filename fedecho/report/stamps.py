@@ -7,17 +7,15 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from fedecho.core.files import PACKAGE, file_sha256, json_sha256, paper, write_whole
+from fedecho.core.files import PACKAGE, file_sha256, final_name, json_sha256, paper, write_whole
 from fedecho.core.provenance import versions
 
 _LIBRARIES = ("numpy", "scipy", "pandas", "matplotlib", "pillow", "jinja2", "torch", "papermill", "ipykernel")
-_PARTIAL = re.compile(r"\.\d+\.partial$")
 
 
 def path_of(executed: Path) -> Path:
@@ -45,7 +43,7 @@ def write(executed: Path, made_from: str, touched: Iterable[str]) -> None:
 def holds(executed: Path, made_from: str) -> bool:
     """Tell whether an executed notebook is there and neither it nor anything that it came from or wrote has changed."""
     try:
-        stamp = json.loads(path_of(executed).read_text())
+        stamp = json.loads(path_of(executed).read_text(encoding="utf-8"))
         return bool(executed.is_file() and stamp == _state(executed, made_from, stamp["files"]))
     except (OSError, ValueError, KeyError, TypeError):  # no stamp, or not one
         return False
@@ -78,7 +76,7 @@ def trace(log: str) -> None:
     def note(event: str, arguments: tuple[Any, ...]) -> None:
         if event != "open" or not isinstance(arguments[0], str | os.PathLike):
             return
-        path = _PARTIAL.sub("", os.path.abspath(arguments[0]))
+        path = final_name(os.path.abspath(arguments[0]))
         if path not in seen and path.startswith(root):
             seen.add(path)
             os.write(out, f"{path.removeprefix(root)}\n".encode())  # at once, for the process will be killed
@@ -88,4 +86,4 @@ def trace(log: str) -> None:
 
 def touched(log: Path) -> list[str]:
     """Return the files that are noted in a log, relative to the folder of records, tables and figures."""
-    return log.read_text().splitlines() if log.is_file() else []
+    return log.read_text(encoding="utf-8").splitlines() if log.is_file() else []

@@ -6,12 +6,12 @@ import math
 import re
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fedecho.core import records
+from fedecho.core import files, records
 from fedecho.core.checks import require
+from fedecho.core.processes import Workers
 from fedecho.learning.cost import duration
 from fedecho.learning.cost.duration import Rates
 from fedecho.studies import sweep
@@ -91,34 +91,34 @@ def work_off(
     """Do what fits into `budget` seconds, `jobs` runs at a time, and return the plan with what remains."""
     end = now() + budget
     deadline = end - min(max(_SHARE * budget, _LEAST), _MOST)
-    queue, running = list(plan.todo), dict[Future[sweep.Done], Wanted]()
-    executor = sweep.workers(min(jobs, len(queue)))
+    queue = list(plan.todo)
 
-    def fill() -> bool:
+    def fill(pool: Workers[Wanted]) -> bool:
         """Start what there is room and time for; tell whether anything runs."""
-        while queue and len(running) < jobs:
+        while queue and len(pool.busy) < jobs:
             config, start = queue[0].config, duration.START[duration.kind(device)]
             if deadline - now() <= start + plan.rates.seconds(config, config.evaluation.every):
                 break
             run = queue.pop(0)
-            running[executor.submit(sweep.run_and_save, *run[::-1], data_root, device, deadline)] = run
-        return bool(running)
+            pool.start(run, sweep.run_and_save, *run[::-1], data_root, device, deadline)
+        return bool(pool.busy)
 
+    folders = {run.folder for run in plan.todo}
+    for folder in folders:
+        files.sweep_up(folder)
     try:
-        while fill():
-            ended = wait(running, timeout=max(0.0, end - now()), return_when=FIRST_COMPLETED).done
-            if not ended:  # a round takes longer than any before it
-                break
-            for future in ended:
-                _note(plan, running.pop(future), future.result(), say)
-    except BaseException:
-        sweep.abandon(executor, [run.folder for run in plan.todo])
-        raise
-    for run in running.values():
-        say(f"{run.config.method.name}, seed {run.config.seed}: stopped in the middle of a long round")
-    if running:
-        sweep.abandon(executor, [run.folder for run in running.values()])
-    executor.shutdown()
+        with sweep.workers(lambda run: sweep.name_of(run.config)) as pool:
+            while fill(pool):
+                ended = pool.ended(max(0.0, end - now()))
+                if not ended:  # a round takes longer than any before it
+                    break
+                for run, done in ended:
+                    _note(plan, run, done, say)
+            for run in pool.busy:
+                say(f"{run.config.method.name}, seed {run.config.seed}: stopped in the middle of a long round")
+    finally:
+        for folder in folders:
+            files.sweep_up(folder)
     return plan
 
 

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from fedecho.core import files
-from fedecho.core.checks import require
-from fedecho.report import drawings
+from fedecho.core.checks import InputError, require
+from fedecho.core.records import RUNS
+from fedecho.core.store import Store
+from fedecho.core.sums import require_sealed
+from fedecho.report import drawings, manifest, reported
 from fedecho.report.publish import readme
+from fedecho.report.reported import numbers
+from fedecho.studies import tolerance
 from fedecho.studies.claims import ledger
+from fedecho.studies.cost import COST
 from fedecho.studies.study import TABLES
 from fedecho.studies.writing import write, write_protocol
+from fedecho.theory.records import THEORY
 
 
 def check(profile: str = "laptop") -> list[str]:
@@ -35,6 +43,35 @@ def check(profile: str = "laptop") -> list[str]:
         protocol = _compare(home, files.paper(), write_protocol().name)
         drifted += [f"PROTOCOL.md: {protocol}"] * bool(protocol)
         return drifted + claims_differences(home, profile) + readme_differences(home, profile)
+
+
+def unsound() -> tuple[int, list[str]]:
+    """Read every record there is, and what else is sealed: manifests, claims, the paper's numbers, tolerances.
+
+    Return how many files that were, and a line for each that cannot be believed. A digest keeps out accidents; forgers
+    are for `verify`.
+    """
+    home = files.paper()
+    records = sorted(path for path in (home / "records").rglob("*.json"))
+    readers: list[tuple[Path, Callable[[Path], object]]] = [(path, _read_record) for path in records]
+    readers += [(path, manifest.read) for path in sorted((home / "tables").rglob("*.json"))]
+    readers += [(path, require_sealed) for path in sorted(home.glob("claims*.json"))]
+    readers += [(path, lambda path: numbers(path.stem)) for path in sorted(reported.FOLDER.glob("*.csv"))]
+    readers += [(path, tolerance.STORE.load) for path in home.glob("tolerances.json")]
+    lines = []
+    for path, read in readers:
+        try:
+            read(path)
+        except InputError as error:
+            lines.append(str(error))
+    return len(readers), lines
+
+
+def _read_record(path: Path) -> None:
+    stores: dict[str, Store[Any, Any]] = {"theory": THEORY, "cost": COST}
+    store = stores.get(path.parent.name, RUNS)
+    name = store.own_name(store.load(path))
+    require(name == path.stem, "record", str(path), f"it belongs to {name}; put it there")
 
 
 def _folders(profile: str) -> tuple[Path, Path]:

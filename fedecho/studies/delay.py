@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 
 from fedecho.core import stats
-from fedecho.core.files import REPOSITORY
 from fedecho.core.records import Record
 from fedecho.report import captions, charts, curves, summary
+from fedecho.report.reported import numbers
 from fedecho.report.summary import NOT_STATED, PLACE, REFERENCE, Column
 from fedecho.studies.comparison import Comparison, Results
 from fedecho.studies.grid import CORE, DIR, FEW, Seeds, Setting, grid, plain
@@ -115,7 +115,7 @@ class Gaps(Comparison):
     def table(self) -> Table:
         """Return the gaps, the paper's own beside them."""
         made, found = super().table(), lost(self.results())
-        paper = pd.read_csv(REPOSITORY / "paper" / "reported" / "delay_gap.csv").set_index("method")["value"]
+        paper = numbers("delay_gap").set_index("method")["value"]
         return replace(made, texts=shown(found, self.reference, paper), numbers=found, bold=())
 
 

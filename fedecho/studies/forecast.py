@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+from fedecho.core.checks import RecordError
 from fedecho.core.config import RunConfig, config_hash
 from fedecho.core.provenance import cores
 from fedecho.learning.cost import duration, peak
@@ -51,11 +53,19 @@ def simulated(studies: Sequence[Study], fresh: bool) -> Iterator[Share]:
     seen = set[Hashable]()
     for study in studies:
         mine = {*study.lacking(fresh)} - seen
-        last = {path: r for path, r in study.records().items() if r and fresh and path not in seen}
+        last = {path: r for path, r in _last(study, fresh).items() if r and path not in seen}
         seen |= mine | last.keys()
         if mine:
             seconds = sum(sum(record.phases.values()) for record in last.values())
             yield Share(study.name, len(mine), BATCHES, seconds, max(0, len(mine) - len(last)))
+
+
+def _last(study: Study, fresh: bool) -> Mapping[Path, Any]:
+    """Return what would be made again; where some of it cannot be believed, nothing says how long that took."""
+    try:
+        return study.records() if fresh else {}
+    except RecordError:
+        return {}
 
 
 def outlook(

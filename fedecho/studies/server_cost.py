@@ -10,10 +10,11 @@ from typing import Any
 import pandas as pd
 
 from fedecho.core.checks import require
-from fedecho.core.files import REPOSITORY, records_dir
+from fedecho.core.files import records_dir
 from fedecho.learning.cost import work
 from fedecho.learning.cost.work import HOLDINGS, PHASES
 from fedecho.report import captions
+from fedecho.report.reported import numbers
 from fedecho.report.summary import REFERENCE
 from fedecho.studies import cost
 from fedecho.studies.contenders import CONTENDERS
@@ -132,7 +133,7 @@ class CostStudy(Study):
         config, large = cost.base(self.profile, REFERENCE), cost.base("paper", REFERENCE)
         here, there = (sum(work.work(c)[phase] for phase in ("inference", "distillation")) for c in (config, large))
         rate = here / (row["inference"] + row["distillation"])
-        said = pd.read_csv(REPOSITORY / "paper" / "reported" / "overhead.csv").iloc[0]
+        said = numbers("overhead").iloc[0]
         low, high = float(said["low_seconds"]), float(said["high_seconds"])
         return [
             f"At the profile's own point the server of {REFERENCE} works {row['server'] / MILLI:.3g} ms a round: "

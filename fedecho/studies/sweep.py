@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import signal
 import time
 from collections.abc import Callable, Generator, Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +14,13 @@ import torch
 from tqdm import tqdm
 
 from fedecho import data as datasets
+from fedecho.core import files
 from fedecho.core.checks import InputError, MissingDataError, require
-from fedecho.core.config import RunConfig
+from fedecho.core.config import RunConfig, config_hash
+from fedecho.core.processes import Stopped, Workers
 from fedecho.core.provenance import cores as cores
 from fedecho.core.records import Record, find, progress_path, record_path, require_usable, save
+from fedecho.learning.checkpoint import forget
 from fedecho.learning.experiment import run
 from fedecho.learning.resume import Keeper, Paused
 from fedecho.simulation.schedule import Round
@@ -90,6 +90,7 @@ def sweep(
 
     Each record is written whole by the process that made it. On Ctrl-C the records made so far stay, nothing
     half-written does, and a second call goes on with the rest. `cluster` uses Ray instead of `jobs` local processes.
+    A record that cannot be believed stops everything before any work; `fresh` makes it again.
     """
     require(jobs is None or jobs >= 1, "jobs", jobs, "give at least 1 process")
     require_usable(folder)
@@ -97,65 +98,64 @@ def sweep(
     for error in absent_data(todo, data_root).values():
         raise error
     for config in todo if fresh else ():
-        progress_path(folder, config).unlink(missing_ok=True)
-    if todo:
-        count, how = min(jobs or cores(), len(todo)), (folder, data_root, device)
-        ended = _on_ray(todo, *how) if cluster else _in_processes(todo, count, *how)
-        with closing(ended):
-            for _ in tqdm(ended, total=len(todo), unit="run", disable=not progress, smoothing=0.05):
-                pass
+        forget(progress_path(folder, config))
+    ended = each(todo, folder, jobs=jobs, cluster=cluster, data_root=data_root, device=device)
+    with closing(ended):
+        for _ in tqdm(ended, total=len(todo), unit="run", disable=not (progress and todo), smoothing=0.05):
+            pass
     return len(todo)
 
 
-def workers(count: int) -> ProcessPoolExecutor:
+def each(
+    todo: Sequence[RunConfig],
+    folder: Path,
+    *,
+    jobs: int | None = None,
+    cluster: bool = False,
+    data_root: Path | None = None,
+    device: str = "cpu",
+) -> Generator[RunConfig]:
+    """Train runs, `jobs` at a time, and yield each as its record is written."""
+    tasks = [(config, run_and_save, (config, folder, data_root, device)) for config in todo]
+    if cluster and tasks:
+        yield from _on_ray(tasks)
+    elif tasks:
+        files.sweep_up(folder)
+        try:
+            with workers() as pool:
+                yield from (config for config, _ in pool.each(tasks, min(jobs or cores(), len(tasks))))
+        finally:
+            files.sweep_up(folder)
+
+
+def workers(about: Callable[[Any], str] | None = None) -> Workers[Any]:
     """Return processes that each run on one torch thread and keep the memory of large tensors for the next ones."""
     for name in ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"):  # read by glibc when a process starts
         os.environ.setdefault(name, "1000000000")
-    return ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), initializer=_single_threaded)
+    return Workers(_single_threaded, about or name_of)
 
 
-def _in_processes(todo: list[RunConfig], count: int, folder: Path, *how: Any) -> Generator[Done]:
-    """Yield what each run came to as it ends."""
-    executor = workers(count)
-    try:
-        for future in as_completed([executor.submit(run_and_save, config, folder, *how) for config in todo]):
-            yield future.result()
-    except BaseException:
-        abandon(executor, [folder])
-        raise
-    executor.shutdown()
+def name_of(config: RunConfig) -> str:
+    """Name a run in a line for people."""
+    return f"{config.method.name}, seed {config.seed} (record {config_hash(config)})"
 
 
-def abandon(executor: ProcessPoolExecutor, folders: Iterable[Path]) -> None:
-    """Stop the workers now and sweep up what they were writing; whole files were renamed into place and stay."""
-    processes = list((executor._processes or {}).values())
-    for process in processes:
-        process.terminate()
-    executor.shutdown(wait=False, cancel_futures=True)
-    for process in processes:
-        process.join()
-        for folder in set(folders):
-            for partial in folder.rglob(f"*.{process.pid}.partial"):
-                partial.unlink()
-
-
-def _on_ray(todo: list[RunConfig], folder: Path, *how: Any) -> Generator[Done]:
-    """Yield what each run came to as it ends."""
+def _on_ray(tasks: Sequence[tuple[RunConfig, Any, tuple[Any, ...]]]) -> Generator[RunConfig]:
     try:
         import ray
     except ModuleNotFoundError:
         raise InputError("cluster", True, "Ray is not installed; pip install -c constraints.txt ray") from None
     ray.init(address="auto", ignore_reinit_error=True)
     remote = ray.remote(num_cpus=1)(run_and_save)
-    pending = [remote.remote(config, folder, *how) for config in todo]
+    pending = {remote.remote(*arguments): config for config, _, arguments in tasks}
     while pending:
-        done, pending = ray.wait(pending)
-        yield from map(ray.get, done)
+        for done in ray.wait(list(pending))[0]:
+            ray.get(done)
+            yield pending.pop(done)
 
 
 def _single_threaded() -> None:
-    # The parent alone answers Ctrl-C; one torch thread per process, or they would compete for the cores.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Or processes would compete for the cores.
     torch.set_num_threads(1)
 
 
@@ -182,6 +182,9 @@ def record_of(
     """Return the record of one run from `folder`, after training it here if it is missing or `fresh` is wanted."""
     found = None if fresh else find(folder, config)
     if found is None:
-        found = run(config, progress=progress)
+        try:
+            found = run(config, progress=progress)
+        except KeyboardInterrupt:  # in a notebook: a line is all there is to say
+            raise Stopped from None
         save(found, record_path(folder, config))
     return found

@@ -31,8 +31,8 @@ from fedecho.theory.records import THEORY, TheoryRecord
 
 FACTOR = 3.0
 """How many times the largest measured distance is granted: it is the largest of few runs."""
-_WRITTEN = "facts.samples"
-"""What a model wrote: one word drawn otherwise, and the rest of a text is another."""
+WRITTEN = "facts.samples"
+"""What a model wrote, which is no number."""
 _SMALLEST = {Record: 1.0, TheoryRecord: 1e-20}
 """Below this a difference counts as it is, above it relative to the numbers; what is smaller is what rounding leaves.
 Trajectories of the theory fall by orders of magnitude, so that theirs are always relative."""
@@ -173,7 +173,7 @@ def measure(stored: Sequence[Path], variants: Sequence[str] = tuple(VARIANTS)) -
         pairs = [distances(a, b) for place, a in enumerate([first, *made]) for b in made[place:]]
         last = committed()
         seen = reduce(_larger, pairs, _known(last.kinds.get(kind, {})))
-        seen.pop(_WRITTEN, None)
+        seen.pop(WRITTEN, None)
         runs = [*last.runs.get(kind, ()), f"{first.hash}: {'; '.join(variants)}"]
         found = {name: value if math.isfinite(value) else None for name, value in seen.items() if value}
         new = Tolerances(

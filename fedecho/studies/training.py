@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fedecho.core import files, records
+from fedecho.core.checks import RecordError
 from fedecho.core.config import RunConfig, config_hash
 from fedecho.core.records import Record
 from fedecho.learning.cost import duration
@@ -66,7 +67,7 @@ class Trained(Study):
 
     def finished(self, device: str = "cpu") -> list[tuple[RunConfig, float]]:
         """Return the runs that were finished on a kind of device, with their seconds."""
-        done = [(config, r) for config in self.configs if (r := self.find(config)) and r.status == "done"]
+        done = [(config, r) for config in self.configs if (r := self._readable(config)) and r.status == "done"]
         gpu = duration.kind(device) == "cuda"
         made = [(config, r) for config, r in done if bool(r.provenance.get("hardware", {}).get("gpu")) == gpu]
         return [(config, seconds) for config, r in made if (seconds := sum(r.seconds.values()))]
@@ -78,6 +79,14 @@ class Trained(Study):
     def find(self, config: RunConfig) -> Record | None:
         """Return the record of a run, none without one."""
         return next((found for place in self.places if (found := records.find(place, config)) is not None), None)
+
+    def _readable(self, config: RunConfig) -> Record | None:
+        """Return the record of a run where it can be believed: one that cannot tells no time, and is refused or made
+        again by whoever uses it."""
+        try:
+            return self.find(config)
+        except RecordError:
+            return None
 
     def found(self) -> Found:
         """Return the cells with their records."""

@@ -1,28 +1,29 @@
-"""Recompute records and compare: the same bytes on the machine that made them, nearly the same accuracy elsewhere."""
+"""Recompute records and compare every number: the same bytes where nothing differs that computes, elsewhere what was
+measured that this kind of run may differ by (`tolerance`)."""
 
 from __future__ import annotations
 
 import json
 import tempfile
 import warnings
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
 
 import numpy as np
 
 from fedecho.core import records
 from fedecho.core.checks import require
+from fedecho.core.config import RunConfig
 from fedecho.core.records import Record
-from fedecho.studies.sweep import sweep
+from fedecho.studies import sweep, tolerance
+from fedecho.studies.study import TABLES
+from fedecho.studies.tolerance import Recorded, Tolerances, load
 from fedecho.theory import engine
-from fedecho.theory.records import THEORY, TheoryRecord, array
+from fedecho.theory.records import TheoryRecord
 
-T = TypeVar("T")
-TOLERANCE = 0.02
-"""Largest difference of scores that other hardware or versions are granted; accuracies in [0, 1]."""
+_SHOWN = 3
+"""Columns that a line names."""
 
 
 @dataclass(frozen=True)
@@ -30,104 +31,127 @@ class Outcome:
     """How one record compares with its recomputation."""
 
     name: str
-    identical: bool
-    difference: float
-    """Between the two scores; 0 where both diverged, infinite where one did or schedule, shards or data differ."""
-    tolerance: float = TOLERANCE
+    kind: str
+    gaps: Mapping[str, float] = field(default_factory=dict)
+    """Column -> distance (`tolerance.distances`), of those that differ; infinite where it is no matter of numbers."""
+    differing: Sequence[str] = ()
+    """What is not as it was when the record was made; nothing = the bytes have to be the same."""
+    allowed: Mapping[str, float] | None = None
+    """Column -> tolerance, none where the kind was not measured; a column without one has to be equal."""
+    other_words: bool = False
+    """Whether elsewhere the model wrote another text: one word drawn otherwise, and the rest is another."""
+
+    @property
+    def identical(self) -> bool:
+        """Tell whether rows and facts are byte-equal."""
+        return not self.gaps and not self.other_words
+
+    @property
+    def beyond(self) -> list[str]:
+        """The columns that are further apart than they may be, the worst first."""
+        granted = self.allowed if self.differing and self.allowed else {}
+        wrong = [name for name, gap in self.gaps.items() if gap > granted.get(name, 0.0)]
+        return sorted(wrong, key=lambda name: -self.gaps[name])
 
     @property
     def ok(self) -> bool:
         """Tell whether the record stands."""
-        return self.identical or self.difference <= self.tolerance
+        return not self.beyond
 
     def __str__(self) -> str:
         """Say it in a line."""
-        if self.identical:
-            return f"{self.name}: rows and facts are byte-equal"
-        verdict = "within" if self.ok else "BEYOND"
-        tolerance = f"the tolerance {self.tolerance}"
-        return f"{self.name}: rows differ; scores differ by {self.difference:.4f}, {verdict} {tolerance}"
+        about = f"{self.name}: {', '.join(self.differing) or 'made with the same features, libraries and threads'}; "
+        if not self.gaps:
+            return f"{about}rows and facts are byte-equal" + " but for what the model wrote" * self.other_words
+        if not self.differing:
+            return f"{about}NOT byte-equal, as it has to be: {self._said(self.beyond)}"
+        if self.allowed is None:
+            return f"{about}BEYOND: no tolerance was measured for {self.kind}; {self._said(self.beyond)}"
+        if self.beyond:
+            return f"{about}BEYOND the tolerance of {self.kind}: {self._said(self.beyond)}"
+        nearest = sorted(self.gaps, key=lambda name: -self.gaps[name] / (self.allowed or {})[name])
+        return f"{about}within the tolerance of {self.kind}: {self._said(nearest)}"
+
+    def _said(self, names: Sequence[str]) -> str:
+        more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+        return ", ".join(map(self._column, names[:_SHOWN])) + more
+
+    def _column(self, name: str) -> str:
+        if self.gaps[name] == float("inf"):
+            return f"{name} is another"
+        granted = f" (tolerance {self.allowed.get(name, 0.0):.2g})" if self.differing and self.allowed else ""
+        return f"{name} differs by {self.gaps[name]:.2g}{granted}"
 
 
-THEORY_TOLERANCE = 0.01
-"""Largest relative difference of a mean over the trajectories that other hardware or versions are granted."""
-
-
-def verify(folder: Path, sample: int, seed: int | None = None, jobs: int | None = None) -> list[Outcome]:
-    """Recompute `sample` records of `folder`, drawn at random (repeatably with a `seed`), and compare."""
-    chosen = _drawn(partial(records.all_in, folder), folder, sample, seed)
-    with tempfile.TemporaryDirectory() as name:
-        again, configs = Path(name), [record.run_config() for record in chosen]
-        sweep(configs, again, jobs=jobs)
-        made = [records.load(records.record_path(again, config)) for config in configs]
-    return [compare(*pair) for pair in zip(chosen, made, strict=True)]
-
-
-def verify_theory(folder: Path, sample: int, seed: int | None = None) -> list[Outcome]:
-    """Simulate again `sample` theory records of `folder`, drawn at random (repeatably with a `seed`), and compare."""
-    paths = _drawn(lambda: sorted(folder.glob("*.json")), folder, sample, seed)
-    return [compare_theory(THEORY.load(path)) for path in paths]
-
-
-def _drawn(read: Callable[[], Iterable[T]], folder: Path, sample: int, seed: int | None) -> list[T]:
-    require(sample >= 1, "sample", sample, "give at least 1 record")
-    require(seed is None or seed >= 0, "seed", seed, "give a whole number >= 0")
-    found = list(read())
-    require(len(found) >= sample, "sample", sample, f"{folder.name} has {len(found)} records")
+def drawn(paths: Iterable[Path], sample: int | None, seed: int | None = None) -> list[Path]:
+    """Return `sample` files of records (none = all), drawn at random, repeatably with a `seed`."""
+    require_draw(sample, seed)
+    found = sorted(paths)
+    require(len(found) >= (sample or 1), "sample", sample or "all", f"there are {len(found)} records")
+    if sample is None:
+        return found
     return [found[index] for index in np.random.default_rng(seed).choice(len(found), sample, replace=False)]
 
 
-def compare_theory(stored: TheoryRecord) -> Outcome:
-    """Simulate a theory record again and compare; the difference is relative, the largest of all means and facts."""
+def require_draw(sample: int | None, seed: int | None) -> None:
+    """Raise `InputError` for a sample that cannot be drawn."""
+    require(sample is None or sample >= 1, "sample", sample, "give at least 1 record")
+    require(seed is None or seed >= 0, "seed", seed, "give a whole number >= 0")
+
+
+def of_table(name: str, profile: str) -> list[Path]:
+    """Return the records behind a table that are there; raises `InputError` for a table that has none to recompute."""
+    require(name in TABLES, "only", name, f"choose one of {', '.join(TABLES)}")
+    found = [path for path, record in TABLES[name](profile).records().items() if record is not None]
+    require(bool(found), "only", name, "it has no records of runs that could be made again")
+    return found
+
+
+def verify(paths: Sequence[Path], jobs: int | None = None) -> Iterator[Outcome]:
+    """Recompute the records in some files and yield how each compares, as soon as it is known."""
+    known = tolerance.committed()
+    stored = {path: load(path) for path in paths}
+    for record in stored.values():
+        if isinstance(record, TheoryRecord):
+            yield compare(record, _simulated(record), known)
+    runs = {r.run_config(): r for r in stored.values() if isinstance(r, Record)}
+    with tempfile.TemporaryDirectory() as name:
+        for config, again in _trained(list(runs), Path(name), jobs):
+            yield compare(runs[config], again, known)
+
+
+def _simulated(record: TheoryRecord) -> TheoryRecord:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", engine.StabilityWarning)  # it was given when the record was made
-        again = engine.execute(stored.run())
-    name = f"theory, {stored.run().objective}-{stored.hash}"
-    identical = json.dumps([stored.rows, stored.facts]) == json.dumps([again.rows, again.facts])
-    return Outcome(name, identical, 0.0 if identical else _distance(stored, again), THEORY_TOLERANCE)
+        return engine.execute(record.run())
 
 
-def _distance(one: TheoryRecord, two: TheoryRecord) -> float:
-    """Return the largest relative difference of two records' numbers; infinite where they differ in anything else."""
-    facts = [np.array(_leaves(record.facts), dtype=float) for record in (one, two)]
-    pairs = [facts, *([array(r, name).mean(1) for r in (one, two)] for name in ("mean", "late", "least"))]
-    fixed = [[(row["rounds"], row["buffer"], row["status"], row["tau_max"]) for row in r.rows] for r in (one, two)]
-    alike = fixed[0] == fixed[1] and all(a.shape == b.shape for a, b in pairs)
-    if not alike or any(not np.array_equal(np.isnan(a), np.isnan(b)) for a, b in pairs):
-        return float("inf")
-    gaps = [np.abs(a - b) / np.maximum(np.maximum(np.abs(a), np.abs(b)), _TINY) for a, b in pairs]
-    return max(float(np.nanmax(gap, initial=0.0)) for gap in gaps)
+def _trained(configs: Sequence[RunConfig], folder: Path, jobs: int | None) -> Iterator[tuple[RunConfig, Record]]:
+    for error in sweep.absent_data(configs).values():
+        raise error
+    if configs:
+        for config in sweep.each(configs, folder, jobs=jobs):
+            yield config, records.load(records.record_path(folder, config))
 
 
-_TINY = 1e-20
-"""What is smaller is what rounding leaves."""
+def compare(stored: Recorded, again: Recorded, known: Tolerances) -> Outcome:
+    """Compare a record with its recomputation; `InputError` where their vocabularies are not the same."""
+    if isinstance(stored, Record):
+        records.require_same_vocabulary(stored.facts, again.facts, f"record {stored.hash}")
+    kind, name = tolerance.kind_of(stored), _name(stored)
+    differing = tolerance.differing(stored.provenance, again.provenance)
+    if _text(stored) == _text(again):
+        return Outcome(name, kind, {}, differing)
+    gaps = {column: gap for column, gap in tolerance.distances(stored, again).items() if gap > 0}
+    other_words = bool(differing) and gaps.pop(tolerance.WRITTEN, None) is not None
+    return Outcome(name, kind, gaps, differing, known.allowed(kind), other_words)
 
 
-def _leaves(facts: Mapping[str, Any]) -> list[float | None]:
-    """Return the numbers inside facts, in order."""
-    out: list[float | None] = []
-    for value in facts.values():
-        nested = _leaves(value) if isinstance(value, dict) else value
-        out += nested if isinstance(nested, list) else [nested]
-    return out
+def _text(record: Recorded) -> str:
+    return json.dumps([record.status if isinstance(record, Record) else None, record.rows, record.facts])
 
 
-def compare(stored: Record, recomputed: Record) -> Outcome:
-    """Compare a record with its recomputation; InputError where their vocabularies are not the same."""
-    records.require_same_vocabulary(stored.facts, recomputed.facts, f"record {stored.hash}")
-    name = f"{stored.config['method']['method']}-{stored.hash} (seed {stored.seed})"
-    one, two = (json.dumps([record.status, record.rows, record.facts]) for record in (stored, recomputed))
-    same_facts = _without_samples(stored) == _without_samples(recomputed)
-    gap = _difference(stored.score, recomputed.score) if same_facts else float("inf")
-    return Outcome(name, one == two, gap)
-
-
-def _without_samples(record: Record) -> str:
-    """Return the facts but what the model wrote: one word drawn otherwise, and the rest of a text is another."""
-    return json.dumps({name: fact for name, fact in record.facts.items() if name != "samples"})
-
-
-def _difference(one: float | None, two: float | None) -> float:
-    if one is None or two is None:
-        return 0.0 if one is two else float("inf")
-    return abs(one - two)
+def _name(record: Recorded) -> str:
+    if isinstance(record, Record):
+        return f"{record.config['method']['method']}-{record.hash} (seed {record.seed})"
+    return f"theory, {record.run().objective}-{record.hash}"

@@ -7,9 +7,8 @@ from dataclasses import replace
 
 import pandas as pd
 
-from fedecho.core.checks import require
-from fedecho.core.files import REPOSITORY
 from fedecho.report import captions, charts, curves, render, summary
+from fedecho.report.reported import numbers
 from fedecho.report.summary import REFERENCE
 from fedecho.studies.comparison import Comparison, Results
 from fedecho.studies.contenders import CONTENDERS
@@ -67,10 +66,8 @@ def vision(
 
 def reported() -> pd.DataFrame:
     """Return the paper's own numbers: setting, delay, method, value (percent), dataset, model, source, note; raises
-    `InputError` without their file."""
-    path = REPOSITORY / "paper" / "reported" / "vision.csv"
-    require(path.is_file(), "reported", str(path), "no such file; it belongs to the repository, paper/reported/*.csv")
-    return pd.read_csv(path)
+    `InputError` without their file, or for one that was edited."""
+    return numbers("vision")
 
 
 class MainTable(Comparison):

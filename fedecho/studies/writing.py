@@ -8,7 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fedecho.core import files
+from fedecho.core.checks import RecordError
+from fedecho.core.processes import Stopped
 from fedecho.report import captions, figures, manifest, render, summary
+from fedecho.report.manifest import Manifest
 from fedecho.studies.study import TABLES, Study, Table
 
 CONVENTIONS = files.PACKAGE / "report" / "publish" / "templates" / "protocol.md"
@@ -44,8 +47,11 @@ class Made:
 
 def make(study: Study, jobs: int | None = None, fresh: bool = False) -> Made:
     """Make a study's table and figures; `jobs` processes (0 or none = cores) train what is missing."""
-    study.train(jobs or None, fresh)
-    return write(study)
+    try:
+        study.train(jobs or None, fresh)
+        return write(study)
+    except KeyboardInterrupt:  # in a notebook: a line is all there is to say
+        raise Stopped from None
 
 
 def write(study: Study) -> Made:
@@ -56,20 +62,37 @@ def write(study: Study) -> Made:
     render.write(table.texts, bold, table.numbers, stem, study.title, study.caption, details=details, notes=table.notes)
     for name, text in table.beside.items():
         files.write_whole(stem.with_name(name), text)
-    record_set = table.record_set or summary.record_set_hash(table.frame)
+    described = manifest_of(study, table)
     stems = {end: study.folder("figures") / f"{study.name}_{end}" for end in table.figures}
     for end, (figure, _) in table.figures.items():
-        figures.save_figure(figure, stems[end], record_set)
+        figures.save_figure(figure, stems[end], described.record_set)
     written = {suffix: stem.with_name(f"{stem.name}.{suffix}") for suffix in ("md", "tex", "csv")}
-    described = manifest.describe(
-        table.frame, record_set, name=study.name, title=study.title, caption=study.caption, profile=study.profile,
-        notebook=study.notebook, tables=[*(path.name for path in written.values()), *table.beside],
-        figures={stems[end].name: text for end, (_, text) in table.figures.items()},
-    )  # fmt: skip
     manifest.write(
         replace(described, command=study.command or _papermill(study)) if study.custom else described, stem.parent
     )
     return Made(study, table, written, {end: path.with_name(f"{path.name}.png") for end, path in stems.items()})
+
+
+def manifest_of(study: Study, table: Table) -> Manifest:
+    """Return what lies behind a study's table."""
+    return manifest.describe(
+        table.frame, table.record_set or summary.record_set_hash(table.frame), name=study.name, title=study.title,
+        caption=study.caption, profile=study.profile, notebook=study.notebook,
+        tables=[*(f"{study.name}.{suffix}" for suffix in ("md", "tex", "csv")), *table.beside],
+        figures={f"{study.name}_{end}": text for end, (_, text) in table.figures.items()},
+    )  # fmt: skip
+
+
+def require_true(told: Manifest) -> None:
+    """Raise `RecordError` for a manifest that names other records, or another set of them, than there are."""
+    known = told.name in TABLES
+    study = TABLES[told.name](told.profile) if known else None
+    found = manifest_of(study, study.table()) if study else None
+    for field in ("record_set", "records", "commits"):
+        stated, true = getattr(told, field), getattr(found, field, None)
+        if stated != true:
+            shown = f"the records give {true}" if field == "record_set" else "they are not those of the records there"
+            raise RecordError(f"{told.name}.json: {field}", f"{stated!s:.60}", f"{shown}; run `fedecho tables` first")
 
 
 def _papermill(study: Study) -> str:

@@ -21,7 +21,7 @@ from fedecho.learning.experiment import one_thread
 from fedecho.learning.flat import FlatModel, Weights
 from fedecho.learning.methods import Method, Server
 from fedecho.learning.models.texts import example
-from fedecho.learning.resume import Version
+from fedecho.learning.progress import Version
 from fedecho.simulation import schedule
 from fedecho.simulation.schedule import Job, Round
 

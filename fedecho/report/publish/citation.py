@@ -64,7 +64,12 @@ def record_set(manifest: Manifest) -> str:
 
 def cite(name: str, profile: str = "laptop") -> str:
     """Return three entries for a table or figure: paper, package and record set; `InputError` for an unknown name."""
-    return f"{bibtex()}\n\n{record_set(behind(name, read_all(files.folder_of('tables', profile))))}"
+    return f"{bibtex()}\n\n{record_set(manifest_behind(name, profile))}"
+
+
+def manifest_behind(name: str, profile: str = "laptop") -> Manifest:
+    """Return the manifest of a table or figure; `InputError` for an unknown name."""
+    return behind(name, read_all(files.folder_of("tables", profile)))
 
 
 def behind(name: str, manifests: Sequence[Manifest]) -> Manifest:

@@ -13,6 +13,7 @@ import pandas as pd
 
 from fedecho.core.checks import require
 from fedecho.core.files import REPOSITORY, folder_of, paper, write_whole
+from fedecho.core.sums import require_sealed
 
 TEMPLATE, README = REPOSITORY / "paper" / "README.md.j2", REPOSITORY / "README.md"
 Place = Sequence[str]
@@ -80,7 +81,7 @@ def asking(folder: Path) -> dict[str, Callable[..., Any]]:
 
     def claims(role: str) -> list[dict[str, Any]]:
         """The lines of the ledger of claims in one role."""
-        lines = json.loads((folder.parent / "claims.json").read_text(encoding="utf-8"))
+        lines = json.loads(require_sealed(folder.parent / "claims.json").read_text(encoding="utf-8"))
         return [line for line in lines if line["role"] == role]
 
     return {"pick": pick, "at": at, "each": each, "lead": lead, "best": best, "text": text, "claims": claims}

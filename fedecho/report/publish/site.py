@@ -15,6 +15,7 @@ import jinja2
 
 from fedecho.core import files
 from fedecho.core.checks import InputError, require
+from fedecho.core.sums import require_sealed
 from fedecho.report import manifest, notebooks
 from fedecho.report.manifest import Manifest
 from fedecho.report.publish import citation, pages
@@ -214,8 +215,8 @@ def read_claims() -> list[dict[str, Any]]:
     if not source.is_file():
         return []
     try:
-        claims = json.loads(source.read_text(encoding="utf-8"))
-    except ValueError as error:
+        claims = json.loads(require_sealed(source).read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
         raise InputError("claims", source.name, f"it is not JSON ({error})") from None
     require(isinstance(claims, list), "claims", source.name, "give a list of claims")
     for claim in claims:

@@ -63,8 +63,9 @@ class TheoryStudy(Study):
 
     def lacking(self, fresh: bool = False) -> list[TheoryRun]:
         """Return the runs without a record, each once (if `fresh`, also all of its own)."""
-        again = [entry.run for entry in self.entries if fresh]
-        return list(dict.fromkeys([*again, *(r.entry.run for r in self.results() if r.record is None)]))
+        again = dict.fromkeys(entry.run for entry in self.entries if fresh)
+        others = [entry.run for entry in (*self.entries, *self.beside) if entry.run not in again]
+        return list(dict.fromkeys([*again, *(run for run in others if self.find(run) is None)]))
 
     def train(self, jobs: int | None = None, fresh: bool = False) -> None:
         """Simulate what has no record (every run of its own if `fresh`), one after the other, with a bar."""

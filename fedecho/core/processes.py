@@ -1,0 +1,294 @@
+"""Processes that end with whoever started them, and signals that let work end in order: what is done is kept.
+
+SIGTERM and SIGHUP end a command within 5 s, with exit code 128 + n. Workers finish the round that they are in, write
+their progress, and go; one whose parent was killed gets SIGTERM from the system.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from types import FrameType
+from typing import Any, Generic, Self, TypeVar
+
+K = TypeVar("K")
+GRACE = 3.0
+"""Seconds that a worker has to write its progress, once it was asked to end."""
+LIMIT = 4.5
+"""Seconds after which a command ends in any case."""
+ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
+AT_ONCE = getattr(signal, "SIGKILL", signal.SIGTERM)
+_PR_SET_PDEATHSIG = 1
+Handler = Callable[[int, FrameType | None], None]
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal that asked for the end; one line, in a notebook too."""
+
+    def __init__(self, number: int = signal.SIGINT) -> None:
+        """Take the signal's number."""
+        name = signal.Signals(number).name
+        kept = "records and checkpoints made so far are kept, and the same command without --fresh goes on"
+        super().__init__(f"stopped ({name}); {kept}")
+        self.code = 128 + number
+
+    def _render_traceback_(self) -> list[str]:
+        """Return what IPython shows in place of a traceback."""
+        return [f"fedecho: {self}"]
+
+
+class WorkerDied(RuntimeError):
+    """A worker that ended without an answer; the message says what it was at."""
+
+    def __init__(self, about: str, exitcode: int | None) -> None:
+        """Take what it was at and how it ended."""
+        super().__init__(f"{about}: {_cause(exitcode)}")
+        self.about, self.exitcode = about, exitcode
+
+
+def _cause(exitcode: int | None) -> str:
+    if exitcode is None or exitcode >= 0:
+        return f"its process ended with code {exitcode}"
+    name = signal.Signals(-exitcode).name
+    likely = ", most likely because memory ran out: run fewer at a time with --jobs" if name == "SIGKILL" else ""
+    return f"its process was ended by {name}{likely}"
+
+
+# Being asked to end
+
+_asked: int | None = None
+_busy = False
+
+
+def asked() -> int | None:
+    """Return the signal that asked this process to end as soon as what it does is kept; none so far."""
+    return _asked
+
+
+def _end_soon(number: int, _: FrameType | None = None) -> None:
+    """Note that the end is wanted, and see to it if it does not come; at once where nothing is being done."""
+    global _asked
+    if not _busy:
+        sys.exit(128 + number)
+    _asked = number
+    _exit_after(GRACE, 128 + number)
+
+
+def _raise(number: int, _: FrameType | None = None) -> None:
+    _exit_after(LIMIT, 128 + number)
+    for other in (*ENDING, signal.SIGINT):  # whoever is impatient still has SIGKILL
+        signal.signal(other, signal.SIG_IGN)
+    raise Stopped(number)
+
+
+def _exit_after(seconds: float, code: int) -> None:
+    timer = threading.Timer(seconds, os._exit, [code])
+    timer.daemon = True
+    timer.start()
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """Let SIGINT, SIGTERM and SIGHUP raise `Stopped` inside; one that is ignored (nohup, a shell's background job)
+    stays so. The process ends `LIMIT` seconds later whatever it does."""
+    with _handling((*ENDING, signal.SIGINT), _raise):
+        yield
+
+
+@contextmanager
+def softly() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP only be noted inside (`asked`); the process ends `GRACE` seconds later at most."""
+    global _asked, _busy
+    before, _busy = _busy, True
+    try:
+        with _handling(ENDING, _end_soon):
+            yield
+    finally:
+        _busy = before
+
+
+@contextmanager
+def _handling(numbers: Iterable[int], handler: Handler) -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():  # the only one that can handle signals
+        yield
+        return
+    kept = {number: signal.getsignal(number) for number in numbers}
+    for number, before in kept.items():
+        if before != signal.SIG_IGN:
+            signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        for number, before in kept.items():
+            if signal.getsignal(number) == handler:
+                signal.signal(number, before)
+
+
+def end_with_parent(number: int = signal.SIGTERM) -> None:
+    """Let this process get a signal once the one that started it ends, however it does."""
+    parent = multiprocessing.parent_process()
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number)
+        gone = os.getppid() == 1 if parent is None else not parent.is_alive()
+        if gone:  # before it could be asked for
+            os.kill(os.getpid(), number)
+    elif parent is not None:
+        threading.Thread(target=_signalled, args=(parent, number), daemon=True).start()
+
+
+def _signalled(parent: Any, number: int) -> None:
+    parent.join()  # a pipe that closes
+    os.kill(os.getpid(), number)
+
+
+# Workers
+
+
+@dataclass(frozen=True, eq=False)
+class _Worker:
+    process: BaseProcess
+    line: Connection
+
+
+@contextmanager
+def _without_interrupt() -> Iterator[None]:
+    """Let what is started inside never see a Ctrl-C, not even while it imports: the parent alone answers that."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+class Workers(Generic[K]):
+    """Processes that do one call at a time, each known by a key; a worker serves for many calls.
+
+    `with` closes them at the end, and stops them where an exception leaves it.
+    """
+
+    def __init__(self, prepare: Callable[[], None], about: Callable[[K], str] = str) -> None:
+        """Let each worker `prepare` once; `about` says of a key what is done, should its worker die."""
+        self._prepare, self._about = prepare, about
+        self._idle: list[_Worker] = []
+        self._busy: dict[Connection, tuple[_Worker, K]] = {}
+
+    def __enter__(self) -> Self:
+        """Begin."""
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        """End."""
+        if kind is not None or self._busy:
+            self.stop()
+        self._close()
+
+    @property
+    def busy(self) -> list[K]:
+        """The keys of the calls that have not ended."""
+        return [key for _, key in self._busy.values()]
+
+    def start(self, key: K, call: Callable[..., Any], *arguments: Any) -> None:
+        """Let a worker that is idle, or a new one, do a call."""
+        while self._idle and not self._idle[-1].process.is_alive():
+            self._idle.pop()
+        worker = self._idle.pop() if self._idle else self._new()
+        self._busy[worker.line] = worker, key
+        worker.line.send((call, arguments))
+
+    def _new(self) -> _Worker:
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe()
+        process = context.Process(target=_serve, args=(theirs, self._prepare))
+        with _without_interrupt():
+            process.start()
+        theirs.close()
+        return _Worker(process, ours)
+
+    def ended(self, timeout: float | None = None) -> list[tuple[K, Any]]:
+        """Wait for the end of a call, or so many seconds; return keys and what the calls returned.
+
+        Raises what a call raised, or `WorkerDied`.
+        """
+        return [self._outcome(*self._busy.pop(line)) for line in wait(list(self._busy), timeout)]  # type: ignore[call-overload]
+
+    def _outcome(self, worker: _Worker, key: K) -> tuple[K, Any]:
+        try:
+            done, value = worker.line.recv()
+        except (EOFError, ConnectionResetError):
+            worker.process.join()
+            raise WorkerDied(self._about(key), worker.process.exitcode) from None
+        self._idle.append(worker)
+        if not done:
+            raise value
+        return key, value
+
+    def each(self, tasks: Iterable[tuple[K, Callable[..., Any], tuple[Any, ...]]], count: int) -> Iterator[Any]:
+        """Do tasks (key, call, arguments), `count` at a time, and yield keys and what was returned as they end."""
+        left = list(tasks)[::-1]
+        while left or self._busy:
+            while left and len(self._busy) < count:
+                key, call, arguments = left.pop()
+                self.start(key, call, *arguments)
+            yield from self.ended()
+
+    def stop(self) -> None:
+        """Let all workers end: those at work have `GRACE` seconds to keep what they have done."""
+        everyone = [*self._idle, *(worker for worker, _ in self._busy.values())]
+        for worker in everyone:
+            worker.process.terminate()
+        self._join(everyone, GRACE + 0.3)
+        self._idle, self._busy = [], {}
+
+    def _close(self) -> None:
+        everyone, self._idle = self._idle, []
+        for worker in everyone:
+            worker.line.close()
+        self._join(everyone, LIMIT)
+
+    def _join(self, workers: Iterable[_Worker], seconds: float) -> None:
+        end = time.monotonic() + seconds
+        for worker in workers:
+            worker.process.join(max(0.0, end - time.monotonic()))
+            if worker.process.is_alive():
+                worker.process.kill()
+                worker.process.join()
+            worker.line.close()
+
+
+def _serve(line: Connection, prepare: Callable[[], None]) -> None:
+    """Do what comes along the line until it closes."""
+    global _busy
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in ENDING:
+        signal.signal(number, _end_soon)
+    end_with_parent()
+    prepare()
+    with suppress(EOFError, ConnectionError):
+        while _asked is None:
+            call, arguments = line.recv()
+            _busy = True
+            line.send(_answer(call, arguments))
+            _busy = False
+    sys.exit(0 if _asked is None else 128 + _asked)
+
+
+def _answer(call: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[bool, Any]:
+    try:
+        return True, call(*arguments)
+    except Exception as error:
+        error.add_note(traceback.format_exc())
+        return False, error
