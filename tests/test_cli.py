@@ -7,7 +7,10 @@ import json
 import math
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -19,7 +22,8 @@ from fedecho.core.config import RunConfig, config_hash
 from fedecho.core.files import write_whole
 from fedecho.core.records import new_record
 from fedecho.learning.methods import FedBuff, FedEcho
-from fedecho.studies import sweep
+from fedecho.report import manifest
+from fedecho.studies import sweep, writing
 from fedecho.studies.theory.study import TheoryStudy
 from fedecho.studies.training import Trained
 from tests import toy
@@ -258,8 +262,33 @@ def test_cite_names_the_paper(capsys: pytest.CaptureFixture[str]) -> None:
     assert "2511.19966" in out and out.count("@") == 2
 
 
-def test_cite_names_the_records_behind_a_table_or_figure(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    toy.furnish(elsewhere)
+@pytest.fixture
+def toy_table(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the manifest of a table, and records that give the same."""
+    monkeypatch.setattr(writing, "TABLES", {"toy": lambda profile: SimpleNamespace(table=lambda: None)})
+    monkeypatch.setattr(writing, "manifest_of", lambda study, table: toy.TOY)
+    return toy.furnish(elsewhere)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [({"record_set": "f" * 12}, "toy.json: record_set = 'ffffffffffff' .*the records give 0123456789ab"),
+     ({"records": ("aa", "cc")}, "toy.json: records = .*not those of the records there"),
+     ({"commits": ("d" * 40,)}, "toy.json: commits = "), ({"name": "other"}, "record_set = .*the records give None")],
+)  # fmt: skip
+def test_what_no_record_is_behind_is_not_cited(
+    change: dict[str, Any], said: str, toy_table: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Sealed again, as a forger would."""
+    forged = replace(toy.TOY, **change)
+    manifest.write(forged, toy_table / "tables")
+    with pytest.raises(SystemExit) as stop:
+        main.main(["cite", forged.name])
+    out, err = capsys.readouterr()
+    assert stop.value.code == 1 and out == "" and re.search(said, err)
+
+
+def test_cite_names_the_records_behind_a_table_or_figure(toy_table: Path, capsys: pytest.CaptureFixture[str]) -> None:
     outs = []
     for name in ("toy", "toy_bars"):
         main.main(["cite", name])

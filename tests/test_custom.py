@@ -108,13 +108,13 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Path, RunConfig]]:
     """Training without work, and the list of what was trained where: each run reaches 70 %."""
     done: list[tuple[Path, RunConfig]] = []
 
-    def at_once(todo: Sequence[RunConfig], count: int, folder: Path, *how: Any) -> Generator[None]:
+    def at_once(todo: Sequence[RunConfig], folder: Path, **how: Any) -> Generator[RunConfig]:
         for config in todo:
             put(folder, config, 0.7)
             done.append((folder, config))
-            yield
+            yield config
 
-    monkeypatch.setattr(sweep, "_in_processes", at_once)
+    monkeypatch.setattr(sweep, "each", at_once)
     return done
 
 

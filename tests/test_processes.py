@@ -38,7 +38,7 @@ def nothing() -> None: ...
 
 def wait_for_the_end(folder: str, number: int) -> None:
     """Say that this worker is at work, go on until it is asked to end, and say that it kept what it had."""
-    (Path(folder) / f"{number}.begun").write_text(str(os.getpid()))
+    files.write_whole(Path(folder) / f"{number}.begun", str(os.getpid()))
     while processes.asked() is None:
         time.sleep(0.01)
     (Path(folder) / f"{number}.kept").touch()

@@ -25,7 +25,7 @@ from typing import Any, Generic, Self, TypeVar
 K = TypeVar("K")
 GRACE = 3.0
 """Seconds that a worker has to write its progress, once it was asked to end."""
-LIMIT = 4.5
+LIMIT = 4.2
 """Seconds after which a command ends in any case."""
 ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 AT_ONCE = getattr(signal, "SIGKILL", signal.SIGTERM)

@@ -48,6 +48,8 @@ def attempt(job: dict[str, Any], fork: bool = False) -> dict[str, Any]:
         return {**json.loads(result.read_text(encoding="utf-8")), "touched": stamps.touched(home / "touched")}
 
 
+_PATIENCE = 1.0
+"""Seconds that notebooks have to end where all is to end: they keep nothing."""
 _RUNNING: set[multiprocessing.Process] = set()
 
 
@@ -55,7 +57,7 @@ def stop_all() -> None:
     """Stop all notebooks that run in this process's name, their kernels with them."""
     for process in [*_RUNNING]:
         process.terminate()
-    end = time.monotonic() + processes.GRACE
+    end = time.monotonic() + _PATIENCE
     while _RUNNING and time.monotonic() < end:  # whoever waits for one takes it off the list
         time.sleep(0.02)
     for process in [*_RUNNING]:
