@@ -131,10 +131,16 @@ def work(job: dict[str, Any], environment: dict[str, str], result: Path, fork: b
 def _work(job: dict[str, Any], result: Path, fork: bool) -> None:
     with kernel_at_hand() if fork else nullcontext():
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent alone answers Ctrl-C
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # an exception: the kernel is stopped on the way out
+        signal.signal(signal.SIGTERM, _leave)
         processes.end_with_parent()  # of a forked process that is the server which forked it
         threading.Thread(target=_end_with_parent, args=(result.parent,), daemon=True).start()
         result.write_text(json.dumps(_executed(job)))
+
+
+def _leave(*_: object) -> None:
+    """Raise an exception: the kernel is stopped on the way out, which no second signal interrupts."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.exit(1)
 
 
 def _end_with_parent(home: Path) -> None:
