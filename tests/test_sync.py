@@ -107,15 +107,38 @@ def test_modules_that_are_run_by_name_exist() -> None:
     assert len(named) >= 5 and [name for name in sorted(named) if find_spec(name) is None] == []
 
 
-def test_readme_shows_the_committed_table() -> None:
-    readme = (ROOT / "README.md").read_text()
-    shown = readme.split("<!-- vision_compact begin -->\n")[1].split("<!-- vision_compact end -->")[0]
-    assert shown == (ROOT / "paper" / "tables" / "vision_compact.md").read_text(), "copy the file into the README"
+@pytest.mark.parametrize(
+    "page",
+    [
+        "README.md",
+        "CONTRIBUTING.md",
+        "paper/RESULTS.md",
+        "paper/PROTOCOL.md",
+        "paper/PAPER_SCALE.md",
+        "notebooks/README.md",
+    ],
+)
+def test_links_of_a_page_point_to_files_and_to_what_they_name_there(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    links = re.findall(r"\]\((?!https?:)([^)]+)\)", text)
+    broken = [link for link in links if not found(ROOT / page, *link.partition("#")[::2])]
+    assert links and broken == []
 
 
-def test_readme_links_point_to_files() -> None:
-    links = re.findall(r"\]\((?!https?:|#)([^)]+)\)", (ROOT / "README.md").read_text())
-    assert links and all((ROOT / link.split("#")[0]).exists() for link in links)
+def found(page: Path, path: str, anchor: str) -> bool:
+    """Tell whether a link's file exists, and a page of ours has its anchor: a heading, or an id that is set."""
+    target = (page.parent / path).resolve() if path else page
+    if not anchor or target.suffix != ".md":
+        return target.exists()
+    text = target.read_text(encoding="utf-8")
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    slugs = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    return anchor in slugs | set(re.findall(r'<a id="([^"]+)">', text))
+
+
+def test_the_list_of_notebooks_is_whole() -> None:
+    named = re.findall(r"^\| \[(\w+)\]", (ROOT / "notebooks" / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert named == sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "fedecho").rglob("*.py")), ids=lambda p: p.name)

@@ -15,7 +15,7 @@ from fedecho.core.settings import Delays, Evaluation, Partition, Protocol
 from fedecho.learning.methods import CA2FL, FADAS, FedAC, FedAsync, FedAvg, FedBuff, FedEcho
 from fedecho.simulation.schedule import sequential, synchronous
 from fedecho.studies.profiles import profile
-from fedecho.studies.search import Point, Range, Space
+from fedecho.studies.search import AROUND, Point, Range, Space
 
 
 @dataclass(frozen=True)
@@ -137,6 +137,16 @@ def base(name: str, contender: Contender, seed: int) -> RunConfig:
 def tuned(config: RunConfig, label: str, name: str) -> RunConfig:
     """Return `config` with the contender's values tuned at a profile, if there are any."""
     return override_all(config, TUNED.get(name, {}).get(label, {}))
+
+
+def search_words(name: str) -> str:
+    """Say how much every method is tuned at a profile, and where."""
+    scale = profile(name)
+    seeds = " and ".join(map(str, scale.tuning_seeds))
+    return (
+        f"tuned by validation accuracy at Dir(0.1) and large delays, on seeds {seeds}, which no table reports: the "
+        f"values in use before, {scale.trials} trials over the space and {AROUND * scale.refinements} around the best"
+    )
 
 
 def contender_of(name: str, space: Mapping[str, tuple[float, float]]) -> Contender:
