@@ -7,6 +7,7 @@ PROFILE ?= laptop
 ONLY    ?= all
 JOBS    ?=
 FRESH   ?=
+LAB     ?=
 
 # Set before any process starts: no display, one thread per process, this environment's kernels only.
 export MPLBACKEND := Agg
@@ -49,8 +50,9 @@ test: $(STAMP) ## the tests, but for the slow ones, in a process per core
 smoke: $(STAMP) ## every notebook at its smallest scale, trained afresh
 	$(BIN)/fedecho tables --profile smoke --fresh
 
+# JupyterLab refuses root unless told; in a container: make lab LAB="--ip=0.0.0.0 --no-browser"
 lab: $(STAMP) ## open the notebooks in JupyterLab
-	$(BIN)/python -m jupyter lab --notebook-dir=notebooks
+	$(BIN)/python -m jupyter lab --notebook-dir=notebooks $(if $(filter 0,$(shell id -u)),--allow-root) $(LAB)
 
 paper: $(STAMP) ## paper/main.pdf from main.tex and every generated table and figure
 	@command -v latexmk >/dev/null || { echo "fedecho: latexmk is missing; on Debian: apt-get install latexmk texlive-latex-extra texlive-fonts-recommended lmodern" >&2; exit 1; }

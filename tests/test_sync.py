@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -115,6 +116,8 @@ def test_modules_that_are_run_by_name_exist() -> None:
         "paper/RESULTS.md",
         "paper/PROTOCOL.md",
         "paper/PAPER_SCALE.md",
+        "paper/CHECKLIST.md",
+        "CHANGELOG.md",
         "notebooks/README.md",
     ],
 )
@@ -158,3 +161,28 @@ def test_public_face_is_small_and_importable() -> None:
     code = "import fedecho; print(*[n for n in fedecho.__all__])"
     names = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert 5 <= len(names) <= 15
+
+
+def test_what_an_archive_is_told_agrees_with_the_citation_file() -> None:
+    cff = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    told = json.loads((ROOT / ".zenodo.json").read_text())
+    assert [told[name] for name in ("title", "version", "license", "keywords")] == [
+        cff[name] for name in ("title", "version", "license", "keywords")
+    ]
+    assert told["description"] == cff["abstract"]
+    assert told["creators"] == cff["authors"]
+    assert [told["related_identifiers"][0]["identifier"]] == [
+        i["value"] for i in cff["preferred-citation"]["identifiers"]
+    ]
+
+
+@pytest.mark.parametrize("path", ["Dockerfile", ".github/workflows/pages.yml", ".github/workflows/ci.yml"])
+def test_recipes_call_targets_that_exist(path: str) -> None:
+    text = (ROOT / path).read_text()
+    called = {*re.findall(r"\bmake ([a-z]+)", text), *re.findall(r'"([a-z]+)"', text.partition('CMD ["make"')[2])}
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert called and called <= targets
+
+
+def test_the_changelog_names_the_version() -> None:
+    assert f"## {PROJECT['version']} " in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
