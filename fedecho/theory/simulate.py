@@ -127,11 +127,11 @@ def together(
         terms = [method.correction(state, int(i), sent[s]) for i, s in zip(order.client[t], bases, strict=True)]
         extra = 0.0 if terms[0] is None else torch.stack([c for c in terms if c is not None]).view_as(starts)
         done = work(objective, starts, which[t], local, noises, extra, method.proximal, method.normalised)
-        deltas, means = (vectors.reshape(buffer, -1) for vectors in done)
+        deltas, gradients = (vectors.reshape(buffer, -1) for vectors in done)
         for j, (client, base) in enumerate(zip(order.client[t].tolist(), bases.tolist(), strict=True)):
             start = Weights(starts[j].reshape(-1), _NOTHING)
             upload = Update(client, base, t, float(j), start, deltas[j], _NOTHING, local.steps, terms[j],
-                            gradient=means[j])  # fmt: skip
+                            gradient=gradients[j])  # fmt: skip
             state = method.receive(state, upload)
         state, x = method.close_round(state, Weights(history[t].reshape(-1), _NOTHING))
         history[t + 1] = x.params.view_as(x0)
