@@ -9,7 +9,7 @@ import pytest
 from fedecho import studies
 from fedecho.core.checks import InputError
 from fedecho.core.config import METHODS, config_hash
-from fedecho.studies import contenders, plan, profiles
+from fedecho.studies import contenders, profiles
 from fedecho.studies.grid import DELAYS, PARTITIONS, Setting, Variant, fresh, has_fresh, main_methods
 from fedecho.studies.search import AROUND, Range
 from fedecho.studies.tuning import Tuning
@@ -95,12 +95,6 @@ def test_a_row_is_searched_before_it_has_values_and_compared_only_then(
         assert [v.label for v in main_methods("laptop")].count(label) == tables
         tuning = studies.TABLES["tuning"]("laptop", methods=[label])
         assert {cell.method for cell in tuning.asked()} == {label}
-
-
-def test_what_was_chosen_is_in_the_tables() -> None:
-    for name in (name for name in contenders.FOUND if not name.endswith("smoke")):
-        study = next(of for of in plan.trained(name).values() if isinstance(of, Tuning) and of.at == name)
-        assert set(study.chosen()) <= set(contenders.FOUND[name])
 
 
 def test_a_fields_own_range_says_how_it_is_searched() -> None:

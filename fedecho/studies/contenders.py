@@ -58,7 +58,7 @@ _ALL = (
     Contender("FedStaleAsync", FedStaleAsync(), _LOCAL | _ETA | {"method.beta": (0.05, 1.0)}),
     Contender("ACE (buffered)", FedStaleAsync(beta=1.0, participation="certain"), _LOCAL | _ETA),
     Contender("AREA", AREA(), _LOCAL),
-    Contender("AdaMasFL-public", AdaMasFL(), _LOCAL | {"method.server_lr": (0.01, 1.0), "method.beta": (0.1, 1.0)}),
+    Contender("AdaMasFL-public", AdaMasFL(), _LOCAL | {"method.server_lr": (0.03, 3.0), "method.beta": (0.1, 1.0)}),
     Contender("FedEcho", FedEcho(), _LOCAL | _ECHO),
     Contender("FedEcho (tuned eta)", FedEcho(), _LOCAL | {"method.inner.server_lr": (0.1, 2.0)} | _ECHO),
 )

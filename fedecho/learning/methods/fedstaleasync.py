@@ -33,9 +33,10 @@ class FedStaleAsync(MethodConfig):
     server_lr: Positive = 1.0
     """eta"""
     beta: Share = 0.5
-    """How much a remembered update counts. Unspecified in paper: its value; 0 is FedBuff, whatever is remembered."""
+    """How much a remembered update counts. Unspecified in paper: its value; 0 with uniform p is FedBuff."""
     participation: Literal["uniform", "certain"] = "uniform"
-    """p, the probability that a client is in a buffer: M/n, as if all were equally fast, or 1 (ACE)."""
+    """p, the probability that a client is in a buffer: M/n, as if all were equally fast, or 1 (ACE). With
+    M/n the share 1 - beta of the bias towards fast clients is left, once updates no longer change."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
