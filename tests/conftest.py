@@ -46,12 +46,14 @@ def an_update(
     buffers: list[float] | None = None,
     steps: int = 1,
     correction: Tensor | None = None,
+    gradient: Tensor | None = None,
 ) -> Update:
     """An upload of client `client`, started from version `base` and arriving in round `now`."""
     begin = start if start is not None else Weights(torch.zeros(len(delta)), EMPTY)
     own = EMPTY if buffers is None else torch.tensor(buffers)
     when = float(now) + client / 1000 if arrived is None else arrived
-    return Update(client, base, now, when, begin, torch.tensor(delta), own, steps, correction)
+    moved = torch.tensor(delta)
+    return Update(client, base, now, when, begin, moved, own, steps, correction, gradient=gradient)
 
 
 @pytest.fixture
@@ -73,8 +75,9 @@ def make_updates() -> Callable[..., list[Update]]:
         deltas = 0.1 * torch.randn(count, size, generator=generator)
         terms = 0.01 * torch.randn(count, size, generator=generator)
         return [
-            an_update(d.tolist(), correction=terms[k], client=(now + k) % 6, base=max(0, now - k), now=now, start=start)
+            an_update(d.tolist(), correction=terms[k], client=(now + k) % 6, base=max(0, now - k), now=now, start=start,
+                      gradient=-d)
             for k, d in enumerate(deltas)
-        ]
+        ]  # fmt: skip
 
     return make

@@ -30,6 +30,6 @@ def test_differences_are_named(tmp_path: Path) -> None:
 
 def test_nothing_is_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FEDECHO_PAPER", str(tmp_path))
-    with pytest.raises(InputError, match="tuning = '34 missing records'"):
+    with pytest.raises(InputError, match="tuning = '46 missing records'"):
         check("smoke")
     assert list(tmp_path.iterdir()) == []

@@ -26,7 +26,7 @@ from fedecho.core.settings import Evaluation, Protocol
 from fedecho.learning import experiment, resume
 from fedecho.learning.distill import Distillation
 from fedecho.learning.evaluation import Journal
-from fedecho.learning.methods import CA2FL, FADAS, FedAC, FedAsync, FedBuff, FedEcho
+from fedecho.learning.methods import AREA, CA2FL, FADAS, AdaMasFL, FedAC, FedAsync, FedBuff, FedEcho, FedStaleAsync
 from fedecho.learning.resume import Checkpoints, Keeper, Paused, Progress, Version
 from fedecho.learning.task import Task
 from fedecho.simulation.schedule import Job, Round, Schedule
@@ -43,9 +43,14 @@ METHODS: dict[str, MethodConfig] = {
     "fedac": FedAC(),
     "fedbuff-ema": FedBuff(ema=0.9),
     "fedasync": FedAsync(),
+    "fedstaleasync": FedStaleAsync(),
+    "area": AREA(),
+    "adamasfl": AdaMasFL(),
 }
 KILLS = [
-    (name, int(k)) for k, name in zip(np.random.default_rng(7).integers(1, ROUNDS, 16), 2 * list(METHODS), strict=True)
+    (name, int(k))
+    for name, rounds in zip(METHODS, np.random.default_rng(7).integers(1, ROUNDS, (len(METHODS), 2)), strict=True)
+    for k in rounds
 ]
 """A round of each method, drawn at random, twice."""
 

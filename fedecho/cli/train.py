@@ -63,7 +63,7 @@ def run(
     """Train one model, with a progress bar, and keep its record in `runs/`, apart from those of the tables.
 
     Args:
-        method: fedavg, fedasync, fedbuff, ca2fl, fadas, fedac or fedecho.
+        method: fedavg, fedasync, fedbuff, ca2fl, fadas, fedac, fedstaleasync, area, adamasfl or fedecho.
         profile: smoke, laptop or paper.
         seed: whole number >= 0.
         set: changes to the run's config, as field=value, e.g. local.lr=0.05 method.distill.clip_norm=none.

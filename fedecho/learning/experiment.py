@@ -140,10 +140,12 @@ def work(task: Task, config: RunConfig, method: Method[Any], state: Any, rnd: Ro
     key = (config.seed, job.client, job.number)
     before = sent.before if starts_behind(job, config.protocol) else None
     start, data = before or sent.model, task.clients[job.client]
-    model, steps = sgd(task.model, start, data, config.local, key, correction, method.proximal)
+    gradients = torch.zeros_like(start.params) if method.normalised else None
+    model, steps = sgd(task.model, start, data, config.local, key, correction, method.proximal, gradients)
     delta, when = model.params - sent.model.params, job.arrived_at
+    mean = None if gradients is None else gradients / steps
     return Update(
-        job.client, job.base_version, rnd.index, when, sent.model, delta, model.buffers, steps, correction, before
+        job.client, job.base_version, rnd.index, when, sent.model, delta, model.buffers, steps, correction, before, mean
     )
 
 

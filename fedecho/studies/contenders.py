@@ -12,7 +12,18 @@ from typing import Any
 from fedecho.core.checks import kinds_of, require
 from fedecho.core.config import MethodConfig, RunConfig, method_class, override_all
 from fedecho.core.settings import Delays, Evaluation, Partition, Protocol
-from fedecho.learning.methods import CA2FL, FADAS, FedAC, FedAsync, FedAvg, FedBuff, FedEcho
+from fedecho.learning.methods import (
+    AREA,
+    CA2FL,
+    FADAS,
+    AdaMasFL,
+    FedAC,
+    FedAsync,
+    FedAvg,
+    FedBuff,
+    FedEcho,
+    FedStaleAsync,
+)
 from fedecho.simulation.schedule import sequential, synchronous
 from fedecho.studies.profiles import profile
 from fedecho.studies.search import AROUND, Point, Range, Space
@@ -44,11 +55,17 @@ _ALL = (
     Contender("FedAC-public", FedAC(), _LOCAL | _ADAM),
     Contender("FADAS", FADAS(), _LOCAL | _ADAM),
     Contender("FADAS-da", FADAS(delay_adaptive=True), _LOCAL | _ADAM),
+    Contender("FedStaleAsync", FedStaleAsync(), _LOCAL | _ETA | {"method.beta": (0.05, 1.0)}),
+    Contender("ACE (buffered)", FedStaleAsync(beta=1.0, participation="certain"), _LOCAL | _ETA),
+    Contender("AREA", AREA(), _LOCAL),
+    Contender("AdaMasFL-public", AdaMasFL(), _LOCAL | {"method.server_lr": (0.03, 3.0), "method.beta": (0.1, 1.0)}),
     Contender("FedEcho", FedEcho(), _LOCAL | _ECHO),
     Contender("FedEcho (tuned eta)", FedEcho(), _LOCAL | {"method.inner.server_lr": (0.1, 2.0)} | _ECHO),
 )
 """The local rate, the server's rate (eta, or FedAsync's mixing), and what a method alone has. A published form that
-fixes eta = 1 has a row of its own, and one in which eta is tuned."""
+fixes eta = 1 has a row of its own, and one in which eta is tuned; AREA has no eta.
+
+A row whose tuning has not been decided is in the tables of tuning, and in no other until it has values in `FOUND`."""
 CONTENDERS = {contender.label: contender for contender in _ALL}
 
 _LAPTOP: dict[str, tuple[Point, ...]] = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -166,9 +166,15 @@ def _used(chosen: Mapping[str, Mapping[str, float]], scale: str) -> str:
     wrong = [label for label, values in chosen.items() if last.get(label) != values]
     if wrong:
         return f"`contenders.FOUND` differs for {', '.join(wrong)}."
-    late = contenders.PENDING.get(scale, ())
+    late, without = contenders.PENDING.get(scale, ()), [label for label in _rows(scale) if label not in found]
     words = f", but the tables still use what was chosen before for {', '.join(late)}" if late else ""
+    words += f"; nothing is chosen yet for {', '.join(without)}, in no other table so far" if without else ""
     return f"`contenders.FOUND` equals the chosen values{words}."
+
+
+def _rows(scale: str) -> Iterable[str]:
+    """Return the contenders that are tuned at a profile."""
+    return scale_of(scale).methods or CONTENDERS
 
 
 def tuning_of(
@@ -211,7 +217,7 @@ def _tuning(name: str, title: str, notebook: str, block: str = "") -> Callable[.
     ) -> Study:
         require(trials >= 0, "trials", trials, "give a whole number >= 0; 0 = as many as the table has")
         of = scale_of(BLOCKS[block][profile] if block else profile)
-        rows = plain(of.methods or CONTENDERS if methods is None else methods)
+        rows = plain(_rows(of.name) if methods is None else methods)
         return Tuning(
             name=name, title=title, notebook=notebook, profile=profile, scale=of.name, count=trials or of.trials,
             contenders=tuple(CONTENDERS[row.label] for row in rows), refinements=of.refinements,

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from fedecho.core.checks import InputError
-from fedecho.learning.methods import CA2FL, FADAS, FedAsync, FedBuff, FedEcho
+from fedecho.learning.methods import AREA, CA2FL, FADAS, AdaMasFL, FedAsync, FedBuff, FedEcho, FedStaleAsync
 from fedecho.studies.theory import base, results
 from fedecho.studies.theory.bound import against
 from fedecho.studies.theory.rates import theory_convex, theory_nonconvex
@@ -38,20 +38,24 @@ def test_step_rules_by_hand() -> None:
     assert step_size(replace(run, step="constant"), 400, 16) == 0.5
 
 
-@pytest.mark.parametrize("method", [FedBuff(), CA2FL(), FedEcho()])
-def test_eta_and_eta_l_multiply_to_gamma(method: FedBuff | CA2FL | FedEcho) -> None:
+@pytest.mark.parametrize("method", [FedBuff(), CA2FL(), FedStaleAsync(), FedEcho()])
+def test_eta_and_eta_l_multiply_to_gamma(method: FedBuff | CA2FL | FedStaleAsync | FedEcho) -> None:
     run = TheoryRun(objective="logistic", method=method, local_steps=4, scale=0.4)
     at = point(run, 1000, 4)
     server = at.method.inner if isinstance(at.method, FedEcho) else at.method
-    assert isinstance(server, (FedBuff, CA2FL)) and server.server_lr == 2.0
+    assert isinstance(server, (FedBuff, CA2FL, FedStaleAsync)) and server.server_lr == 2.0
     assert server.server_lr * at.local.lr * at.local.steps == pytest.approx(at.gamma)
     long = point(replace(run, local_lr=0.5), 1000, 4)
     assert (long.local.lr, long.gamma) == (pytest.approx(0.5), at.gamma)
 
 
 def test_steps_of_other_methods() -> None:
-    adaptive = point(TheoryRun(method=FADAS(), scale=0.4), 400, 16)
-    assert isinstance(adaptive.method, FADAS) and adaptive.method.server_lr == pytest.approx(0.02)
+    for method in (FADAS(), AdaMasFL()):
+        adaptive = point(TheoryRun(method=method, scale=0.4), 400, 16)
+        assert isinstance(adaptive.method, (FADAS, AdaMasFL)) and adaptive.method.server_lr == pytest.approx(0.02)
+    # Of N = 50 models 5 are renewed in a round: gamma = .4 sqrt(5 / 500) = .04 is a tenth of eta_l K.
+    mean = point(TheoryRun(method=AREA(), scale=0.4, local_steps=2, arrivals=base.ASSUMED), 500, 5)
+    assert mean.method == AREA() and mean.local.lr == pytest.approx(0.2)
     single = point(TheoryRun(method=FedAsync(), scale=0.4), 400, 4)
     assert isinstance(single.method, FedAsync) and single.simulated == (1600, 1)
     assert single.method.mixing * single.local.lr == pytest.approx(0.01)

@@ -35,6 +35,9 @@ COUNTS = {
     "trec": (3_880, 500, 489),
 }  # fmt: skip
 """Data set -> client inputs, validation inputs of its own, test inputs."""
+_VECTORS = {"adamasfl": (1, 2), "fedac": (1, 1)}
+"""Method -> what its versions and its uploads carry besides the model, in vectors of P: the server's control variate;
+what was added to each gradient, which is the control in use, and the mean gradient."""
 _CHARACTERS = ((257, 400, 512, 1000, 2000, 4000, 8000, 16_000), (1.02, 2.08, 2.40, 3.10, 3.78, 4.29, 4.60, 4.71))
 """Sizes of a vocabulary, and the characters that a token of the novels then has on average."""
 
@@ -96,11 +99,13 @@ def _traced(model: str, data: Data) -> tuple[tuple[int, int, int], tuple[int, ..
 
 def work(config: RunConfig) -> dict[str, float]:
     """Return the units of work a round: FLOPs of inference M |U| F and of distillation 3 Q b F (backward counts as two
-    forward passes), entries of the bank written and averaged (M + 1) |U| L C, parameters aggregated M P."""
+    forward passes), entries of the bank written and averaged (M + 1) |U| L C, parameters aggregated M P; (M + N) P
+    where the server adds up what it remembers of all clients."""
     parameters, _, flops = model_size(config.model, config.data)
     arrivals, pool = config.protocol.buffer_size, config.data.pool_size
     if config.distill is None:
-        return dict.fromkeys(PHASES, 0.0) | {"aggregation": arrivals * parameters}
+        memory = config.protocol.clients if config.method.name == "fedstaleasync" else 0
+        return dict.fromkeys(PHASES, 0.0) | {"aggregation": (arrivals + memory) * parameters}
     return {
         "inference": arrivals * pool * flops,
         "bank": (arrivals + 1) * math.prod(predictions(config)),
@@ -128,10 +133,11 @@ def predicted_bytes(config: RunConfig) -> dict[str, int]:
     """
     parameters, buffers, _ = model_size(config.model, config.data)
     n, m, m_c = config.protocol.clients, config.protocol.buffer_size, config.protocol.concurrency
-    control = parameters if config.method.name == "fedac" else 0  # travels with versions and uploads alike
-    version = 4 * (parameters + buffers + control)
-    models_kept = {"ca2fl": n + 1, "fadas": 3, "fedac": n + 3}.get(config.method.name, 0)
-    out = {"checkpoints": (m_c - m + 1) * version, "uploads": m * version, "state": 4 * models_kept * parameters}
+    name, vectors = config.method.name, _VECTORS.get(config.method.name, (0, 0))
+    version, upload = (4 * ((1 + more) * parameters + buffers) for more in vectors)
+    kept = {"adamasfl": n + 2, "area": n, "ca2fl": n + 1, "fadas": 3, "fedac": n + 3, "fedstaleasync": n}.get(name, 0)
+    flags = n if name == "fedstaleasync" else 0
+    out = {"checkpoints": (m_c - m + 1) * version, "uploads": m * upload, "state": 4 * kept * parameters + flags}
     if config.distill is not None:  # beside the rows: their sum in float64, a round for each client
         rows, classes = predictions(config)
         row = row_bytes(classes, config.distill)

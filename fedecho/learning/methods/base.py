@@ -61,6 +61,8 @@ class Method(Generic[S]):
     """Numbers about the last closed round, for the record."""
     proximal: float = 0.0
     """rho of the clients' proximal term."""
+    normalised: bool = False
+    """Whether clients divide each local step by its norm, and send the mean of their gradients too (AdaMasFL)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,6 +87,13 @@ def mean_delta(updates: Sequence[Update], weights: Sequence[float] | None = None
     """Return (1/M) sum_i w_i Delta_i `[P]` over M updates; the weights are 1 unless given, and are not normalised."""
     deltas = torch.stack([update.delta for update in updates])
     return deltas.mean(0) if weights is None else (deltas * deltas.new_tensor(weights)[:, None]).mean(0)
+
+
+def exchange(kept: Tensor, client: int, new: Tensor) -> Tensor:
+    """Put `new` `[P]` in the place of a client's row of `kept` `[N, P]`, and return what was there."""
+    old = kept[client].clone()
+    kept[client] = new
+    return old
 
 
 def mean_buffers(updates: Sequence[Update]) -> Tensor:
@@ -126,4 +135,5 @@ def around(inner: Method[Any], method: Method[Any]) -> Method[Any]:
         correction=lambda state, client, sent: inner.correction(state.inner, client, sent),
         metrics=lambda state: inner.metrics(state.inner) | method.metrics(state),
         proximal=inner.proximal,
+        normalised=inner.normalised,
     )
