@@ -38,14 +38,17 @@ METHODS: dict[str, MethodConfig] = {
     "fedecho": FedEcho(distill=Distillation(steps=3)),
     "fedecho-ca2fl-average": FedEcho(inner=CA2FL(), distill=Distillation(steps=3, source="average")),
     "fedecho-averaged": FedEcho(distill=Distillation(steps=3, broadcast="averaged", bank_dtype="float16")),
+    "fedecho-weighted": FedEcho(distill=Distillation(steps=3, prior_correction=0.5, energy_weight=3.0)),
+    "fedecho-counts": FedEcho(distill=Distillation(steps=3, teacher_weights="label counts")),
     "ca2fl": CA2FL(),
     "fadas": FADAS(delay_adaptive=True),
     "fedac": FedAC(),
     "fedbuff-ema": FedBuff(ema=0.9),
     "fedasync": FedAsync(),
 }
+_TWICE = 2 * list(METHODS)
 KILLS = [
-    (name, int(k)) for k, name in zip(np.random.default_rng(7).integers(1, ROUNDS, 16), 2 * list(METHODS), strict=True)
+    (name, int(k)) for k, name in zip(np.random.default_rng(7).integers(1, ROUNDS, len(_TWICE)), _TWICE, strict=True)
 ]
 """A round of each method, drawn at random, twice."""
 

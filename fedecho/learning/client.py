@@ -40,6 +40,8 @@ class Update:
     """What was added to each of its gradients `[P]` (FedAC)."""
     before: Weights | None = None
     """x_{s-1}, shared too, where local SGD began from that (`Protocol.delta`); none = from x_s."""
+    report: Tensor | None = None
+    """What the client says of its data besides, where the method asks for it (`Method.report`)."""
 
     @property
     def staleness(self) -> int:

@@ -142,9 +142,11 @@ def work(task: Task, config: RunConfig, method: Method[Any], state: Any, rnd: Ro
     start, data = before or sent.model, task.clients[job.client]
     model, steps = sgd(task.model, start, data, config.local, key, correction, method.proximal)
     delta, when = model.params - sent.model.params, job.arrived_at
+    report = method.report(state, job.client, data)
     return Update(
-        job.client, job.base_version, rnd.index, when, sent.model, delta, model.buffers, steps, correction, before
-    )
+        job.client, job.base_version, rnd.index, when, sent.model, delta, model.buffers, steps, correction, before,
+        report,
+    )  # fmt: skip
 
 
 def starts_behind(job: Job, protocol: Protocol) -> bool:
