@@ -16,7 +16,7 @@ from fedecho.learning import experiment
 from fedecho.learning.certainty import LEAST, certainties, features, probability, reporter
 from fedecho.learning.client import ClientData, Update
 from fedecho.learning.flat import FlatModel
-from fedecho.learning.methods import FedEcho, Method
+from fedecho.learning.methods import FedEcho, Method, build
 from fedecho.learning.models.texts import TextDecoder
 from tests.test_experiment import tiny
 
@@ -57,17 +57,18 @@ def test_the_others_ask_for_nothing(kind: str, model: FlatModel) -> None:
 
 
 def test_features_are_what_the_last_linear_layer_reads(model: FlatModel) -> None:
-    inputs, first = torch.randn(5, 2), model.module[0]
+    inputs, (first, _, last) = torch.randn(5, 2), model.module.children()
     found = features(model, model.weights(), inputs)
     torch.testing.assert_close(found, torch.relu(first(inputs)).detach())
-    assert not model.module[2]._forward_pre_hooks  # nothing is left behind
+    assert not last._forward_pre_hooks  # nothing is left behind
 
 
 def test_features_of_a_text_are_the_mean_over_its_positions() -> None:
-    model = FlatModel(TextDecoder(6, 3, width=4))
+    decoder = TextDecoder(6, 3, width=4)
+    model = FlatModel(decoder)
     texts = torch.tensor([[0, 1, 2], [2, 2, 5]])
     seen: list[Tensor] = []
-    model.module.narrow.register_forward_pre_hook(lambda layer, args: seen.append(args[0]))
+    decoder.narrow.register_forward_pre_hook(lambda layer, args: seen.append(args[0]))
     torch.testing.assert_close(features(model, model.weights(), texts), seen[-1].mean(1))
 
 
@@ -122,7 +123,6 @@ def test_each_client_says_it_once_and_of_its_own_data(how: str, length: int, mon
         method: Method[Any] = build(config, server)
         return type(method)(**{**vars(method), "receive": lambda s, u: sent.append(u) or method.receive(s, u)})  # type: ignore[func-returns-value]
 
-    build = experiment.build
     monkeypatch.setattr(experiment, "build", noted)
     config = override_all(
         tiny(FedEcho()), {"method.distill.teacher_weights": how, "method.distill.steps": 2, "data.pool_size": 40}

@@ -16,8 +16,10 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from scipy.optimize import minimize
 from torch import Tensor, nn
 
@@ -92,14 +94,14 @@ def probability(at: Tensor, own: Tensor, others: Tensor) -> Tensor:
     inputs, is_own = F.pad(inputs, (0, 1), value=1.0), is_own.to(inputs)
     strength = F.pad(inputs.new_full((own.shape[1],), STRENGTH / len(inputs)), (0, 1))
 
-    def loss(flat: object) -> tuple[float, object]:
-        w = torch.as_tensor(flat).to(inputs)
+    def loss(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        w = torch.from_numpy(flat).to(inputs)
         logits = inputs @ w
         value = F.binary_cross_entropy_with_logits(logits, is_own) + (strength * w).dot(w) / 2
         gradient = inputs.T @ (logits.sigmoid() - is_own) / len(inputs) + strength * w
         return float(value), gradient.cpu().numpy()
 
-    start = torch.zeros(inputs.shape[1], dtype=torch.float64).numpy()
+    start = np.zeros(inputs.shape[1])
     options = {"maxiter": _STEPS, "gtol": _TOLERANCE, "ftol": 0.0}
     found = minimize(loss, start, jac=True, method="L-BFGS-B", options=options)
-    return (F.pad(at, (0, 1), value=1.0) @ torch.as_tensor(found.x).to(at)).sigmoid()
+    return (F.pad(at, (0, 1), value=1.0) @ torch.from_numpy(found.x).to(at)).sigmoid()

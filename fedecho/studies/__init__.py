@@ -31,6 +31,7 @@ from fedecho.studies.server_cost import server_cost as server_cost
 from fedecho.studies.server_cost import server_cost_methods as server_cost_methods
 from fedecho.studies.study import TABLES as TABLES
 from fedecho.studies.study import Study as Study
+from fedecho.studies.teacher import teacher as teacher
 from fedecho.studies.theory.arrivals import theory_arrivals as theory_arrivals
 from fedecho.studies.theory.bound import theory_bound as theory_bound
 from fedecho.studies.theory.distillation import theory_distillation as theory_distillation
@@ -50,9 +51,9 @@ from fedecho.studies.writing import write as write
 ORDER = (
     "tuning", "vision", "unlabeled", "ablation_alpha", "alpha_landscape", "ablation_nu", "ablation_data_size",
     "ablation_delay", "delay_gap", "heterogeneity_buffer", "server_cost", "server_cost_methods", "bank", "controls",
-    "owners", "correlation", "sensitivity", "readings", "cifar_small", "language", "language_pools", "generation",
-    "generation_pools", "bank_vocabulary", "cifar_tuning", "language_tuning", "generation_tuning", "theory_convex",
-    "theory_bound", "theory_nonconvex", "theory_arrivals", "theory_methods", "theory_distillation",
+    "owners", "correlation", "sensitivity", "readings", "teacher", "cifar_small", "language", "language_pools",
+    "generation", "generation_pools", "bank_vocabulary", "cifar_tuning", "language_tuning", "generation_tuning",
+    "theory_convex", "theory_bound", "theory_nonconvex", "theory_arrivals", "theory_methods", "theory_distillation",
 )  # fmt: skip
 for _module in pkgutil.iter_modules(__path__):  # a file that is added here is a table without more ado
     importlib.import_module(f"{__name__}.{_module.name}")
