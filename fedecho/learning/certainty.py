@@ -102,6 +102,7 @@ def probability(at: Tensor, own: Tensor, others: Tensor) -> Tensor:
         return float(value), gradient.cpu().numpy()
 
     start = np.zeros(inputs.shape[1])
-    options = {"maxiter": _STEPS, "gtol": _TOLERANCE, "ftol": 0.0}
-    found = minimize(loss, start, jac=True, method="L-BFGS-B", options=options)
+    found = minimize(
+        loss, start, jac=True, method="L-BFGS-B", options={"maxiter": _STEPS, "gtol": _TOLERANCE, "ftol": 0.0}
+    )
     return (F.pad(at, (0, 1), value=1.0) @ torch.from_numpy(found.x).to(at)).sigmoid()
