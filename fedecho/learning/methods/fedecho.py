@@ -59,7 +59,7 @@ class Echo:
     """U `[pool, length]`, where the server sampled it from its own model at the end of the warm-up."""
     evidence: Evidence | None = None
     """What weighs the rows; none where all count alike."""
-    heard: frozenset[int] = frozenset()
+    heard: tuple[int, ...] = ()
     """Clients that have said of their data what they were asked for: they do so once."""
 
 
@@ -92,7 +92,7 @@ def echo(inner: Method[Any], server: Server, settings: Distillation) -> Method[E
                     arrived = (*arrived, (update.arrived_at, update.client, state.bank.pack(row)))
         if update.report is not None and state.evidence is not None:
             state.evidence.hear(update.client, update.report)
-            state = replace(state, heard=state.heard | {update.client})
+            state = replace(state, heard=(*state.heard, update.client))
         return replace(state, inner=inner.receive(state.inner, update), arrived=arrived, round=update.round)
 
     def close_round(state: Echo, x: Weights) -> tuple[Echo, Weights]:
