@@ -134,7 +134,8 @@ def accuracies(cells: Iterable[Cell]) -> list[tuple[Cell, float]]:
     cells = list(cells)
     rows, places = once(cell.method for cell in cells), list(dict.fromkeys((c.setting, c.delay) for c in cells))
     return [
-        (c, 20 + rows.index(c.method) + places.index((c.setting, c.delay)) / 10 + c.config.seed / 100) for c in cells
+        (c, 20 + rows.index(c.method) + places.index((c.setting, c.delay)) / 10 + c.config.seed % 1000 / 100)
+        for c in cells
     ]
 
 

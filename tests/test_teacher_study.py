@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from fedecho.core import files
@@ -69,7 +70,7 @@ def test_the_figure_has_the_classes_of_slow_clients_and_the_level_to_reach() -> 
         record = new_record(cell.config, "done", [row], {"straggler_classes": [1, 3]}, Clock(), {})
         save(sound(record), record_path(study.places[0], cell.config))
     (axes,) = curves.owned_curves(study.found(), ["FedEcho", "lambda = 0.5"], LEVEL).axes  # no panel for Dir(0.1)
-    drawn = {str(line.get_label()): set(line.get_ydata()) for line in axes.lines}
+    drawn = {str(line.get_label()): set(np.asarray(line.get_ydata(), dtype=float)) for line in axes.lines}
     assert drawn["FedEcho"] == drawn["lambda = 0.5"] == {25.0}
     assert {75.0} in drawn.values()
     (nothing,) = curves.owned_curves([], ["FedEcho"], LEVEL).axes
