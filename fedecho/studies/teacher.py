@@ -54,7 +54,10 @@ def teacher(
         name="teacher", title="Teachers in which stragglers are heard", notebook="29_teacher", profile=profile,
         cells=cells, tuning=True,
         figures={
-            "bars": (lambda found: charts.bars(found.summary), captions.BARS.replace("Test", "Validation")),
+            "bars": (
+                lambda found: charts.bars(found.summary, label="validation accuracy, %"),
+                captions.BARS.replace("Test", "Validation"),
+            ),
             "owned_time": (lambda found: curves.owned_curves(found.found, shown, LEVEL), over_time),
         },
         note="FedEcho by how the bank's rows are weighted: prior correction (lambda), energy weights (beta), both, "
