@@ -42,6 +42,8 @@ METHODS: list[MethodConfig] = [
     *(FedEcho(distill=SMALL, inner=inner) for inner in (FedBuff(), CA2FL(), FADAS(), FedAC(), AdaMasFL())),
     FedEcho(distill=replace(SMALL, teachers="idle", bank_decay=0.9)),
     FedEcho(distill=replace(SMALL, bank_dtype="float16")), FedEcho(distill=replace(SMALL, bank_top_k=1)),
+    FedEcho(distill=replace(SMALL, prior_correction=0.5, energy_weight=3.0)),
+    *(FedEcho(distill=replace(SMALL, teacher_weights=how)) for how in ("fedaux", "label counts", "seen prior")),
 ]  # fmt: skip
 Make = Callable[..., list[Update]]
 

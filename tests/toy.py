@@ -15,6 +15,7 @@ from fedecho.report.summary import Cell
 from fedecho.studies.contenders import CONTENDERS, base, tuned
 from fedecho.studies.grid import grid, main_methods, main_settings
 from fedecho.studies.plan import trained
+from fedecho.studies.tuning import Tuning
 
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
 TOY = Manifest(
@@ -109,7 +110,7 @@ def main_cells(name: str) -> list[Cell]:
 @cache
 def trial_cells(name: str) -> list[Cell]:
     """The trials of a profile's tuning, or of a block's."""
-    (study,) = (study for study in trained(name).values() if study.tuning and study.at == name)
+    (study,) = (study for study in trained(name).values() if isinstance(study, Tuning) and study.at == name)
     return list(study.asked())
 
 

@@ -88,6 +88,16 @@ class RunConfig(Checked):
         written = self.data.pool != "self" or self.distill is None or self.distill.warmup_rounds > 0
         words = "with pool = self the model must have learnt something before it writes U; give 1 or more rounds"
         require(written, "warmup_rounds", 0, words)
+        if self.distill is not None:
+            self._check_weighting()
+
+    def _check_weighting(self) -> None:
+        """Check that the pool can tell whose row counts how much (`learning/weighting.py`)."""
+        beta, how = self.distill.energy_weight, self.distill.teacher_weights
+        several = self.data.pool_size > 1 or self.data.task == "generation"
+        require(beta == 0 or several, "energy_weight", beta, "energies of 1 image have no spread; give more, or 0")
+        words = "clients rate a pool that is there from the start, not one that the server writes; choose another"
+        require(how != "fedaux" or self.data.pool != "self", "teacher_weights", how, words)
 
 
 def to_dict(config: object) -> dict[str, Any]:

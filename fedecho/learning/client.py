@@ -44,6 +44,8 @@ class Update:
     """x_{s-1}, shared too, where local SGD began from that (`Protocol.delta`); none = from x_s."""
     gradient: Tensor | None = None
     """Mean of its K gradients, as they were before any correction `[P]` (AdaMasFL)."""
+    report: Tensor | None = None
+    """What the client says of its data besides, where the method asks for it (`Method.report`)."""
 
     @property
     def staleness(self) -> int:

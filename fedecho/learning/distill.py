@@ -7,10 +7,11 @@ every gap is a field of `Distillation` whose default is the reading chosen here.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
+from annotated_types import Interval
 from torch import Tensor
 
 from fedecho.core.checks import Checked, Count, Natural, NotNegative, Positive, PositiveShare, Share, require
@@ -53,6 +54,13 @@ class Distillation(Checked):
     """KL(teacher || student), or KL(student || teacher)."""
     teachers: Literal["seen", "idle", "fresh", "fast", "slow"] = "seen"
     """Whose rows count: all clients with an upload; idle ones; this round's M; all but the slow; only the slow."""
+    prior_correction: Annotated[float, Interval(ge=0, le=2)] = 0.0
+    """lambda: how much of the class prior that a row shows is taken from it (`weighting.py`); 0 = as in the paper."""
+    energy_weight: NotNegative = 0.0
+    """beta: how much more a row counts on images where its energy is high (`weighting.py`); 0 = as in the paper."""
+    teacher_weights: Literal["equal", "fedaux", "label counts", "seen prior"] = "equal"
+    """Published weightings of the rows (`weighting.py`): certainties or label counts that clients send, or the class
+    prior that a row shows."""
     source: Literal["bank", "average"] = "bank"
     """Whose predictions teach: the banked clients', or (a control) those of the server's models' moving average."""
     bank_decay: PositiveShare = 1.0
@@ -91,6 +99,30 @@ class Distillation(Checked):
         check_form(self.bank_top_k, self.bank_labels)
         taught = self.include_fresh or self.teachers != "fresh"
         require(taught, "include_fresh", self.include_fresh, "with teachers = fresh nobody would teach; leave it on")
+        if self.weighs:
+            self._check_weighting()
+
+    @property
+    def weighs(self) -> bool:
+        """Whether the rows are weighted by what they or their clients say of the data (`weighting.py`)."""
+        return self.prior_correction > 0 or self.energy_weight > 0 or self.teacher_weights != "equal"
+
+    def _check_weighting(self) -> None:
+        """Check that a weighting goes with what is read of the rows."""
+        how, named = self.teacher_weights, self.teacher_weights != "equal"
+        for name in ("prior_correction", "energy_weight"):
+            value = getattr(self, name)
+            require(not named or value == 0, name, value, f"teacher_weights = {how} weighs the rows already; give 0")
+        logits = self.average == "logits" or how == "fedaux"
+        require(logits, "average", self.average, "this weighting needs the rows' logits; leave it at logits")
+        for name, only in (("source", "bank"), ("entropy_of", "teacher"), ("hard_label", "teacher")):
+            value = getattr(self, name)
+            require(value == only, name, value, f"clients' rows are weighted; leave it at {only}")
+        agreed = self.pool_weights == "agreement"
+        require(not agreed, "pool_weights", self.pool_weights, "clients' rows are weighted; give equal or certainty")
+        whole = self.bank_top_k is None and self.bank_labels is None
+        words = "the seen prior is taken at temperature 0.8, at which truncated rows do not give it; keep all classes"
+        require(whole or how != "seen prior", "teacher_weights", how, words)
 
 
 @dataclass(frozen=True, eq=False)

@@ -143,10 +143,11 @@ def work(task: Task, config: RunConfig, method: Method[Any], state: Any, rnd: Ro
     gradients = torch.zeros_like(start.params) if method.normalised else None
     model, steps = sgd(task.model, start, data, config.local, key, correction, method.proximal, gradients)
     delta, when = model.params - sent.model.params, job.arrived_at
-    mean = None if gradients is None else gradients / steps
+    mean, report = None if gradients is None else gradients / steps, method.report(state, job.client, data)
     return Update(
-        job.client, job.base_version, rnd.index, when, sent.model, delta, model.buffers, steps, correction, before, mean
-    )
+        job.client, job.base_version, rnd.index, when, sent.model, delta, model.buffers, steps, correction, before,
+        mean, report,
+    )  # fmt: skip
 
 
 def starts_behind(job: Job, protocol: Protocol) -> bool:

@@ -34,7 +34,7 @@ _CLASSES = {"mean": "all classes", "straggler_mean": "slow clients' own classes"
 
 
 @style()
-def bars(summary: pd.DataFrame, reference: str = REFERENCE) -> Figure:
+def bars(summary: pd.DataFrame, reference: str = REFERENCE, label: str = ACCURACY) -> Figure:
     """Draw a summary: each method's mean with its 95 % interval, and the reference's mean as a line; where only slow
     clients own some classes, the same on those in a panel beside it, as their intervals would cover the others."""
     settings, delays = (list(dict.fromkeys(summary[name])) for name in BLOCK)
@@ -60,7 +60,7 @@ def bars(summary: pd.DataFrame, reference: str = REFERENCE) -> Figure:
     for axes in figure.axes:  # only now do panels that share an axis know their range
         low, high = axes.get_xlim() if summary["n"].any() else (0.0, 100.0)
         axes.set_xlim(max(-2.0, low), min(102.0, high))
-    label_axes(figure, ACCURACY)
+    label_axes(figure, label)
     return finished(figure)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from fedecho.core.checks import require
 from fedecho.core.config import RunConfig, override_all
 from fedecho.core.settings import Delays
+from fedecho.data.sources import CIFARS
 from fedecho.report.summary import REFERENCE, Cell
 from fedecho.studies.contenders import CONTENDERS, TUNED, base, tuned
 from fedecho.studies.profiles import profile
@@ -141,6 +142,17 @@ def placed(config: RunConfig, name: str, partition: str, delay: str) -> RunConfi
         partition=dataclasses.replace(config.partition, **fields),
         delays=Delays(delay, speed_counts=counts),  # type: ignore[arg-type]
     )
+
+
+def on_validation(config: RunConfig) -> RunConfig:
+    """Return a run as it is scored for a choice: on the validation split (`set_aside`)."""
+    return set_aside(override_all(config, {"evaluation.split": "validation"}))
+
+
+def set_aside(config: RunConfig) -> RunConfig:
+    """Return a run whose data have a validation split: where they have none of their own, the clients' last images."""
+    carved = config.data.name in CIFARS and not config.data.validation_size
+    return override_all(config, {"data.validation_size": 5000}) if carved else config
 
 
 def main_settings(name: str, settings: Iterable[str] | None = None, delays: Iterable[str] = DELAYS) -> list[Setting]:

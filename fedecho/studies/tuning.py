@@ -11,12 +11,11 @@ import pandas as pd
 
 from fedecho.core.checks import require
 from fedecho.core.config import override_all
-from fedecho.data.sources import CIFARS
 from fedecho.report import captions, summary
 from fedecho.report.summary import Cell
 from fedecho.studies import contenders, response, search, sweep
 from fedecho.studies.contenders import CONTENDERS, Contender, base
-from fedecho.studies.grid import DIR, Seeds, main_methods, placed, plain
+from fedecho.studies.grid import DIR, Seeds, main_methods, placed, plain, set_aside
 from fedecho.studies.profiles import BLOCKS, block_of
 from fedecho.studies.profiles import profile as scale_of
 from fedecho.studies.search import Point
@@ -70,10 +69,7 @@ class Tuning(Trained):
         """Return one run of a trial."""
         changes = {"evaluation.split": "validation", **self.changes, **point}
         config = override_all(placed(base(self.at, contender, seed), self.at, *SETTING), changes)
-        if config.data.name in CIFARS and not config.data.validation_size:
-            # Without a validation split of its own: the clients' last images are set aside.
-            config = override_all(config, {"data.validation_size": 5000})
-        return Cell(contender.label, *SETTING, config, point)
+        return Cell(contender.label, *SETTING, set_aside(config), point)
 
     def obstacles(self, fresh: bool = False) -> list[Obstacle]:
         """Return the trials that a table does not train: those of a committed search, since every table has its values

@@ -19,6 +19,7 @@ from fedecho.learning import bank, models
 from fedecho.learning.distill import Distillation
 from fedecho.learning.models.pretrained import CONTEXT
 from fedecho.learning.models.texts import example
+from fedecho.learning.weighting import score_shape
 from fedecho.simulation.schedule import Schedule
 
 PHASES = ("inference", "bank", "aggregation", "distillation")
@@ -99,16 +100,17 @@ def _traced(model: str, data: Data) -> tuple[tuple[int, int, int], tuple[int, ..
 
 def work(config: RunConfig) -> dict[str, float]:
     """Return the units of work a round: FLOPs of inference M |U| F and of distillation 3 Q b F (backward counts as two
-    forward passes), entries of the bank written and averaged (M + 1) |U| L C, parameters aggregated M P; (M + N) P
-    where the server adds up what it remembers of all clients."""
+    forward passes), entries of the bank written and averaged (M + 1) |U| L C, or (M + N) |U| L C where all rows are
+    weighted, parameters aggregated M P; (M + N) P where the server adds up what it remembers of all clients."""
     parameters, _, flops = model_size(config.model, config.data)
     arrivals, pool = config.protocol.buffer_size, config.data.pool_size
     if config.distill is None:
         memory = config.protocol.clients if config.method.name == "fedstaleasync" else 0
         return dict.fromkeys(PHASES, 0.0) | {"aggregation": (arrivals + memory) * parameters}
+    averaged = 1 if _scores(config) is None else config.protocol.clients
     return {
         "inference": arrivals * pool * flops,
-        "bank": (arrivals + 1) * math.prod(predictions(config)),
+        "bank": (arrivals + averaged) * math.prod(predictions(config)),
         "aggregation": arrivals * parameters,
         "distillation": 3 * distilled_images(config.distill, pool) * flops,
     }
@@ -142,8 +144,19 @@ def predicted_bytes(config: RunConfig) -> dict[str, int]:
         rows, classes = predictions(config)
         row = row_bytes(classes, config.distill)
         out["uploads"] += m * rows * row
-        out["state"] += n * rows * row + 8 * (rows * classes + n)
+        out["state"] += n * rows * row + 8 * (rows * classes + n) + 4 * n * evidence(config)
     return out
+
+
+def evidence(config: RunConfig) -> int:
+    """Return how many numbers the server keeps of each client to weigh its row (`weighting.py`): C, |U| L, |U| or 0."""
+    priors = predictions(config)[1] if config.distill.prior_correction else 0
+    return priors + math.prod(_scores(config) or (0,))
+
+
+def _scores(config: RunConfig) -> tuple[int, ...] | None:
+    rows, classes = predictions(config)
+    return score_shape((config.data.pool_size, rows // config.data.pool_size, classes), config.distill)
 
 
 def peak_versions(plan: Schedule) -> int:

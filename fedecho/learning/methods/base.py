@@ -12,7 +12,7 @@ from torch import Tensor
 from fedecho.core.clock import Clock
 from fedecho.core.config import MethodConfig
 from fedecho.core.settings import Local
-from fedecho.learning.client import Update
+from fedecho.learning.client import ClientData, Update
 from fedecho.learning.distill import Distillation, Teacher, distil
 from fedecho.learning.flat import FlatModel, Weights
 from fedecho.simulation.schedule import Schedule
@@ -55,6 +55,8 @@ class Method(Generic[S]):
     """What travels to clients with a new version besides the weights (FedAC: the server's control variate)."""
     correction: Callable[[S, int, Tensor | None], Tensor | None] = lambda state, client, sent: None
     """(state, client, what was broadcast with its version) -> what it adds to each local gradient `[P]`."""
+    report: Callable[[S, int, ClientData], Tensor | None] = lambda state, client, data: None
+    """(state, client, its data) -> what it sends of its data besides, worked out where the data are."""
     evaluated: Callable[[S, Weights], Weights] = lambda state, x: x
     """The model that is scored (an average of the iterates, say); clients always get x itself."""
     metrics: Callable[[S], dict[str, float]] = lambda state: {}
