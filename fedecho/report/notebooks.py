@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from fedecho.core import files
+from fedecho.core.checks import NotebookError as NotebookError
 from fedecho.core.checks import require
 from fedecho.core.provenance import cores
 from fedecho.report import kernels, stamps
@@ -43,10 +44,6 @@ GROUPS = {
 
 _LIMITS = {"smoke": 600, "laptop": 8 * 3600, "paper": 3600}
 """Seconds that a notebook may take when nothing has been run yet; at the paper's scale none trains."""
-
-
-class NotebookError(RuntimeError):
-    """A notebook that did not run to its end; the message names the cell, the error and the partial output."""
 
 
 def catalogue() -> dict[str, Path]:

@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from fedecho.core.checks import kinds_of, require
-from fedecho.core.config import MethodConfig, RunConfig, method_class, override_all
+from fedecho.core.config import METHODS, MethodConfig, RunConfig, override_all
 from fedecho.core.settings import Delays, Evaluation, Partition, Protocol
 from fedecho.learning.methods import CA2FL, FADAS, FedAC, FedAsync, FedAvg, FedBuff, FedEcho
+from fedecho.learning.models.pretrained import pin
+from fedecho.simulation.delays import pin_trace
 from fedecho.simulation.schedule import sequential, synchronous
 from fedecho.studies.profiles import profile
 from fedecho.studies.search import Point, Range, Space
@@ -142,20 +144,45 @@ def tuned(config: RunConfig, label: str, name: str) -> RunConfig:
 def contender_of(name: str, space: Mapping[str, tuple[float, float]]) -> Contender:
     """Return a contender by its label, or a method's plain form by its name, with a search space if one is given.
 
-    Raises `InputError` for a name that is neither.
+    Upper and lower case are alike. Raises `InputError` for a name that is neither.
     """
-    if name in CONTENDERS:
-        found = CONTENDERS[name]
+    known = {label.casefold(): contender for label, contender in CONTENDERS.items()}
+    methods = {method.casefold(): cls for method, cls in METHODS.items()}
+    wanted = name.casefold()
+    if wanted in methods:
+        cls = methods[wanted]
+        found = next((c for c in _ALL if type(c.method) is cls), None) or Contender(cls.name, cls(), {})
     else:
-        cls = method_class(name)
-        found = next((c for c in _ALL if type(c.method) is cls), Contender(name, cls(), {}))
+        choices = f"choose one of {', '.join(METHODS)}, or a row of the tables: {', '.join(CONTENDERS)}"
+        require(wanted in known, "method", name, choices)
+        found = known[wanted]
     return dataclasses.replace(found, space=dict(space)) if space else found
 
 
 def single(method: str, name: str, seed: int) -> RunConfig:
-    """Return the run behind `fedecho run`: the contender that uses the method's plain form, tuned."""
+    """Return a contender's run, tuned: by its label, or by its method's name the one of the plain form."""
     contender = contender_of(method, {})
     return tuned(base(name, contender, seed), contender.label, name)
+
+
+def configure(
+    method: str = "fedecho", profile: str = "laptop", seed: int = 0, changes: Mapping[str, Any] | None = None
+) -> RunConfig:
+    """Return the run that `fedecho run` trains: a method by name, or a row of the tables by its label, at the scale of
+    a profile and with the values that were tuned there; `changes` are dotted fields with their values.
+
+    >>> configure("FedBuff + EMA", seed=7, changes={"partition.alpha": 0.5, "local.lr": 0.05}).seed
+    7
+
+    Raises `InputError` for an unknown name or field, or a value that is not allowed.
+    """
+    return changed(single(method, profile, seed), changes or {})
+
+
+def changed(config: RunConfig, values: Mapping[str, Any]) -> RunConfig:
+    """Return `config` with dotted fields set at once; files that it names are pinned by their content."""
+    config = override_all(config, values)
+    return pin(override_all(config, {"delays": pin_trace(config.delays)}))
 
 
 def space_of(contender: Contender, name: str) -> Space:

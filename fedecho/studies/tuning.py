@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from fedecho.core import numerics
 from fedecho.core.checks import require
 from fedecho.core.config import override_all
 from fedecho.data.sources import CIFARS
@@ -50,6 +51,10 @@ class Tuning(Trained):
             f"search space, then {self.refinements} × {search.AROUND} around the best. Chosen (bold): the values in "
             "use, unless others are better on every seed. Runs: finished of asked."
         )
+
+    def parts(self) -> set[str]:
+        """Return the parts of the code that its runs go through, without asking which runs they are."""
+        return {part for contender in self.contenders for part in numerics.of(contender.method)}
 
     def asked(self) -> list[Cell]:
         """Return seed by seed the runs that are known: where the best trials are refined depends on their records."""
