@@ -12,19 +12,22 @@ from fedecho.cli.train import outcome, tell, values_of
 from fedecho.core import numerics
 from fedecho.core.checks import require
 from fedecho.core.config import RunConfig
-from fedecho.core.files import paper, use_data
+from fedecho.core.files import own_dir, paper, use_data
 from fedecho.core.records import Record, load
 
 
-def show(record: tyro.conf.Positional[str], plot: Path | None = None) -> None:
+def show(record: tyro.conf.Positional[str], plot: Path | None = None, plugin: tuple[Path, ...] = ()) -> None:
     """Say what a run was and what came out, with its curve in the terminal or, with --plot, in a file.
 
     Args:
         record: its file, or the first digits of its hash.
         plot: a file to draw the curve to: .png, .pdf or .svg.
+        plugin: files of methods of one's own, where the run was of one.
     """
+    from fedecho.learning import plugins
     from fedecho.studies import compare as comparing
 
+    plugins.load_all(plugin)
     found = read(record)
     if plot is not None:
         kinds = (".png", ".pdf", ".svg")
@@ -46,9 +49,10 @@ def read(word: str) -> Record:
     """Return a record by its file or the first digits of its hash; raises `InputError` for a word that is neither."""
     if Path(word).is_file():
         return load(Path(word))
-    folder = paper() / "records"
-    found = sorted(folder.rglob(f"*-{word}*.json")) if len(word) >= 4 and word.isalnum() else []
-    allowed = f"there is no such file, and not one record in {folder} but {len(found)} with this hash"
+    homes = (paper() / "records", own_dir("").parent)
+    hashed = len(word) >= 4 and word.isalnum()
+    found = [path for home in homes for path in sorted(home.rglob(f"*-{word}*.json"))] if hashed else []
+    allowed = f"there is no such file, and not one record in {homes[0]} but {len(found)} with this hash"
     require(len(found) == 1, "record", word, allowed)
     return load(found[0])
 
@@ -88,6 +92,7 @@ def compare(
     records: tyro.conf.Positional[tuple[str, ...]] = (),
     methods: tuple[str, ...] = (),
     set: tuple[str, ...] = (),
+    plugin: tuple[Path, ...] = (),
     seeds: tuple[int, ...] = (),
     profile: str | None = None,
     jobs: int | None = None,
@@ -101,16 +106,19 @@ def compare(
         records: files, or the first digits of their hashes.
         methods: in place of records: methods, or rows of the main table such as "FedBuff + EMA".
         set: changes to the config of every method, as field=value.
+        plugin: files of methods of one's own, which are imported.
         seeds: of each method (left out: those of the profile).
         profile: smoke, laptop or paper, or that of a block: cifar-small, language, generation (left out: laptop).
         jobs: processes (all cores if left out).
         fresh: train every run again.
         data_root: folder of data sets (otherwise FEDECHO_DATA).
     """
+    from fedecho.learning import plugins
     from fedecho.studies import compare as comparing
     from fedecho.studies import profiles, writing
 
     use_data(data_root)
+    plugins.load_all(plugin)
     require(bool(records) != bool(methods), "compare", (*records, *methods), "give records, or --methods, not both")
     require(jobs is None or jobs >= 1, "jobs", jobs, "give at least 1 process")
     if records:
@@ -121,9 +129,10 @@ def compare(
         scale = profile or "laptop"
         configs = dict(_run(name, scale, set) for name in methods)
         require(len(configs) == len(methods), "methods", methods, "one is given twice; give each once")
-        words = ["fedecho", "compare", "--methods", *methods, *(["--set", *set] if set else []), "--profile", scale]
         chosen = seeds or profiles.profile(scale).seeds
-        command = shlex.join([*words, "--seeds", *map(str, chosen)])
+        lists = {"methods": methods, "set": set, "plugin": plugin, "profile": [scale], "seeds": chosen}
+        words = [word for name, given in lists.items() if given for word in (f"--{name}", *map(str, given))]
+        command = shlex.join(["fedecho", "compare", *words])
         study = comparing.of_configs(configs, chosen, scale, command)
         tell(numerics.warning(study.parts()))
         made = writing.make(study, jobs, fresh)

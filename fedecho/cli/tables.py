@@ -66,6 +66,8 @@ def verify(
     sample: int = 3,
     profile: str = "laptop",
     theory: bool = False,
+    records: Path | None = None,
+    plugin: tuple[str, ...] = (),
     seed: int | None = None,
     jobs: int | None = None,
     data_root: Path | None = None,
@@ -76,16 +78,25 @@ def verify(
         sample: how many.
         theory: draw from the records of the theory notebooks in place of the training runs.
         profile: whose records.
+        records: another folder of records, such as build/own/laptop.
+        plugin: what records of one's own need: files of methods, and module:function of models and delays.
         seed: makes the draw repeatable.
         jobs: processes (all cores if left out).
         data_root: folder of data sets (otherwise FEDECHO_DATA).
     """
+    from fedecho.core.own import is_named
+    from fedecho.learning import plugins
     from fedecho.studies.verify import verify as compare
     from fedecho.studies.verify import verify_theory
 
     use_data(data_root)
-    folder = paper() / "records" / profile
-    outcomes = verify_theory(folder / "theory", sample, seed) if theory else compare(folder, sample, seed, jobs)
+    functions = [name for name in plugin if is_named(name)]
+    plugins.load_all(name for name in plugin if name not in functions)
+    folder = records or paper() / "records" / profile
+    if theory:
+        outcomes = verify_theory(folder / "theory", sample, seed)
+    else:
+        outcomes = compare(folder, sample, seed, jobs, functions)
     for outcome in outcomes:
         print(outcome)
     if not all(outcome.ok for outcome in outcomes):

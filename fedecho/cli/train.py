@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from fedecho.core import numerics
 from fedecho.core.checks import require
-from fedecho.core.config import RunConfig
-from fedecho.core.files import records_dir, use_data
+from fedecho.core.config import LORA, RunConfig
+from fedecho.core.files import own_dir, records_dir, use_data
+from fedecho.core.own import is_named
 from fedecho.core.records import Record, find, load, progress_path, record_path, require_usable, save
 from fedecho.simulation.schedule import Round
 
@@ -53,6 +54,7 @@ def run(
     profile: str = "laptop",
     seed: int = 0,
     set: tuple[str, ...] = (),
+    plugin: tuple[Path, ...] = (),
     fresh: bool = False,
     save_model: Path | None = None,
     records: Path | None = None,
@@ -66,22 +68,26 @@ def run(
             "FedBuff + EMA".
         profile: smoke, laptop or paper.
         seed: whole number >= 0.
-        set: changes to the run's config, as field=value, e.g. local.lr=0.05 method.distill.clip_norm=none.
+        set: changes to the run's config, as field=value, e.g. local.lr=0.05 method.distill.clip_norm=none; of one's own
+            are data.name=arrays.npz, model=module:function, delays.model=function delays.function=module:function.
+        plugin: files of methods of one's own, which are imported.
         fresh: train even if there is a record.
         save_model: a file .safetensors for the weights that are scored last; trains even if there is a record.
         records: folder of the record (otherwise paper/records/PROFILE/runs of the clone, or of FEDECHO_HOME, or of the
-            working directory).
+            working directory; where anything is of one's own, build/own/PROFILE there).
         data_root: folder of data sets (otherwise FEDECHO_DATA).
         device: cpu or cuda.
     """
-    from fedecho.learning import export
+    from fedecho.learning import export, plugins
     from fedecho.learning.experiment import require_device
     from fedecho.studies import contenders
 
     use_data(data_root)
     require_device(device)
+    plugins.load_all(plugin)
     config = contenders.configure(method, profile, seed, values_of(set))
-    known = [records] if records else [records_dir(profile), records_dir(profile) / "runs"]
+    committed = [own_dir(profile)] if config.is_own else [records_dir(profile), records_dir(profile) / "runs"]
+    known = [records] if records else committed
     places = [numerics.place(place, config) for place in known]
     for place in places:
         require_usable(place)
@@ -131,6 +137,7 @@ def tune(
     profile: str = "laptop",
     space: tuple[str, ...] = (),
     set: tuple[str, ...] = (),
+    plugin: tuple[Path, ...] = (),
     trials: int = 12,
     refinements: int = 1,
     seeds: tuple[int, ...] = (1000, 1001),
@@ -146,6 +153,7 @@ def tune(
         space: one to three fields with their ends, searched on a log scale, e.g. local.lr=0.01:0.5 (left out: those of
             the table's row).
         set: changes to the config of every run, as field=value.
+        plugin: files of methods of one's own, which are imported.
         trials: points over the whole space.
         refinements: how often 4 more are laid around the best.
         seeds: of each trial; none that a table reports.
@@ -153,10 +161,12 @@ def tune(
         fresh: train everything again.
         data_root: folder of data sets (otherwise FEDECHO_DATA).
     """
+    from fedecho.learning import plugins
     from fedecho.studies import contenders, writing
     from fedecho.studies.tuning import tuning_of
 
     use_data(data_root)
+    plugins.load_all(plugin)
     require(jobs is None or jobs >= 1, "jobs", jobs, "give at least 1 process")
     ends = [_ends(text) for text in space]
     for path, _ in ends:
@@ -179,6 +189,8 @@ def _ends(text: str) -> tuple[str, tuple[float, float]]:
 
 def announcement(config: RunConfig, device: str) -> str:
     """Say what a run is going to cost: seconds, by the rate assumed of the device, and bytes at its peak."""
+    if is_named(config.model) and not config.model.startswith(LORA):
+        return f"what {config.model} costs is not predicted"  # some modules cannot be traced
     from fedecho.learning.cost import duration, peak
 
     rates = duration.Rates(device)

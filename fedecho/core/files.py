@@ -80,6 +80,11 @@ def custom() -> Path:
     return paper().parent / "build" / "custom"
 
 
+def own_dir(profile: str) -> Path:
+    """Return the folder of the records of runs of the user's own method, data, model or delays."""
+    return paper().parent / "build" / "own" / profile
+
+
 def edited(state: str) -> Path:
     """Return where what code with other numerics makes lies, as in `paper/`; `state` names the code."""
     return paper().parent / "build" / "edited" / state

@@ -16,12 +16,12 @@ from __future__ import annotations
 import ast
 import datetime
 import functools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from fedecho.core import files
-from fedecho.core.config import MethodConfig, RunConfig
+from fedecho.core.config import MethodConfig, RunConfig, methods_in
 from fedecho.core.files import PACKAGE, file_sha256, json_sha256
 
 LISTED = Path(__file__).with_name("golden.txt")
@@ -29,8 +29,8 @@ RUN, THEORY = "run", "theory"
 _ROOTS = {RUN: "fedecho.learning.experiment", THEORY: "fedecho.theory.engine"}
 _METHODS = "fedecho.learning.methods"
 _WITHOUT_NUMBERS = {
-    *(f"fedecho.core.{name}" for name in ("checks", "clock", "files", "numerics", "provenance", "store")),
-    *(f"fedecho.learning.{name}" for name in ("bar", "export")),
+    *(f"fedecho.core.{name}" for name in ("checks", "clock", "files", "numerics", "own", "provenance", "store")),
+    *(f"fedecho.learning.{name}" for name in ("bar", "export", "pins")),
     "fedecho.data.download",
     _METHODS,
 }
@@ -40,16 +40,8 @@ _DIGITS = 12
 
 def of(method: MethodConfig) -> tuple[str, ...]:
     """Return the parts that a training run with a method goes through."""
-    modules = (type(each).__module__ for each in _methods(method))
+    modules = (type(each).__module__ for each in methods_in(method))
     return (RUN, *(name.rpartition(".")[2] for name in modules if name.startswith(f"{_METHODS}.")))
-
-
-def _methods(method: MethodConfig) -> Iterator[MethodConfig]:
-    """Yield a method's settings and those of the methods inside it."""
-    yield method
-    for value in vars(method).values():
-        if isinstance(value, MethodConfig):
-            yield from _methods(value)
 
 
 def state() -> dict[str, str]:

@@ -24,7 +24,7 @@ from fedecho.learning.export import by_name
 from fedecho.learning.flat import Weights
 from fedecho.learning.generate import samples, written
 from fedecho.learning.methods.base import Method, Server, build
-from fedecho.learning.models.pretrained import pin
+from fedecho.learning.pins import pin
 from fedecho.learning.resume import Checkpoints, Keeper, Progress, Version
 from fedecho.learning.task import Task, prepare
 from fedecho.simulation.schedule import Job, Round

@@ -24,6 +24,7 @@ GROUPS = {
     "quickstart": ("00_quickstart",),
     "algorithm": ("01_algorithm_step_by_step",),
     "tuning": ("02_tuning",),
+    "own": ("03_your_own",),
     "vision": ("10_table_vision",),
     "language": ("11_table_language", "13_table_generation", "28_bank_compression"),
     "generation": ("13_table_generation", "28_bank_compression"),
@@ -60,7 +61,7 @@ def select(only: str = "all") -> list[str]:
 
 _ALONE = ("25_server_cost", "40_cold_costs")
 """Notebooks that measure time, and then the one that reads what all others have written."""
-_TRAIN_THEMSELVES = ("00_quickstart", "01_algorithm_step_by_step", "25_server_cost", *GROUPS["theory"])
+_TRAIN_THEMSELVES = ("00_quickstart", "01_algorithm_step_by_step", "03_your_own", "25_server_cost", *GROUPS["theory"])
 
 
 def make(profile: str = "laptop", only: str = "all", fresh: bool = False, jobs: int | None = None) -> Iterator[Path]:

@@ -164,9 +164,9 @@ def labels_of(configs: Sequence[RunConfig]) -> list[str]:
 
 
 def label_of(method: MethodConfig) -> str:
-    """Return the label of the tables' row that has a method in this form, or else the name of its settings' class."""
+    """Return the label of the tables' row that has a method in this form, or else the method's name."""
     form = _form(method)
-    return next((c.label for c in CONTENDERS.values() if _form(c.method) == form), type(method).__name__)
+    return next((c.label for c in CONTENDERS.values() if _form(c.method) == form), method.name)
 
 
 def _form(method: MethodConfig) -> tuple[Any, ...]:

@@ -7,14 +7,16 @@ import functools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from fedecho.core import own
 from fedecho.core.checks import kinds_of, require
 from fedecho.core.config import METHODS, MethodConfig, RunConfig, override_all
 from fedecho.core.settings import Delays, Evaluation, Partition, Protocol
+from fedecho.learning import plugins
 from fedecho.learning.methods import CA2FL, FADAS, FedAC, FedAsync, FedAvg, FedBuff, FedEcho
-from fedecho.learning.models.pretrained import pin
-from fedecho.simulation.delays import pin_trace
+from fedecho.learning.pins import pin
 from fedecho.simulation.schedule import sequential, synchronous
 from fedecho.studies.profiles import profile
 from fedecho.studies.search import Point, Range, Space
@@ -144,11 +146,17 @@ def tuned(config: RunConfig, label: str, name: str) -> RunConfig:
 def contender_of(name: str, space: Mapping[str, tuple[float, float]]) -> Contender:
     """Return a contender by its label, or a method's plain form by its name, with a search space if one is given.
 
-    Upper and lower case are alike. Raises `InputError` for a name that is neither.
+    Upper and lower case are alike. `my_method.py:name` is a method of the user's own, whose file is imported. Raises
+    `InputError` for a name that is none of these.
     """
     known = {label.casefold(): contender for label, contender in CONTENDERS.items()}
     methods = {method.casefold(): cls for method, cls in METHODS.items()}
     wanted = name.casefold()
+    if own.is_named(name):
+        path, _, wanted = name.rpartition(":")
+        here = plugins.load(Path(path))
+        require(wanted in here, "method", name, f"the methods of {path} are {', '.join(here)}")
+        methods = {wanted: METHODS[wanted]}
     if wanted in methods:
         cls = methods[wanted]
         found = next((c for c in _ALL if type(c.method) is cls), None) or Contender(cls.name, cls(), {})
@@ -181,8 +189,7 @@ def configure(
 
 def changed(config: RunConfig, values: Mapping[str, Any]) -> RunConfig:
     """Return `config` with dotted fields set at once; files that it names are pinned by their content."""
-    config = override_all(config, values)
-    return pin(override_all(config, {"delays": pin_trace(config.delays)}))
+    return pin(override_all(config, values))
 
 
 def space_of(contender: Contender, name: str) -> Space:
@@ -215,8 +222,8 @@ def start_of(contender: Contender, name: str) -> Point:
 def complete(contender: Contender, name: str, values: Point) -> Point:
     """Return a point of a contender's search space, with the protocol's own value where `values` has none."""
     config = base(name, contender, 0)
-    own = {path: getattr(_parent(config, path), path.split(".")[-1]) for path in contender.space}
-    return {path: values.get(path, own[path]) for path in contender.space}
+    plain = {path: getattr(_parent(config, path), path.split(".")[-1]) for path in contender.space}
+    return {path: values.get(path, plain[path]) for path in contender.space}
 
 
 def _parent(config: RunConfig, path: str) -> Any:

@@ -219,7 +219,7 @@ def _tuning(name: str, title: str, notebook: str, block: str = "") -> Callable[.
         rows = plain(of.methods or CONTENDERS if methods is None else methods)
         return Tuning(
             name=name, title=title, notebook=notebook, profile=profile, scale=of.name, count=trials or of.trials,
-            contenders=tuple(CONTENDERS[row.label] for row in rows), refinements=of.refinements,
+            contenders=tuple(contenders.contender_of(row.label, {}) for row in rows), refinements=of.refinements,
             seeds=of.tuning_seeds if seeds is None else tuple(seeds),
         )  # fmt: skip
 
