@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from fedecho.core import numerics
 from fedecho.core.settings import Delays, Local, Protocol
 from fedecho.learning.bank import Bank
 from fedecho.learning.client import Update
@@ -21,6 +22,12 @@ EMPTY = torch.empty(0)
 @pytest.fixture(autouse=True)
 def one_thread() -> None:
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let records lie where they always do while the numerics are being edited; tests/test_numerics.py sees to them."""
+    monkeypatch.setattr(numerics, "unlisted", lambda parts: ())
 
 
 def weights(*numbers: float) -> Weights:

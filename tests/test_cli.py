@@ -15,11 +15,11 @@ from fedecho import studies
 from fedecho.cli import main, train
 from fedecho.core import records
 from fedecho.core.clock import Clock
-from fedecho.core.config import RunConfig, config_hash
+from fedecho.core.config import MethodConfig, RunConfig, config_hash
 from fedecho.core.files import write_whole
 from fedecho.core.records import new_record
 from fedecho.learning.methods import FedBuff, FedEcho
-from fedecho.studies import sweep
+from fedecho.studies import contenders, sweep
 from fedecho.studies.theory.study import TheoryStudy
 from fedecho.studies.training import Trained
 from tests import toy
@@ -51,6 +51,27 @@ BAD = [
     (["run", "--set", "data.pool_size=9999"], "pool_size = 9999", "5000 images"),
     (["run", "--set", "method.momentum=0.9"], "method.momentum", "inner, distill"),
     (["run", "--set", "seed"], "set = 'seed'", "field=value"),
+    (["run", "--set", "local.lr=1", "seed=1", "--set", "local.lr=2"], "set = 'local.lr=2'", "given twice"),
+    (["tune", "--space", "local.lr=0.1:1", "--space", "local.lr=0.2:1"], "space = 'local.lr'", "given twice"),
+    (["run", "--seed", "1", "--seed", "2"], "seed = '--seed'", "given twice"),
+    (["run", "--data-root=a", "--data_root", "b"], "data_root = ", "given twice"),
+    (["run", "--save-model", "m.pt"], "save_model = 'm.pt'", ".safetensors"),
+    (["run", "--save-model", "/none/m.safetensors"], "save_model = ", "folder must be there"),
+    (["run", "--records", "/proc/version"], "records = '/proc/version'", "folder"),
+    (["show", "00ff00ff"], "record = '00ff00ff'", "no such file"),
+    (["show", "*"], "record = '*'", "no such file"),
+    (["compare"], "compare = ()", "give records, or --methods"),
+    (["compare", "x", "--methods", "fedbuff"], "compare = ('x', 'fedbuff')", "not both"),
+    (["compare", "x", "--seeds", "1"], "seeds = (1,)", "leave it out"),
+    (["compare", "x", "y"], "record = 'x'", "no such file"),
+    (["compare", "--methods", "fedbuff"], "configs = ['FedBuff']", "at least two"),
+    (["compare", "--methods", "fedbuff", "FedBuff"], "methods = ('fedbuff', 'FedBuff')", "given twice"),
+    (["compare", "--methods", "fedbuff", "fedmagic"], "method = 'fedmagic'", "FedBuff + EMA"),
+    (["compare", "--methods", "fedbuff", "fedecho", "--seeds", "1", "1"], "seeds = 1", "given twice"),
+    (["compare", "--methods", "fedbuff", "fedecho", "--seeds", "-1"], "seed = -1", ">= 0"),
+    (["compare", "--methods", "fedbuff", "fedecho", "--set", "method.distill.lr=1"], "method.distill.lr", "server_lr"),
+    (["compare", "--methods", "fedbuff", "fedecho", "--jobs", "0"], "jobs = 0", "at least 1"),
+    (["compare", "--methods", "fedbuff", "fedecho", "--profile", "huge"], "profile = 'huge'", "laptop"),
     (["run", "--set", "local.lr={}"], "lr = {}", "a number"),
     (["run", "--set", "method=fedbuff"], "method = 'fedbuff'", "a method's settings"),
     (["run", "--device", "abacus"], "device = 'abacus'", "cpu"),
@@ -131,9 +152,13 @@ def test_run_ends_with_the_score_and_the_record(elsewhere: Path, capsys: pytest.
     assert record.seed == 7 and record.score is not None
     assert f"score {100 * record.score:.2f} %" in out and record.hash in out
     assert "2/2" in err and "accuracy=" in err  # the bar
-    main.main(["run", "--method", "fedecho", "--profile", "smoke", "--seed", "7", *SMALL])
+    assert out.endswith(f"next: fedecho show {next((elsewhere / 'records/smoke/runs').glob('*.json'))}\n")
+    main.main(["run", "--method", "FedEcho", "--profile", "smoke", "--seed", "7", *SMALL])
     again = capsys.readouterr()
-    assert again.out == out and again.err == ""  # the record was there
+    assert again.out == out.replace("fedecho, smoke", "FedEcho, smoke")  # the record was there
+    (said,) = again.err.splitlines()
+    assert said == f"fedecho: from {record.origin}; `--fresh` trains"
+    assert record.provenance["date"] in said and record.provenance["commit"][:7] in said
 
 
 def test_tune_names_what_it_chose_and_where_the_trials_are(
@@ -221,8 +246,12 @@ def test_literals(text: str, value: object) -> None:
     assert train.literal(text) == value and type(train.literal(text)) is type(value)
 
 
+def changed(assignments: Sequence[str], method: MethodConfig | None = None) -> RunConfig:
+    return contenders.changed(RunConfig(method or FedEcho()), train.values_of(assignments))
+
+
 def test_changes_reach_nested_fields() -> None:
-    config = train.changed(RunConfig(FedEcho()), ["method.distill.clip_norm=none", "delays.model=mild"])
+    config = changed(["method.distill.clip_norm=none", "delays.model=mild"])
     assert isinstance(config.method, FedEcho) and config.method.distill.clip_norm is None
     assert config.delays.model == "mild"
 
@@ -230,7 +259,7 @@ def test_changes_reach_nested_fields() -> None:
 def test_changes_are_made_at_once_in_any_order() -> None:
     changes = ["protocol.clients=10", "protocol.concurrency=5", "method.distill.alpha_min=0.9"]
     for assignments in ([*changes, "method.distill.alpha_max=1.0"], ["method.distill.alpha_max=1.0", *changes[::-1]]):
-        config = train.changed(RunConfig(FedEcho()), assignments)
+        config = changed(assignments)
         assert config.protocol.clients == 10 and config.method.distill.alpha_min == 0.9  # type: ignore[attr-defined]
 
 
@@ -239,7 +268,7 @@ def test_a_trace_is_named_by_its_content_wherever_it_lies(tmp_path: Path) -> Non
     for name, duration in (("a.csv", 1), ("b.csv", 1), ("c.csv", 2)):
         (tmp_path / name).write_text(f"client,duration\n0,{duration}\n")
         changes = [f"delays.trace={tmp_path / name}", "delays.model=trace"]
-        config = train.changed(RunConfig(FedBuff()), changes)
+        config = changed(changes, FedBuff())
         assert len(config.delays.trace_sha256 or "") == 64
         hashes.append(config_hash(config))
     assert hashes[0] == hashes[1] != hashes[2]

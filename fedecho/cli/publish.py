@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import tyro
 
 from fedecho.core.checks import require
-from fedecho.core.files import write_whole
+from fedecho.core.files import require_clone, write_whole
 
 if TYPE_CHECKING:
     from fedecho.report.publish.site import Study
@@ -28,6 +28,7 @@ def claims(profile: str = "laptop", power: bool = False) -> None:
     from fedecho.studies import profiles
     from fedecho.studies.claims import ledger, lines
 
+    require_clone("claims")
     if power:
         print(lines.planning(profiles.whole(profile).name))
         return
@@ -55,6 +56,7 @@ def site(profile: str = "laptop") -> None:
     Args:
         profile: whose; any but laptop gets a folder of its own in paper/site.
     """
+    require_clone("site")
     for package in ("nbconvert", "latex2mathml"):
         require(importlib.util.find_spec(package) is not None, "site", package, "install fedecho[notebooks] first")
     from fedecho.report.publish.site import build
@@ -84,6 +86,7 @@ def latex(profile: str = "laptop", output: Path | None = None) -> None:
     from fedecho.report.publish.latex import body
     from fedecho.studies import profiles
 
+    require_clone("latex")
     text = body(profiles.whole(profile).name)
     if output is None:
         print(text)

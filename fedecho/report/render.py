@@ -18,10 +18,13 @@ def write(
     details: str, notes: str,
 ) -> None:  # fmt: skip
     """Write a table to `stem`.md, .tex (texts, with `bold` `[rows]` marking first cells) and .csv (all numbers); the
-    caption ends with a reference to `details`, the section of PROTOCOL.md."""
+    caption ends with a reference to `details`, the section of PROTOCOL.md, where there is one."""
+    linked, named = (f"{caption} Details: {text}." if details else caption for text in (
+        f"[PROTOCOL.md]({details})", "PROTOCOL.md"
+    ))  # fmt: skip
     files = {
-        "md": markdown(texts, bold, title, f"{caption} Details: [PROTOCOL.md]({details}).", notes),
-        "tex": latex(texts, bold, title, f"{caption} Details: PROTOCOL.md.", f"tab:{stem.name}", notes),
+        "md": markdown(texts, bold, title, linked, notes),
+        "tex": latex(texts, bold, title, named, f"tab:{stem.name}", notes),
         "csv": numbers.to_csv(index=False, float_format="%.6g", lineterminator="\n"),
     }
     for suffix, text in files.items():

@@ -17,6 +17,7 @@ import torch
 from tqdm import tqdm
 
 from fedecho import data as datasets
+from fedecho.core import numerics
 from fedecho.core.checks import InputError, MissingDataError, require
 from fedecho.core.config import RunConfig
 from fedecho.core.provenance import cores as cores
@@ -179,7 +180,11 @@ def run_and_save(
 def record_of(
     config: RunConfig, folder: Path, fresh: bool = False, progress: Callable[[Iterable[Round]], Iterable[Round]] = iter
 ) -> Record:
-    """Return the record of one run from `folder`, after training it here if it is missing or `fresh` is wanted."""
+    """Return the record of one run from `folder`, after training it here if it is missing or `fresh` is wanted.
+
+    Code with other numerics has a folder of its own (`numerics.place`).
+    """
+    folder = numerics.place(folder, config)
     found = None if fresh else find(folder, config)
     if found is None:
         found = run(config, progress=progress)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fedecho.core import files, records
+from fedecho.core import files, numerics, records
 from fedecho.core.config import RunConfig, config_hash
 from fedecho.core.records import Record
 from fedecho.learning.cost import duration
@@ -47,8 +47,15 @@ class Trained(Study):
     @property
     def places(self) -> list[Path]:
         """The folders that records are looked for in; what is trained is written to the first."""
-        committed = (files.tuning_dir if self.tuning else files.records_dir)(self.at)
-        return [*([self.home / "records"] if self.custom else []), committed]
+        return self.among((files.tuning_dir if self.tuning else files.records_dir)(self.at))
+
+    def parts(self) -> set[str]:
+        """Return the parts of the code that its runs go through."""
+        return {part for method in {c.method for c in self.configs} for part in numerics.of(method)}
+
+    def made_apart(self) -> bool:
+        """Tell whether any record that it reads is one that code with other numerics made."""
+        return any(records.record_path(self.places[0], config).is_file() for config in self.configs)
 
     @property
     def configs(self) -> list[RunConfig]:

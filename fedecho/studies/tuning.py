@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from fedecho.core import numerics
 from fedecho.core.checks import require
 from fedecho.core.config import override_all
 from fedecho.report import captions, summary
@@ -49,6 +50,10 @@ class Tuning(Trained):
             f"search space, then {self.refinements} × {search.AROUND} around the best. Chosen (bold): the values in "
             "use, unless others are better on every seed. Runs: finished of asked."
         )
+
+    def parts(self) -> set[str]:
+        """Return the parts of the code that its runs go through, without asking which runs they are."""
+        return {part for contender in self.contenders for part in numerics.of(contender.method)}
 
     def asked(self) -> list[Cell]:
         """Return seed by seed the runs that are known: where the best trials are refined depends on their records."""
@@ -216,7 +221,7 @@ def _tuning(name: str, title: str, notebook: str, block: str = "") -> Callable[.
         rows = plain(_rows(of.name) if methods is None else methods)
         return Tuning(
             name=name, title=title, notebook=notebook, profile=profile, scale=of.name, count=trials or of.trials,
-            contenders=tuple(CONTENDERS[row.label] for row in rows), refinements=of.refinements,
+            contenders=tuple(contenders.contender_of(row.label, {}) for row in rows), refinements=of.refinements,
             seeds=of.tuning_seeds if seeds is None else tuple(seeds),
         )  # fmt: skip
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,8 +13,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from fedecho.core import records
+from fedecho.core import own, records
 from fedecho.core.checks import require
+from fedecho.core.config import LORA
 from fedecho.core.records import Record
 from fedecho.studies.sweep import sweep
 from fedecho.theory import engine
@@ -53,9 +54,18 @@ THEORY_TOLERANCE = 0.01
 """Largest relative difference of a mean over the trajectories that other hardware or versions are granted."""
 
 
-def verify(folder: Path, sample: int, seed: int | None = None, jobs: int | None = None) -> list[Outcome]:
-    """Recompute `sample` records of `folder`, drawn at random (repeatably with a `seed`), and compare."""
+def verify(
+    folder: Path, sample: int, seed: int | None = None, jobs: int | None = None, named: Collection[str] = ()
+) -> list[Outcome]:
+    """Recompute `sample` records of `folder`, drawn at random (repeatably with a `seed`), and compare.
+
+    Functions of a user's own are imported only if they are among the `named` ones: a record may come from anywhere.
+    """
     chosen = _drawn(partial(records.all_in, folder), folder, sample, seed)
+    for config in (record.run_config() for record in chosen):
+        for function in filter(None, (config.model, config.delays.function)):
+            known = not own.is_named(function) or function.startswith(LORA) or function in named
+            require(known, "plugin", function, "a record names this code of a user's own; to have it run, name it too")
     with tempfile.TemporaryDirectory() as name:
         again, configs = Path(name), [record.run_config() for record in chosen]
         sweep(configs, again, jobs=jobs)

@@ -52,7 +52,8 @@ def write(study: Study) -> Made:
     """Write a study's table, figures and manifest from the records that are there."""
     table, stem = study.table(), study.folder("tables") / study.name
     bold = list(table.bold) or [False] * len(table.texts)
-    details = f"{Path(os.path.relpath(files.protocol(), stem.parent)).as_posix()}#{study.name}"
+    section = f"{Path(os.path.relpath(files.protocol(), stem.parent)).as_posix()}#{study.name}"
+    details = "" if study.custom and study.name not in TABLES else section
     render.write(table.texts, bold, table.numbers, stem, study.title, study.caption, details=details, notes=table.notes)
     for name, text in table.beside.items():
         files.write_whole(stem.with_name(name), text)

@@ -28,6 +28,25 @@ from fedecho.theory.records import THEORY, TheoryRecord
 TINY = TheoryRun(rounds=(4, 8), buffers=(1, 2), walks=2, arrivals=Arrivals("independent", clients=4, tau_max=1))
 ONE_ROUND = replace(TINY, rounds=(4,), buffers=(1,))
 
+GOLDEN: dict[str, tuple[dict[str, Any], float]] = {
+    "FedBuff": ({"method": FedBuff()}, 0.973745),
+    "CA2FL": ({"method": CA2FL()}, 0.997716),
+    "FADAS": ({"method": FADAS()}, 0.717357),
+    "FedEcho": ({"objective": "logistic", **base.METHODS["FedEcho"]}, 0.133146),
+}
+"""Mean of |grad f|^2 at T = 8, M = 2."""
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_golden_theory_run(name: str) -> None:
+    """If this fails without a bug, the numerics have changed: raise `config.VERSION` and remake the records."""
+    changes, expected = GOLDEN[name]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", StabilityWarning)
+        record = engine.execute(replace(TINY, **changes))
+    assert np.mean(record.rows[-1]["mean"]) == pytest.approx(expected, rel=1e-3)
+
+
 # Steps
 
 

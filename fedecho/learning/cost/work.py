@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from fedecho import data as datasets
 from fedecho.core.checks import require
 from fedecho.core.config import LORA, RunConfig
 from fedecho.core.settings import Data
@@ -48,12 +49,19 @@ def shape_of(model: str, data: Data) -> tuple[tuple[int, ...], int]:
     and the number of classes."""
     if data.task == "generation":
         return (data.vocabulary, BLOCK), data.vocabulary
+    if data.is_file:
+        own = datasets.load(data.name)
+        height, width, channels = own.train.images.shape[1:]
+        return (channels, height, width), len(own.classes)
     shape, classes = SHAPES[data.name]
     return ((shape[0], CONTEXT), classes) if model.startswith(LORA) and len(shape) == 2 else (shape, classes)
 
 
 def counts_of(data: Data) -> tuple[int, int, int]:
     """Return client, validation and test images or texts; blocks of tokens to within a few per cent."""
+    if data.is_file:
+        own = datasets.load(data.name)
+        return len(own.train), len(own.validation or ()), len(own.test)
     if data.task == "classification":
         return COUNTS[data.name]
     a_block = BLOCK * float(np.interp(math.log(data.vocabulary), np.log(_CHARACTERS[0]), _CHARACTERS[1]))

@@ -20,7 +20,7 @@ from fedecho.report.manifest import Manifest
 from fedecho.report.publish import citation, pages
 from fedecho.report.summary import VERDICTS
 
-WITHOUT_TABLE = ("00_quickstart", "01_algorithm_step_by_step")
+WITHOUT_TABLE = ("00_quickstart", "01_algorithm_step_by_step", "03_your_own")
 """Notebooks that explain; every other one is a study, listed as not run until it has a table."""
 _LONG = 40
 _CLAIM = ("id", "role", "claim", "place", "source", "profile", "test", "verdict", "qualifier", "paper_value",
