@@ -156,11 +156,20 @@ def test_a_record_never_leads_to_an_import(everything: RunConfig, tmp_path: Path
 # At home where ours are
 
 
-def test_in_worker_processes_and_verified(everything: RunConfig, tmp_path: Path) -> None:
-    """One sweep in a process of its own, to the same last bit; then `verify` does it again."""
+def test_in_a_worker_process_to_the_same_last_bit(everything: RunConfig, tmp_path: Path) -> None:
     sweep.sweep([everything], tmp_path / "mine", jobs=1, progress=False)
     found = records.find(tmp_path / "mine", everything)
     assert found is not None and found.rows == run(everything).rows
+
+
+def test_verified_where_its_code_is_named(
+    everything: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def here(todo: list[RunConfig], count: int, *how: Any) -> Iterator[sweep.Done]:
+        yield from (sweep.run_and_save(config, *how) for config in todo)
+
+    monkeypatch.setattr(sweep, "_in_processes", here)
+    sweep.run_and_save(everything, tmp_path / "mine")
     (outcome,) = verify.verify(tmp_path / "mine", 1, jobs=1, named=[MODEL, DELAYS["delays.function"]])
     assert outcome.identical
 

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import tyro
 
-from fedecho.cli.train import outcome, tell, values_of
-from fedecho.core import numerics
+from fedecho.cli.train import outcome, values_of
 from fedecho.core.checks import require
 from fedecho.core.config import RunConfig
 from fedecho.core.files import own_dir, paper, use_data
@@ -133,9 +132,7 @@ def compare(
         lists = {"methods": methods, "set": set, "plugin": plugin, "profile": [scale], "seeds": chosen}
         words = [word for name, given in lists.items() if given for word in (f"--{name}", *map(str, given))]
         command = shlex.join(["fedecho", "compare", *words])
-        study = comparing.of_configs(configs, chosen, scale, command)
-        tell(numerics.warning(study.parts()))
-        made = writing.make(study, jobs, fresh)
+        made = writing.make(comparing.of_configs(configs, chosen, scale, command), jobs, fresh)
     print(made.text, f"table: {made.tables['md']}", *(f"figure: {path}" for path in made.figures.values()), sep="\n")
 
 

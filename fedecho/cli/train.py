@@ -173,7 +173,6 @@ def tune(
         require([known for known, _ in ends].count(path) == 1, "space", path, "it is given twice; give each field once")
     contender = contenders.contender_of(method, dict(ends))
     tuned = tuning_of(contender, profile, changes=values_of(set), count=trials, refinements=refinements, seeds=seeds)
-    tell(numerics.warning(tuned.parts()))
     made = writing.make(tuned, jobs, fresh)
     print(f"{tuned.summary()}\ntable: {made.tables['md']}")
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from fedecho.core import files
 from fedecho.core.checks import require
 from fedecho.core.config import MethodConfig, RunConfig, config_hash, to_dict
 from fedecho.core.records import Record
@@ -73,9 +74,10 @@ class Compared(Comparison):
 
     @property
     def places(self) -> list[Path]:
-        """The folders that records are looked for in: its own, those of the tables, and those of single runs."""
+        """The folders that records are looked for in: its own, and, but for code with other numerics, those of the
+        tables and of single runs."""
         own, *committed = super().places
-        return [own, *committed, *(place / "runs" for place in committed)]
+        return [own, *(each for place in committed for each in (place, place / "runs", files.own_dir(self.at)))]
 
     def find(self, config: RunConfig) -> Record | None:
         """Return the record of a run, none without one."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from fedecho.core import files
+from fedecho.core import files, numerics
 from fedecho.report import captions, figures, manifest, render, summary
 from fedecho.studies.study import TABLES, Study, Table
 
@@ -44,6 +45,9 @@ class Made:
 
 def make(study: Study, jobs: int | None = None, fresh: bool = False) -> Made:
     """Make a study's table and figures; `jobs` processes (0 or none = cores) train what is missing."""
+    words = numerics.warning(study.parts())
+    if words is not None:
+        print(f"fedecho: {words}", file=sys.stderr)
     study.train(jobs or None, fresh)
     return write(study)
 
