@@ -14,7 +14,16 @@ from fedecho.core import own
 from fedecho.core.checks import Checked, Count, Natural, NotNegative, Positive, Share, require
 
 DelayModel = Literal[
-    "constant", "mild", "large", "uniform", "exponential", "lognormal", "pareto", "bursty", "periodic", "trace",
+    "constant",
+    "mild",
+    "large",
+    "uniform",
+    "exponential",
+    "lognormal",
+    "pareto",
+    "bursty",
+    "periodic",
+    "trace",
     "function",
 ]
 TaskKind = Literal["classification", "generation"]
