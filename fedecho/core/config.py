@@ -55,7 +55,7 @@ class RunConfig(Checked):
     protocol: Protocol = Protocol()
     delays: Delays = Delays()
     model: str = "cnn"
-    """One of `models.MODELS` or `text_models.TEXT_MODELS`, or `lora:` and a pretrained encoder (see `pretrained`)."""
+    """One of `models.MODELS` or `text_models.TEXT_MODELS`, or ``lora:`` and a pretrained encoder (see `pretrained`)."""
     local: Local = Local()
     evaluation: Evaluation = Evaluation()
     execution: Execution = Execution()
