@@ -37,7 +37,7 @@ setup: $(STAMP) ## create .venv with the tested versions
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) \
-	  -c constraints.txt -e '.[notebooks,dev]'
+	  -c constraints.txt -e '.[notebooks,docs,dev]'
 	touch $@
 
 tables: $(STAMP) ## every table and figure: train what has no record, then write paper/tables and paper/figures

@@ -97,7 +97,8 @@ def executed() -> dict[str, Any]:
         {"cell_type": "markdown", "id": "title", "metadata": {}, "source": MARKDOWN},
         {"cell_type": "code", "id": "run", "metadata": {}, "execution_count": 1, "source": "x = 1", "outputs": outputs},
     ]
-    return {"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
+    python = {"kernelspec": {"name": "python3", "display_name": "Python 3"}, "language_info": {"name": "python"}}
+    return {"cells": cells, "metadata": python, "nbformat": 4, "nbformat_minor": 5}
 
 
 @cache

@@ -35,18 +35,18 @@ def claims(profile: str = "laptop", power: bool = False) -> None:
     print(*ledger.written(profile), *readme.write(profile), sep="\n")
 
 
-def cite(name: tyro.conf.Positional[str | None] = None, profile: str = "laptop") -> None:
-    """Print BibTeX for the paper and for this package, and for the records behind a table or figure.
+def cite(names: tyro.conf.Positional[tuple[str, ...]] = (), profile: str = "laptop") -> None:
+    """Print BibTeX for the paper and for this package, and for the records behind tables or figures, each key once.
 
     Args:
-        name: a table or figure, e.g. vision or vision_bars.
-        profile: whose table.
+        names: tables or figures, e.g. vision owners_classes.
+        profile: whose tables.
     """
     from fedecho.report.publish import citation
     from fedecho.studies import profiles
 
     scale = profiles.whole(profile).name
-    print(citation.bibtex() if name is None else citation.cite(name, scale))
+    print(citation.cite(names, scale))
 
 
 def site(profile: str = "laptop") -> None:
@@ -55,8 +55,8 @@ def site(profile: str = "laptop") -> None:
     Args:
         profile: whose; any but laptop gets a folder of its own in paper/site.
     """
-    for package in ("nbconvert", "latex2mathml"):
-        require(importlib.util.find_spec(package) is not None, "site", package, "install fedecho[notebooks] first")
+    for package in ("sphinx", "furo", "myst_nb", "sphinx_design"):
+        require(importlib.util.find_spec(package) is not None, "site", package, "install fedecho[docs] first")
     from fedecho.report.publish.site import build
     from fedecho.studies import profiles
 

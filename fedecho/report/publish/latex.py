@@ -15,6 +15,19 @@ _SPECIAL = {
     "^": r"\textasciicircum{}",
     **{glyph: f"\\{glyph}" for glyph in "%_&#{}$"},
 }
+_PRINTED = _SPECIAL | {
+    "|": r"\textbar{}", "<": "$<$", ">": "$>$", "±": r"$\pm$", "−": "$-$", "–": "--", "—": "---", "²": "$^2$",
+    "×": r"$\times$", "≤": r"$\le$", "≥": r"$\ge$", "≈": r"$\approx$", "∈": r"$\in$", "∞": r"$\infty$",
+    "→": r"$\rightarrow$", "‘": "`", "’": "'", "“": "``", "”": "''", "…": r"\ldots{}", "\u00a0": "~",
+}  # fmt: skip
+"""What is printed alike with every encoding of fonts."""
+_GREEK = ("alpha", "beta", "gamma", "eta", "lambda", "mu", "nu", "rho", "sigma", "tau")
+_POWER = r"(?:_(?P<sub{0}>[A-Za-z0-9]+))?(?:\^(?P<sup{0}>[-−]?[\d/]+)|(?P<two{0}>²))?"
+_SYMBOL = re.compile(
+    rf"(?<![A-Za-z0-9_\\])(?:(?P<greek>{'|'.join(_GREEK)}){_POWER.format(1)}(?![A-Za-z0-9])"
+    rf"|(?P<letter>[A-Za-z])(?=[_^]){_POWER.format(2)}(?![A-Za-z0-9]))"
+)
+_FORMULA = re.compile(rf"\|(?P<norm>[^|]+)\|(?P<square>²|\^2)?|(?<=\))\^(?P<power>\d)|{_SYMBOL.pattern}")
 _FIGURE = r"""\begin{figure}[p]
   \centering
   \includegraphics[width=\linewidth,height=0.8\textheight,keepaspectratio]{%s}
@@ -25,6 +38,34 @@ _FIGURE = r"""\begin{figure}[p]
 def escape(text: str) -> str:
     """Return `text` so that LaTeX prints it as it stands; `main.tex` declares the glyphs beyond Latin-1."""
     return re.sub(r"[\\~^%_&#{}$]", lambda match: _SPECIAL[match[0]], text)
+
+
+def typeset(text: str) -> str:
+    """Return `text` for print, in ASCII: symbols such as `eta_d`, `T^-3/4` and `|grad f|²` as formulas."""
+    parts, end = [], 0
+    for found in _FORMULA.finditer(text):
+        parts += [_printed(text[end : found.start()]), f"${_formula(found)}$"]
+        end = found.end()
+    return "".join([*parts, _printed(text[end:])])
+
+
+def _printed(text: str) -> str:
+    return "".join(_PRINTED.get(glyph, glyph) for glyph in text)
+
+
+def _formula(found: re.Match[str]) -> str:
+    if found["norm"]:
+        inner = re.sub(r"\bgrad\b\s*", r"\\nabla ", _SYMBOL.sub(_symbol, found["norm"])).replace("\u00a0", " ")
+        return f"|{inner}|" + "^2" * bool(found["square"])
+    return f"^{found['power']}" if found["power"] else _symbol(found)
+
+
+def _symbol(found: re.Match[str]) -> str:
+    base, group = (f"\\{found['greek']}", 1) if found["greek"] else (found["letter"], 2)
+    sub, sup = found[f"sub{group}"], "2" if found[f"two{group}"] else (found[f"sup{group}"] or "").replace("−", "-")
+    if sub and len(sub) > 1:
+        sub = f"\\{sub}" if sub in ("min", "max") else rf"\mathrm{{{sub}}}"
+    return base + (f"_{{{sub}}}" if sub else "") + (f"^{{{sup}}}" if sup else "")
 
 
 def body(profile: str = "laptop") -> str:

@@ -25,12 +25,18 @@ def render(template: str, folder: Path) -> str:
 
     Raises `InputError` for a table, row or column that is not there, and for a sentence that is no longer true.
     """
+    return environment(folder).from_string(template).render()
+
+
+def environment(folder: Path) -> jinja2.Environment:
+    """Return what templates of text are made in: they can ask the tables of a folder, and include those of `paper`."""
     known = jinja2.Environment(
-        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
-    )
+        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
+        loader=jinja2.FileSystemLoader(TEMPLATE.parent),
+    )  # fmt: skip
     known.globals |= {"fact": fact, "span": span, "words": _WORDS, **asking(folder)}
     known.filters |= {f"d{digits}": partial(_number, digits=digits) for digits in range(3)}
-    return known.from_string(template).render()
+    return known
 
 
 def readme(profile: str = "laptop") -> str:
@@ -101,10 +107,15 @@ def fact(true: bool, sentence: str) -> str:
 
 def write(profile: str) -> list[Path]:
     """Write README.md where the tables are the ones it is about, those of the source tree; return what was written."""
-    if profile != "laptop" or paper().resolve() != TEMPLATE.parent.resolve() or not TEMPLATE.is_file():
+    if not told(profile):
         return []
     write_whole(README, readme(profile))
     return [README]
+
+
+def told(profile: str) -> bool:
+    """Tell whether the templates are about the tables of a profile: those of the source tree."""
+    return profile == "laptop" and paper().resolve() == TEMPLATE.parent.resolve() and TEMPLATE.is_file()
 
 
 def _number(number: float, digits: int) -> str:
