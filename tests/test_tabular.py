@@ -131,6 +131,7 @@ def test_a_box_that_is_too_wide_is_noticed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "text, printed",
     [
+        ("T^(−3/4), T^(1/2)", r"$T^{-3/4}$, $T^{1/2}$"),
         ("late |grad f|²", r"late $|\nabla f|^2$"),
         ("eta_d M^1/4 T^-3/4", r"$\eta_{d}$ $M^{1/4}$ $T^{-3/4}$"),
         ("(L gamma)^2 tau_avg sigma_g^2", r"(L $\gamma$)$^2$ $\tau_{\mathrm{avg}}$ $\sigma_{g}^{2}$"),

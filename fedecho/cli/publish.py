@@ -74,18 +74,17 @@ def planned(profile: str) -> list[Study]:
     return [Study(s.name, s.title, s.notebook, command(s.notebook, profile)) for s in known]
 
 
-def latex(profile: str = "laptop", output: Path | None = None) -> None:
-    """Write the body of the paper, every table and figure, to a file that paper/main.tex includes.
+def latex(profile: str = "laptop", output: Path = Path("build/paper")) -> None:
+    """Write the bodies of the paper and its supplement, which paper/main.tex and paper/supplement.tex include.
 
     Args:
         profile: whose tables and figures.
-        output: the file (otherwise standard output).
+        output: the folder.
     """
-    from fedecho.report.publish.latex import body
+    from fedecho.report.publish.paper import documents
     from fedecho.studies import profiles
+    from fedecho.studies.study import TABLES
 
-    text = body(profiles.whole(profile).name)
-    if output is None:
-        print(text)
-    else:
-        write_whole(output, text)
+    for name, text in documents(profiles.whole(profile).name, list(TABLES)).items():
+        write_whole(output / name, text)
+        print(output / name)

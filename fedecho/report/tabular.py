@@ -21,7 +21,7 @@ _PAGE = 345.0
 """Width of the text of a plain article, in points."""
 _SIZES = (("footnotesize", 8.5, 6.0), ("scriptsize", 8.0, 4.0))
 """Sizes of type: name, twice the width of a digit in points, points between columns."""
-_ROWS = 40
+_ROWS = 48
 """That a plain table has at most; a longer one is parted between blocks."""
 _FIT = r"""\ifdefined\fedechofit\else % no wider than the line, no higher than the page
 \newsavebox\fedechobox
@@ -52,7 +52,7 @@ def long(texts: pd.DataFrame, bold: Sequence[bool], title: str, caption: str, la
         return _floats(plain(texts, bold), title, label, words)
     size, _, gap = fitting
     count, heads = 1 + texts.shape[1], rf"\toprule{_line(_heads(texts))}\midrule"
-    body = "\n\\midrule\n".join(_body(block, count, r"\\*") for block in _blocks(texts, bold))
+    body = "\n\\midrule\n".join(_body(block, count, "*") for block in _blocks(texts, bold))
     return (
         f"{{\\{size}\\setlength{{\\tabcolsep}}{{{gap / 2:g}pt}}\n"
         f"\\begin{{longtable}}{{{_columns(count)}}}\n\\caption{{{typeset(title)}}} \\label{{{label}}} \\\\\n"
@@ -74,7 +74,7 @@ def _floats(parts: Sequence[str], title: str, label: str, words: str) -> str:
 
 
 def plain(texts: pd.DataFrame, bold: Sequence[bool]) -> list[str]:
-    """Return texts as `tabular`s of at most 40 rows where blocks allow, each with the headings."""
+    """Return texts as `tabular`s of at most 48 lines where blocks allow, each with the headings."""
     count, heads = 1 + texts.shape[1], _line(_heads(texts))
     parts = []
     for blocks in _parted(_blocks(texts, bold)):
@@ -142,12 +142,10 @@ def _parted(blocks: Sequence[Block]) -> Iterator[list[Block]]:
     yield part
 
 
-def _body(block: Block, count: int, end: str = r"\\") -> str:
-    """Return the lines of a block, below one that names it; `end` keeps them on one page in a longtable."""
-    title = [f"\\multicolumn{{{count}}}{{@{{}}l@{{}}}}{{\\emph{{{block.name}}}}} {end}"] * bool(block.name)
-    lines = [f"{' & '.join(row)} {end}" for row in block.rows]
-    lines[-1] = lines[-1].removesuffix("*")
-    return "\n".join([*title, *lines])
+def _body(block: Block, count: int, stay: str = "") -> str:
+    """Return the lines of a block below one that names it; `stay` is `*` where that must not end a page."""
+    title = [f"\\multicolumn{{{count}}}{{@{{}}l@{{}}}}{{\\emph{{{block.name}}}}} \\\\{stay}"] * bool(block.name)
+    return "\n".join([*title, *(f"{' & '.join(row)} \\\\" for row in block.rows)])
 
 
 def _line(cells: Sequence[str]) -> str:

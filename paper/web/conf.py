@@ -36,12 +36,11 @@ autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
 python_use_unqualified_type_names = True
-maximum_signature_line_length = 88
 add_module_names = False
 
 html_theme = "furo"
 html_static_path = ["_static"]
-html_css_files = ["site.css"]
+html_css_files, html_js_files = ["site.css"], ["site.js"]
 html_copy_source = False
 html_show_copyright = html_show_sphinx = False
 html_show_search_summary = False  # it would fetch pages, which browsers refuse to pages that are opened as files
@@ -58,3 +57,12 @@ mathjax4_config = {
     "options": {"enableMenu": False, "enableExplorer": False},
     "svg": {"fontCache": "local"},
 }
+
+
+def _levels(app, page, template, context, doctree):  # the captions of the sidebar are headings without a level
+    tree = context.get("furo_navigation_tree", "")
+    context["furo_navigation_tree"] = tree.replace('role="heading"', 'role="heading" aria-level="2"')
+
+
+def setup(app):  # noqa: D103
+    app.connect("html-page-context", _levels, priority=900)

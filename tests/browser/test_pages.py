@@ -126,7 +126,7 @@ def violations(page: Page) -> list[str]:
 def test_no_dead_link_no_error_no_request(chromium: Browser, built: Path) -> None:
     reader = Reader(chromium)
     names = {page.stem for page in crawl(reader, built)}
-    assert {"index", "claims", "PROTOCOL", "toy", "other", "10_table_vision", "search"} <= names
+    assert {"index", "claims", "PROTOCOL", "toy", "other", "10_table_vision"} <= names
     assert reader.troubles == []
 
 
@@ -225,7 +225,7 @@ def test_with_the_keyboard_alone(chromium: Browser, built: Path) -> None:
     page = reader.page
     page.goto((built.parent / "paper" / "tables" / "toy.html").as_uri())
     page.keyboard.press("Tab")
-    assert page.evaluate("document.activeElement.className") == "skip-to-content"
+    assert "skip-to-content" in page.evaluate("document.activeElement.className")
     page.locator("summary").first.focus()
     page.keyboard.press("Enter")
     assert page.locator("details table").first.is_visible()
