@@ -101,7 +101,7 @@ def span(numbers: Iterable[float], digits: int = 1) -> str:
 
 def fact(true: bool, sentence: str) -> str:
     """Return nothing if a sentence still holds; raises `InputError` with it otherwise."""
-    require(bool(true), "README", sentence, "the tables say otherwise; rewrite the sentence in paper/README.md.j2")
+    require(bool(true), "README", sentence, "the tables say otherwise; rewrite the sentence in paper/*.md.j2")
     return ""
 
 

@@ -25,7 +25,7 @@ import jinja2
 
 from fedecho.core import files
 from fedecho.core.checks import InputError, require
-from fedecho.report import manifest, notebooks
+from fedecho.report import drawings, manifest, notebooks
 from fedecho.report.manifest import Manifest, Picture
 from fedecho.report.publish import citation, readme, story
 from fedecho.report.summary import VERDICTS
@@ -135,7 +135,8 @@ def _written(profile: str, planned: Sequence[Study]) -> Sources:
     findings = story.findings(profile, [study.name for study in told])
     reference = readme.told(profile)  # of the package, once
     pages = _environment(
-        profile=profile, findings=findings, protocol=files.protocol().is_file(), reference=reference
+        profile=profile, findings=findings, protocol=files.protocol().is_file(), reference=reference,
+        widths={figure.stem: _width(figure, found) for found in manifests for figure in found.figures},
     )  # fmt: skip
     for path in SOURCES.rglob("*"):
         if path.is_file() and path.suffix != ".j2" and (path.name != "api.rst" or reference):
@@ -171,6 +172,14 @@ def _figure(manifests: Sequence[Manifest]) -> tuple[str, Picture] | None:
     """Return the figure that opens the front page, with its table; the first there is where that one is not made."""
     known = [(found.name, figure) for found in manifests for figure in found.figures]
     return next((pair for pair in known if pair[1].stem == HEADLINE), known[0] if known else None)
+
+
+def _width(figure: Picture, found: Manifest) -> str:
+    """Say how wide a figure is drawn; raises `InputError` where it is not there."""
+    path = files.folder_of("figures", found.profile) / f"{figure.stem}.pdf"
+    require(path.is_file(), "file", str(path), "a manifest names it; run `make tables` first")
+    inches = drawings.inches(path.read_bytes())
+    return "" if inches is None else f", {inches:.3g} inches wide"
 
 
 def _environment(**known: Any) -> jinja2.Environment:
