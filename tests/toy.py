@@ -45,7 +45,7 @@ Evidence: [toy](tables/toy.md), [notebook](../notebooks/10_table_vision.ipynb), 
 | C0 | toys <b>win</b> |
 """
 PROTOCOL = (
-    "# How the tables are made\n\n## toy\n\nOf [toys](#toy), see the [table](tables/toy.md).\n\n## other\n\nNothing.\n"
+    "# How the tables are made\n\n## toy\n\nA toy ([table](tables/toy.md)). Of [toys](#toy).\n\n## other\n\nNothing.\n"
 )
 MARKDOWN = """# A toy notebook
 

@@ -114,7 +114,7 @@ def _mean(text: str) -> str:
 
 def _blocks(texts: pd.DataFrame, bold: Sequence[bool]) -> list[Block]:
     *outer, _ = map(str, texts.index.names)
-    marked = zip(texts.index, texts.to_numpy(), bold, strict=True)
+    marked = zip(texts.index, texts.to_numpy().tolist(), bold, strict=True)
 
     def place(row: tuple[Any, Any, bool]) -> tuple[object, ...]:
         return tuple(row[0][:-1]) if isinstance(row[0], tuple) else ()

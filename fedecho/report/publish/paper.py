@@ -73,13 +73,14 @@ def _front(profile: str, said: dict[str, str]) -> list[str]:
     protocol = _conventions(files.protocol())
     if not readme.told(profile):
         return protocol
-    ask = readme.environment(files.folder_of("tables", profile))
+    tables = files.folder_of("tables", profile)
+    ask = readme.environment(tables)
     found = {name: ask.get_template(f"{name}.md.j2").render() for name in ("abstract", "results", "theory")}
     names = {*said}
     return [
         rf"\begin{{abstract}}{prose(found['abstract'])}\end{{abstract}}", r"\section{Findings}",
         prose(found["results"], names), r"\subsection*{The theory, checked}", prose(found["theory"], names),
-        r"\section{Primary claims}", _claims(ask.globals["claims"]("primary")), *protocol,
+        r"\section{Primary claims}", _claims(readme.asking(tables)["claims"]("primary")), *protocol,
     ]  # fmt: skip
 
 
