@@ -83,7 +83,8 @@ def test_escaped() -> None:
 
 
 def test_prose() -> None:
-    text = "# No\n\nA **b c**, *e* `d_e`, [f](paper/tables/g.md), [h](x.md),\n[i](https://j.org/%).\n\n* one\n  more\n* two_"
+    links = "[f](paper/tables/g.md), [h](x.md),\n[i](https://j.org/%)"
+    text = f"# No\n\nA **b c**, *e* `d_e`, {links}.\n\n* one\n  more\n* two_"
     assert latex.prose(text, {"g"}) == (
         r"A \textbf{b c}, \emph{e} \texttt{d\_e}, \hyperref[sec:g]{f}, h, \href{https://j.org/\%}{i}."
         "\n\n\\begin{itemize}\n\\item one more\n\\item two\\_\n\\end{itemize}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib.metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,8 +55,9 @@ def site(profile: str = "laptop") -> None:
     Args:
         profile: whose; any but laptop gets a folder of its own in paper/site.
     """
-    for package in ("sphinx", "furo", "myst_nb", "sphinx_design"):
-        require(importlib.util.find_spec(package) is not None, "site", package, "install fedecho[docs] first")
+    there = {found.name.lower().replace("_", "-") for found in importlib.metadata.distributions()}
+    for package in ("sphinx", "furo", "myst-nb", "sphinx-design", "sphinx-mathjax-offline"):
+        require(package in there, "site", package, "install fedecho[docs] first")
     from fedecho.report.publish.site import build
     from fedecho.studies import profiles
 
