@@ -3,6 +3,7 @@ a stored record that cannot be believed ends with exit code 1."""
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import math
 import re
@@ -278,6 +279,17 @@ def test_cite_names_the_paper(capsys: pytest.CaptureFixture[str]) -> None:
     main.main(["cite"])
     out = capsys.readouterr().out
     assert "2511.19966" in out and out.count("@") == 2
+    # Classic styles and parsers know no @software, and print no field version.
+    version = importlib.metadata.version("fedecho")
+    assert "@software" not in out and f"howpublished = {{Python package, version {version}}}" in out
+
+
+def test_cite_takes_several_names_and_gives_each_key_once(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    toy.furnish(elsewhere)
+    main.main(["cite", "toy_bars", "other", "toy"])
+    keys = re.findall(r"^@(\w+){(.*),$", capsys.readouterr().out, re.MULTILINE)
+    names = ["wang2025stragglers", "fedecho", "fedecho-toy-0123456789ab", "fedecho-other-ba9876543210"]
+    assert [key for _, key in keys] == names and {kind for kind, _ in keys} == {"article", "misc"}
 
 
 def test_cite_names_the_records_behind_a_table_or_figure(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -287,7 +299,7 @@ def test_cite_names_the_records_behind_a_table_or_figure(elsewhere: Path, capsys
         main.main(["cite", name])
         outs.append(capsys.readouterr().out)
     assert outs[0] == outs[1] and outs[0].count("\n@") == 2 and "2511.19966" in outs[0]
-    entry = outs[0].split("@misc")[1]
+    entry = outs[0].split("@misc")[-1]
     for said in ("0123456789ab", "2 records", "profile laptop", "c" * 7, r"ONLY=10\_table\_vision", r"A toy \& more"):
         assert said in entry
     with pytest.raises(SystemExit) as stop:

@@ -46,7 +46,7 @@ Evidence: [toy](tables/toy.md), [notebook](../notebooks/10_table_vision.ipynb), 
 | C0 | toys <b>win</b> |
 """
 PROTOCOL = (
-    "# How the tables are made\n\n## toy\n\nOf [toys](#toy), see the [table](tables/toy.md).\n\n## other\n\nNothing.\n"
+    "# How the tables are made\n\n## toy\n\nA toy ([table](tables/toy.md)). Of [toys](#toy).\n\n## other\n\nNothing.\n"
 )
 MARKDOWN = """# A toy notebook
 
@@ -98,7 +98,8 @@ def executed() -> dict[str, Any]:
         {"cell_type": "markdown", "id": "title", "metadata": {}, "source": MARKDOWN},
         {"cell_type": "code", "id": "run", "metadata": {}, "execution_count": 1, "source": "x = 1", "outputs": outputs},
     ]
-    return {"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
+    python = {"kernelspec": {"name": "python3", "display_name": "Python 3"}, "language_info": {"name": "python"}}
+    return {"cells": cells, "metadata": python, "nbformat": 4, "nbformat_minor": 5}
 
 
 @cache

@@ -68,8 +68,8 @@ class RunConfig(Checked):
     protocol: Protocol = Protocol()
     delays: Delays = Delays()
     model: str = "cnn"
-    """One of `models.MODELS` or `text_models.TEXT_MODELS`, `lora:` and a pretrained encoder (see `pretrained`), or
-    `module:function`, which makes a `torch.nn.Module` of the shape of an image and the number of classes."""
+    """One of `models.MODELS` or `text_models.TEXT_MODELS`, ``lora:`` and a pretrained encoder (see `pretrained`), or
+    ``module:function``, which makes a `torch.nn.Module` of the shape of an image and the number of classes."""
     local: Local = Local()
     evaluation: Evaluation = Evaluation()
     execution: Execution = Execution()

@@ -45,7 +45,7 @@ class Data(Checked):
     """Source of U: `held-out` (same domain, labels withheld), another data set, samples of a model, or a rule;
     `self`: text sampled from the server's own model after `warmup_rounds`."""
     pool_size: Count = 1000
-    """|U|, images the server holds."""
+    """`|U|`, images the server holds."""
     pool_mix: Annotated[float, Interval(ge=0, le=0.5)] = 0.0
     """Share of each image of U that comes from another one: (1 - pool_mix) u_i + pool_mix u_pi(i), pi fixed."""
     validation_size: Natural = 0

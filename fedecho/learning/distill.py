@@ -68,7 +68,7 @@ class Distillation(Checked):
     bank_max_age: Natural | None = None
     """Rows older than this many rounds are left out."""
     bank_dtype: Literal["float32", "float16"] = "float32"
-    """Precision of the stored rows; halves N * |U| * C * 4 bytes. The paper does not say how a large bank is kept."""
+    """Precision of the stored rows; halves `N * |U| * C * 4` bytes. The paper does not say how a large bank is kept."""
     bank_top_k: Count | None = None
     """Of each row only the k largest entries are kept, and one number for all others that spreads their probability
     evenly (at temperature 1); none = all. Unspecified in paper: with a vocabulary for classes, all would not fit."""
@@ -140,9 +140,11 @@ class Teacher:
 
 
 def mixing_weight(entropy: Tensor, settings: Distillation) -> Tensor:
-    """Return alpha in [alpha_min, alpha_max] for entropies `[batch, ...]`: a scalar per batch, or `[batch, ...]`.
+    r"""Return alpha in [alpha_min, alpha_max] for entropies `[batch, ...]`: a scalar per batch, or `[batch, ...]`.
 
-    alpha = alpha_min + (alpha_max - alpha_min) * Hbar (Eq. 3-4): the more uncertain, the more weight on KL.
+    The more uncertain the teacher, the more weight on KL (Eq. 3-4):
+
+    .. math:: \alpha = \alpha_{\min} + (\alpha_{\max} - \alpha_{\min})\,\bar H
     """
     level = entropy if settings.alpha_scope == "sample" else entropy.mean()
     level = 1 - level if settings.alpha_direction == "falling" else level
@@ -187,7 +189,10 @@ def distillation_loss(
     weights: Tensor | None = None,
     nats: Tensor | None = None,
 ) -> Tensor:
-    """Return mean_u [alpha * KL(p_u || q_u) + (1 - alpha) * CE(q_u, label_u)] in nats (Eq. 3).
+    r"""Return the loss of a minibatch B of U in nats (Eq. 3), q the student's distribution.
+
+    .. math:: L = \operatorname{mean}_{u \in B} \big[\alpha \operatorname{KL}(p_u \,\|\, q_u)
+              + (1 - \alpha) \operatorname{CE}(q_u, \text{label}_u)\big]
 
     `student` logits and `probs` are `[batch, ..., classes]`, `labels` `[batch, ...]`, `alpha` a scalar or
     `[batch, ...]`; u runs over all predictions. With T_d != 1 the student is softened too and KL is scaled by T_d^2, as
@@ -204,7 +209,7 @@ def distillation_loss(
 
 
 def clip_factor(gradient: Tensor, settings: Distillation) -> tuple[Tensor, Tensor]:
-    """Return the factor min(1, nu / ||g||_2) of Clip(g, nu) (Eq. 2) and the norm of g `[P]`, both scalars.
+    r"""Return the factor :math:`\min(1, \nu / \|g\|_2)` of Clip(g, nu) (Eq. 2) and the norm of g `[P]`, both scalars.
 
     With `clip="value"` the factor is a vector `[P]` that takes each component to [-nu, nu].
     """
@@ -218,10 +223,21 @@ def clip_factor(gradient: Tensor, settings: Distillation) -> tuple[Tensor, Tenso
 def distil(
     model: FlatModel, x: Weights, pool: Tensor, taught: Teacher, settings: Distillation, rng_key: tuple[int, int]
 ) -> tuple[Weights, dict[str, float]]:
-    """Take Q steps x <- x - eta_d * Clip(grad L, nu) on minibatches of U (Algorithm 1, lines 12-16).
+    r"""Take Q clipped steps on minibatches of U (Algorithm 1, lines 12-16).
 
-    `rng_key` = (seed, round) names the stream of minibatches. Returns the new version and means over the steps: alpha,
-    entropy (in [0, 1]), clipped (share in [0, 1]), gradient_norm, distillation_loss (nats).
+    .. math:: x \leftarrow x - \eta_d \operatorname{Clip}(\nabla L, \nu)
+
+    Args:
+        model: where the steps are computed.
+        x: the version they start from.
+        pool: U `[pool, ...]`.
+        taught: the round's teacher.
+        settings: Q, eta_d, nu and the rest.
+        rng_key: (seed, round), which names the stream of minibatches.
+
+    Returns:
+        The new version, and means over the steps: alpha, entropy (in [0, 1]), clipped (share in [0, 1]), gradient_norm,
+        distillation_loss (nats).
     """
     model.load(x)
     model.module.train(settings.batchnorm == "train")

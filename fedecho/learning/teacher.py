@@ -17,15 +17,23 @@ _SHARPENING = 10.0
 
 
 def normalised_entropy(probs: Tensor) -> Tensor:
-    """Return H / log C in [0, 1] of distributions `[..., classes]`, with 0 log 0 = 0 (Eq. 4); shape `[...]`."""
+    r"""Return the entropy `[...]` of distributions `[..., classes]` as a share of its maximum (Eq. 4), 0 log 0 = 0.
+
+    .. math:: \bar H = \frac{-\sum_c p_c \log p_c}{\log C} \in [0, 1]
+    """
     return (entropy_in_nats(probs) / math.log(probs.shape[-1])).clamp(0, 1)
 
 
 def teacher(
     bank: Bank, settings: Distillation, weights: Tensor | None = None, evidence: Evidence | None = None
 ) -> Teacher:
-    """Average the bank into a teacher; `weights` `[clients]` where not all seen rows count alike, `evidence` where it
-    weighs them."""
+    r"""Average the bank's rows Y into a teacher; `weights` `[clients]` where not all seen rows count alike, `evidence`
+    where it weighs them.
+
+    .. math:: \bar y_u = \frac1{|A|} \sum_{i \in A} Y_i[u], \qquad p_u = \operatorname{softmax}(\bar y_u / T_d)
+
+    A: the clients that have uploaded, or those of them that `settings` let teach.
+    """
     blocks = list(bank.blocks())
     parts = [None] * len(blocks) if evidence is None else evidence.pieces([len(block.total) for block in blocks])
     pieces = [_taught(block, settings, weights, part) for block, part in zip(blocks, parts, strict=True)]

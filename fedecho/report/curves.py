@@ -112,7 +112,7 @@ def _frame_curves(axes: Axes, runs: Mapping[str, Sequence[Record]], shown: Seque
         notes += [_beyond(label, runs[label]) for label in slow]
         shared = axes.get_shared_y_axes().get_siblings(axes)
         axes.set_ylim(*_limits([line for row in shared for line in row.lines if line.get_label() not in slow]))
-    axes.annotate("; ".join(notes), (0, 1), (0, 2), xycoords="axes fraction", textcoords="offset points", fontsize=6)
+    axes.annotate("; ".join(notes), (0, 1), (0, 2), xycoords="axes fraction", textcoords="offset points", fontsize=6.5)
 
 
 def _limits(lines: Sequence[Line2D]) -> tuple[float, float]:

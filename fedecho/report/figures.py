@@ -45,8 +45,8 @@ ACCURACY = "test accuracy, %"
 _PLAIN = ("#404040", "-", ".")
 _DASHES = ("-", "--", "-.", ":")
 _MARKERS = ("o", "s", "^", "D", "v", "X", "P", "*")
-WIDTH = 7.0
-"""Of a figure, in inches."""
+WIDTH, COLUMN = 7.0, 3.5
+"""Of a figure over the whole page and over one column, in inches; no type in it is below 6.5 points at that size."""
 
 
 def look(label: str, place: int | None = None) -> dict[str, Any]:

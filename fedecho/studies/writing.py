@@ -23,13 +23,13 @@ class Made:
     study: Study
     table: Table
     tables: dict[str, Path]
-    """md, tex, csv -> file."""
+    """md, tex, csv, _tabular.tex, ... -> file."""
     figures: dict[str, Path]
     """Name -> the PNG; the PDF lies beside it."""
 
     @property
     def files(self) -> list[Path]:
-        """The table in its three forms and the figures."""
+        """The table in all its forms and the figures."""
         return [*self.tables.values(), *self.figures.values()]
 
     @property
@@ -58,14 +58,15 @@ def write(study: Study) -> Made:
     bold = list(table.bold) or [False] * len(table.texts)
     section = f"{Path(os.path.relpath(files.protocol(), stem.parent)).as_posix()}#{study.name}"
     details = "" if study.custom and study.name not in TABLES else section
-    render.write(table.texts, bold, table.numbers, stem, study.title, study.caption, details=details, notes=table.notes)
+    written = render.write(
+        table.texts, bold, table.numbers, stem, study.title, study.caption, details=details, notes=table.notes
+    )
     for name, text in table.beside.items():
         files.write_whole(stem.with_name(name), text)
     record_set = table.record_set or summary.record_set_hash(table.frame)
     stems = {end: study.folder("figures") / f"{study.name}_{end}" for end in table.figures}
     for end, (figure, _) in table.figures.items():
         figures.save_figure(figure, stems[end], record_set)
-    written = {suffix: stem.with_name(f"{stem.name}.{suffix}") for suffix in ("md", "tex", "csv")}
     described = manifest.describe(
         table.frame, record_set, name=study.name, title=study.title, caption=study.caption, profile=study.profile,
         notebook=study.notebook, tables=[*(path.name for path in written.values()), *table.beside],

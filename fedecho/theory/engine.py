@@ -202,8 +202,8 @@ def _last_order(run: TheoryRun) -> arrivals.Order:
 
 
 def plateau(run: TheoryRun) -> Tensor:
-    """Return |grad f|^2 `[trajectories]` where the arrival-weighted sum_i p_i F_i is least: there FedBuff is predicted
-    to end.
+    """Return `|grad f|^2` `[trajectories]` where the arrival-weighted sum_i p_i F_i is least: there FedBuff is
+    predicted to end.
 
     p_i are the shares of the arrivals over the second half of the rounds, at the largest T and M.
     """

@@ -55,7 +55,7 @@ class Path:
     """Means over the rounds of what the method reports."""
 
     def measures(self) -> dict[str, Tensor]:
-        """Return by name `[trajectories]`: the mean (1/T) sum_t |grad f(x_t)|^2, which the theorem bounds; late, the
+        """Return by name `[trajectories]`: the mean `(1/T) sum_t |grad f(x_t)|^2`, which the theorem bounds; late, the
         same over the second half of the rounds; and the least, which falls faster than the mean and proves nothing."""
         late = self.stands_for * (self.at >= int(self.stands_for.sum()) // 2)
         return {"mean": self._mean(self.stands_for), "late": self._mean(late), "least": self.squares.amin(0)}

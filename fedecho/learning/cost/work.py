@@ -89,8 +89,8 @@ def model_size(model: str, data: Data) -> tuple[int, int, int]:
 
 
 def predictions(config: RunConfig) -> tuple[int, int]:
-    """Return the predictions that the model makes of the whole pool, |U| L with L positions a text (an image has one),
-    and the classes C of each."""
+    """Return the predictions that the model makes of the whole pool, `|U| L` with L positions a text (an image has
+    one), and the classes C of each."""
     *positions, classes = _traced(config.model, config.data)[1]
     return config.data.pool_size * math.prod(positions), classes
 
@@ -107,9 +107,9 @@ def _traced(model: str, data: Data) -> tuple[tuple[int, int, int], tuple[int, ..
 
 
 def work(config: RunConfig) -> dict[str, float]:
-    """Return the units of work a round: FLOPs of inference M |U| F and of distillation 3 Q b F (backward counts as two
-    forward passes), entries of the bank written and averaged (M + 1) |U| L C, or (M + N) |U| L C where all rows are
-    weighted, parameters aggregated M P; (M + N) P where the server adds up what it remembers of all clients."""
+    """Return the units of work a round: FLOPs of inference `M |U| F` and of distillation 3 Q b F (backward counts as
+    two forward passes), entries of the bank written and averaged `(M + 1) |U| L C`, or `(M + N) |U| L C` where all rows
+    are weighted, parameters aggregated M P; (M + N) P where the server adds up what it remembers of all clients."""
     parameters, _, flops = model_size(config.model, config.data)
     arrivals, pool = config.protocol.buffer_size, config.data.pool_size
     if config.distill is None:
@@ -184,7 +184,7 @@ def row_bytes(classes: int, how: Distillation) -> int:
 
 
 def bank_bytes(config: RunConfig) -> tuple[int, int]:
-    """Return the bytes of one input's row in the bank of a FedEcho run, L `row_bytes`, and of all N |U| of them."""
+    """Return the bytes of one input's row in the bank of a FedEcho run, `L row_bytes`, and of all `N |U|` of them."""
     require(config.distill is not None, "method", config.method.name, "only fedecho has a bank")
     rows, classes = predictions(config)
     size = rows * row_bytes(classes, config.distill)

@@ -19,7 +19,10 @@ from fedecho.learning.methods.base import Buffer, Method, exchange, mean_buffers
 
 @dataclass(frozen=True)
 class CA2FL(MethodConfig):
-    """v_t = h_t + (1/M) sum_j (Delta_j - h_j); x_{t+1} = x_t + eta * v_t."""
+    r"""A step along the mean of all clients' last updates h_i, the buffered ones exchanged for new ones.
+
+    .. math:: v_t = h_t + \frac1M \sum_j (\Delta_j - h_j), \qquad x_{t+1} = x_t + \eta\, v_t
+    """
 
     name: ClassVar[str] = "ca2fl"
     server_lr: Positive = 1.0

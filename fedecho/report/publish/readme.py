@@ -28,12 +28,18 @@ def render(template: str, folder: Path) -> str:
 
     Raises `InputError` for a table, row or column that is not there, and for a sentence that is no longer true.
     """
+    return environment(folder).from_string(template).render()
+
+
+def environment(folder: Path) -> jinja2.Environment:
+    """Return what templates of text are made in: they can ask the tables of a folder, and include those of `paper`."""
     known = jinja2.Environment(
-        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
-    )
+        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
+        loader=jinja2.FileSystemLoader(HOME),
+    )  # fmt: skip
     known.globals |= {"fact": fact, "span": span, "words": _WORDS, **asking(folder)}
     known.filters |= {f"d{digits}": partial(_number, digits=digits) for digits in range(3)} | {"size": size}
-    return known.from_string(template).render()
+    return known
 
 
 def pages(profile: str = "laptop") -> dict[Path, str]:
@@ -129,6 +135,11 @@ def write(profile: str) -> list[Path]:
     for page, text in made.items():
         write_whole(page, text)
     return list(made)
+
+
+def told(profile: str) -> bool:
+    """Tell whether the templates are about the tables of a profile: those of the source tree."""
+    return are_about(paper(), profile)
 
 
 def _number(number: float, digits: int) -> str:
