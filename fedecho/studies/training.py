@@ -106,14 +106,19 @@ class Trained(Study):
         return [config for config in self.configs if config_hash(config) not in theirs]
 
     def obstacles(self, fresh: bool = False) -> list[Obstacle]:
-        """Return which of the runs that are lacking (all, if `fresh`) a table does not train: absent data, or days of
-        training."""
+        """Return which of the runs that are lacking (all, if `fresh`) a table does not train: absent data, days of
+        training, and trials of a committed search, whose choice every table has already."""
         todo = self.lacking(fresh)
         if todo and self.at == "paper":
             asked = "`fedecho sweep --profile paper --budget 25m` trains them"
             why = f"{len(todo)} runs, {self.about(todo)} on a CPU, are not trained by a table: {asked}"
             return [Obstacle(tuple(todo), why)]
         out = []
+        if todo and self.tuning and not (fresh or self.custom or self.at.endswith("smoke")):
+            asked = f"`fedecho sweep --profile {self.at} --only {self.name}` trains them"
+            out.append(
+                Obstacle(tuple(todo), f"{len(todo)} trials, {self.about(todo)}, are not trained by a table: {asked}")
+            )
         for source, error in sweep.absent_data(todo).items():
             runs = tuple(config for config in todo if (config.data.name, config.data.pool) == source)
             out.append(Obstacle(runs, f"{len(runs)} runs are not trained, {error}"))

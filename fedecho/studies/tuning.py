@@ -21,7 +21,7 @@ from fedecho.studies.profiles import BLOCKS, block_of
 from fedecho.studies.profiles import profile as scale_of
 from fedecho.studies.search import Point
 from fedecho.studies.study import Study, Table, table
-from fedecho.studies.training import Obstacle, Trained
+from fedecho.studies.training import Trained
 
 SETTING = (DIR, "large")
 """One setting tunes every method for all; the others use what was chosen here."""
@@ -75,14 +75,6 @@ class Tuning(Trained):
         changes = {"evaluation.split": "validation", **self.changes, **point}
         config = override_all(placed(base(self.at, contender, seed), self.at, *SETTING), changes)
         return Cell(contender.label, *SETTING, set_aside(config), point)
-
-    def obstacles(self, fresh: bool = False) -> list[Obstacle]:
-        """Return the trials that a table does not train: those of a committed search, since every table has its values
-        already."""
-        todo = [] if fresh or self.custom or self.at.endswith("smoke") else self.lacking()
-        asked = f"`fedecho sweep --profile {self.at} --only {self.name}` trains them"
-        why = f"{len(todo)} trials, {self.about(todo)}, are not trained by a table: {asked}"
-        return [*([Obstacle(tuple(todo), why)] if todo else []), *super().obstacles(fresh)]
 
     def train(self, jobs: int | None = None, fresh: bool = False) -> None:
         """Run the trials that lack a record, and then those that their outcomes ask for."""
