@@ -1,5 +1,6 @@
 """Sphinx's settings for the site; `fedecho site` writes the pages beside them and calls Sphinx."""
 
+import dataclasses
 import importlib.metadata
 from pathlib import Path
 
@@ -35,6 +36,9 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
+autodoc_type_aliases = {
+    name: name for name in ("BelowOne", "Count", "Natural", "NotNegative", "Positive", "PositiveShare", "Share")
+}
 python_use_unqualified_type_names = True
 add_module_names = False
 
@@ -64,5 +68,16 @@ def _levels(app, page, template, context, doctree):  # the captions of the sideb
     context["furo_navigation_tree"] = tree.replace('role="heading"', 'role="heading" aria-level="2"')
 
 
+def _whole(app, what, name, obj, options, lines):  # else "Unspecified in paper: ..." would be taken for a type
+    if what in ("attribute", "data"):
+        lines.insert(0, "")
+
+
+def _fields(app, what, name, obj, options, signature, returned):  # of a dataclass stand below, one by one
+    return ("", returned) if what == "class" and dataclasses.is_dataclass(obj) else None
+
+
 def setup(app):  # noqa: D103
     app.connect("html-page-context", _levels, priority=900)
+    app.connect("autodoc-process-docstring", _whole, priority=100)
+    app.connect("autodoc-process-signature", _fields)
