@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import hypothesis
 import pytest
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,8 @@ from fedecho.learning.methods import Server
 from fedecho.simulation.schedule import draw
 
 EMPTY = torch.empty(0)
+hypothesis.settings.register_profile("untimed", deadline=None)  # a busy machine is no failure
+hypothesis.settings.load_profile("untimed")
 
 
 @pytest.fixture(autouse=True)

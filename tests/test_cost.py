@@ -327,7 +327,7 @@ def test_everything_is_written_from_what_is_stored(paper: Path) -> None:
 
     names = ("server_cost", "server_cost_methods")
     files, made = written(), studies.write(study())
-    assert set(files) == {f"{name}.{suffix}" for name in names for suffix in ("md", "tex", "csv", "json")}
+    assert {f"{name}.{suffix}" for name in names for suffix in ("md", "tex", "csv", "json")} <= set(files)
     assert set(made.figures) == {"seconds", "bytes", "methods"}
     assert all(path.is_file() and path.with_suffix(".pdf").is_file() for path in made.figures.values())
     text = files["server_cost.md"].decode()

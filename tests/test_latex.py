@@ -47,7 +47,7 @@ def test_short_tables_and_compact_forms_are_in_the_paper(furnished: Path) -> Non
         ends = {"toy": "toy_compact.tex", "other": "other_tabular.tex"}
         manifest.write(replace(found, tables=(*found.tables, ends[found.name])), furnished / "tables")
     main, more = paper.documents().values()
-    assert re.findall(r"\\input{(.*)}", main) == ["tables/toy_compact.tex", "tables/other.tex"]
+    assert re.findall(r"\\input{(.*)}", main) == ["tables/toy_compact.tex", "tables/other_tabular.tex"]
     assert re.findall(r"\\input{(.*)}", more) == ["tables/toy.tex"] and r"\appendix" in main
 
 
@@ -65,7 +65,7 @@ def test_the_paper_of_the_committed_tables(monkeypatch: pytest.MonkeyPatch) -> N
     assert main.index(r"\section{Protocol}") < main.index("{sec:vision}") < main.index("{sec:theory_convex}")
     assert main.index(r"\appendix") < main.index("{sec:tuning}") and main.count(r"\label{sec:") == len(known)
     for found in known:
-        assert f"tables/{found.name}.tex" in main + more or f"tables/{found.name}_compact.tex" in main
+        assert f"tables/{found.name}.tex" in more or f"tables/{found.name}_tabular.tex" in main
         assert all(f"{figure.stem}.pdf" in main + more for figure in found.figures)
     linked = set(re.findall(r"\\hyperref\[sec:(\w+)\]", main))
     assert {"controls", "language", "theory_bound"} <= linked <= {found.name for found in known}

@@ -57,13 +57,13 @@ def site(profile: str = "laptop") -> None:
         profile: whose; any but laptop gets a folder of its own in paper/site.
     """
     require_clone("site")
-    there = {found.name.lower().replace("_", "-") for found in importlib.metadata.distributions()}
-    for package in ("sphinx", "furo", "myst-nb", "sphinx-design", "sphinx-mathjax-offline"):
-        require(package in there, "site", package, "install fedecho[docs] first")
     from fedecho.report.publish.site import build
     from fedecho.studies import profiles
 
     name = profiles.whole(profile).name
+    there = {found.name.lower().replace("_", "-") for found in importlib.metadata.distributions()}
+    for package in ("sphinx", "furo", "myst-nb", "sphinx-design", "sphinx-mathjax-offline"):
+        require(package in there, "site", package, "install fedecho[docs] first")
     print(build(name, planned(name)))
 
 

@@ -1,7 +1,10 @@
 """Sphinx's settings for the site; `fedecho site` writes the pages beside them and calls Sphinx."""
 
+import dataclasses
 import importlib.metadata
 from pathlib import Path
+
+from sphinx.ext.napoleon import GoogleDocstring
 
 project, author = "fedecho", "The fedecho developers"
 version = release = importlib.metadata.version("fedecho")
@@ -29,12 +32,17 @@ suppress_warnings = ["myst.header", "mystnb.unknown_mime_type"]  # an output may
 
 # The reference: `x` is code, fields keep the order of their source.
 default_role = "code"
+# Of a field, words before a colon are no type: "Unspecified in paper: the L2 norm".
+GoogleDocstring._parse_attribute_docstring = GoogleDocstring._consume_to_end
 autosummary_generate = [path.name for path in Path(__file__).parent.glob("api.rst")]
 autodoc_default_options = {"members": True, "undoc-members": True, "exclude-members": "validate"}
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
+autodoc_type_aliases = {
+    name: name for name in ("BelowOne", "Count", "Natural", "NotNegative", "Positive", "PositiveShare", "Share")
+}
 python_use_unqualified_type_names = True
 add_module_names = False
 
@@ -64,5 +72,10 @@ def _levels(app, page, template, context, doctree):  # the captions of the sideb
     context["furo_navigation_tree"] = tree.replace('role="heading"', 'role="heading" aria-level="2"')
 
 
+def _fields(app, what, name, obj, options, signature, returned):  # of a dataclass stand below, one by one
+    return ("", returned) if what == "class" and dataclasses.is_dataclass(obj) else None
+
+
 def setup(app):  # noqa: D103
     app.connect("html-page-context", _levels, priority=900)
+    app.connect("autodoc-process-signature", _fields)

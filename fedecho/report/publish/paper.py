@@ -22,7 +22,7 @@ _FIGURE = r"""\begin{figure}[htbp]
   \includegraphics[width=\linewidth,height=%s\textheight,keepaspectratio]{%s}
   \caption{%s Record set \texttt{%s}.}\label{fig:%s}
 \end{figure}"""
-_COMPACT = r"""\begin{table}[htbp]
+_TABLE = r"""\begin{table}[htbp]
   \centering
   \caption{%s. %s Record set \texttt{%s}.}\label{tab:%s}
   \input{%s}
@@ -117,14 +117,14 @@ def _told(found: Manifest, finding: str, details: str) -> str:
     """Return the section of a table in the paper."""
     parts = [rf"\subsection{{{_title(found)}}}\label{{sec:{found.name}}}"]
     parts += [rf"\emph{{{prose(finding)}}}"] * bool(finding) + [prose(details)] * bool(details)
-    parts += [_figure(found, figure, 0.42) for figure in found.figures[:1]]
-    if _short(found):
-        parts.append(rf"\input{{{_path(found, 'tables', f'{found.name}.tex')}}}")
-    elif (small := f"{found.name}_compact.tex") in found.tables:
-        path = _path(found, "tables", small)
-        parts.append(_COMPACT % (typeset(found.title), typeset(found.caption), found.record_set, found.name, path))
-    else:
+    parts += [_figure(found, figure, 0.34) for figure in found.figures[:1]]
+    forms = (f"{found.name}_tabular.tex", f"{found.name}_compact.tex")
+    chosen = next((form for form in forms if form in found.tables), None)
+    if chosen is None:
         parts.append("The table is in the supplement.")
+    else:  # a float: what runs over pages may meet the figures there and leave the page
+        path = _path(found, "tables", chosen)
+        parts.append(_TABLE % (typeset(found.title), typeset(found.caption), found.record_set, found.name, path))
     return "\n\n".join(parts)
 
 
