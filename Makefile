@@ -7,6 +7,7 @@ PROFILE ?= laptop
 ONLY    ?= all
 JOBS    ?=
 FRESH   ?=
+LAB     ?=
 
 # Set before any process starts: no display, one thread per process, this environment's kernels only.
 export MPLBACKEND := Agg
@@ -37,7 +38,7 @@ setup: $(STAMP) ## create .venv with the tested versions
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) \
-	  -c constraints.txt -e '.[notebooks,dev]'
+	  -c constraints.txt -e '.[notebooks,docs,dev]'
 	touch $@
 
 tables: $(STAMP) ## every table and figure: train what has no record, then write paper/tables and paper/figures
@@ -49,14 +50,17 @@ test: $(STAMP) ## the tests, but for the slow ones, in a process per core
 smoke: $(STAMP) ## every notebook at its smallest scale, trained afresh
 	$(BIN)/fedecho tables --profile smoke --fresh
 
+# JupyterLab refuses root unless told; in a container: make lab LAB="--ip=0.0.0.0 --no-browser"
 lab: $(STAMP) ## open the notebooks in JupyterLab
-	$(BIN)/python -m jupyter lab --notebook-dir=notebooks
+	$(BIN)/python -m jupyter lab --notebook-dir=notebooks $(if $(filter 0,$(shell id -u)),--allow-root) $(LAB)
 
-paper: $(STAMP) ## paper/main.pdf from main.tex and every generated table and figure
-	@command -v latexmk >/dev/null || { echo "fedecho: latexmk is missing; on Debian: apt-get install latexmk texlive-latex-extra texlive-fonts-recommended lmodern" >&2; exit 1; }
-	$(BIN)/fedecho latex --profile $(PROFILE) --output build/paper/generated.tex
-	cd paper && TEXINPUTS=../build/paper: latexmk -pdf -interaction=nonstopmode -halt-on-error -outdir=../build/paper main.tex
-	cp build/paper/main.pdf paper/main.pdf
+paper: $(STAMP) ## paper/main.pdf and supplement.pdf from every generated table and figure
+	@command -v latexmk >/dev/null || { echo "fedecho: latexmk is missing; on Debian: apt-get install latexmk texlive-latex-extra texlive-fonts-recommended lmodern texlive-publishers" >&2; exit 1; }
+	$(BIN)/fedecho latex --profile $(PROFILE) --output build/paper
+	cd paper && TEXINPUTS=../build/paper: latexmk -pdf -interaction=nonstopmode -halt-on-error -outdir=../build/paper main.tex supplement.tex
+	@! grep -HE '^Overfull .[hv]box \(([5-9]|[0-9]{2,})\.|Float too large' build/paper/main.log build/paper/supplement.log \
+	  || { echo "fedecho: what is listed above leaves the page" >&2; exit 1; }
+	cp build/paper/main.pdf build/paper/supplement.pdf paper/
 
 html: $(STAMP) ## claims, tables, figures and executed notebooks as pages in paper/site, readable offline
 	$(TABLES)
@@ -81,7 +85,7 @@ lint: $(STAMP) ## ruff, mypy, and notebooks without outputs
 	  --extra-keys "metadata.papermill cell.metadata.papermill cell.metadata.execution metadata.language_info.version" \
 	  notebooks/*.ipynb
 
-clean: ## remove what can be made again (records and custom tables stay)
-	test ! -d build || find build -mindepth 1 -maxdepth 1 ! -name custom -exec rm -rf {} +
-	rm -rf paper/executed paper/site paper/main.pdf .pytest_cache .mypy_cache .ruff_cache .hypothesis
+clean: ## remove what can be made again (records, custom tables and runs of edited or own code stay)
+	test ! -d build || find build -mindepth 1 -maxdepth 1 ! -name custom ! -name edited ! -name own -exec rm -rf {} +
+	rm -rf paper/executed paper/site paper/main.pdf paper/supplement.pdf .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	rm -rf paper/records/smoke paper/records/tuning-smoke paper/records/*cifar-smoke paper/records/*language-smoke paper/records/*generation-smoke paper/tables/smoke paper/figures/smoke paper/claims-smoke.*

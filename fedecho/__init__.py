@@ -1,8 +1,8 @@
 """FedEcho (arXiv 2511.19966) and its baselines, reproduced: `run(config)` is Algorithm 1, a `Record` its outcome.
 
->>> from fedecho import FedEcho, RunConfig, run
->>> record = run(RunConfig(FedEcho(), seed=7))  # doctest: +SKIP
->>> record.score  # doctest: +SKIP
+>>> from fedecho import compare, configure, run
+>>> record = run(configure("fedecho", seed=7), progress=True)  # doctest: +SKIP
+>>> compare([configure("fedbuff"), configure("fedecho")], seeds=(0, 1, 2)).text  # doctest: +SKIP
 """
 
 from __future__ import annotations
@@ -21,18 +21,24 @@ if TYPE_CHECKING:
     from fedecho.learning.experiment import run as run
     from fedecho.learning.methods import CA2FL as CA2FL
     from fedecho.learning.methods import FADAS as FADAS
+    from fedecho.learning.methods import FedAvg as FedAvg
     from fedecho.learning.methods import FedBuff as FedBuff
     from fedecho.learning.methods import FedEcho as FedEcho
+    from fedecho.studies.compare import compare as compare
+    from fedecho.studies.contenders import configure as configure
 
 # Loaded on first use: the schedule and the records must stay usable without importing torch.
 _HOME = {
     "run": "learning.experiment",
+    "configure": "studies.contenders",
+    "compare": "studies.compare",
     "RunConfig": "core.config",
     "Protocol": "core.settings",
     "Delays": "core.settings",
     "Partition": "core.settings",
     "FedEcho": "learning.methods",
     "Distillation": "learning.distill",
+    "FedAvg": "learning.methods",
     "FedBuff": "learning.methods",
     "CA2FL": "learning.methods",
     "FADAS": "learning.methods",

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import hypothesis
 import pytest
 import torch
 from torch import Tensor, nn
 
+from fedecho.core import numerics
 from fedecho.core.settings import Delays, Local, Protocol
 from fedecho.learning.bank import Bank
 from fedecho.learning.client import Update
@@ -16,11 +18,19 @@ from fedecho.learning.methods import Server
 from fedecho.simulation.schedule import draw
 
 EMPTY = torch.empty(0)
+hypothesis.settings.register_profile("untimed", deadline=None)  # a busy machine is no failure
+hypothesis.settings.load_profile("untimed")
 
 
 @pytest.fixture(autouse=True)
 def one_thread() -> None:
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let records lie where they always do while the numerics are being edited; tests/test_numerics.py sees to them."""
+    monkeypatch.setattr(numerics, "unlisted", lambda parts: ())
 
 
 def weights(*numbers: float) -> Weights:
@@ -46,12 +56,14 @@ def an_update(
     buffers: list[float] | None = None,
     steps: int = 1,
     correction: Tensor | None = None,
+    gradient: Tensor | None = None,
 ) -> Update:
     """An upload of client `client`, started from version `base` and arriving in round `now`."""
     begin = start if start is not None else Weights(torch.zeros(len(delta)), EMPTY)
     own = EMPTY if buffers is None else torch.tensor(buffers)
     when = float(now) + client / 1000 if arrived is None else arrived
-    return Update(client, base, now, when, begin, torch.tensor(delta), own, steps, correction)
+    moved = torch.tensor(delta)
+    return Update(client, base, now, when, begin, moved, own, steps, correction, gradient=gradient)
 
 
 @pytest.fixture
@@ -73,8 +85,9 @@ def make_updates() -> Callable[..., list[Update]]:
         deltas = 0.1 * torch.randn(count, size, generator=generator)
         terms = 0.01 * torch.randn(count, size, generator=generator)
         return [
-            an_update(d.tolist(), correction=terms[k], client=(now + k) % 6, base=max(0, now - k), now=now, start=start)
+            an_update(d.tolist(), correction=terms[k], client=(now + k) % 6, base=max(0, now - k), now=now, start=start,
+                      gradient=-d)
             for k, d in enumerate(deltas)
-        ]
+        ]  # fmt: skip
 
     return make

@@ -58,6 +58,6 @@ def test_every_sealed_file_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_nothing_is_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FEDECHO_PAPER", str(tmp_path))
-    with pytest.raises(InputError, match="tuning = '34 missing records'"):
+    with pytest.raises(InputError, match="tuning = '46 missing records'"):
         check("smoke")
     assert list(tmp_path.iterdir()) == []

@@ -3,6 +3,7 @@ a stored record that cannot be believed ends with exit code 1."""
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import math
 import re
@@ -18,12 +19,12 @@ from fedecho import studies
 from fedecho.cli import main, train
 from fedecho.core import records
 from fedecho.core.clock import Clock
-from fedecho.core.config import RunConfig, config_hash
+from fedecho.core.config import MethodConfig, RunConfig, config_hash
 from fedecho.core.files import write_whole
 from fedecho.core.records import new_record
 from fedecho.learning.methods import FedBuff, FedEcho
 from fedecho.report import manifest
-from fedecho.studies import sweep, writing
+from fedecho.studies import contenders, sweep, writing
 from fedecho.studies.theory.study import TheoryStudy
 from fedecho.studies.training import Trained
 from tests import toy
@@ -55,6 +56,27 @@ BAD = [
     (["run", "--set", "data.pool_size=9999"], "pool_size = 9999", "5000 images"),
     (["run", "--set", "method.momentum=0.9"], "method.momentum", "inner, distill"),
     (["run", "--set", "seed"], "set = 'seed'", "field=value"),
+    (["run", "--set", "local.lr=1", "seed=1", "--set", "local.lr=2"], "set = 'local.lr=2'", "given twice"),
+    (["tune", "--space", "local.lr=0.1:1", "--space", "local.lr=0.2:1"], "space = 'local.lr'", "given twice"),
+    (["run", "--seed", "1", "--seed", "2"], "seed = '--seed'", "given twice"),
+    (["run", "--data-root=a", "--data_root", "b"], "data_root = ", "given twice"),
+    (["run", "--save-model", "m.pt"], "save_model = 'm.pt'", ".safetensors"),
+    (["run", "--save-model", "/none/m.safetensors"], "save_model = ", "folder must be there"),
+    (["run", "--records", "/proc/version"], "records = '/proc/version'", "folder"),
+    (["show", "00ff00ff"], "record = '00ff00ff'", "no such file"),
+    (["show", "*"], "record = '*'", "no such file"),
+    (["compare"], "compare = ()", "give records, or --methods"),
+    (["compare", "x", "--methods", "fedbuff"], "compare = ('x', 'fedbuff')", "not both"),
+    (["compare", "x", "--seeds", "1"], "seeds = (1,)", "leave it out"),
+    (["compare", "x", "y"], "record = 'x'", "no such file"),
+    (["compare", "--methods", "fedbuff"], "configs = ['FedBuff']", "at least two"),
+    (["compare", "--methods", "fedbuff", "FedBuff"], "methods = ('fedbuff', 'FedBuff')", "given twice"),
+    (["compare", "--methods", "fedbuff", "fedmagic"], "method = 'fedmagic'", "FedBuff + EMA"),
+    (["compare", "--methods", "fedbuff", "fedecho", "--seeds", "1", "1"], "seeds = 1", "given twice"),
+    (["compare", "--methods", "fedbuff", "fedecho", "--seeds", "-1"], "seed = -1", ">= 0"),
+    (["compare", "--methods", "fedbuff", "fedecho", "--set", "method.distill.lr=1"], "method.distill.lr", "server_lr"),
+    (["compare", "--methods", "fedbuff", "fedecho", "--jobs", "0"], "jobs = 0", "at least 1"),
+    (["compare", "--methods", "fedbuff", "fedecho", "--profile", "huge"], "profile = 'huge'", "laptop"),
     (["run", "--set", "local.lr={}"], "lr = {}", "a number"),
     (["run", "--set", "method=fedbuff"], "method = 'fedbuff'", "a method's settings"),
     (["run", "--device", "abacus"], "device = 'abacus'", "cpu"),
@@ -135,9 +157,13 @@ def test_run_ends_with_the_score_and_the_record(elsewhere: Path, capsys: pytest.
     assert record.seed == 7 and record.score is not None
     assert f"score {100 * record.score:.2f} %" in out and record.hash in out
     assert "2/2" in err and "accuracy=" in err  # the bar
-    main.main(["run", "--method", "fedecho", "--profile", "smoke", "--seed", "7", *SMALL])
+    assert out.endswith(f"next: fedecho show {next((elsewhere / 'records/smoke/runs').glob('*.json'))}\n")
+    main.main(["run", "--method", "FedEcho", "--profile", "smoke", "--seed", "7", *SMALL])
     again = capsys.readouterr()
-    assert again.out == out and again.err == ""  # the record was there
+    assert again.out == out.replace("fedecho, smoke", "FedEcho, smoke")  # the record was there
+    (said,) = again.err.splitlines()
+    assert said == f"fedecho: from {record.origin}; `--fresh` trains"
+    assert record.provenance["date"] in said and record.provenance["commit"][:7] in said
 
 
 def test_tune_names_what_it_chose_and_where_the_trials_are(
@@ -232,8 +258,12 @@ def test_literals(text: str, value: object) -> None:
     assert train.literal(text) == value and type(train.literal(text)) is type(value)
 
 
+def changed(assignments: Sequence[str], method: MethodConfig | None = None) -> RunConfig:
+    return contenders.changed(RunConfig(method or FedEcho()), train.values_of(assignments))
+
+
 def test_changes_reach_nested_fields() -> None:
-    config = train.changed(RunConfig(FedEcho()), ["method.distill.clip_norm=none", "delays.model=mild"])
+    config = changed(["method.distill.clip_norm=none", "delays.model=mild"])
     assert isinstance(config.method, FedEcho) and config.method.distill.clip_norm is None
     assert config.delays.model == "mild"
 
@@ -241,7 +271,7 @@ def test_changes_reach_nested_fields() -> None:
 def test_changes_are_made_at_once_in_any_order() -> None:
     changes = ["protocol.clients=10", "protocol.concurrency=5", "method.distill.alpha_min=0.9"]
     for assignments in ([*changes, "method.distill.alpha_max=1.0"], ["method.distill.alpha_max=1.0", *changes[::-1]]):
-        config = train.changed(RunConfig(FedEcho()), assignments)
+        config = changed(assignments)
         assert config.protocol.clients == 10 and config.method.distill.alpha_min == 0.9  # type: ignore[attr-defined]
 
 
@@ -250,7 +280,7 @@ def test_a_trace_is_named_by_its_content_wherever_it_lies(tmp_path: Path) -> Non
     for name, duration in (("a.csv", 1), ("b.csv", 1), ("c.csv", 2)):
         (tmp_path / name).write_text(f"client,duration\n0,{duration}\n")
         changes = [f"delays.trace={tmp_path / name}", "delays.model=trace"]
-        config = train.changed(RunConfig(FedBuff()), changes)
+        config = changed(changes, FedBuff())
         assert len(config.delays.trace_sha256 or "") == 64
         hashes.append(config_hash(config))
     assert hashes[0] == hashes[1] != hashes[2]
@@ -260,6 +290,17 @@ def test_cite_names_the_paper(capsys: pytest.CaptureFixture[str]) -> None:
     main.main(["cite"])
     out = capsys.readouterr().out
     assert "2511.19966" in out and out.count("@") == 2
+    # Classic styles and parsers know no @software, and print no field version.
+    version = importlib.metadata.version("fedecho")
+    assert "@software" not in out and f"howpublished = {{Python package, version {version}}}" in out
+
+
+def test_cite_takes_several_names_and_gives_each_key_once(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    toy.furnish(elsewhere)
+    main.main(["cite", "toy_bars", "other", "toy"])
+    keys = re.findall(r"^@(\w+){(.*),$", capsys.readouterr().out, re.MULTILINE)
+    names = ["wang2025stragglers", "fedecho", "fedecho-toy-0123456789ab", "fedecho-other-ba9876543210"]
+    assert [key for _, key in keys] == names and {kind for kind, _ in keys} == {"article", "misc"}
 
 
 @pytest.fixture
@@ -294,7 +335,7 @@ def test_cite_names_the_records_behind_a_table_or_figure(toy_table: Path, capsys
         main.main(["cite", name])
         outs.append(capsys.readouterr().out)
     assert outs[0] == outs[1] and outs[0].count("\n@") == 2 and "2511.19966" in outs[0]
-    entry = outs[0].split("@misc")[1]
+    entry = outs[0].split("@misc")[-1]
     for said in ("0123456789ab", "2 records", "profile laptop", "c" * 7, r"ONLY=10\_table\_vision", r"A toy \& more"):
         assert said in entry
     with pytest.raises(SystemExit) as stop:

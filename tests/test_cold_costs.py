@@ -71,7 +71,8 @@ def test_what_is_not_recorded_is_said_and_not_counted(paper: Path) -> None:
     made = studies.write(studies.cold_costs("smoke"))
     assert f"| bank | {len(bank.configs)} | {len(bank.configs)} | 1.0 (1 of {len(bank.configs)} measured)" in made.text
     assert "| server_cost | 0 | 0 | not recorded | not recorded |" in made.text and "| not run |" in made.text
-    assert "Made on: a CPU (1 records)." in made.text and studies.cold_costs("smoke").missing() == 0
+    assert "Records: 1, set " in made.text and "made on a CPU (1)." in made.text
+    assert studies.cold_costs("smoke").missing() == 0
     assert len(made.study.caption.split()) <= 80 and "cold_costs |" not in made.text
 
 

@@ -13,7 +13,7 @@ from fedecho.core.checks import InputError
 from fedecho.core.config import RunConfig, config_hash, from_dict, override, to_dict
 from fedecho.core.settings import Data, Delays, Evaluation, Local, Partition, Protocol
 from fedecho.learning.distill import Distillation
-from fedecho.learning.methods import CA2FL, FADAS, FedAC, FedAsync, FedAvg, FedBuff, FedEcho
+from fedecho.learning.methods import CA2FL, FADAS, AdaMasFL, FedAC, FedAsync, FedAvg, FedBuff, FedEcho, FedStaleAsync
 
 BAD: list[tuple[Callable[[], object], str, str]] = [
     (lambda: Distillation(alpha_min=0.9), "alpha_max = 0.8", r"\[0.9, 1\]"),
@@ -58,6 +58,11 @@ BAD: list[tuple[Callable[[], object], str, str]] = [
     (lambda: FedBuff(ema=-0.1), "ema = -0.1", r"in \[0, 1\) or none$"),
     (lambda: FADAS(beta1=1.0), "beta1 = 1.0", r"\[0, 1\)"),
     (lambda: FedAC(similarity_floor=0.0), "similarity_floor = 0.0", r"\(0, 1\]"),
+    (lambda: FedStaleAsync(beta=1.1), "beta = 1.1", r"\[0, 1\]"),
+    (lambda: FedStaleAsync(participation="half"), "participation = 'half'", "uniform, certain"),  # type: ignore[arg-type]
+    (lambda: FedStaleAsync(server_lr=0.0), "server_lr = 0.0", "> 0"),
+    (lambda: AdaMasFL(beta=0.0), "beta = 0.0", r"\(0, 1\]"),
+    (lambda: AdaMasFL(server_lr=-1.0), "server_lr = -1.0", "> 0"),
     (lambda: FedEcho(inner=FedBuff(ema=0.9)), "inner.ema = 0.9", "leave it out"),
     (lambda: RunConfig(FedBuff(), seed=-1), "seed = -1", ">= 0"),
     (lambda: RunConfig(FedBuff(), partition=Partition(straggler_classes=2)), "straggler_classes = 2", "speed_counts"),

@@ -16,7 +16,21 @@ from fedecho.core.config import MethodConfig
 from fedecho.learning.client import Update
 from fedecho.learning.distill import Distillation
 from fedecho.learning.flat import FlatModel, Weights
-from fedecho.learning.methods import CA2FL, FADAS, FedAC, FedAsync, FedAvg, FedBuff, FedEcho, Method, Server, build
+from fedecho.learning.methods import (
+    AREA,
+    CA2FL,
+    FADAS,
+    AdaMasFL,
+    FedAC,
+    FedAsync,
+    FedAvg,
+    FedBuff,
+    FedEcho,
+    FedStaleAsync,
+    Method,
+    Server,
+    build,
+)
 from fedecho.learning.methods.base import STATES
 from fedecho.learning.models.texts import TextDecoder, TextEncoder
 
@@ -24,9 +38,12 @@ SMALL = Distillation(steps=3, batch_size=5)
 METHODS: list[MethodConfig] = [
     FedAvg(), FedAsync(), FedAsync(staleness="hinge"), FedBuff(), FedBuff(staleness_exponent=0.5), FedBuff(ema=0.9),
     CA2FL(), FADAS(), FADAS(delay_adaptive=True), FedAC(),
-    *(FedEcho(distill=SMALL, inner=inner) for inner in (FedBuff(), CA2FL(), FADAS(), FedAC())),
+    FedStaleAsync(), FedStaleAsync(beta=1.0, participation="certain"), AREA(), AdaMasFL(),
+    *(FedEcho(distill=SMALL, inner=inner) for inner in (FedBuff(), CA2FL(), FADAS(), FedAC(), AdaMasFL())),
     FedEcho(distill=replace(SMALL, teachers="idle", bank_decay=0.9)),
     FedEcho(distill=replace(SMALL, bank_dtype="float16")), FedEcho(distill=replace(SMALL, bank_top_k=1)),
+    FedEcho(distill=replace(SMALL, prior_correction=0.5, energy_weight=3.0)),
+    *(FedEcho(distill=replace(SMALL, teacher_weights=how)) for how in ("fedaux", "label counts", "seen prior")),
 ]  # fmt: skip
 Make = Callable[..., list[Update]]
 

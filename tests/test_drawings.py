@@ -15,7 +15,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from fedecho.report import figures
+from fedecho.core import files
+from fedecho.report import drawings, figures
 from fedecho.report.drawings import same
 from fedecho.studies.check import differences
 
@@ -129,3 +130,25 @@ def test_the_check_passes_rounding_and_names_a_moved_marker(tmp_path: Path) -> N
     one, near, far = (drawn(tmp_path / name, move(by)).parent for name, by in (("a", 0), ("b", 1e-7), ("c", 0.02)))
     assert differences(one, near) == []
     assert [line.split(":")[0] for line in differences(one, far)] == ["a/f.pdf", "a/f.png"]
+
+
+def test_figures_fit_a_column_or_a_page_with_type_that_can_be_read() -> None:
+    paper = files.REPOSITORY / "paper"
+    if not any(paper.glob("tables/*_tabular*.tex")):
+        pytest.skip("the committed figures are older than this rule; `fedecho tables` draws them")
+    for path in sorted(paper.glob("figures/*.pdf")):
+        pdf, width = path.read_bytes(), drawings.inches(path.read_bytes())
+        assert width is not None and round(width, 2) in (figures.COLUMN, figures.WIDTH), path.name
+        # Exponents are set at 70 % of the size of their line.
+        assert {size for size in drawings.sizes_of_type(pdf) if size < 6.5} <= {4.55, 4.9, 5.25}, path.name
+        assert b"/Type3" not in pdf, path.name
+
+
+def test_width_and_type_of_a_pdf(tmp_path: Path) -> None:
+    with figures.style():
+        figure = Figure(figsize=(figures.COLUMN, 1))
+        figure.text(0.1, 0.5, "x", fontsize=6)
+        figures.save_figure(figure, tmp_path / "x", "0123456789ab")
+    pdf = (tmp_path / "x.pdf").read_bytes()
+    assert drawings.inches(pdf) == pytest.approx(figures.COLUMN) and drawings.sizes_of_type(pdf) == [6]
+    assert drawings.inches(b"%PDF-1.4") is None

@@ -23,9 +23,23 @@ from fedecho.learning.distill import Distillation
 from fedecho.learning.evaluation import HeldOut, evaluate
 from fedecho.learning.experiment import run, starts_behind, work
 from fedecho.learning.flat import FlatModel, Weights
-from fedecho.learning.methods import CA2FL, FADAS, FedAC, FedAsync, FedAvg, FedBuff, FedEcho, Server, build
+from fedecho.learning.methods import (
+    AREA,
+    CA2FL,
+    FADAS,
+    AdaMasFL,
+    FedAC,
+    FedAsync,
+    FedAvg,
+    FedBuff,
+    FedEcho,
+    FedStaleAsync,
+    Server,
+    build,
+)
 from fedecho.learning.methods.fedbuff import fedbuff
 from fedecho.learning.progress import Checkpoints, Version
+from fedecho.learning.task import prepare
 from fedecho.simulation.schedule import Job, synchronous
 from fedecho.studies import contenders
 from tests.conftest import EMPTY, an_update, weights
@@ -88,8 +102,9 @@ def test_all_clients_at_equal_speed_make_fedbuff_fedavg() -> None:
 def test_one_client_without_delay_is_plain_sgd() -> None:
     # N = M_c = M = 1: two rounds of one epoch are the client's own SGD, whatever the buffer does in between.
     alone = {"protocol": Protocol(1, 1, 1, 2), "partition": Partition(kind="iid"), "local": Local(epochs=1)}
-    records = [run(tiny(method, **alone)) for method in (FedBuff(), FedAvg(), CA2FL())]
-    assert outcome(records[0]) == outcome(records[1]) == outcome(records[2])
+    methods = (FedBuff(), FedAvg(), CA2FL(), FedStaleAsync(beta=1.0), FedStaleAsync(participation="certain"))
+    records = [run(tiny(method, **alone)) for method in methods]
+    assert all(outcome(record) == outcome(records[0]) for record in records)
 
 
 def test_fedasync_that_takes_over_each_model_is_fedbuff_of_one_when_nothing_is_stale() -> None:
@@ -98,7 +113,7 @@ def test_fedasync_that_takes_over_each_model_is_fedbuff_of_one_when_nothing_is_s
     assert mixed.rows[-1]["accuracy"] == run(tiny(FedBuff(), **alone)).rows[-1]["accuracy"]
 
 
-@pytest.mark.parametrize("method", [SMALL, FedAC(), FADAS()], ids=["fedecho", "fedac", "fadas"])
+@pytest.mark.parametrize("method", [SMALL, FedAC(), FADAS(), AdaMasFL()], ids=lambda method: method.name)
 def test_run_is_a_pure_function_of_its_config(method: MethodConfig) -> None:
     torch.manual_seed(1)
     one = run(tiny(method))
@@ -276,6 +291,32 @@ def test_the_correction_reaches_the_clients(blank: Server, config: MethodConfig)
     assert first == pytest.approx([-0.075, -0.075]) and second == pytest.approx([0.025, 0.025])
 
 
+@pytest.mark.parametrize(
+    "config", [AdaMasFL(beta=0.5), FedEcho(inner=AdaMasFL(beta=0.5), distill=Distillation(steps=0))],
+    ids=["adamasfl", "fedecho"],
+)  # fmt: skip
+def test_normalised_steps_reach_the_clients(blank: Server, config: MethodConfig) -> None:
+    # Client 0 of 4 had the gradient (-3, 0), so that c = (-3/4, 0) and g = (-3/2, 0): 0 adds (3/4, 0), 1 (-9/4, 0).
+    method, x = build(config, blank), weights(1.0, 1.0)
+    gradient = torch.tensor([-3.0, 0.0])
+    state = method.receive(method.init(x, 4), an_update([0.0, 0.0], gradient=gradient, correction=torch.zeros(2)))
+    state, x = method.close_round(state, x)
+    first, second = deltas(blank, method, state, Local(lr=0.1, epochs=1, weight_decay=0.0), x, 2)
+    assert first == pytest.approx([-0.1, 0.0]) and second == pytest.approx([0.1, 0.0])
+
+
+def test_adamasfl_sends_the_mean_of_the_gradients_it_saw() -> None:
+    # One batch of one epoch: the move is eta_l along -G, but for the decay that is left out.
+    config = tiny(AdaMasFL(), local=Local(lr=0.25, epochs=1, batch_size=500, weight_decay=0.0))
+    task = prepare(config, torch.device("cpu"), None)
+    server = Server(task.model, task.pool, task.plan, config.local, 0)
+    method, x = build(config.method, server), task.model.weights()
+    state, rnd = method.init(x, 10), task.plan.rounds[0]
+    update = work(task, config, method, state, rnd, rnd.arrivals[0], Version(x, method.broadcast(state)))
+    assert update.gradient is not None and update.steps == 1
+    torch.testing.assert_close(update.delta, -0.25 * update.gradient / update.gradient.norm(), rtol=1e-3, atol=1e-6)
+
+
 def test_fedacs_controls_are_gradients_whatever_the_deltas_are_taken_against(blank: Server) -> None:
     # Decay is all the gradient, .5 * 2 = 1 at the version before: x_i = 2 - .1, which Delta_i = 1.9 - 1 hides.
     method, nothing = build(FedAC(), blank), ClientData(torch.zeros(1, 1), torch.zeros(1, dtype=torch.long), EMPTY)
@@ -344,10 +385,14 @@ GOLDEN = {
     "fadas": (0.2866, 2.2111),
     "fedac": (0.3298, 2.1486),
     "fedecho": (0.3324, 2.1311),
+    "fedstaleasync": (0.3038, 2.1055),
+    "area": (0.1678, 2.277),
+    "adamasfl": (0.3096, 2.2157),
 }
 
 
 @pytest.mark.parametrize("method", [FedAvg(), FedAsync(), FedBuff(), FedBuff(ema=0.9), CA2FL(), FADAS(), FedAC(),
+                                    FedStaleAsync(), AREA(), AdaMasFL(server_lr=0.1),
                                     FedEcho(distill=Distillation(steps=3, batch_size=50))], ids=repr)  # fmt: skip
 def test_golden_run(method: MethodConfig) -> None:
     """If this fails without a bug, the numerics have changed: raise NUMERICS_VERSION and remake the records."""

@@ -64,6 +64,35 @@ def test_terms_by_hand() -> None:
     torch.testing.assert_close(result.params, torch.full((2,), 0.95 * 0.95 + 0.02))
 
 
+def test_normalised_steps_by_hand() -> None:
+    # No gradient but the correction (3, 4), of norm 5: lr .1 moves by (.06, .08), and decay .5 takes .05 of 1 besides.
+    data = ClientData(torch.zeros(1, 1), torch.zeros(1, dtype=torch.long), EMPTY)
+    local, start, sums = Local(lr=0.1, epochs=1, weight_decay=0.5), linear(1.0).weights(), torch.zeros(2)
+    result, _ = sgd(linear(0.0), start, data, local, KEY, torch.tensor([3.0, 4.0]), gradients=sums)
+    torch.testing.assert_close(result.params, torch.tensor([0.89, 0.87]))
+    assert sums.tolist() == [0.0, 0.0]  # gradients are summed as they were before
+    rest, _ = sgd(linear(0.0), start, data, local, KEY, gradients=sums)  # 0 / 0 is no step
+    torch.testing.assert_close(rest.params, torch.tensor([0.95, 0.95]))
+
+
+def test_normalised_steps_sum_the_gradients_along_their_way() -> None:
+    model, data, sums = FlatModel(nn.Linear(3, 2)), client(5), torch.zeros(8)
+    local, start = Local(lr=0.2, epochs=1, batch_size=3, weight_decay=0.0), model.weights()
+    x, expected = start.params, torch.zeros(8)
+    for batch in batches(5, local, KEY):
+        model.load(Weights(x, EMPTY))
+        gradient = model.gradient(F.cross_entropy(model.logits(data.images[batch]), data.labels[batch])).clone()
+        x, expected = x - 0.2 * gradient / gradient.norm(), expected + gradient
+    result, steps = sgd(model, start, data, local, KEY, gradients=sums)
+    assert steps == 2
+    torch.testing.assert_close((result.params, sums), (x, expected))
+
+
+def test_an_upload_whose_gradient_is_not_finite_is_not() -> None:
+    assert an_update([1.0], gradient=torch.tensor([1.0])).finite()
+    assert not an_update([1.0], gradient=torch.tensor([float("inf")])).finite()
+
+
 def test_batchnorm_statistics_travel() -> None:
     model = FlatModel(nn.Sequential(nn.BatchNorm1d(1), nn.Linear(1, 2)))
     start = model.weights()

@@ -14,7 +14,7 @@ from fedecho.core.config import MethodConfig, RunConfig, override_all
 from fedecho.core.settings import Data
 from fedecho.learning import bank, experiment
 from fedecho.learning.cost import peak, stand_in, work
-from fedecho.learning.methods import CA2FL, FADAS, FedAC, FedBuff, FedEcho
+from fedecho.learning.methods import AREA, CA2FL, FADAS, AdaMasFL, FedAC, FedBuff, FedEcho, FedStaleAsync
 from fedecho.learning.models.texts import TEXT_MODELS
 from fedecho.report.summary import REFERENCE
 from fedecho.studies import contenders, cost
@@ -45,12 +45,15 @@ def scaled(method: MethodConfig, model: str = "cnn-w8", **changes: Any) -> RunCo
         scaled(CA2FL()),
         scaled(FedAC()),
         scaled(FADAS()),
+        scaled(FedStaleAsync()),
+        scaled(AREA()),
+        scaled(AdaMasFL()),
         scaled(FedBuff(ema=0.9)),
         scaled(FedBuff(), "cnn-batchnorm"),
         scaled(FedBuff(), "text-encoder", **{"data.name": "austen", "protocol.rounds": 3}),
         scaled(FedBuff(), **{"local.augment": True, "local.batch_size": 300, "data.train_size": 10_000}),
     ],
-    ids=["fedecho", "ca2fl", "fedac", "fadas", "ema", "data", "texts", "bytes"],
+    ids=["fedecho", "ca2fl", "fedac", "fadas", "fedstaleasync", "area", "adamasfl", "ema", "data", "texts", "bytes"],
 )  # fmt: skip
 def test_prediction_is_within_a_fifth_of_what_is_measured(config: RunConfig) -> None:
     predicted = sum(peak.predicted_peak(config).values())

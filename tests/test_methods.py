@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from fedecho.core.settings import Local
@@ -15,7 +17,21 @@ from fedecho.learning.bank import Bank
 from fedecho.learning.client import Update
 from fedecho.learning.distill import Distillation, Teacher
 from fedecho.learning.flat import FlatModel, Weights
-from fedecho.learning.methods import CA2FL, FADAS, FedAC, FedAsync, FedAvg, FedBuff, Method, Server
+from fedecho.learning.methods import (
+    AREA,
+    CA2FL,
+    FADAS,
+    AdaMasFL,
+    FedAC,
+    FedAsync,
+    FedAvg,
+    FedBuff,
+    FedStaleAsync,
+    Method,
+    Server,
+)
+from fedecho.learning.methods.adamasfl import adamasfl
+from fedecho.learning.methods.area import area
 from fedecho.learning.methods.ca2fl import ca2fl
 from fedecho.learning.methods.fadas import fadas
 from fedecho.learning.methods.fedac import fedac, similarity
@@ -23,6 +39,7 @@ from fedecho.learning.methods.fedasync import fedasync, staleness_weight
 from fedecho.learning.methods.fedavg import fedavg
 from fedecho.learning.methods.fedbuff import fedbuff
 from fedecho.learning.methods.fedecho import echo
+from fedecho.learning.methods.fedstaleasync import fedstaleasync
 from tests.conftest import an_update, weights
 
 
@@ -41,8 +58,12 @@ def close(x: Weights, *expected: float) -> None:
 
 
 @pytest.mark.parametrize(
-    "method", [fedbuff(FedBuff(server_lr=0.5)), fedavg(FedAvg(server_lr=0.5)), ca2fl(CA2FL(server_lr=0.5))]
-)
+    "method",
+    [
+        fedbuff(FedBuff(server_lr=0.5)), fedavg(FedAvg(server_lr=0.5)), ca2fl(CA2FL(server_lr=0.5)),
+        fedstaleasync(FedStaleAsync(server_lr=0.5)),
+    ],
+)  # fmt: skip
 def test_identical_deltas_move_x_by_eta_delta(method: Method[Any]) -> None:
     _, x = play(method, weights(1.0, 2.0), [an_update([4.0, -2.0], client=c) for c in range(3)])
     close(x, 3.0, 1.0)
@@ -213,6 +234,132 @@ def test_fedac_control_variates_follow_scaffold(control_step: Any, moved: float)
     state = method.receive(state, an_update([0.0], steps=4, correction=correction))
     state, _ = method.close_round(state, weights(0.0))
     assert state.client_controls[0].tolist() == [pytest.approx(-(moved + 1.0))]
+
+
+# FedStaleAsync and ACE, its corner
+
+ACE = FedStaleAsync(beta=1.0, participation="certain")
+Arrivals = list[tuple[int, float]]
+"""Client and Delta of each upload of a round."""
+
+
+def uploads(*rounds: Arrivals) -> list[list[Update]]:
+    return [[an_update([delta], client=c, now=now) for c, delta in round_] for now, round_ in enumerate(rounds)]
+
+
+def as_in_the_code(config: FedStaleAsync, rounds: list[Arrivals]) -> float:
+    """x after some rounds, v_i client by client: Delta_i / p + (beta - [i in S] beta / p) h_i, over those heard."""
+    x, last = 0.0, dict[int, float]()
+    for arrived in rounds:
+        fresh = dict(arrived)
+        heard = {*last, *fresh}
+        p = 1.0 if config.participation == "certain" else len(fresh) / len(heard)
+        v = [fresh.get(i, 0.0) / p + (config.beta - (i in fresh) * config.beta / p) * last.get(i, 0.0) for i in heard]
+        x, last = x + config.server_lr * sum(v) / len(heard), last | fresh
+    return x
+
+
+def test_fedstaleasync_by_hand() -> None:
+    # N = 4, beta = 1/2. Round 0: 0, 1 send 4, 8: n = 2, p = 1, a step of 6. Round 1: 0 sends 6, 2 sends 2: n = 3,
+    # p = 2/3, v = (6 * 3/2 + (1/2 - 3/4) * 4, 1/2 * 8, 2 * 3/2) = (8, 4, 3), a step of 15 / 3.
+    state, x = play(fedstaleasync(FedStaleAsync()), weights(0.0), *uploads([(0, 4.0), (1, 8.0)], [(0, 6.0), (2, 2.0)]))
+    close(x, 11.0)
+    assert state.cache[:, 0].tolist() == [6.0, 8.0, 2.0, 0.0] and state.heard.tolist() == [True, True, True, False]
+
+
+def test_ace_by_hand() -> None:
+    # The mean of the last updates of all that were heard: (4 + 8) / 2, then (6 + 8 + 1) / 3.
+    close(play(fedstaleasync(ACE), weights(0.0), *uploads([(0, 4.0), (1, 8.0)], [(0, 6.0), (2, 1.0)]))[1], 11.0)
+
+
+@given(
+    beta=st.floats(0, 1), participation=st.sampled_from(["uniform", "certain"]), server_lr=st.floats(0.1, 2),
+    rounds=st.lists(st.dictionaries(st.integers(0, 5), st.floats(-4, 4), min_size=1, max_size=4), max_size=6),
+)  # fmt: skip
+def test_fedstaleasync_is_what_its_code_sums_client_by_client(
+    beta: float, participation: Any, server_lr: float, rounds: list[dict[int, float]]
+) -> None:
+    config = FedStaleAsync(server_lr=server_lr, beta=beta, participation=participation)
+    arrivals = [list(arrived.items()) for arrived in rounds]
+    _, x = play(fedstaleasync(config), weights(0.0), *uploads(*arrivals), clients=6)
+    assert float(x.params) == pytest.approx(as_in_the_code(config, arrivals), abs=1e-4)
+
+
+def test_fedstaleasync_without_memory_is_fedbuff(make_updates: Any) -> None:
+    x, rounds = Weights(torch.zeros(5), torch.empty(0)), [make_updates(5, now=now) for now in range(6)]
+    one = play(fedstaleasync(FedStaleAsync(beta=0.0, server_lr=0.3)), x, *rounds, clients=6)[1]
+    assert torch.equal(one.params, play(fedbuff(FedBuff(server_lr=0.3)), x, *rounds, clients=6)[1].params)
+
+
+def test_fedstaleasync_with_whole_memory_is_ca2fl_once_all_were_heard() -> None:
+    rounds = uploads([(c, float(c)) for c in range(4)], [(0, 6.0), (2, 1.0)], [(2, 5.0), (3, -3.0)])
+    # 6/4, then (6 - 0 + 1 - 2) / 2 + 6/4, then (5 - 1 - 3 - 3) / 2 + 11/4.
+    close(play(fedstaleasync(FedStaleAsync(beta=1.0)), weights(0.0), *rounds)[1], 7.25)
+    close(play(ca2fl(CA2FL()), weights(0.0), *rounds)[1], 7.25)
+
+
+@pytest.mark.parametrize("config", [FedStaleAsync(beta=1.0), ACE], ids=["uniform", "ace"])
+def test_a_second_upload_of_a_client_takes_the_place_of_its_first(config: FedStaleAsync) -> None:
+    updates = [an_update([3.0], client=0, arrived=0.1), an_update([5.0], client=0, arrived=0.2)]
+    state, _ = play(fedstaleasync(config), weights(0.0), updates)
+    assert state.cache[0].tolist() == [5.0] and state.heard.sum() == 1
+    close(play(fedstaleasync(ACE), weights(0.0), updates)[1], 5.0)
+
+
+# AREA
+
+
+def test_area_by_hand() -> None:
+    # N = 4. Round 0: 0, 1 end at 4, 8: x = 12 / 4. Round 1: 0 went from 3 to 6, 2 from 0 to 2: x = (6 + 8 + 2 + 0) / 4.
+    second = [an_update([3.0], client=0, now=1, start=weights(3.0)), an_update([2.0], client=2, now=1)]
+    state, x = play(area(AREA()), weights(0.0), *uploads([(0, 4.0), (1, 8.0)]), second)
+    close(x, 4.0)
+    assert state.models[:, 0].tolist() == [6.0, 8.0, 2.0, 0.0]
+
+
+def test_areas_model_is_the_mean_of_all_models_that_were_finished(make_updates: Any) -> None:
+    x = Weights(torch.full((5,), 2.0), torch.empty(0))
+    for rounds in range(5):
+        state, now = play(area(AREA()), x, *(make_updates(5, count=3, now=t) for t in range(rounds)), clients=6)
+        torch.testing.assert_close(now.params, state.models.mean(0))
+
+
+def test_area_with_all_clients_is_fedavg() -> None:
+    first = [an_update([float(c)], client=c, start=weights(1.0)) for c in range(4)]
+    second = [an_update([2.0 * c], client=c, now=1, start=weights(2.5)) for c in range(4)]
+    close(play(area(AREA()), weights(1.0), first, second)[1], 5.5)
+    close(play(fedavg(FedAvg()), weights(1.0), first, second)[1], 5.5)
+
+
+# AdaMasFL
+
+
+def test_adamasfl_by_hand() -> None:
+    # N = 4, beta = 1/2, K = 2 steps of 1/2. Round 0: moves of 1 and -1/2 over K eta_l = 1 are .25 on average; gradients
+    # -3 and 1, of which c_i was 0, are -1 on average: g = .5 * (0 - 1) and c = (-3 + 1) / 4, so that .5 c + .5 g - .5
+    # c_i is half of -1 - c_i.
+    method, x = adamasfl(AdaMasFL(beta=0.5), Local(lr=0.5)), weights(0.0)
+    first = [
+        an_update([1.0], client=0, steps=2, gradient=torch.tensor([-3.0])),
+        an_update([-0.5], client=1, steps=2, gradient=torch.tensor([1.0])),
+    ]
+    state, x = play(method, x, first)
+    close(x, 0.25)
+    assert (state.momentum.item(), state.control.item()) == (-0.5, -0.5)
+    assert state.client_controls[:, 0].tolist() == [-3.0, 1.0, 0.0, 0.0]
+    terms = [method.correction(state, client, method.broadcast(state)) for client in (0, 1, 2)]
+    assert [term.item() for term in terms] == [2.0, -2.0, -1.0]  # type: ignore[union-attr]
+    # Round 1: 0 has a gradient of -1, 2 more than before, and moved by 1 in 4 steps: g = .5 * (-.5 + 2) + .5 * -.5.
+    state = method.receive(state, an_update([1.0], client=0, now=1, steps=4, gradient=torch.tensor([-1.0])))
+    state, x = method.close_round(state, x)
+    close(x, 0.75)
+    assert (state.momentum.item(), state.control.item()) == (0.5, 0.0)
+
+
+def test_adamasfls_control_is_the_mean_of_the_clients(make_updates: Any) -> None:
+    x, rounds = Weights(torch.zeros(5), torch.empty(0)), [make_updates(5, count=3, now=now) for now in range(5)]
+    state, _ = play(adamasfl(AdaMasFL(), Local(lr=0.5)), x, *rounds, clients=6)
+    torch.testing.assert_close(state.control, state.client_controls.mean(0))
 
 
 def test_fedecho_keeps_the_old_row_when_predictions_overflow(server: Server) -> None:

@@ -105,7 +105,7 @@ def test_the_hash_names_the_files_and_not_the_folder(files: str, tmp_path: Path)
     assert name == config_hash(two) != config_hash(on("text-encoder"))
     (twin / "vocab.txt").write_text("other words")
     assert config_hash(pretrained.pin(on(f"lora:{twin}"))) != name
-    with pytest.raises(InputError, match=r"model_sha256 = None .* filled in by pretrained.pin"):
+    with pytest.raises(InputError, match=r"model_sha256 = None .* filled in by pins.pin"):
         config_hash(on(files))
     shutil.rmtree(folder)
     assert config_hash(one) == name  # a pinned run has its name wherever it is looked for

@@ -10,7 +10,7 @@ from fedecho import studies
 from fedecho.core.checks import InputError
 from fedecho.core.config import METHODS, config_hash
 from fedecho.studies import contenders, profiles
-from fedecho.studies.grid import DELAYS, PARTITIONS, Setting, Variant, fresh, has_fresh
+from fedecho.studies.grid import DELAYS, PARTITIONS, Setting, Variant, fresh, has_fresh, main_methods
 from fedecho.studies.search import AROUND, Range
 from fedecho.studies.tuning import Tuning
 from tests.toy import doubles, main_cells, trial_cells
@@ -75,12 +75,26 @@ def test_every_search_has_a_dozen_trials_on_two_seeds_and_a_refinement(name: str
 
 def test_every_method_searches_its_local_and_its_server_rate() -> None:
     fixed = {"FedBuff", "CA2FL", "FedEcho"}  # as published, eta = 1: they have a second row
+    without = {"AREA"}  # its model is a mean of models
     for label, contender in contenders.CONTENDERS.items():
         paths = set(contender.space)
         assert "local.lr" in paths and len(paths) <= 3
         server = {"method.server_lr", "method.inner.server_lr", "method.mixing"} & paths
-        assert bool(server) == (label not in fixed)
+        assert bool(server) == (label not in fixed | without)
     assert {f"{label} (tuned eta)" for label in fixed} <= set(contenders.CONTENDERS)
+
+
+@pytest.mark.parametrize("label", ["FedStaleAsync", "FedBuff"])
+def test_a_row_is_searched_before_it_has_values_and_compared_only_then(
+    label: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = {"local.lr": 0.1}
+    for known, tables in ((None, 0), (values, 1)):
+        rest = {row: found for row, found in contenders.TUNED["laptop"].items() if row != label}
+        monkeypatch.setitem(contenders.TUNED, "laptop", rest if known is None else rest | {label: known})
+        assert [v.label for v in main_methods("laptop")].count(label) == tables
+        tuning = studies.TABLES["tuning"]("laptop", methods=[label])
+        assert {cell.method for cell in tuning.asked()} == {label}
 
 
 def test_a_fields_own_range_says_how_it_is_searched() -> None:

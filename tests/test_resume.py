@@ -30,7 +30,7 @@ from fedecho.core.settings import Evaluation, Protocol
 from fedecho.learning import checkpoint, experiment, resume
 from fedecho.learning.distill import Distillation
 from fedecho.learning.evaluation import Journal
-from fedecho.learning.methods import CA2FL, FADAS, FedAC, FedAsync, FedBuff, FedEcho
+from fedecho.learning.methods import AREA, CA2FL, FADAS, AdaMasFL, FedAC, FedAsync, FedBuff, FedEcho, FedStaleAsync
 from fedecho.learning.progress import Checkpoints, Progress, Version
 from fedecho.learning.resume import Keeper, Paused
 from fedecho.learning.task import Task
@@ -43,14 +43,21 @@ METHODS: dict[str, MethodConfig] = {
     "fedecho": FedEcho(distill=Distillation(steps=3)),
     "fedecho-ca2fl-average": FedEcho(inner=CA2FL(), distill=Distillation(steps=3, source="average")),
     "fedecho-averaged": FedEcho(distill=Distillation(steps=3, broadcast="averaged", bank_dtype="float16")),
+    "fedecho-weighted": FedEcho(distill=Distillation(steps=3, prior_correction=0.5, energy_weight=3.0)),
+    "fedecho-counts": FedEcho(distill=Distillation(steps=3, teacher_weights="label counts")),
     "ca2fl": CA2FL(),
     "fadas": FADAS(delay_adaptive=True),
     "fedac": FedAC(),
     "fedbuff-ema": FedBuff(ema=0.9),
     "fedasync": FedAsync(),
+    "fedstaleasync": FedStaleAsync(),
+    "area": AREA(),
+    "adamasfl": AdaMasFL(),
 }
 KILLS = [
-    (name, int(k)) for k, name in zip(np.random.default_rng(7).integers(1, ROUNDS, 16), 2 * list(METHODS), strict=True)
+    (name, int(k))
+    for name, rounds in zip(METHODS, np.random.default_rng(7).integers(1, ROUNDS, (len(METHODS), 2)), strict=True)
+    for k in rounds
 ]
 """A round of each method, drawn at random, twice."""
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -11,19 +13,33 @@ from urllib.parse import unquote
 import pytest
 
 from fedecho.cli.publish import planned
-from fedecho.core import sums
+from fedecho.core import files, sums
 from fedecho.core.checks import InputError
-from fedecho.report import notebooks
-from fedecho.report.publish import pages, site
+from fedecho.report import manifest, notebooks
+from fedecho.report.publish import site, story
 from fedecho.studies import TABLES
 from tests import toy
+
+needs_sphinx = pytest.mark.skipif(
+    any(importlib.util.find_spec(name) is None for name in ("sphinx", "furo", "myst_nb", "sphinx_design")),
+    reason="the extra docs is not installed",
+)
 
 
 @pytest.fixture
 def paper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("FEDECHO_PAPER", str(tmp_path / "paper"))
-    (tmp_path / "paper").mkdir()
     return toy.furnish(tmp_path / "paper")
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The pages of the toy, made once."""
+    with pytest.MonkeyPatch.context() as patch:
+        home = tmp_path_factory.mktemp("site") / "paper"
+        patch.setenv("FEDECHO_PAPER", str(home))
+        toy.furnish(home)
+        yield site.build("laptop", planned("laptop")).parent
 
 
 class Page(HTMLParser):
@@ -48,69 +64,120 @@ class Page(HTMLParser):
             self.loads.append(str(found["src"]))
 
 
-def test_every_link_leads_to_a_place(paper: Path) -> None:
-    root = site.build().parent
+def source(name: str, profile: str = "laptop") -> str:
+    """Return what Sphinx would read."""
+    return str(site.sources(profile, planned(profile))[name])
+
+
+@needs_sphinx
+def test_every_link_leads_to_a_place_and_nothing_is_fetched(root: Path) -> None:
     made = {path: Page(path) for path in root.rglob("*.html")}
-    assert len(made) == 4  # front page, the executed notebook, the ledger, the protocol
+    names = {str(path.relative_to(root)) for path in made}
+    assert names >= {"index.html", "paper/claims.html", "paper/PROTOCOL.html", "paper/tables/toy.html", "search.html"}
+    assert {f"paper/tables/{name}.html" for name in TABLES} < names
     for path, page in made.items():
-        assert len(set(page.ids)) == len(page.ids)
+        assert [tag for tag, _ in page.tags].count("h1") == (path.name != "search.html"), path.name
+        assert all(found.get("alt") for tag, found in page.tags if tag == "img"), path.name
+        assert not [load for load in page.loads if load.startswith(("http", "//"))], path.name
         for link in [*page.links, *page.loads]:
             if link.startswith(("https://", "data:")):
                 continue
             name, _, anchor = link.partition("#")
-            target = (path.parent / unquote(name)).resolve() if name else path
+            target = (path.parent / unquote(name.partition("?")[0])).resolve() if name else path
             assert target.is_file() and target.is_relative_to(root), f"{path.name}: {link}"
             assert not anchor or anchor in made[target].ids, f"{path.name}: {link}"
 
 
-def test_nothing_is_fetched_and_nothing_runs(paper: Path) -> None:
-    for path in site.build().parent.rglob("*.html"):
-        page = Page(path)
-        assert not [load for load in page.loads if load.startswith(("http", "//"))]
-        assert not [tag for tag, _ in page.tags if tag in ("script", "iframe", "object")]
-        assert all(found.get("alt") for tag, found in page.tags if tag == "img")
-        assert [tag for tag, _ in page.tags].count("h1") == 1
-    css = (paper / "site" / "site.css").read_text()
-    assert "http" not in css and "@import" not in css and "url(" not in css
+@needs_sphinx
+def test_pages_show_what_others_would_obey(root: Path) -> None:
+    table = (root / "paper" / "tables" / "toy.html").read_text(encoding="utf-8")
+    assert "<h1>A toy &amp; more" in table and "&lt;b&gt;nothing&lt;/b&gt;" in table and "<b>nothing" not in table
+    assert 'alt="Bars of &lt;i&gt;toys&lt;/i&gt;, 1_000 % of them."' in table and "0123456789ab" in table
+    ledger = (root / "paper" / "claims.html").read_text(encoding="utf-8")
+    assert "&lt;script&gt;alert(0)" in ledger and "<script>alert" not in ledger
+    page = (root / "notebooks" / "10_table_vision.html").read_text(encoding="utf-8")
+    assert 'alt="Figure: A toy notebook"' in page and "done &lt;3" in page and page.count('class="math') == 2
+    assert 'href="02_tuning.html"' in page and "lost.ipynb" not in page and "tex-svg.js" in page
 
 
-def test_front_page(paper: Path) -> None:
+@needs_sphinx
+def test_the_site_is_light(root: Path) -> None:
+    code = [path for path in root.rglob("*") if path.is_file() and "_static" in path.parts]
+    assert sum(path.stat().st_size for path in code) < 4_000_000  # of MathJax one file, with its glyphs
+
+
+@needs_sphinx
+def test_new_pages_replace_the_old_and_leave_those_of_other_profiles(paper: Path) -> None:
+    (paper / "site" / "smoke" / "_static").mkdir(parents=True)
+    (paper / "site" / "smoke" / "index.html").write_text("smoke")
+    (paper / "site" / "stale.html").write_text("old")
     front = site.build()
-    text = front.read_text(encoding="utf-8")
-    for verdict in site.VERDICTS:
-        assert f"</svg>{verdict}</span>" in text  # in words, beside the shape
-    assert "given a toy" in text and "win (here)" in text and "0.5, n = 7" in text and "all seeds: +1.00" in text
-    # What is not tested is folded, below what is.
-    assert "1 exploratory estimates" in text and text.index("<details>") < text.index("alert(4)") > text.index(
-        "alert(3)"
+    assert not (front.parent / "stale.html").exists() and (front.parent / "smoke" / "index.html").is_file()
+    before = front.read_bytes()
+    (paper / "PROTOCOL.md").write_text("# Protocol\n\n{nothing}`x`\n")  # Sphinx warns of it
+    with pytest.raises(InputError, match="site = .*PROTOCOL.md.*nothing"):
+        site.build()
+    assert front.read_bytes() == before and not list(paper.glob("*.partial"))
+
+
+def test_a_page_for_a_table(paper: Path) -> None:
+    text = source("paper/tables/toy.md")
+    assert text.startswith("# A toy & more\n") and "make tables ONLY=10_table_vision" in text
+    assert text.index("toy_bars.png") < text.index("method 1") < text.index(r"50 % of \<b\>nothing\</b\>")
+    assert text.index("A note.") < text.index("{dropdown} The full table") < text.index("method 49")
+    assert "[Details](../PROTOCOL.md#toy)" in text and "Details: " not in text.partition("{dropdown} The full")[0]
+    assert "[records](#records-toy)" in text and "{dropdown} 2 records, set 0123456789ab" in text
+    assert "@misc{fedecho-toy" in text and "[notebook](../../notebooks/10_table_vision.ipynb)" in text
+    (paper / "PROTOCOL.md").unlink()
+    assert "PROTOCOL" not in source("paper/tables/toy.md").replace("Details: PROTOCOL.md.", "")
+
+
+def test_front_page_without_findings(paper: Path) -> None:
+    text = source("index.md")
+    assert (
+        "toy_bars.png" in text
+        and "What came out" not in text
+        and "{bdg-ref-primary-line}`1 supported <claims>`" in text
     )
-    assert "A toy &amp; more" in text and "&lt;b&gt;nothing&lt;/b&gt;" in text and "<b>nothing" not in text
-    assert "&lt;script&gt;alert(0)" in text and 'alt="Bars of &lt;i&gt;toys&lt;/i&gt;, 1_000 % of them."' in text
-    assert "0123456789ab" in text and "make tables ONLY=10_table_vision" in text and "@misc{fedecho-toy" in text
-    assert '<a href="notebooks/10_table_vision.html">Executed notebook</a>' in text
-    assert "The full table, 50 rows" in text and text.count("A toy &amp; more</h2>") == 1
-    assert text.index('id="other"') < text.index('id="toy"')  # in the order of the notebooks
+    assert "its numbers are not results" not in text and "its numbers are not results" in source("index.md", "smoke")
+    assert text.index(":caption: Tables") < text.index("\npaper/tables/toy\n") < text.index(":caption: Notebooks")
+
+
+def test_front_page_of_the_committed_tables(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("FEDECHO_PAPER", raising=False)
+    text = source("index.md")
+    assert text.count("[The table]") == 6 and f"{site.HEADLINE}.png" in text
+    found = manifest.read_all(files.folder_of("tables", "laptop"))
+    findings = story.findings("laptop", [one.name for one in found])
+    missing = {one.name for one in found} - {*findings}
+    assert not missing, f"write their sentence in paper/{story.TEMPLATE}"
+    assert all(text.endswith(".") and "\n" not in text for text in findings.values())
+    assert set(site.HEADLINES) <= {*findings} and len(site.HEADLINES) == 5
+
+
+def test_every_table_has_its_place_in_the_story() -> None:
+    told = story.chapters(planned("laptop"))
+    assert [*told] == [*story.CHAPTERS] and sum(map(len, told.values())) == len(TABLES)
+    assert [one.name for one in told["Tables"]][0] == "vision"
+    assert {"tuning", "cold_costs", "language_tuning"} <= {one.name for one in told[story.LAST]}
 
 
 def test_a_study_without_a_table_is_not_run(paper: Path) -> None:
     (paper / "tables" / "other.json").unlink()
-    found = site.studies([toy.TOY], planned("smoke"), "smoke", {})
+    found = site.studies([toy.TOY], planned("smoke"), "smoke")
     listed = {study.notebook for study in found}
     assert listed >= set(notebooks.catalogue()) - set(site.WITHOUT_TABLE)
     assert {study.name for study in found} >= set(TABLES) and not listed & set(site.WITHOUT_TABLE)
     assert len({study.name for study in found}) == len(found)
     absent = next(study for study in found if study.notebook == "02_tuning")
     assert absent.manifest is None and absent.command == "make tables ONLY=02_tuning PROFILE=smoke"
-    assert "<strong>not run</strong>: this study has no table yet." in site.build(
-        "laptop", planned("laptop")
-    ).read_text(encoding="utf-8")
+    assert "**not run**: this study has no table yet." in source("paper/tables/tuning.md")
 
 
 def test_without_claims(paper: Path) -> None:
     for name in ("claims.json", "claims.md"):
         (paper / name).unlink()
-    assert "No claims yet." in site.build().read_text(encoding="utf-8")
-    assert not (paper / "site" / "claims.html").exists()
+    assert "No claims yet." in source("paper/claims.md")
 
 
 @pytest.mark.parametrize(("claims", "field"), [
@@ -128,53 +195,27 @@ def test_claims_that_cannot_be_used(claims: Any, field: str, paper: Path) -> Non
     assert sorted(paper.iterdir()) == before
 
 
-def test_a_missing_file_leaves_the_old_pages(paper: Path) -> None:
-    first = site.build().read_bytes()
+def test_a_missing_file_is_named(paper: Path) -> None:
     (paper / "figures" / "toy_bars.pdf").unlink()
     with pytest.raises(InputError, match="toy_bars.pdf"):
         site.build()
-    assert (paper / "site" / "index.html").read_bytes() == first
-    assert not list(paper.glob("*.partial"))
+    assert not (paper / "site").exists()
 
 
-def test_new_pages_replace_the_old_and_leave_those_of_other_profiles(paper: Path) -> None:
-    first = site.build()
-    text = first.read_bytes()
-    (first.parent / "stale.html").write_text("old")
-    (first.parent / "smoke").mkdir()
-    (first.parent / "smoke" / "index.html").write_text("smoke")
-    assert site.build().read_bytes() == text
-    assert not (first.parent / "stale.html").exists() and (first.parent / "smoke" / "index.html").is_file()
-    assert site.build("smoke") == first.parent / "smoke" / "index.html"
-    assert "its numbers are not results" in (first.parent / "smoke" / "index.html").read_text()
+def test_notebooks_are_taken_as_they_were_executed(paper: Path) -> None:
+    node = json.loads(source("notebooks/10_table_vision.ipynb"))
+    assert node["cells"][1]["outputs"] == toy.executed()["cells"][1]["outputs"]
+    assert "Not executed yet" in source("notebooks/02_tuning.ipynb")
+    shown = {"text/x-python": "x = 1", "text/html": "<pre>x</pre>"}
+    site.readable(shown)
+    assert shown == {"text/markdown": "```python\nx = 1\n```"}
 
 
-def test_notebook_pages_show_formulas_without_scripts(paper: Path) -> None:
-    site.build()
-    text = (paper / "site" / "notebooks" / "10_table_vision.html").read_text(encoding="utf-8")
-    assert text.count("<math ") == 2 and "<mfrac>" in text and "$" not in text.replace("$\\", "")
-    assert 'alt="Figure: A toy notebook"' in text and "done &lt;3" in text
-    assert 'href="../notebooks/02_tuning.ipynb"' in text and "lost.ipynb" not in text
-    assert '<div class="scroll"' in text
+def test_links_that_lead_nowhere_are_words(paper: Path) -> None:
+    text = source("paper/claims.md") + source("notebooks/10_table_vision.ipynb")
+    assert "[tuning](02_tuning.ipynb)" in text and " and lost." in text and "lost.ipynb" not in text
+    assert "[table](tables/toy.md)" in source("paper/PROTOCOL.md")
 
 
-def test_ledger_page(paper: Path) -> None:
-    site.build()
-    text = (paper / "site" / "claims.html").read_text(encoding="utf-8")
-    assert 'href="index.html#toy"' in text and 'href="notebooks/10_table_vision.html"' in text
-    assert "nowhere" in text and "lost.md" not in text and "&lt;b&gt;win" in text
-
-
-def test_captions_lead_to_how_a_table_is_made(paper: Path) -> None:
-    text = site.build().read_text(encoding="utf-8")
-    assert '<a href="protocol.html#toy">Details</a>' in text and "Details: " not in text and "Records: 2." in text
-    page = (paper / "site" / "protocol.html").read_text(encoding="utf-8")
-    assert "<title>Protocol · fedecho</title>" in page and '<h2 id="toy">toy</h2>' in page and 'href="#toy"' in page
-    (paper / "PROTOCOL.md").unlink()
-    assert "protocol.html" not in site.build().read_text(encoding="utf-8")
-
-
-def test_formulas_that_are_not_understood() -> None:
-    assert 'alttext="a &lt; b"' in pages.formula("a < b")
-    with pytest.raises(InputError, match=r"formula = '.*left.*' is not usable: latex2mathml"):
-        pages.formula(r"\left( x")
+def test_plain_text_is_shown_as_it_stands() -> None:
+    assert site.plain("a_b <i> $x$ |y| [z](q)") == r"a\_b \<i\> \$x\$ \|y\| \[z\](q)"

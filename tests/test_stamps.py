@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from fedecho.cli import main
 from fedecho.core import files
 from fedecho.report import notebooks, stamps
 from tests.test_notebooks import tiny
@@ -32,9 +33,9 @@ def paper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "paper"
 
 
-def made(monkeypatch: pytest.MonkeyPatch, paper: Path, **options: bool | int) -> list[str]:
-    """Return the notebooks that `make` executes; each writes a table."""
-    executed = []
+def counted(monkeypatch: pytest.MonkeyPatch, paper: Path) -> list[str]:
+    """Return the list that will name the notebooks that are executed; each writes a table."""
+    executed: list[str] = []
 
     def execute(stem: str, given: Mapping[str, object], folder: Path, *_: object) -> Path:
         executed.append(stem)
@@ -47,6 +48,12 @@ def made(monkeypatch: pytest.MonkeyPatch, paper: Path, **options: bool | int) ->
         return final
 
     monkeypatch.setattr(notebooks, "execute", execute)
+    return executed
+
+
+def made(monkeypatch: pytest.MonkeyPatch, paper: Path, **options: bool | int) -> list[str]:
+    """Return the notebooks that `make` executes."""
+    executed = counted(monkeypatch, paper)
     paths_of = [path.resolve() for path in notebooks.make(jobs=1, **options)]  # type: ignore[arg-type]
     assert paths_of == [(paper / "executed" / f"{stem}.ipynb").resolve() for stem in READ]
     return executed
@@ -94,6 +101,21 @@ def test_other_parameters_are_executed(paper: Path) -> None:
     source = notebooks.catalogue()["10_a"]
     digests = {stamps.source(source, given) for given in ({}, {"jobs": 1}, {"jobs": 2}, {"profile": "smoke"})}
     assert len(digests) == 4
+
+
+def test_make_html_executes_only_what_has_changed(paper: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = ["make", "-C", str(files.REPOSITORY), "--dry-run", "--no-print-directory", "html"]
+    recipe = subprocess.run(asked, capture_output=True, text=True, check=True).stdout
+    commands = [line.split()[1:] for line in recipe.splitlines() if line.startswith(".venv/bin/fedecho ")]
+    assert commands == [["tables", "--profile", "laptop", "--only", "all"], ["site", "--profile", "laptop"]]
+    for name in ("claims.ledger.write", "writing.write_protocol"):
+        monkeypatch.setattr(f"fedecho.studies.{name}", lambda *arguments: None)
+    monkeypatch.setattr("fedecho.studies.study.TABLES", {})
+    executed = counted(monkeypatch, paper)
+    main.main(commands[0])
+    assert sorted(executed) == list(READ)
+    main.main(commands[0])
+    assert len(executed) == len(READ)
 
 
 def test_touching_without_change_is_no_change(paper: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ from fedecho.core.checks import InputError
 from fedecho.core.clock import Clock
 from fedecho.core.config import RunConfig
 from fedecho.core.records import new_record, record_path, save
-from fedecho.report import captions, render, summary
+from fedecho.report import captions, render, summary, tabular
 from fedecho.report.summary import Cell
 from fedecho.studies import contenders, response
 from fedecho.studies.vision import reported
@@ -237,9 +237,11 @@ def test_written_files(compared: list[Cell], tmp_path: Path) -> None:
             details="../P.md#v",
             notes="n",
         )
-        texts.append([(stem.parent / f"vision.v1.{suffix}").read_bytes() for suffix in ("md", "tex", "csv")])
+        texts.append(
+            [(stem.parent / f"vision.v1{end}").read_bytes() for end in (".md", ".tex", ".csv", "_tabular.tex")]
+        )
     assert texts[0] == texts[1]
-    md, tex, csv = (text.decode() for text in texts[0])
+    md, tex, csv, _ = (text.decode() for text in texts[0])
     assert all(text.endswith("\n") and "\r" not in text for text in (md, tex, csv))
     assert "setting **Dir(0.1)**, delay **large**" in md
     assert "\n\n95 % of it. Details: [PROTOCOL.md](../P.md#v).\n\n" in md and md.endswith("|\n\nn\n")
@@ -252,10 +254,10 @@ def test_written_files(compared: list[Cell], tmp_path: Path) -> None:
 
 def test_latex_is_escaped_everywhere(compared: list[Cell], tmp_path: Path) -> None:
     display = shown(summary_of(compared, tmp_path)).rename(index={"FedBuff": "Fed_Buff & 5%"})
-    tex = render.latex(display, [True, False, False, False], "Title", "95 % of it", "tab:x")
+    tex = tabular.long(display, [True, False, False, False], "Title", "95 % of it", "tab:x")
     assert r"\textbf{72.00 $\pm$ 2.48}" in tex and tex.count(r"\textbf") == 1
     assert r"Fed\_Buff \& 5\%" in tex and r"accuracy, \%" in tex and r"95 \% of it" in tex
-    assert r"FedEcho $-$ method" in tex and tex.isascii()
+    assert r"FedEcho $-$ \\ method" in tex and tex.isascii()
     assert all(rule in tex for rule in (r"\toprule", r"\midrule", r"\bottomrule", r"\label{tab:x}"))
 
 
@@ -340,6 +342,10 @@ def test_whether_the_tables_use_what_was_chosen(
     if said.startswith("`contenders.FOUND` equals"):
         monkeypatch.setattr(contenders, "PENDING", {profile: ("FADAS",)})
         assert tuning._used(found, profile).endswith("the tables still use what was chosen before for FADAS.")
+        monkeypatch.setattr(contenders, "PENDING", {})
+        monkeypatch.delitem(contenders.FOUND[profile], "AREA")
+        del found["AREA"]
+        assert tuning._used(found, profile).endswith("; nothing is chosen yet for AREA, in no other table so far.")
 
 
 SENTENCES = [
@@ -380,10 +386,10 @@ def test_bars_in_names_do_not_split_cells() -> None:
 
 def test_titles_are_escaped_for_latex() -> None:
     texts = pd.DataFrame({"accuracy": ["1"]}, index=pd.Index(["FedEcho"], name="method"))
-    assert r"\caption{Over alpha\_min}" in render.latex(texts, [False], "Over alpha_min", "nothing", "tab:x")
+    assert r"\caption{Over $\alpha_{\min}$}" in tabular.long(texts, [False], "Over alpha_min", "nothing", "tab:x")
 
 
 def test_names_of_index_levels_are_escaped_for_latex() -> None:
     texts = pd.DataFrame({"a_b": ["1"]}, index=pd.MultiIndex.from_tuples([("x_y", "z")], names=["tau_max", "eta_d"]))
-    made = render.latex(texts, [False], "title", "caption", "tab:x")
-    assert r"tau\_max & eta\_d" in made and r"a\_b" in made and r"x\_y" in made
+    made = tabular.long(texts, [False], "title", "caption", "tab:x")
+    assert r"\emph{$\tau_{\max}$ $x_{y}$}" in made and r"$\eta_{d}$ & $a_{b}$" in made

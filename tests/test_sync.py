@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -18,7 +19,9 @@ from fedecho.report.publish import citation
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 RENAMED = {"torch": "pytorch", "matplotlib": "matplotlib-base"}
-FROM_PYPI_ONLY = {"pandas-stubs", "scipy-stubs", "types-PyYAML", "types-tqdm", "playwright"}
+FROM_PYPI_ONLY = {"pandas-stubs", "scipy-stubs", "types-PyYAML", "types-tqdm", "playwright"} | {
+    "axe-playwright-python", "sphinx-mathjax-offline"
+}  # fmt: skip
 
 
 def bounds(requirements: list[str]) -> dict[str, str]:
@@ -37,7 +40,7 @@ def test_environment_has_the_bounds_of_pyproject() -> None:
     assert ">=" + listed.pop("python").removeprefix(">=") == PROJECT["requires-python"]
     wanted = {
         RENAMED.get(name, name): bound
-        for name, bound in required("notebooks", "dev").items()
+        for name, bound in required("notebooks", "docs", "dev").items()
         if name not in FROM_PYPI_ONLY
     }
     assert listed == wanted
@@ -47,7 +50,7 @@ def test_constraints_pin_every_direct_dependency_within_its_bound() -> None:
     lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
     assert all(re.fullmatch(r"[A-Za-z0-9_.-]+==[^ ]+", line) for line in lines)
     pins = {line.split("==")[0].lower().replace("_", "-"): line.split("==")[1] for line in lines}
-    for name, bound in required("notebooks", "dev", "language", "cluster", "pools", "generate").items():
+    for name, bound in required("notebooks", "docs", "dev", "language", "cluster", "pools", "generate").items():
         least = bound.removeprefix(">=") or "0"
         assert [int(n) for n in re.findall(r"\d+", pins[name.lower()])] >= [int(n) for n in least.split(".")]
     assert (pins["torch"], pins["torchvision"]) == ("2.13.0", "0.28.0")
@@ -107,15 +110,40 @@ def test_modules_that_are_run_by_name_exist() -> None:
     assert len(named) >= 5 and [name for name in sorted(named) if find_spec(name) is None] == []
 
 
-def test_readme_shows_the_committed_table() -> None:
-    readme = (ROOT / "README.md").read_text()
-    shown = readme.split("<!-- vision_compact begin -->\n")[1].split("<!-- vision_compact end -->")[0]
-    assert shown == (ROOT / "paper" / "tables" / "vision_compact.md").read_text(), "copy the file into the README"
+@pytest.mark.parametrize(
+    "page",
+    [
+        "README.md",
+        "CONTRIBUTING.md",
+        "paper/RESULTS.md",
+        "paper/PROTOCOL.md",
+        "paper/PAPER_SCALE.md",
+        "paper/CHECKLIST.md",
+        "CHANGELOG.md",
+        "notebooks/README.md",
+    ],
+)
+def test_links_of_a_page_point_to_files_and_to_what_they_name_there(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    links = re.findall(r"\]\((?!https?:)([^)]+)\)", text)
+    broken = [link for link in links if not found(ROOT / page, *link.partition("#")[::2])]
+    assert links and broken == []
 
 
-def test_readme_links_point_to_files() -> None:
-    links = re.findall(r"\]\((?!https?:|#)([^)]+)\)", (ROOT / "README.md").read_text())
-    assert links and all((ROOT / link.split("#")[0]).exists() for link in links)
+def found(page: Path, path: str, anchor: str) -> bool:
+    """Tell whether a link's file exists, and a page of ours has its anchor: a heading, or an id that is set."""
+    target = (page.parent / path).resolve() if path else page
+    if not anchor or target.suffix != ".md":
+        return target.exists()
+    text = target.read_text(encoding="utf-8")
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    slugs = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    return anchor in slugs | set(re.findall(r'<a id="([^"]+)">', text))
+
+
+def test_the_list_of_notebooks_is_whole() -> None:
+    named = re.findall(r"^\| \[(\w+)\]", (ROOT / "notebooks" / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert named == sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "fedecho").rglob("*.py")), ids=lambda p: p.name)
@@ -135,3 +163,28 @@ def test_public_face_is_small_and_importable() -> None:
     code = "import fedecho; print(*[n for n in fedecho.__all__])"
     names = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert 5 <= len(names) <= 15
+
+
+def test_what_an_archive_is_told_agrees_with_the_citation_file() -> None:
+    cff = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    told = json.loads((ROOT / ".zenodo.json").read_text())
+    assert [told[name] for name in ("title", "version", "license", "keywords")] == [
+        cff[name] for name in ("title", "version", "license", "keywords")
+    ]
+    assert told["description"] == cff["abstract"]
+    assert told["creators"] == cff["authors"]
+    assert [told["related_identifiers"][0]["identifier"]] == [
+        i["value"] for i in cff["preferred-citation"]["identifiers"]
+    ]
+
+
+@pytest.mark.parametrize("path", ["Dockerfile", ".github/workflows/pages.yml", ".github/workflows/ci.yml"])
+def test_recipes_call_targets_that_exist(path: str) -> None:
+    text = (ROOT / path).read_text()
+    called = {*re.findall(r"\bmake ([a-z]+)", text), *re.findall(r'"([a-z]+)"', text.partition('CMD ["make"')[2])}
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert called and called <= targets
+
+
+def test_the_changelog_names_the_version() -> None:
+    assert f"## {PROJECT['version']} " in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")

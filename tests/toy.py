@@ -16,6 +16,7 @@ from fedecho.report.summary import Cell
 from fedecho.studies.contenders import CONTENDERS, base, tuned
 from fedecho.studies.grid import grid, main_methods, main_settings
 from fedecho.studies.plan import trained
+from fedecho.studies.tuning import Tuning
 
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
 TOY = Manifest(
@@ -46,7 +47,7 @@ Evidence: [toy](tables/toy.md), [notebook](../notebooks/10_table_vision.ipynb), 
 | C0 | toys <b>win</b> |
 """
 PROTOCOL = (
-    "# How the tables are made\n\n## toy\n\nOf [toys](#toy), see the [table](tables/toy.md).\n\n## other\n\nNothing.\n"
+    "# How the tables are made\n\n## toy\n\nA toy ([table](tables/toy.md)). Of [toys](#toy).\n\n## other\n\nNothing.\n"
 )
 MARKDOWN = """# A toy notebook
 
@@ -99,7 +100,8 @@ def executed() -> dict[str, Any]:
         {"cell_type": "markdown", "id": "title", "metadata": {}, "source": MARKDOWN},
         {"cell_type": "code", "id": "run", "metadata": {}, "execution_count": 1, "source": "x = 1", "outputs": outputs},
     ]
-    return {"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
+    python = {"kernelspec": {"name": "python3", "display_name": "Python 3"}, "language_info": {"name": "python"}}
+    return {"cells": cells, "metadata": python, "nbformat": 4, "nbformat_minor": 5}
 
 
 @cache
@@ -111,7 +113,7 @@ def main_cells(name: str) -> list[Cell]:
 @cache
 def trial_cells(name: str) -> list[Cell]:
     """The trials of a profile's tuning, or of a block's."""
-    (study,) = (study for study in trained(name).values() if study.tuning and study.at == name)
+    (study,) = (study for study in trained(name).values() if isinstance(study, Tuning) and study.at == name)
     return list(study.asked())
 
 

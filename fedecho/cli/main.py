@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib.metadata
+import inspect
 import io
 import re
 import sys
@@ -14,12 +16,47 @@ import tyro
 
 from fedecho.cli.others import bench, data
 from fedecho.cli.publish import cite, claims, latex, site
-from fedecho.cli.tables import check, tables, tolerances, verify
+from fedecho.cli.records import compare, show
+from fedecho.cli.tables import check, golden, tables, tolerances, verify
 from fedecho.cli.train import run, sweep, tune
-from fedecho.core.checks import InputError
+from fedecho.core.checks import InputError, NotebookError, require
 from fedecho.core.processes import Stopped, WorkerDied, stoppable
+from fedecho.core.provenance import code
 
-COMMANDS = (run, sweep, tune, tables, verify, tolerances, claims, check, data, bench, cite, site, latex)
+COMMANDS = (
+    run, show, compare, sweep, tune, tables, verify, tolerances, claims, check, golden, data, bench, cite, site, latex,
+)  # fmt: skip
+
+
+def gathered(args: Sequence[str]) -> list[str]:
+    """Put what a repeated list option is given behind its first mention; raise `InputError` for any other option that
+    is given twice. The parser would keep the last one and drop the rest without a word."""
+    command = next((command for command in COMMANDS if args and command.__name__ == args[0]), None)
+    if command is None:
+        return list(args)
+    lists = {name for name, known in inspect.signature(command).parameters.items() if "tuple[" in str(known.annotation)}
+    options, words = dict[str, list[str]](), list[str]()
+    head = words
+    for word in args:
+        if not word.startswith("--"):
+            words.append(word)
+            continue
+        flag, equals, value = word.partition("=")
+        name = flag.removeprefix("--").replace("-", "_")
+        if name not in lists:
+            require(name not in options, name, word, "it is given twice; give it once")
+            options[name] = words = [word]
+        else:
+            words = options.setdefault(name, [flag])
+            words += [value] if equals else []
+    return [*head, *(word for words in options.values() for word in words)]
+
+
+def version() -> str:
+    """Return the package's version and, in a clone, the commit."""
+    made = code()
+    commit = f" (commit {made['commit'][:7]}{', with changes' if made['dirty'] else ''})" if made["commit"] else ""
+    return f"fedecho {importlib.metadata.version('fedecho')}{commit}"
 
 
 def one_line(text: str) -> str:
@@ -45,7 +82,7 @@ def _parsed(args: Sequence[str]) -> Callable[[], None]:
 def _parse(args: Sequence[str]) -> Callable[[], None]:
     call: Callable[[], None] = tyro.extras.subcommand_cli_from_dict(
         {command.__name__: _deferred(command) for command in COMMANDS}, args=list(args), prog="fedecho",
-        description=__doc__,
+        description=f"{__doc__} `fedecho --version` says which one this is.",
     )  # fmt: skip
     return call
 
@@ -67,12 +104,13 @@ def _fail(message: str, code: int) -> int:
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run the command line."""
-    from fedecho.report.notebooks import NotebookError
-
-    call = _parsed(sys.argv[1:] if args is None else args)
+    args = sys.argv[1:] if args is None else args
+    if list(args) == ["--version"]:
+        print(version())
+        return
     try:
         with stoppable():
-            call()
+            _parsed(gathered(args))()
     except InputError as error:
         sys.exit(_fail(str(error), error.code))
     except (NotebookError, WorkerDied, OSError) as error:

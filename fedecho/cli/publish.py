@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib.metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import tyro
 
 from fedecho.core.checks import require
-from fedecho.core.files import write_whole
+from fedecho.core.files import require_clone, write_whole
 
 if TYPE_CHECKING:
     from fedecho.report.publish.site import Study
@@ -28,6 +28,7 @@ def claims(profile: str = "laptop", power: bool = False) -> None:
     from fedecho.studies import profiles
     from fedecho.studies.claims import ledger, lines
 
+    require_clone("claims")
     if power:
         print(lines.planning(profiles.whole(profile).name))
         return
@@ -35,21 +36,21 @@ def claims(profile: str = "laptop", power: bool = False) -> None:
     print(*ledger.written(profile), *readme.write(profile), sep="\n")
 
 
-def cite(name: tyro.conf.Positional[str | None] = None, profile: str = "laptop") -> None:
-    """Print BibTeX for the paper and for this package, and for the records behind a table or figure, which are read to
-    see that what is cited is there.
+def cite(names: tyro.conf.Positional[tuple[str, ...]] = (), profile: str = "laptop") -> None:
+    """Print BibTeX for the paper and for this package, and for the records behind tables or figures, each key once;
+    these records are read, to see that what is cited is there.
 
     Args:
-        name: a table or figure, e.g. vision or vision_bars.
-        profile: whose table.
+        names: tables or figures, e.g. vision owners_classes.
+        profile: whose tables.
     """
     from fedecho.report.publish import citation
     from fedecho.studies import profiles, writing
 
     scale = profiles.whole(profile).name
-    if name is not None:
+    for name in names:
         writing.require_true(citation.manifest_behind(name, scale))
-    print(citation.bibtex() if name is None else citation.cite(name, scale))
+    print(citation.cite(names, scale))
 
 
 def site(profile: str = "laptop") -> None:
@@ -58,12 +59,14 @@ def site(profile: str = "laptop") -> None:
     Args:
         profile: whose; any but laptop gets a folder of its own in paper/site.
     """
-    for package in ("nbconvert", "latex2mathml"):
-        require(importlib.util.find_spec(package) is not None, "site", package, "install fedecho[notebooks] first")
+    require_clone("site")
     from fedecho.report.publish.site import build
     from fedecho.studies import profiles
 
     name = profiles.whole(profile).name
+    there = {found.name.lower().replace("_", "-") for found in importlib.metadata.distributions()}
+    for package in ("sphinx", "furo", "myst-nb", "sphinx-design", "sphinx-mathjax-offline"):
+        require(package in there, "site", package, "install fedecho[docs] first")
     print(build(name, planned(name)))
 
 
@@ -77,18 +80,18 @@ def planned(profile: str) -> list[Study]:
     return [Study(s.name, s.title, s.notebook, command(s.notebook, profile)) for s in known]
 
 
-def latex(profile: str = "laptop", output: Path | None = None) -> None:
-    """Write the body of the paper, every table and figure, to a file that paper/main.tex includes.
+def latex(profile: str = "laptop", output: Path = Path("build/paper")) -> None:
+    """Write the bodies of the paper and its supplement, which paper/main.tex and paper/supplement.tex include.
 
     Args:
         profile: whose tables and figures.
-        output: the file (otherwise standard output).
+        output: the folder.
     """
-    from fedecho.report.publish.latex import body
+    from fedecho.report.publish.paper import documents
     from fedecho.studies import profiles
+    from fedecho.studies.study import TABLES
 
-    text = body(profiles.whole(profile).name)
-    if output is None:
-        print(text)
-    else:
-        write_whole(output, text)
+    require_clone("latex")
+    for name, text in documents(profiles.whole(profile).name, list(TABLES)).items():
+        write_whole(output / name, text)
+        print(output / name)

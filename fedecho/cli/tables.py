@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
-from fedecho.core import files
+from fedecho.cli.train import tell
+from fedecho.core import files, numerics
 from fedecho.core.checks import require
 from fedecho.core.files import paper, use_data
+from fedecho.report import notebooks
 
 Only = Annotated[
-    str,
-    tyro.conf.arg(
-        help="quickstart, algorithm, tuning, vision, unlabeled, cifar, ablations, cost, controls, theory, a notebook, "
-        "or all"
-    ),
+    str, tyro.conf.arg(help=f"all, {', '.join(notebooks.GROUPS)}, or one of {', '.join(notebooks.catalogue())}")
 ]
 
 
@@ -36,7 +35,6 @@ def tables(
         jobs: processes for training (all cores if left out).
         data_root: folder of data sets (otherwise FEDECHO_DATA).
     """
-    from fedecho.report import notebooks
     from fedecho.report.publish import readme
     from fedecho.studies import forecast, plan, profiles
     from fedecho.studies.claims import ledger
@@ -44,12 +42,14 @@ def tables(
     from fedecho.studies.training import Trained
     from fedecho.studies.writing import write_protocol
 
+    files.require_clone("tables")
     use_data(data_root)
     files.sweep_up(files.paper())
     stems = notebooks.select(only)
     profile = profiles.whole(profile).name
     require(jobs is None or jobs >= 1, "jobs", jobs, "give at least 1 process")
     studies = [study for build in TABLES.values() if (study := build(profile)).notebook in stems]
+    tell(numerics.warning(part for study in studies for part in study.parts()))
     trained = [study for study in studies if isinstance(study, Trained)]
     left_out = [why for stem in stems if (why := notebooks.left_out(stem, profile)) is not None]
     reasons = [*left_out, *(f"{study.name}: {o.why}" for study in trained for o in study.obstacles(fresh))]
@@ -69,6 +69,8 @@ def verify(
     only: str | None = None,
     all: bool = False,
     theory: bool = False,
+    records: Path | None = None,
+    plugin: tuple[str, ...] = (),
     seed: int | None = None,
     jobs: int | None = None,
     data_root: Path | None = None,
@@ -84,25 +86,42 @@ def verify(
         only: draw from the records behind this table, e.g. vision.
         all: recompute all of them, which may take days.
         theory: draw from the records of the theory notebooks in place of the training runs.
+        records: another folder of records, such as build/own/laptop.
+        plugin: what records of one's own need: files of methods, and module:function of models and delays.
         seed: makes the draw repeatable.
         jobs: processes (all cores if left out).
         data_root: folder of data sets (otherwise FEDECHO_DATA).
     """
+    from fedecho.core.own import is_named
+    from fedecho.learning import plugins
     from fedecho.studies import verify as verifying
 
     use_data(data_root)
+    functions = [name for name in plugin if is_named(name)]
+    plugins.load_all(name for name in plugin if name not in functions)
     require(jobs is None or jobs >= 1, "jobs", jobs, "give at least 1 process")
     require(not (only and theory), "only", only, "a table has its own kind of records; leave out theory")
     verifying.require_draw(sample, seed)
-    folder = paper() / "records" / profile / ("theory" if theory else "")
+    folder = (records or paper() / "records" / profile) / ("theory" if theory else "")
     require(bool(only) or folder.is_dir(), "records", str(folder), "no such folder; run `fedecho sweep` first")
     found = list(folder.glob("*.json")) if only is None else verifying.of_table(only, profile)
-    outcomes, failed = verifying.verify(verifying.drawn(found, None if all else sample, seed), jobs), 0
+    outcomes, failed = verifying.verify(verifying.drawn(found, None if all else sample, seed), jobs, functions), 0
     for outcome in outcomes:
         print(outcome, flush=True)
         failed += not outcome.ok
     if failed:
         sys.exit(1)
+
+
+def golden() -> None:
+    """Run the golden runs of the tests on the code as it is, and list it in fedecho/core/golden.txt if they hold."""
+    files.require_clone("golden")
+    known = sorted((files.REPOSITORY / "tests").rglob("test_*.py"))
+    having = [str(path) for path in known if "def test_golden" in path.read_text()]
+    command = [sys.executable, "-m", "pytest", "-q", "-k", "test_golden", *having]
+    if subprocess.run(command, cwd=files.REPOSITORY).returncode:
+        sys.exit("fedecho: the golden runs do not hold: a slip, or the numerics are new (see NUMERICS_VERSION)")
+    print(f"listed in {numerics.LISTED}" if numerics.write() else "the golden runs hold; this code is listed already")
 
 
 def tolerances(
@@ -147,6 +166,7 @@ def check(profile: str = "laptop", records: bool = False) -> None:
     from fedecho.studies import check as checking
     from fedecho.studies import profiles
 
+    files.require_clone("check")
     count, unsound = checking.unsound()
     if unsound or records:
         print("\n".join(unsound) or f"{count:,} records and other sealed files: each has its digest and can be one")

@@ -10,13 +10,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tqdm import tqdm
-
-from fedecho.core import files, processes
+from fedecho.core import files, numerics, processes
 from fedecho.core.checks import require
-from fedecho.core.config import RunConfig, override_all
-from fedecho.core.files import paper, use_data
-from fedecho.core.records import Record, Row, find, progress_path, record_path, require_usable, save
+from fedecho.core.config import LORA, RunConfig
+from fedecho.core.files import own_dir, records_dir, use_data
+from fedecho.core.own import is_named
+from fedecho.core.records import Record, find, load, progress_path, record_path, require_usable, save
 from fedecho.simulation.schedule import Round
 
 if TYPE_CHECKING:
@@ -34,23 +33,21 @@ def literal(text: str) -> Any:
         return text
 
 
-def changed(config: RunConfig, assignments: Sequence[str]) -> RunConfig:
-    """Return `config` with `field=value` assignments, e.g. `method.distill.lr=0.1`, made all at once."""
-    from fedecho.learning.models.pretrained import pin
-    from fedecho.simulation.delays import pin_trace
-
-    config = override_all(config, _values(assignments))
-    return pin(override_all(config, {"delays": pin_trace(config.delays)}))
-
-
-def _values(assignments: Sequence[str]) -> dict[str, Any]:
-    """Read field=value, several times."""
+def values_of(assignments: Sequence[str]) -> dict[str, Any]:
+    """Read `field=value`, e.g. `method.distill.lr=0.1`, several times; raises `InputError` for a field given twice."""
     values = {}
     for assignment in assignments:
         path, equals, text = assignment.partition("=")
         require(bool(equals), "set", assignment, "write field=value, e.g. method.distill.lr=0.1")
+        require(path not in values, "set", assignment, f"{path} is given twice; give it once")
         values[path] = literal(text)
     return values
+
+
+def tell(words: str | None) -> None:
+    """Say something beside the outcome, if there is anything to say."""
+    if words is not None:
+        print(f"fedecho: {words}", file=sys.stderr)
 
 
 def run(
@@ -58,48 +55,87 @@ def run(
     profile: str = "laptop",
     seed: int = 0,
     set: tuple[str, ...] = (),
+    plugin: tuple[Path, ...] = (),
     fresh: bool = False,
+    save_model: Path | None = None,
+    records: Path | None = None,
     data_root: Path | None = None,
     device: str = "cpu",
 ) -> None:
     """Train one model, with a progress bar, and keep its record in `runs/`, apart from those of the tables.
 
     Args:
-        method: fedavg, fedasync, fedbuff, ca2fl, fadas, fedac or fedecho.
+        method: fedavg, fedasync, fedbuff, ca2fl, fadas, fedac, fedstaleasync, area, adamasfl or fedecho, or a row of
+            the main table such as "FedBuff + EMA".
         profile: smoke, laptop or paper.
         seed: whole number >= 0.
-        set: changes to the run's config, as field=value, e.g. local.lr=0.05 method.distill.clip_norm=none.
+        set: changes to the run's config, as field=value, e.g. local.lr=0.05 method.distill.clip_norm=none; of one's own
+            are data.name=arrays.npz, model=module:function, delays.model=function delays.function=module:function.
+        plugin: files of methods of one's own, which are imported.
         fresh: train even if there is a record.
+        save_model: a file .safetensors for the weights that are scored last; trains even if there is a record.
+        records: folder of the record (otherwise paper/records/PROFILE/runs of the clone, or of FEDECHO_HOME, or of the
+            working directory; where anything is of one's own, build/own/PROFILE there).
         data_root: folder of data sets (otherwise FEDECHO_DATA).
         device: cpu or cuda.
     """
+    from fedecho.learning import export, plugins
     from fedecho.learning.experiment import require_device
-    from fedecho.learning.resume import Keeper, Paused
     from fedecho.studies import contenders
 
     use_data(data_root)
     require_device(device)
-    config = changed(contenders.single(method, profile, seed), set)
-    folder = paper() / "records" / profile
-    path = record_path(folder, config)  # a run of a table has its record there already
-    path = path if path.is_file() else record_path(folder / "runs", config)
-    require_usable(path.parent)
-    record = None if fresh else find(path.parent, config)
-    if record is None:
-        path = record_path(folder / "runs", config)
-        files.sweep_up(folder / "runs")
-        keeper = Keeper(progress_path(folder / "runs", config))
-        if fresh:
-            keeper.forget()
-        with processes.softly():  # asked to end, it first keeps the round that it is in
-            try:
-                record = _train(config, device, keeper)
-            except Paused:
-                raise processes.Stopped(processes.asked() or signal.SIGTERM) from None
-        save(record, path)
+    plugins.load_all(plugin)
+    config = contenders.configure(method, profile, seed, values_of(set))
+    committed = [own_dir(profile)] if config.is_own else [records_dir(profile), records_dir(profile) / "runs"]
+    known = [records] if records else committed
+    places = [numerics.place(place, config) for place in known]
+    for place in places:
+        require_usable(place)
+    if save_model is not None:
+        export.require_writable(save_model)
+    tell(numerics.warning(numerics.of(config.method)))
+    there = [place for place in places if find(place, config) is not None]  # a run of a table has its record there
+    path = record_path(there[0] if there else places[-1], config)
+    if there and not fresh and save_model is None:
+        record = load(path)
+        tell(f"from {record.origin}; `--fresh` trains")
+    else:
+        path = record_path(places[-1], config)
+        record = _trained(config, device, path, fresh, save_model)
+    print(f"{method}, {profile}, seed {seed}: {outcome(record)}\nrecord: {path}")
+    if save_model is not None:
+        print(f"model: {save_model}")
+    print(f"next: fedecho show {path}")
+
+
+def outcome(record: Record) -> str:
+    """Say how a run ended."""
+    if record.score is None:
+        return "diverged"
+    last = min(len(record.rows), record.run_config().evaluation.scored)
+    return f"score {100 * record.score:.2f} % (mean of the last {last} evaluations)"
+
+
+def _trained(config: RunConfig, device: str, path: Path, fresh: bool, model: Path | None) -> Record:
+    """Train a run, from where it was left unless `fresh`, and write its record and, where wanted, its model."""
+    from fedecho.learning import export
+    from fedecho.learning.resume import Keeper, Paused
+
+    files.sweep_up(path.parent)
+    keeper = Keeper(progress_path(path.parent, config))
+    if fresh:
         keeper.forget()
-    score = "diverged" if record.score is None else f"score {100 * record.score:.2f} % (mean of the last 5 evaluations)"
-    print(f"{method}, {profile}, seed {seed}: {score}\nrecord: {path}")
+    with processes.softly():  # asked to end, it first keeps the round that it is in
+        try:
+            record = _train(config, device, keeper, model is not None)
+        except Paused:
+            raise processes.Stopped(processes.asked() or signal.SIGTERM) from None
+    save(record, path)
+    keeper.forget()
+    if model is not None:
+        export.save(record, model)
+    return record
 
 
 def tune(
@@ -107,6 +143,7 @@ def tune(
     profile: str = "laptop",
     space: tuple[str, ...] = (),
     set: tuple[str, ...] = (),
+    plugin: tuple[Path, ...] = (),
     trials: int = 12,
     refinements: int = 1,
     seeds: tuple[int, ...] = (1000, 1001),
@@ -122,6 +159,7 @@ def tune(
         space: one to three fields with their ends, searched on a log scale, e.g. local.lr=0.01:0.5 (left out: those of
             the table's row).
         set: changes to the config of every run, as field=value.
+        plugin: files of methods of one's own, which are imported.
         trials: points over the whole space.
         refinements: how often 4 more are laid around the best.
         seeds: of each trial; none that a table reports.
@@ -129,13 +167,18 @@ def tune(
         fresh: train everything again.
         data_root: folder of data sets (otherwise FEDECHO_DATA).
     """
+    from fedecho.learning import plugins
     from fedecho.studies import contenders, writing
     from fedecho.studies.tuning import tuning_of
 
     use_data(data_root)
+    plugins.load_all(plugin)
     require(jobs is None or jobs >= 1, "jobs", jobs, "give at least 1 process")
-    contender = contenders.contender_of(method, dict(map(_ends, space)))
-    tuned = tuning_of(contender, profile, changes=_values(set), count=trials, refinements=refinements, seeds=seeds)
+    ends = [_ends(text) for text in space]
+    for path, _ in ends:
+        require([known for known, _ in ends].count(path) == 1, "space", path, "it is given twice; give each field once")
+    contender = contenders.contender_of(method, dict(ends))
+    tuned = tuning_of(contender, profile, changes=values_of(set), count=trials, refinements=refinements, seeds=seeds)
     made = writing.make(tuned, jobs, fresh)
     print(f"{tuned.summary()}\ntable: {made.tables['md']}")
 
@@ -151,6 +194,8 @@ def _ends(text: str) -> tuple[str, tuple[float, float]]:
 
 def announcement(config: RunConfig, device: str) -> str:
     """Say what a run is going to cost: seconds, by the rate assumed of the device, and bytes at its peak."""
+    if is_named(config.model) and not config.model.startswith(LORA):
+        return f"what {config.model} costs is not predicted"  # some modules cannot be traced
     from fedecho.learning.cost import duration, peak
 
     rates = duration.Rates(device)
@@ -158,22 +203,19 @@ def announcement(config: RunConfig, device: str) -> str:
     return f"{about}; {peak.text(config)}"
 
 
-def _train(config: RunConfig, device: str, keeper: Keeper) -> Record:
+def _train(config: RunConfig, device: str, keeper: Keeper, keep_model: bool) -> Record:
+    from fedecho.learning.bar import Bar
     from fedecho.learning.experiment import run as run_experiment
 
-    bar: tqdm[Round] | None = None
+    bar = Bar()
 
     def progress(rounds: Iterable[Round]) -> Iterable[Round]:
-        nonlocal bar
         print(announcement(config, device), file=sys.stderr)  # now that all input has been found usable
-        bar = tqdm(rounds, unit="round")
-        return bar
+        return bar.rounds(rounds)
 
-    def on_row(row: Row) -> None:
-        if bar is not None:
-            bar.set_postfix(accuracy=f"{100 * row['accuracy']:.1f} %")
-
-    return run_experiment(config, on_row=on_row, progress=progress, device=device, keeper=keeper)
+    return run_experiment(
+        config, on_row=bar.row, progress=progress, device=device, keeper=keeper, keep_model=keep_model
+    )
 
 
 def sweep(
@@ -217,6 +259,7 @@ def sweep(
         _sweep_within(budget, began, scale, names, jobs, device)
         return
     studies, trained = plan.named(names, scale), 0
+    tell(numerics.warning(part for study in studies for part in study.parts()))
     todo = plan.runs_of(studies, fresh, all_runs=True)
     said = forecast.outlook(studies, todo, scale, jobs=jobs, device=device)
     print(*said, sep="\n", file=sys.stderr)
@@ -233,6 +276,7 @@ def _sweep_within(budget: str, began: float, scale: str, names: Sequence[str], j
     from fedecho.studies.sweep import cores
 
     seconds = budgets.seconds_of(budget)
+    tell(numerics.warning(part for study in plans.named(names, scale) for part in study.parts()))
     plan = budgets.plan(plans.ordered(scale, names), device)
     if plan.todo:
         budgets.require_enough(plan, seconds, device)

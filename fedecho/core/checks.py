@@ -48,6 +48,10 @@ class RecordError(InputError):
     code = 1
 
 
+class NotebookError(RuntimeError):
+    """A notebook that did not run to its end; the message names the cell, the error and the partial output."""
+
+
 def require(condition: bool, name: str, value: object, allowed: str) -> None:
     """Raise `InputError` naming the field, the value and what is allowed, unless `condition` holds."""
     if not condition:

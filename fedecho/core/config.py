@@ -7,11 +7,12 @@ leaves all existing records valid; changing a default is a change of numerics an
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar, get_args
 
+from fedecho.core import own
 from fedecho.core.checks import Checked, Natural, kinds_of, require
 from fedecho.core.files import file_sha256, json_sha256
 from fedecho.core.settings import Data, Delays, Evaluation, Execution, Local, Partition, Protocol
@@ -28,10 +29,22 @@ class MethodConfig(Checked):
     """Base of the methods' own settings; each lives beside its algorithm in `fedecho/learning/methods/`."""
 
     name: ClassVar[str]
+    plugin: ClassVar[str | None] = None
+    """The file of the user's that defines it; none = it is one of ours."""
+    plugin_sha256: ClassVar[str | None] = None
+    """Digest of that file; both are filled in by `plugins.load`, and the hash of a run has the digest."""
 
     def __init_subclass__(cls) -> None:
         """Make the method known by its name."""
         METHODS[cls.name] = cls
+
+
+def methods_in(method: MethodConfig) -> Iterator[MethodConfig]:
+    """Yield a method's settings and those of the methods inside it."""
+    yield method
+    for value in vars(method).values():
+        if isinstance(value, MethodConfig):
+            yield from methods_in(value)
 
 
 METHODS: dict[str, type[MethodConfig]] = {}
@@ -55,12 +68,21 @@ class RunConfig(Checked):
     protocol: Protocol = Protocol()
     delays: Delays = Delays()
     model: str = "cnn"
-    """One of `models.MODELS` or `text_models.TEXT_MODELS`, or `lora:` and a pretrained encoder (see `pretrained`)."""
+    """One of `models.MODELS` or `text_models.TEXT_MODELS`, ``lora:`` and a pretrained encoder (see `pretrained`), or
+    ``module:function``, which makes a `torch.nn.Module` of the shape of an image and the number of classes."""
     local: Local = Local()
     evaluation: Evaluation = Evaluation()
     execution: Execution = Execution()
     model_sha256: str | None = None
-    """Digest of a pretrained encoder; filled in by `pretrained.pin`, so that the hash of a run names the content."""
+    """Digest of a pretrained encoder, or of the file of a model's function; filled in by `pins.pin`, so that the hash
+    of a run names the content."""
+
+    @property
+    def is_own(self) -> bool:
+        """Whether its method, data, model or delays are the user's own."""
+        named = own.is_named(self.model) and not self.model.startswith(LORA)
+        plugin = any(method.plugin for method in methods_in(self.method))
+        return named or plugin or self.data.is_file or self.delays.model in ("function", "trace")
 
     @property
     def distill(self) -> Any:
@@ -76,8 +98,8 @@ class RunConfig(Checked):
         """Check what needs two parts at once."""
         counts, clients = self.delays.speed_counts, self.protocol.clients
         require(counts is None or sum(counts) == clients, "speed_counts", counts, f"they must add up to N = {clients}")
-        pinned = self.model_sha256 is None or self.model.startswith(LORA)
-        require(pinned, "model_sha256", self.model_sha256, f"only a model {LORA}... has one; leave it out")
+        pinned = self.model_sha256 is None or self.model.startswith(LORA) or own.is_named(self.model)
+        require(pinned, "model_sha256", self.model_sha256, f"only {LORA}... and module:function have one; leave it out")
         needs_slow = self.partition.straggler_classes > 0 and self.partition.straggler_share > 0
         require(
             not needs_slow or (counts is not None and counts[2] > 0),
@@ -88,6 +110,16 @@ class RunConfig(Checked):
         written = self.data.pool != "self" or self.distill is None or self.distill.warmup_rounds > 0
         words = "with pool = self the model must have learnt something before it writes U; give 1 or more rounds"
         require(written, "warmup_rounds", 0, words)
+        if self.distill is not None:
+            self._check_weighting()
+
+    def _check_weighting(self) -> None:
+        """Check that the pool can tell whose row counts how much (`learning/weighting.py`)."""
+        beta, how = self.distill.energy_weight, self.distill.teacher_weights
+        several = self.data.pool_size > 1 or self.data.task == "generation"
+        require(beta == 0 or several, "energy_weight", beta, "energies of 1 image have no spread; give more, or 0")
+        words = "clients rate a pool that is there from the start, not one that the server writes; choose another"
+        require(how != "fedaux" or self.data.pool != "self", "teacher_weights", how, words)
 
 
 def to_dict(config: object) -> dict[str, Any]:
@@ -95,6 +127,8 @@ def to_dict(config: object) -> dict[str, Any]:
     out: dict[str, Any] = {}
     if isinstance(config, MethodConfig):
         out["method"] = config.name
+        if config.plugin_sha256 is not None:
+            out |= {"plugin": config.plugin, "plugin_sha256": config.plugin_sha256}
     for f in dataclasses.fields(config):  # type: ignore[arg-type]
         value = getattr(config, f.name)
         default = f.default_factory() if f.default_factory is not dataclasses.MISSING else f.default
@@ -108,17 +142,42 @@ def config_hash(config: RunConfig) -> str:
     values = to_dict(config)
     if config.delays.trace is not None:  # a trace is named by its content, wherever it lies
         values["delays"]["trace"] = config.delays.trace_sha256 or file_sha256(Path(config.delays.trace))
-    if config.model.startswith(LORA):  # and so is a pretrained encoder
+    if config.delays.function is not None:  # and so is all else that is not ours
+        values["delays"]["function"] = _pinned(config.delays.function, values["delays"].pop("function_sha256", None))
+    if config.data.is_file:
+        values["data"]["name"] = values["data"].pop("sha256", None) or file_sha256(Path(config.data.name))
+    if config.model.startswith(LORA):
         pinned = config.model_sha256 is not None
-        require(pinned, "model_sha256", None, f"the digest of {config.model} is filled in by pretrained.pin")
+        require(pinned, "model_sha256", None, f"the digest of {config.model} is filled in by pins.pin")
         values["model"] = LORA + values.pop("model_sha256")
-    return json_sha256([NUMERICS_VERSION, values])[:16]
+    elif own.is_named(config.model):
+        values["model"] = _pinned(config.model, values.pop("model_sha256", None))
+    return json_sha256([NUMERICS_VERSION, _without_paths(values)])[:16]
+
+
+def _pinned(function: str, sha256: str | None) -> str:
+    """Return what stands for a function of the user's in a hash: its own name, and the digest of its file.
+
+    A config alone, which may be that of a record from anywhere, never leads to an import.
+    """
+    require(sha256 is not None, "sha256", None, f"the digest of the file of {function} is filled in by pins.pin")
+    return f"{function.rpartition(':')[2]} of {sha256}"
+
+
+def _without_paths(values: dict[str, Any]) -> dict[str, Any]:
+    """Return a config's values without where plugins lie."""
+    kept = {name: value for name, value in values.items() if name != "plugin"}
+    return {name: _without_paths(value) if isinstance(value, dict) else value for name, value in kept.items()}
 
 
 def from_dict(cls: type[T], values: Mapping[str, Any]) -> T:
     """Rebuild a config from `to_dict`; an unknown or missing field raises `InputError` naming those there are."""
     values = dict(values)
     if issubclass(cls, MethodConfig):
+        path, sha256 = values.pop("plugin", None), values.pop("plugin_sha256", None)
+        known_here = METHODS[values["method"]].plugin_sha256 if values.get("method") in METHODS else None
+        words = f"its method {values.get('method')} is code of a user's own: name that file, unchanged, with --plugin"
+        require(sha256 == known_here, "plugin", path, words)
         cls = method_class(values.pop("method"))  # type: ignore[assignment]
     known = kinds_of(cls)
     allowed = f"{cls.__name__} has the fields {', '.join(known)}"

@@ -17,13 +17,31 @@ from typing import Literal
 
 import platformdirs
 
+from fedecho.core.checks import require
+
 PACKAGE = Path(__file__).resolve().parents[1]
 REPOSITORY = PACKAGE.parent
 
 
+def in_clone() -> bool:
+    """Tell whether the package lies in a clone of its repository, and not in site-packages."""
+    return (REPOSITORY / "pyproject.toml").is_file() and (REPOSITORY / "notebooks").is_dir()
+
+
+def require_clone(command: str) -> None:
+    """Raise `InputError` for a command that needs more of the repository than the package, where there is no more."""
+    words = "it needs the notebooks and records of the repository; clone it, pip install -e . and call it from there"
+    require(in_clone(), command, str(REPOSITORY), words)
+
+
+def home() -> Path:
+    """Return where `paper/` and `build/` are: FEDECHO_HOME, else the clone, else (a wheel) the working directory."""
+    return Path(os.environ.get("FEDECHO_HOME") or (REPOSITORY if in_clone() else Path.cwd())).expanduser()
+
+
 def paper() -> Path:
-    """Return the folder of records, tables and figures: FEDECHO_PAPER, or `paper/` of the source tree."""
-    return Path(os.environ.get("FEDECHO_PAPER", REPOSITORY / "paper"))
+    """Return the folder of records, tables and figures: FEDECHO_PAPER, or `paper/` at `home`."""
+    return Path(os.environ.get("FEDECHO_PAPER") or home() / "paper")
 
 
 def data_root(root: Path | None = None) -> Path:
@@ -108,6 +126,16 @@ def write_whole(path: Path, text: str) -> None:
 def custom() -> Path:
     """Return the folder of custom tables, `build/custom` beside `paper/`."""
     return paper().parent / "build" / "custom"
+
+
+def own_dir(profile: str) -> Path:
+    """Return the folder of the records of runs of the user's own method, data, model or delays."""
+    return paper().parent / "build" / "own" / profile
+
+
+def edited(state: str) -> Path:
+    """Return where what code with other numerics makes lies, as in `paper/`; `state` names the code."""
+    return paper().parent / "build" / "edited" / state
 
 
 def notebooks() -> Path:

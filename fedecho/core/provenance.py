@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from fedecho.core.files import PACKAGE, REPOSITORY
+from fedecho.core.files import PACKAGE, REPOSITORY, in_clone
 
 _PACKAGES = ("fedecho", "torch", "torchvision", "numpy", "scipy", "tokenizers")
 
@@ -26,7 +26,7 @@ def collect(device: str) -> dict[str, Any]:
     import torch  # slow to import, and not needed to read records
 
     return {
-        **_code(),
+        **code(),
         "versions": versions(*_PACKAGES),
         "hardware": _hardware(device),
         "threads": torch.get_num_threads(),
@@ -34,14 +34,22 @@ def collect(device: str) -> dict[str, Any]:
 
 
 @cache
-def _code() -> dict[str, Any]:
-    """The commit of the package's own repository; `dirty` looks at the code alone, as records are made beside it."""
+def code() -> dict[str, Any]:
+    """Return the commit of the package's repository; `dirty` looks at the code alone, for records lie beside it."""
     commit = _git("rev-parse", "HEAD")
     changes = _git("status", "--porcelain", "--", str(PACKAGE))
     return {"commit": commit, "dirty": None if changes is None else bool(changes)}
 
 
+@cache
+def commit_date(commit: str) -> str | None:
+    """Return the day of a commit of this clone, as YYYY-MM-DD; none where it is not known."""
+    return _git("show", "--no-patch", "--format=%cs", commit)
+
+
 def _git(*arguments: str) -> str | None:
+    if not in_clone():  # else the commit would be that of a project whose environment the package is installed in
+        return None
     try:
         done = subprocess.run(["git", "-C", str(REPOSITORY), *arguments], capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):

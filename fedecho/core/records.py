@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
+from fedecho.core import numerics
 from fedecho.core.checks import Count, Natural, NotNegative, Share, kinds, require
 from fedecho.core.clock import Clock
 from fedecho.core.config import NUMERICS_VERSION, RunConfig, config_hash, from_dict, to_dict
+from fedecho.core.provenance import commit_date
 from fedecho.core.settings import Evaluation
 from fedecho.core.store import Store, check_rows
 from fedecho.core.store import dumps as dumps
@@ -46,6 +49,18 @@ class Record:
         return self.seconds
 
     @property
+    def model(self) -> Mapping[str, Any] | None:
+        """The weights that were scored last, by name: of a run that kept them (`run(config, keep_model=True)`), in
+        memory alone; none of a record that was read."""
+        return vars(self).get("_model")
+
+    def keeping(self, model: Mapping[str, Any]) -> Record:
+        """Return the record with its model's weights, which are no part of its file."""
+        same = replace(self)
+        vars(same)["_model"] = model
+        return same
+
+    @property
     def score(self) -> float | None:
         """Mean accuracy of the last 5 evaluations (or as the config says), in [0, 1]; none for a run that diverged."""
         return self.mean_of_last("accuracy")
@@ -69,6 +84,14 @@ class Record:
     def run_config(self) -> RunConfig:
         """Rebuild the config."""
         return from_dict(RunConfig, self.config)
+
+    @property
+    def origin(self) -> str:
+        """Say when and by which commit it was made, as far as it is known."""
+        commit, date = (self.provenance.get(name) for name in ("commit", "date"))
+        date = date or (commit and commit_date(commit))  # earlier records have no date of their own
+        made = [*([f"of {date}"] if date else []), *([f"commit {commit[:7]}"] if commit else [])]
+        return f"the record {', '.join(made)}" + (" with changes" if self.provenance.get("dirty") else "")
 
 
 _ROW = kinds(
@@ -140,8 +163,10 @@ def new_record(
     clock: Clock,
     provenance: dict[str, Any],
 ) -> Record:
-    """Assemble the record of a finished run."""
+    """Assemble the record of a finished run; to what made it, it adds the day and the digest of the numerics."""
     facts = {name: rounded(value) for name, value in facts.items()}
+    code = numerics.name_of(numerics.of(config.method))
+    provenance = provenance | {"date": str(datetime.date.today()), "numerics": code}
     return Record(to_dict(config), config_hash(config), config.seed, status, rows, facts, clock.phases(), provenance)
 
 

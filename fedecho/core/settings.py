@@ -10,10 +10,21 @@ from typing import Annotated, Literal
 
 from annotated_types import Interval
 
+from fedecho.core import own
 from fedecho.core.checks import Checked, Count, Natural, NotNegative, Positive, Share, require
 
 DelayModel = Literal[
-    "constant", "mild", "large", "uniform", "exponential", "lognormal", "pareto", "bursty", "periodic", "trace"
+    "constant",
+    "mild",
+    "large",
+    "uniform",
+    "exponential",
+    "lognormal",
+    "pareto",
+    "bursty",
+    "periodic",
+    "trace",
+    "function",
 ]
 TaskKind = Literal["classification", "generation"]
 PoolSource = Literal[
@@ -27,13 +38,14 @@ class Data(Checked):
     """Which images the clients hold and which unlabelled pool U the server holds."""
 
     name: str = "fashion-mnist"
+    """A known data set, or a file .npz of the user's own (`fedecho.data.arrays`)."""
     train_size: Count | None = None
     """Client images in total, the first ones in canonical order; none = all of them."""
     pool: PoolSource = "held-out"
     """Source of U: `held-out` (same domain, labels withheld), another data set, samples of a model, or a rule;
     `self`: text sampled from the server's own model after `warmup_rounds`."""
     pool_size: Count = 1000
-    """|U|, images the server holds."""
+    """`|U|`, images the server holds."""
     pool_mix: Annotated[float, Interval(ge=0, le=0.5)] = 0.0
     """Share of each image of U that comes from another one: (1 - pool_mix) u_i + pool_mix u_pi(i), pi fixed."""
     validation_size: Natural = 0
@@ -44,9 +56,17 @@ class Data(Checked):
     """What is predicted: the class of an image or text, or (`generation`) the next token of running text."""
     vocabulary: Annotated[int, Interval(ge=257, le=32768)] = 1000
     """V: tokens of the clients' byte-level BPE (256 of them are bytes), the classes of `generation`."""
+    sha256: str | None = None
+    """Digest of a file `name`; filled in by `pins.pin`, so that the hash of a run names the content."""
+
+    @property
+    def is_file(self) -> bool:
+        """Whether the data are arrays of the user's own."""
+        return self.name.endswith(".npz")
 
     def validate(self) -> None:
         """Check that what belongs to some data or one task is asked of these alone."""
+        require(self.is_file or self.sha256 is None, "sha256", self.sha256, "only a file .npz has one; leave it out")
         generates = self.task == "generation"
         require(not generates or self.name == "austen", "task", self.task, "only austen has running text; name that")
         masked = self.name == "austen" and not generates
@@ -136,6 +156,10 @@ class Delays(Checked):
     speed_counts: tuple[Natural, Natural, Natural] | None = None
     """Fixed numbers of fast, medium and slow clients; none = drawn per client by the official Dirichlet rule. Of a
     trace: so many of the shortest, middle and longest mean durations; none = by duration (`delays.speed_classes`)."""
+    function: str | None = None
+    """`module:function` for `function`: of a client and its random stream (NumPy's), a job's virtual seconds."""
+    function_sha256: str | None = None
+    """Digest of the file that defines it; filled in by `pins.pin`, so that the hash of a run names the content."""
 
     def validate(self) -> None:
         """Check that each option belongs to the model."""
@@ -151,6 +175,10 @@ class Delays(Checked):
             self.trace,
             "give a CSV file exactly when the delay model is trace",
         )
+        named = self.function is not None and own.is_named(self.function)
+        right = named if self.model == "function" else self.function is None
+        words = "give module:function exactly when the delay model is function"
+        require(right, "function", self.function, words)
 
 
 @dataclass(frozen=True)

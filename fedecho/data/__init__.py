@@ -10,6 +10,7 @@ from pathlib import Path
 
 from fedecho.core.checks import require
 from fedecho.core.files import data_root as data_root
+from fedecho.data.arrays import load_arrays
 from fedecho.data.austen import load_austen, load_chapters
 from fedecho.data.download import fetch as fetch
 from fedecho.data.pools import READERS, read_unlabeled
@@ -33,12 +34,14 @@ TEXT_SHAPE = (4_000, 64)
 
 
 def load(name: str, root: Path | None = None) -> Splits:
-    """Return data set `name`, one of `DATASETS`; read once per process and folder.
+    """Return data set `name`, one of `DATASETS`, or a file .npz of one's own (`arrays`); read once per process.
 
     Images are uint8 `[images, 28, 28, 1]` (Fashion-MNIST) or `[images, 32, 32, 3]`, labels int64 `0 .. classes - 1`.
     `root`: see `data_root`. InputError: an unknown name or bad data. MissingDataError: not in the data folder.
     """
-    require(name in DATASETS, "data", name, f"choose one of {', '.join((*DATASETS, *TEXTS))}")
+    if name.endswith(".npz"):
+        return load_arrays(Path(name))
+    require(name in DATASETS, "data", name, f"choose one of {', '.join((*DATASETS, *TEXTS))}, or a file .npz")
     return _load(name, None if name == "fashion-mnist" else data_root(root))
 
 

@@ -5,11 +5,13 @@ occurs twice is kept where it is found first, in the order train, validation, te
 News this drops the test texts that are also in train). U, and validation where the source has none, are the last
 training texts in canonical order, labels withheld from U:
 
-| | train | pool | validation | test |
-|---|---|---|---|---|
-| sst2 | 55,321 | 5,000 | 6,657 | 872 |
-| agnews | 6,986 | 2,000 | 1,000 | 7,583 |
-| trec | 3,880 | 1,000 | 500 | 489 |
+======  ======  =====  ==========  =====
+source  train   pool   validation  test
+======  ======  =====  ==========  =====
+sst2    55,321  5,000  6,657       872
+agnews  6,986   2,000  1,000       7,583
+trec    3,880   1,000  500         489
+======  ======  =====  ==========  =====
 
 SST-2's training and validation texts are phrases, many of one sentence, so that its test sentences are the harder ones.
 AG News is what the source has of it: its own training set is larger.
@@ -49,7 +51,7 @@ class Sentences:
     validation: int = 0
     """Training texts that are set aside for validation."""
     label_first: bool = False
-    """`label:detail text`, and not text, tab, label."""
+    """``label:detail text``, and not text, tab, label."""
     header: bool = False
     words: int = 64
     """What is beyond so many words and marks of a text is cut off."""

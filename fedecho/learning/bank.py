@@ -116,6 +116,10 @@ class Bank:
         """Return all rows `[clients, pool, ..., classes]`; truncated ones are rebuilt, the others not even copied."""
         return self._unpack(self.parts)
 
+    def row(self, client: int) -> Tensor:
+        """Return a client's row `[pool, ..., classes]` as `dense` has it."""
+        return self._unpack(tuple(part[client] for part in self.parts))
+
     def blocks(self) -> Iterator[Bank]:
         """Yield this bank by pieces of the pool, views of it, whose rows can be rebuilt in little memory."""
         if self._texts >= len(self.total):

@@ -14,6 +14,8 @@ from fedecho.core.rng import stream
 from fedecho.core.settings import Local
 from fedecho.learning.flat import FlatModel, Weights
 
+LEAST_NORM = 1e-12
+"""What a shorter gradient is divided by where steps are normalised."""
 _PAD = 4
 
 
@@ -40,6 +42,10 @@ class Update:
     """What was added to each of its gradients `[P]` (FedAC)."""
     before: Weights | None = None
     """x_{s-1}, shared too, where local SGD began from that (`Protocol.delta`); none = from x_s."""
+    gradient: Tensor | None = None
+    """Mean of its K gradients, as they were before any correction `[P]` (AdaMasFL)."""
+    report: Tensor | None = None
+    """What the client says of its data besides, where the method asks for it (`Method.report`)."""
 
     @property
     def staleness(self) -> int:
@@ -58,7 +64,8 @@ class Update:
 
     def finite(self) -> bool:
         """Tell whether the upload can be used at all."""
-        return Weights(self.delta, self.buffers).finite()
+        sums = self.gradient is None or bool(torch.isfinite(self.gradient).all())
+        return sums and Weights(self.delta, self.buffers).finite()
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,11 +111,14 @@ def sgd(
     rng_key: tuple[int, int, int],
     correction: Tensor | None = None,
     proximal: float = 0.0,
+    gradients: Tensor | None = None,
 ) -> tuple[Weights, int]:
     """Return the model after local SGD from `start`, and the number of steps K.
 
     x <- x - eta_l * (grad F_i(x; batch) + wd * x + correction + proximal * (x - x_s)); momentum 0, constant rate.
-    `correction` `[P]` is a control variate (FedAC) and `proximal` FedAsync's rho; both are absent by default.
+    `correction` `[P]` is a control variate (FedAC) and `proximal` FedAsync's rho; both are absent by default. Where
+    `gradients` `[P]` is given (AdaMasFL), the K gradients are added to it, and each step is eta_l long: all that is in
+    brackets but wd * x is divided by its norm.
     """
     model.load(start)
     model.module.train()
@@ -119,10 +129,14 @@ def sgd(
         if augmentation is not None:
             images = crop_and_flip(images, data.padding, augmentation)
         gradient = model.gradient(cross_entropy(model.logits(data.normalised(images)), labels))
+        if gradients is not None:
+            gradients += gradient
         if correction is not None:
             gradient += correction
         if proximal:
             gradient += proximal * (model.params - start.params)
+        if gradients is not None:
+            gradient /= gradient.norm().clamp_min(LEAST_NORM)
         with torch.no_grad():  # wd * x enters as a decay factor: one pass over x fewer than adding it to the gradient
             model.params.mul_(1 - local.lr * local.weight_decay).sub_(gradient, alpha=local.lr)
         steps += 1

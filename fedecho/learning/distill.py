@@ -7,10 +7,11 @@ every gap is a field of `Distillation` whose default is the reading chosen here.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
+from annotated_types import Interval
 from torch import Tensor
 
 from fedecho.core.checks import Checked, Count, Natural, NotNegative, Positive, PositiveShare, Share, require
@@ -53,6 +54,13 @@ class Distillation(Checked):
     """KL(teacher || student), or KL(student || teacher)."""
     teachers: Literal["seen", "idle", "fresh", "fast", "slow"] = "seen"
     """Whose rows count: all clients with an upload; idle ones; this round's M; all but the slow; only the slow."""
+    prior_correction: Annotated[float, Interval(ge=0, le=2)] = 0.0
+    """lambda: how much of the class prior that a row shows is taken from it (`weighting.py`); 0 = as in the paper."""
+    energy_weight: NotNegative = 0.0
+    """beta: how much more a row counts on images where its energy is high (`weighting.py`); 0 = as in the paper."""
+    teacher_weights: Literal["equal", "fedaux", "label counts", "seen prior"] = "equal"
+    """Published weightings of the rows (`weighting.py`): certainties or label counts that clients send, or the class
+    prior that a row shows."""
     source: Literal["bank", "average"] = "bank"
     """Whose predictions teach: the banked clients', or (a control) those of the server's models' moving average."""
     bank_decay: PositiveShare = 1.0
@@ -60,7 +68,7 @@ class Distillation(Checked):
     bank_max_age: Natural | None = None
     """Rows older than this many rounds are left out."""
     bank_dtype: Literal["float32", "float16"] = "float32"
-    """Precision of the stored rows; halves N * |U| * C * 4 bytes. The paper does not say how a large bank is kept."""
+    """Precision of the stored rows; halves `N * |U| * C * 4` bytes. The paper does not say how a large bank is kept."""
     bank_top_k: Count | None = None
     """Of each row only the k largest entries are kept, and one number for all others that spreads their probability
     evenly (at temperature 1); none = all. Unspecified in paper: with a vocabulary for classes, all would not fit."""
@@ -91,6 +99,30 @@ class Distillation(Checked):
         check_form(self.bank_top_k, self.bank_labels)
         taught = self.include_fresh or self.teachers != "fresh"
         require(taught, "include_fresh", self.include_fresh, "with teachers = fresh nobody would teach; leave it on")
+        if self.weighs:
+            self._check_weighting()
+
+    @property
+    def weighs(self) -> bool:
+        """Whether the rows are weighted by what they or their clients say of the data (`weighting.py`)."""
+        return self.prior_correction > 0 or self.energy_weight > 0 or self.teacher_weights != "equal"
+
+    def _check_weighting(self) -> None:
+        """Check that a weighting goes with what is read of the rows."""
+        how, named = self.teacher_weights, self.teacher_weights != "equal"
+        for name in ("prior_correction", "energy_weight"):
+            value = getattr(self, name)
+            require(not named or value == 0, name, value, f"teacher_weights = {how} weighs the rows already; give 0")
+        logits = self.average == "logits" or how == "fedaux"
+        require(logits, "average", self.average, "this weighting needs the rows' logits; leave it at logits")
+        for name, only in (("source", "bank"), ("entropy_of", "teacher"), ("hard_label", "teacher")):
+            value = getattr(self, name)
+            require(value == only, name, value, f"clients' rows are weighted; leave it at {only}")
+        agreed = self.pool_weights == "agreement"
+        require(not agreed, "pool_weights", self.pool_weights, "clients' rows are weighted; give equal or certainty")
+        whole = self.bank_top_k is None and self.bank_labels is None
+        words = "the seen prior is taken at temperature 0.8, at which truncated rows do not give it; keep all classes"
+        require(whole or how != "seen prior", "teacher_weights", how, words)
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,9 +140,11 @@ class Teacher:
 
 
 def mixing_weight(entropy: Tensor, settings: Distillation) -> Tensor:
-    """Return alpha in [alpha_min, alpha_max] for entropies `[batch, ...]`: a scalar per batch, or `[batch, ...]`.
+    r"""Return alpha in [alpha_min, alpha_max] for entropies `[batch, ...]`: a scalar per batch, or `[batch, ...]`.
 
-    alpha = alpha_min + (alpha_max - alpha_min) * Hbar (Eq. 3-4): the more uncertain, the more weight on KL.
+    The more uncertain the teacher, the more weight on KL (Eq. 3-4):
+
+    .. math:: \alpha = \alpha_{\min} + (\alpha_{\max} - \alpha_{\min})\,\bar H
     """
     level = entropy if settings.alpha_scope == "sample" else entropy.mean()
     level = 1 - level if settings.alpha_direction == "falling" else level
@@ -155,7 +189,10 @@ def distillation_loss(
     weights: Tensor | None = None,
     nats: Tensor | None = None,
 ) -> Tensor:
-    """Return mean_u [alpha * KL(p_u || q_u) + (1 - alpha) * CE(q_u, label_u)] in nats (Eq. 3).
+    r"""Return the loss of a minibatch B of U in nats (Eq. 3), q the student's distribution.
+
+    .. math:: L = \operatorname{mean}_{u \in B} \big[\alpha \operatorname{KL}(p_u \,\|\, q_u)
+              + (1 - \alpha) \operatorname{CE}(q_u, \text{label}_u)\big]
 
     `student` logits and `probs` are `[batch, ..., classes]`, `labels` `[batch, ...]`, `alpha` a scalar or
     `[batch, ...]`; u runs over all predictions. With T_d != 1 the student is softened too and KL is scaled by T_d^2, as
@@ -172,7 +209,7 @@ def distillation_loss(
 
 
 def clip_factor(gradient: Tensor, settings: Distillation) -> tuple[Tensor, Tensor]:
-    """Return the factor min(1, nu / ||g||_2) of Clip(g, nu) (Eq. 2) and the norm of g `[P]`, both scalars.
+    r"""Return the factor :math:`\min(1, \nu / \|g\|_2)` of Clip(g, nu) (Eq. 2) and the norm of g `[P]`, both scalars.
 
     With `clip="value"` the factor is a vector `[P]` that takes each component to [-nu, nu].
     """
@@ -186,10 +223,21 @@ def clip_factor(gradient: Tensor, settings: Distillation) -> tuple[Tensor, Tenso
 def distil(
     model: FlatModel, x: Weights, pool: Tensor, taught: Teacher, settings: Distillation, rng_key: tuple[int, int]
 ) -> tuple[Weights, dict[str, float]]:
-    """Take Q steps x <- x - eta_d * Clip(grad L, nu) on minibatches of U (Algorithm 1, lines 12-16).
+    r"""Take Q clipped steps on minibatches of U (Algorithm 1, lines 12-16).
 
-    `rng_key` = (seed, round) names the stream of minibatches. Returns the new version and means over the steps: alpha,
-    entropy (in [0, 1]), clipped (share in [0, 1]), gradient_norm, distillation_loss (nats).
+    .. math:: x \leftarrow x - \eta_d \operatorname{Clip}(\nabla L, \nu)
+
+    Args:
+        model: where the steps are computed.
+        x: the version they start from.
+        pool: U `[pool, ...]`.
+        taught: the round's teacher.
+        settings: Q, eta_d, nu and the rest.
+        rng_key: (seed, round), which names the stream of minibatches.
+
+    Returns:
+        The new version, and means over the steps: alpha, entropy (in [0, 1]), clipped (share in [0, 1]), gradient_norm,
+        distillation_loss (nats).
     """
     model.load(x)
     model.module.train(settings.batchnorm == "train")

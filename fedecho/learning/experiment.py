@@ -17,18 +17,21 @@ from fedecho.core.clock import Clock
 from fedecho.core.config import RunConfig
 from fedecho.core.records import Record, Row, new_record
 from fedecho.core.settings import Protocol
+from fedecho.learning.bar import Bar
 from fedecho.learning.client import Update, sgd
 from fedecho.learning.evaluation import Journal, evaluate
+from fedecho.learning.export import by_name
 from fedecho.learning.flat import Weights
 from fedecho.learning.gate import Gate
 from fedecho.learning.generate import samples, written
 from fedecho.learning.methods.base import Method, Server, build
-from fedecho.learning.models.pretrained import pin
+from fedecho.learning.pins import pin
 from fedecho.learning.progress import Checkpoints, Progress, Version
 from fedecho.learning.resume import Keeper
 from fedecho.learning.task import Task, prepare
 from fedecho.simulation.schedule import Job, Round
 
+Wrap = Callable[[Iterable[Round]], Iterable[Round]]
 R = TypeVar("R", bound=Callable[..., Record])
 _OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
 """How torch words it."""
@@ -70,29 +73,31 @@ def run(
     config: RunConfig,
     *,
     on_row: Callable[[Row], None] = lambda row: None,
-    progress: Callable[[Iterable[Round]], Iterable[Round]] = iter,
+    progress: Wrap | bool = False,
     device: str = "cpu",
     data_root: Path | None = None,
     keeper: Keeper | None = None,
+    keep_model: bool = False,
 ) -> Record:
     """Train one model as `config` says and return its record: on one machine's CPU, a pure function of `config`.
 
-    `on_row` sees every evaluation as it is made; `progress` may wrap the rounds in a bar; `keeper` keeps what is done
-    in a file and goes on from there. Raises `InputError` before any training. A run ends early as `diverged` once the
-    model or its loss is not finite, or when every upload between two evaluations had to be rejected.
+    `on_row` sees every evaluation as it is made; `progress` wraps the rounds (True: in a bar); `keeper` keeps what is
+    done in a file and goes on from there; `keep_model` leaves the last weights in `record.model`. Raises `InputError`
+    before any training. A run ends early as `diverged` once the model or its loss is not finite, or when every upload
+    between two evaluations had to be rejected.
     """
     require_device(device)
     config.execution.require_compiler(device)
     config = pin(config)
     task, clock = prepare(config, torch.device(device), data_root), Clock()
-    writes = config.data.pool == "self"
-    write = partial(written, task.model, shape=task.pool.shape, seed=config.seed) if writes else None
+    write = partial(written, task.model, shape=task.pool.shape, seed=config.seed) if _writes(config) else None
     server = Server(task.model, task.pool, task.plan, config.local, config.seed, clock=clock, write=write)
     method = build(config.method, server)
 
     x = task.model.weights()  # x_0
     state, checkpoints = method.init(x, config.protocol.clients), Checkpoints.of(task.plan, config.protocol)
     keeper, fresh = keeper or Keeper(), Progress(0, x, state, checkpoints, Journal(), [])
+    on_row, progress = shown(on_row, progress)
     # As it was left, where the keeper has a file of this run.
     done, x, state, checkpoints, journal, rows = keeper.begin(fresh, config, task.facts, clock, device)
     gate = Gate.of(task.plan, config.protocol, x, done)
@@ -124,7 +129,28 @@ def run(
         keeper.after(Progress(rnd.index + 1, x, state, checkpoints, journal, rows))
     whole = bool(rows) and rows[-1]["round"] == config.protocol.rounds
     facts = task.facts | (_samples(task, method.evaluated(state, x), config.seed) if whole else {})
-    return new_record(config, "done" if whole else "diverged", rows, facts, clock, keeper.provenance(device))
+    made = new_record(config, "done" if whole else "diverged", rows, facts, clock, keeper.provenance(device))
+    return made.keeping(by_name(task.model, method.evaluated(state, x))) if keep_model else made
+
+
+def _writes(config: RunConfig) -> bool:
+    """Tell whether U is to be the server's own text."""
+    return config.data.pool == "self"
+
+
+def shown(on_row: Callable[[Row], None], progress: Wrap | bool) -> tuple[Callable[[Row], None], Wrap]:
+    """Return what sees every evaluation and what wraps the rounds; a bar does both."""
+    if callable(progress):
+        return on_row, progress
+    if not progress:
+        return on_row, iter
+    bar = Bar()
+
+    def both(row: Row) -> None:
+        bar.row(row)
+        on_row(row)
+
+    return both, bar.rounds
 
 
 def _samples(task: Task, weights: Weights, seed: int) -> dict[str, Any]:
@@ -146,11 +172,14 @@ def work(task: Task, config: RunConfig, method: Method[Any], state: Any, rnd: Ro
     key = (config.seed, job.client, job.number)
     before = sent.before if starts_behind(job, config.protocol) else None
     start, data = before or sent.model, task.clients[job.client]
-    model, steps = sgd(task.model, start, data, config.local, key, correction, method.proximal)
+    gradients = torch.zeros_like(start.params) if method.normalised else None
+    model, steps = sgd(task.model, start, data, config.local, key, correction, method.proximal, gradients)
     delta, when = model.params - sent.model.params, job.arrived_at
+    mean, report = None if gradients is None else gradients / steps, method.report(state, job.client, data)
     return Update(
-        job.client, job.base_version, rnd.index, when, sent.model, delta, model.buffers, steps, correction, before
-    )
+        job.client, job.base_version, rnd.index, when, sent.model, delta, model.buffers, steps, correction, before,
+        mean, report,
+    )  # fmt: skip
 
 
 def starts_behind(job: Job, protocol: Protocol) -> bool:

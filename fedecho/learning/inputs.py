@@ -93,7 +93,8 @@ def read_images(config: RunConfig, device: torch.device, root: Path | None = Non
     count = _train_count(config, len(train), splits.name, "images")
     assert scored is not None and train.labels is not None and scored.labels is not None
     images = _planes(train.images[:count], device)
-    mean, std = (torch.tensor(m).view(1, -1, 1, 1).to(device) for m in _MOMENTS[config.data.name])
+    moments_of = _MOMENTS.get(config.data.name) or _moments(train.images[:count])
+    mean, std = (torch.tensor(m).view(1, -1, 1, 1).to(device) for m in moments_of)
     module = models.build(config.model, tuple(images.shape[1:]), len(splits.classes), config.seed).to(device)
     stem: nn.Module = nn.Identity()
     if not config.local.augment:  # crops must come before the stem
@@ -113,6 +114,13 @@ def read_images(config: RunConfig, device: torch.device, root: Path | None = Non
         module,
         {"data_digest": splits.digest, "classes": list(splits.classes)},
     )
+
+
+def _moments(images: NDArray[np.uint8]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return mean and standard deviation of each channel of the clients' images, in [0, 1]; 1 where all are alike."""
+    values = images.reshape(-1, images.shape[-1]).astype(np.float64) / 255
+    deviations = values.std(0)
+    return tuple(map(float, values.mean(0))), tuple(float(d) if d > 0 else 1.0 for d in deviations)
 
 
 def _pool_images(splits: datasets.Splits, config: RunConfig, root: Path | None) -> NDArray[np.uint8]:

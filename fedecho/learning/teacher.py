@@ -10,19 +10,33 @@ from torch import Tensor
 
 from fedecho.learning.bank import Bank, bank_average, mean_over
 from fedecho.learning.distill import Distillation, Teacher, entropy_in_nats
+from fedecho.learning.weighting import Evidence, weighted_average
 
 _SHARPENING = 10.0
 """Factor on the logits of a corrupted teacher."""
 
 
 def normalised_entropy(probs: Tensor) -> Tensor:
-    """Return H / log C in [0, 1] of distributions `[..., classes]`, with 0 log 0 = 0 (Eq. 4); shape `[...]`."""
+    r"""Return the entropy `[...]` of distributions `[..., classes]` as a share of its maximum (Eq. 4), 0 log 0 = 0.
+
+    .. math:: \bar H = \frac{-\sum_c p_c \log p_c}{\log C} \in [0, 1]
+    """
     return (entropy_in_nats(probs) / math.log(probs.shape[-1])).clamp(0, 1)
 
 
-def teacher(bank: Bank, settings: Distillation, weights: Tensor | None = None) -> Teacher:
-    """Average the bank into a teacher; `weights` `[clients]` where not all seen rows count alike."""
-    pieces = [_taught(block, settings, weights) for block in bank.blocks()]
+def teacher(
+    bank: Bank, settings: Distillation, weights: Tensor | None = None, evidence: Evidence | None = None
+) -> Teacher:
+    r"""Average the bank's rows Y into a teacher; `weights` `[clients]` where not all seen rows count alike, `evidence`
+    where it weighs them.
+
+    .. math:: \bar y_u = \frac1{|A|} \sum_{i \in A} Y_i[u], \qquad p_u = \operatorname{softmax}(\bar y_u / T_d)
+
+    A: the clients that have uploaded, or those of them that `settings` let teach.
+    """
+    blocks = list(bank.blocks())
+    parts = [None] * len(blocks) if evidence is None else evidence.pieces([len(block.total) for block in blocks])
+    pieces = [_taught(block, settings, weights, part) for block, part in zip(blocks, parts, strict=True)]
     if len(pieces) == 1:
         return pieces[0]
     counts = [piece.weights for piece in pieces if piece.weights is not None]
@@ -34,8 +48,9 @@ def teacher(bank: Bank, settings: Distillation, weights: Tensor | None = None) -
     )
 
 
-def _taught(bank: Bank, settings: Distillation, weights: Tensor | None) -> Teacher:
-    mean, counts = bank_average(bank, weights), bank.seen().float() if weights is None else weights
+def _taught(bank: Bank, settings: Distillation, weights: Tensor | None, evidence: Evidence | None) -> Teacher:
+    counts = bank.seen().float() if weights is None else weights
+    mean = bank_average(bank, weights) if evidence is None else weighted_average(bank, evidence, settings, weights)
     probs, labels = _probabilities(mean, settings), mean.argmax(-1)
     if settings.hard_label == "majority":
         votes = F.one_hot(bank.dense().argmax(-1), probs.shape[-1]).float()

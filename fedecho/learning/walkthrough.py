@@ -117,7 +117,7 @@ def copy_of(net: nn.Module) -> Model:
 
 
 def fedecho(task: Task, config: RunConfig) -> Iterator[Moment]:
-    """Algorithm 1, one `Moment` per round; it knows Q, eta_d, |B|, nu, alpha_min, alpha_max and no other option."""
+    """Algorithm 1, one `Moment` per round; it knows Q, eta_d, `|B|`, nu, alpha_min, alpha_max and no other option."""
     method, net = config.method, copy.deepcopy(task.model.module)
     assert isinstance(method, FedEcho) and isinstance(method.inner, FedBuff)
     x, versions, bank, uploaded = copy_of(net), list[Model](), dict[int, Tensor](), dict[int, int]()

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from fedecho.report.captions import LEVEL, NOTHING
 from fedecho.report.figures import (
     ACCURACY,
+    COLUMN,
     WIDTH,
     fields,
     finished,
@@ -34,7 +35,7 @@ _CLASSES = {"mean": "all classes", "straggler_mean": "slow clients' own classes"
 
 
 @style()
-def bars(summary: pd.DataFrame, reference: str = REFERENCE) -> Figure:
+def bars(summary: pd.DataFrame, reference: str = REFERENCE, label: str = ACCURACY) -> Figure:
     """Draw a summary: each method's mean with its 95 % interval, and the reference's mean as a line; where only slow
     clients own some classes, the same on those in a panel beside it, as their intervals would cover the others."""
     settings, delays = (list(dict.fromkeys(summary[name])) for name in BLOCK)
@@ -60,7 +61,7 @@ def bars(summary: pd.DataFrame, reference: str = REFERENCE) -> Figure:
     for axes in figure.axes:  # only now do panels that share an axis know their range
         low, high = axes.get_xlim() if summary["n"].any() else (0.0, 100.0)
         axes.set_xlim(max(-2.0, low), min(102.0, high))
-    label_axes(figure, ACCURACY)
+    label_axes(figure, label)
     return finished(figure)
 
 
@@ -70,7 +71,7 @@ def _draw_block(axes: Axes, block: pd.DataFrame, reference: str, column: str) ->
         how = look(row["method"]) | {"linestyle": "-", "elinewidth": 0.8, "capsize": 1.5, "capthick": 0.8}
         axes.errorbar(row[column], y, xerr=np.nan_to_num(row[_HALF[column]]), **how)
         if not row["n"]:
-            axes.text(0.02, y, "diverged" if row["diverged"] else NOT_RUN, color="#808080", va="center", fontsize=6,
+            axes.text(0.02, y, "diverged" if row["diverged"] else NOT_RUN, color="#808080", va="center", fontsize=6.5,
                       transform=axes.get_yaxis_transform())  # fmt: skip
     line = block.loc[block["method"] == reference, column]
     if line.notna().any():
@@ -173,7 +174,7 @@ def dots(summary: pd.DataFrame, column: str, axis: str) -> Figure:
 @style()
 def landscape(values: pd.DataFrame, x: str, y: str, text: str = ACCURACY) -> Figure:
     """Draw a map of means `[rows of y, columns of x]`, each written into its field, the highest in bold."""
-    figure = Figure(figsize=(4.6, 3.4))
+    figure = Figure(figsize=(COLUMN, 2.6))
     axes, table = figure.subplots(), values.to_numpy(dtype=float)
     if np.isnan(table).all():
         say_not_run(axes)

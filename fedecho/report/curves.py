@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -27,7 +27,7 @@ from fedecho.report.figures import (
     say_not_run,
     style,
 )  # fmt: skip
-from fedecho.report.summary import REFERENCE, Found
+from fedecho.report.summary import REFERENCE, Found, straggler_score
 
 _POINTS = 200
 Curve = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
@@ -77,12 +77,16 @@ def _two_in_a_row(places: Sequence[tuple[str, str]]) -> tuple[Figure, dict[tuple
     return figure, dict(zip(places, axes, strict=True))
 
 
-def mean_curve(records: Sequence[Record], x: str, unit: int) -> Curve:
+def _of_all(record: Record) -> list[float]:
+    return [row["accuracy"] for row in record.rows]
+
+
+def mean_curve(records: Sequence[Record], x: str, unit: int, value: Callable[[Record], list[float]] = _of_all) -> Curve:
     """Return the mean accuracy (percent) of finished runs, interpolated linearly between their evaluations onto a grid
-    of x that all of them cover: virtual seconds, or rounds of `unit` arrivals."""
+    of x that all of them cover: virtual seconds, or rounds of `unit` arrivals. `value`: the accuracy at each."""
     column, scale = ("arrivals", unit) if x == "round" else ("virtual_time", 1)
     places = [np.array([row[column] for row in record.rows]) / scale for record in records]
-    values = [100 * np.array([row["accuracy"] for row in record.rows]) for record in records]
+    values = [100 * np.array(value(record)) for record in records]
     same = all(np.array_equal(place, places[0]) for place in places)
     at = places[0] if same else np.linspace(max(p[0] for p in places), min(p[-1] for p in places), _POINTS)
     return at, *stats.band(np.array([np.interp(at, p, v) for p, v in zip(places, values, strict=True)]))
@@ -108,7 +112,7 @@ def _frame_curves(axes: Axes, runs: Mapping[str, Sequence[Record]], shown: Seque
         notes += [_beyond(label, runs[label]) for label in slow]
         shared = axes.get_shared_y_axes().get_siblings(axes)
         axes.set_ylim(*_limits([line for row in shared for line in row.lines if line.get_label() not in slow]))
-    axes.annotate("; ".join(notes), (0, 1), (0, 2), xycoords="axes fraction", textcoords="offset points", fontsize=6)
+    axes.annotate("; ".join(notes), (0, 1), (0, 2), xycoords="axes fraction", textcoords="offset points", fontsize=6.5)
 
 
 def _limits(lines: Sequence[Line2D]) -> tuple[float, float]:
@@ -131,6 +135,43 @@ def _waits_for_all(record: Record) -> bool:
 def _line(label: str) -> dict[str, Any]:
     width = 1.8 if label == REFERENCE else 1.2 if label in BANDED else 0.8
     return look(label) | {"linewidth": width}
+
+
+@style()
+def owned_curves(found: Found, methods: Sequence[str], level: str) -> Figure:
+    """Draw the accuracy on the classes that only slow clients own against virtual time, mean over the finished seeds.
+
+    A panel for each setting (down) in which they own any and delay (across), a line for each of the `methods`; what
+    `level` scores at its end is a horizontal line.
+    """
+    owned = [(cell, record) for cell, record in found if cell.config.partition.straggler_classes]
+    places = list(dict.fromkeys((cell.setting, cell.delay) for cell, _ in owned))
+    figure, axes_of = panels(places or [("no setting", "no")], 2.1, sharey="row")
+    for axes in axes_of.values():
+        if not places:
+            say_not_run(axes, "no class is owned by slow clients alone")
+    for (setting, delay), axes in axes_of.items() if places else ():
+        for place, label in enumerate(methods):
+            runs = finished_runs(owned, setting=setting, delay=delay, method=label)
+            if runs:
+                at, mean, _ = mean_curve(runs, "virtual_time", 1, _of_owned)
+                axes.plot(at, mean, label=label, **(look(label, place) | markers(len(at), place) | {"linewidth": 0.9}))
+        scores = [straggler_score(r) for r in finished_runs(owned, setting=setting, delay=delay, method=level)]
+        if scores:
+            axes.axhline(float(np.mean(scores)), **(look(level) | {"marker": "", "linewidth": 1.0}))
+        if not axes.lines:
+            say_not_run(axes)
+    label_axes(figure, "virtual time, s", "accuracy on slow clients' own classes, %")
+    handles = [Line2D([], [], label=label, **look(label, place)) for place, label in enumerate(methods)]
+    handles.append(Line2D([], [], label=f"{level}, at its end", **(look(level) | {"marker": ""})))
+    figure.legend(handles=handles, loc="outside upper center", ncols=4, handlelength=3.2)
+    return finished(figure)
+
+
+def _of_owned(record: Record) -> list[float]:
+    """Return the accuracy at each evaluation on the classes that only slow clients own."""
+    chosen = record.facts["straggler_classes"]
+    return [float(np.mean(np.asarray(row["per_class"], dtype=float)[chosen])) for row in record.rows]
 
 
 @style()

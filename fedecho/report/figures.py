@@ -21,7 +21,7 @@ from fedecho.report import drawings
 from fedecho.report.summary import NOT_RUN
 
 _LONG, _TUNED = (0, (7, 2)), (0, (3, 1, 1, 1, 1, 1))
-LOOK: dict[str, tuple[str, Any, str]] = {
+LOOK: dict[str, tuple[str, Any, Any]] = {
     "FedAvg (sync)": ("#000000", ":", "P"),
     "FedAsync": ("#808080", "--", "X"),
     "FedBuff": ("#0072B2", "-", "s"),
@@ -32,6 +32,10 @@ LOOK: dict[str, tuple[str, Any, str]] = {
     "FedAC-public": ("#CC79A7", _LONG, "<"),
     "FADAS": ("#E69F00", "-", ">"),
     "FADAS-da": ("#E69F00", "-.", "*"),
+    "FedStaleAsync": ("#882255", "-", "h"),
+    "ACE (buffered)": ("#882255", "-.", "H"),
+    "AREA": ("#44AA99", "--", "8"),
+    "AdaMasFL-public": ("#999933", _LONG, (4, 1, 0)),
     "FedEcho": ("#D55E00", "-", "o"),
     "FedEcho (tuned eta)": ("#D55E00", _TUNED, "p"),
 }
@@ -42,8 +46,8 @@ ACCURACY = "test accuracy, %"
 _PLAIN = ("#404040", "-", ".")
 _DASHES = ("-", "--", "-.", ":")
 _MARKERS = ("o", "s", "^", "D", "v", "X", "P", "*")
-WIDTH = 7.0
-"""Of a figure, in inches."""
+WIDTH, COLUMN = 7.0, 3.5
+"""Of a figure over the whole page and over one column, in inches; no type in it is below 6.5 points at that size."""
 
 
 def look(label: str, place: int | None = None) -> dict[str, Any]:

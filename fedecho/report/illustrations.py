@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fedecho.learning import distill
-from fedecho.report.figures import LOOK, finished, style
+from fedecho.report.figures import COLUMN, LOOK, WIDTH, finished, style
 from fedecho.report.summary import REFERENCE
 from fedecho.simulation.delays import SPEED_NAMES
 from fedecho.simulation.schedule import Schedule
@@ -31,7 +31,7 @@ def schedule_gantt(plan: Schedule, rounds: int = 25, clients: Sequence[int] | No
     chosen = sorted(everyone, key=lambda client: (plan.speed_class[client], client))
     everything = [*(job for rnd in plan.rounds for job in rnd.arrivals), *plan.in_flight]
     jobs = [job for job in everything if job.dispatched_at < horizon and job.client in chosen]
-    figure = Figure(figsize=(7.0, 1.2 + 0.07 * len(chosen)))
+    figure = Figure(figsize=(WIDTH, 1.2 + 0.07 * len(chosen)))
     axes = figure.subplots()
     colours = matplotlib.colormaps["viridis"]
     versions = [job.base_version for job in jobs]
@@ -65,7 +65,7 @@ def staleness_histogram(plan: Schedule) -> Figure:
     jobs = [(plan.speed_class[job.client], rnd.index - job.base_version) for rnd in plan.rounds for job in rnd.arrivals]
     taus = np.array([tau for _, tau in jobs])
     edges = np.unique(np.ceil(np.geomspace(1, taus.max() + 2, 24))) - 0.5  # tau + 1 is drawn, so that 0 has a place
-    figure = Figure(figsize=(3.4, 2.4))
+    figure = Figure(figsize=(COLUMN, 2.4))
     axes = figure.subplots()
     axes.set(xscale="log", yscale="log", xlabel="staleness, rounds", ylabel="arrivals")
     for speed, name in enumerate(SPEED_NAMES):
@@ -86,12 +86,12 @@ def alpha_curve(settings: distill.Distillation) -> Figure:
     """Draw alpha against the normalised entropy of the teacher, both in [0, 1] (Eq. 3-4)."""
     entropy = torch.linspace(0, 1, 101)
     alpha = distill.mixing_weight(entropy, dataclasses.replace(settings, alpha_scope="sample"))
-    figure = Figure(figsize=(3.4, 2.2))
+    figure = Figure(figsize=(COLUMN, 2.2))
     axes = figure.subplots()
     axes.plot(entropy.numpy(), alpha.numpy(), color=LOOK[REFERENCE][0], linewidth=1.8)
     for level, name in {settings.alpha_min: "alpha_min", settings.alpha_max: "alpha_max"}.items():
         axes.axhline(level, color="#808080", linestyle=":", linewidth=0.8)
-        axes.text(0.99, level + 0.01, f"{name} = {level:g}", ha="right", va="bottom", fontsize=6)
+        axes.text(0.99, level + 0.01, f"{name} = {level:g}", ha="right", va="bottom", fontsize=6.5)
     axes.set(xlim=(0, 1), ylim=(-0.02, 1.08), xlabel="entropy of the teacher / log C", ylabel="alpha, weight of KL")
     return finished(figure)
 
@@ -100,7 +100,7 @@ def alpha_curve(settings: distill.Distillation) -> Figure:
 def bank_ageing(frame: pd.DataFrame) -> Figure:
     """Draw one client's row in the bank from columns round, age (rounds) and agreement (share in [0, 1] of the pool on
     which the row's class is the averaged teacher's)."""
-    figure = Figure(figsize=(3.4, 2.6))
+    figure = Figure(figsize=(COLUMN, 2.6))
     above, below = figure.subplots(2, 1, sharex=True)
     above.plot(frame["round"], frame["age"], color="#0072B2", drawstyle="steps-post")
     below.plot(frame["round"], 100 * frame["agreement"], color=LOOK[REFERENCE][0])

@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from fedecho.core import files
+from fedecho.core.checks import NotebookError as NotebookError
 from fedecho.core.checks import require
 from fedecho.core.provenance import cores
 from fedecho.report import kernels, stamps
@@ -23,6 +24,7 @@ GROUPS = {
     "quickstart": ("00_quickstart",),
     "algorithm": ("01_algorithm_step_by_step",),
     "tuning": ("02_tuning",),
+    "own": ("03_your_own",),
     "vision": ("10_table_vision",),
     "language": ("11_table_language", "13_table_generation", "28_bank_compression"),
     "generation": ("13_table_generation", "28_bank_compression"),
@@ -36,17 +38,13 @@ GROUPS = {
         "24_heterogeneity_buffer",
     ),
     "cost": ("25_server_cost", "40_cold_costs"),
-    "controls": ("26_controls", "27_sensitivity"),
+    "controls": ("26_controls", "27_sensitivity", "29_teacher"),
     "theory": ("30_theory_convex", "31_theory_nonconvex", "32_theory_arrivals", "33_theory_distillation"),
 }
 """What `ONLY=` understands besides the names of the notebooks themselves."""
 
 _LIMITS = {"smoke": 600, "laptop": 8 * 3600, "paper": 3600}
 """Seconds that a notebook may take when nothing has been run yet; at the paper's scale none trains."""
-
-
-class NotebookError(RuntimeError):
-    """A notebook that did not run to its end; the message names the cell, the error and the partial output."""
 
 
 def catalogue() -> dict[str, Path]:
@@ -63,7 +61,7 @@ def select(only: str = "all") -> list[str]:
 
 _ALONE = ("25_server_cost", "40_cold_costs")
 """Notebooks that measure time, and then the one that reads what all others have written."""
-_TRAIN_THEMSELVES = ("00_quickstart", "01_algorithm_step_by_step", "25_server_cost", *GROUPS["theory"])
+_TRAIN_THEMSELVES = ("00_quickstart", "01_algorithm_step_by_step", "03_your_own", "25_server_cost", *GROUPS["theory"])
 
 
 def make(profile: str = "laptop", only: str = "all", fresh: bool = False, jobs: int | None = None) -> Iterator[Path]:

@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from fedecho.core.checks import InputError, require
 from fedecho.core.files import notebooks
 
@@ -69,6 +67,8 @@ def _known(item: object) -> object:
 
 
 def _from_text(text: str) -> Any:
+    import yaml  # with the extra `notebooks`, as all that executes them
+
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError:

@@ -1,4 +1,4 @@
-"""One rendering of a table of texts: GitHub Markdown, LaTeX with booktabs, and a CSV of the numbers behind it."""
+"""One rendering of a table of texts: GitHub Markdown, LaTeX (see `tabular`), and a CSV of the numbers behind it."""
 
 from __future__ import annotations
 
@@ -8,24 +8,34 @@ from pathlib import Path
 import pandas as pd
 
 from fedecho.core.files import write_whole
-from fedecho.report.publish.latex import escape
-
-_LATEX = {"±": r"$\pm$", "−": "$-$", "–": "--", "<": "$<$"}
+from fedecho.report import tabular
 
 
 def write(
     texts: pd.DataFrame, bold: list[bool], numbers: pd.DataFrame, stem: Path, title: str, caption: str, *,
     details: str, notes: str,
-) -> None:  # fmt: skip
-    """Write a table to `stem`.md, .tex (texts, with `bold` `[rows]` marking first cells) and .csv (all numbers); the
-    caption ends with a reference to `details`, the section of PROTOCOL.md."""
-    files = {
-        "md": markdown(texts, bold, title, f"{caption} Details: [PROTOCOL.md]({details}).", notes),
-        "tex": latex(texts, bold, title, f"{caption} Details: PROTOCOL.md.", f"tab:{stem.name}", notes),
+) -> dict[str, Path]:  # fmt: skip
+    """Write a table to `stem`.md, .tex (texts, with `bold` `[rows]` marking first cells) and .csv (all numbers), and in
+    the forms that go into other people's papers: `stem`_tabular.tex, or _tabular_1.tex and so on, and _compact.tex.
+
+    The caption ends with a reference to `details`, the section of PROTOCOL.md, where there is one. Returns the files by
+    what follows the stem, without the dot of a suffix alone.
+    """
+    parts, small = tabular.plain(texts, bold), tabular.compact(texts, bold)
+    linked, named = (f"{caption} Details: {text}." if details else caption for text in (
+        f"[PROTOCOL.md]({details})", "PROTOCOL.md"
+    ))  # fmt: skip
+    texts_of = {
+        "md": markdown(texts, bold, title, linked, notes),
+        "tex": tabular.long(texts, bold, title, named, f"tab:{stem.name}", notes),
         "csv": numbers.to_csv(index=False, float_format="%.6g", lineterminator="\n"),
+        **{f"_tabular{f'_{k}' * (len(parts) > 1)}.tex": part for k, part in enumerate(parts, 1)},
+        **({"_compact.tex": small} if small else {}),
     }
-    for suffix, text in files.items():
-        write_whole(stem.parent / f"{stem.name}.{suffix}", text)
+    paths = {end: stem.parent / (stem.name + (end if "." in end else f".{end}")) for end in texts_of}
+    for end, text in texts_of.items():
+        write_whole(paths[end], text)
+    return paths
 
 
 def markdown(texts: pd.DataFrame, bold: list[bool], title: str, caption: str, notes: str = "") -> str:
@@ -49,22 +59,3 @@ def github(rows: Iterable[Iterable[object]], alignment: list[str]) -> str:
     """Write rows, the first of them the headings, as a GitHub table with an `alignment` such as `:--` per column."""
     heads, *body = ([str(cell).replace("|", r"\|") for cell in row] for row in rows)
     return "\n".join("| " + " | ".join(line) + " |" for line in [heads, alignment, *body])
-
-
-def latex(texts: pd.DataFrame, bold: list[bool], title: str, caption: str, label: str, notes: str = "") -> str:
-    """Write texts as a longtable with caption and notes below; it needs the packages booktabs and longtable."""
-    texts = texts.rename_axis(index=[escape(str(name)) for name in texts.index.names])
-    styler = texts.style.format(escape="latex")
-    for axis in (0, 1):  # `format` escapes the cells alone
-        styler = styler.format_index(escape="latex", axis=axis)
-    styler = styler.apply(lambda column: ["textbf:--rwrap" if b else "" for b in bold], subset=[texts.columns[0]])
-    table = styler.to_latex(
-        hrules=True, environment="longtable", clines="skip-last;data", multirow_align="naive",
-        column_format="p{2.2cm}" + "l" * (texts.index.nlevels - 1) + "r" * texts.shape[1],
-        caption=escape(title), label=label,
-    )  # fmt: skip
-    words = "".join(f"\\noindent {escape(text)}\\par" for text in (caption, notes) if text)
-    out = f"{{\\footnotesize\\setlength{{\\tabcolsep}}{{3pt}}\n{table}{words}}}\n"
-    for glyph, command in _LATEX.items():
-        out = out.replace(glyph, command)
-    return out

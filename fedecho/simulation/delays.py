@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fedecho.core import own
 from fedecho.core.checks import InputError, require
 from fedecho.core.files import file_sha256
 from fedecho.core.rng import stream
@@ -66,6 +67,8 @@ def job_times(delays: Delays, classes: tuple[int, ...], seed: int) -> JobTime:
     if delays.model == "trace":
         return _replay(_read_trace(delays, len(classes)))
     rngs = [stream(seed, "job-times", client) for client in range(len(classes))]
+    if delays.function is not None:
+        return _by_function(own.function(delays.function, "delays.function"), rngs, delays.function)
 
     def draw(client: int, start: float) -> float:
         return _duration(delays, classes[client], rngs[client])
@@ -91,6 +94,23 @@ def _duration(delays: Delays, speed: int, rng: np.random.Generator) -> float:
             return float(minimum * (1 + rng.pareto(shape)))
         case _:
             return float(rng.uniform(*_RANGES[delays.model][speed]))
+
+
+def _by_function(seconds: Callable[..., object], rngs: list[np.random.Generator], name: str) -> JobTime:
+    """Ask a function of the user's: (client, its own random stream) -> virtual seconds; raises `InputError` for an
+    answer that is no finite number > 0."""
+
+    def draw(client: int, start: float) -> float:
+        try:
+            answer = seconds(client, rngs[client])
+        except Exception as error:  # it is the user's, and may fail in any way
+            words = f"it failed for client {client} ({type(error).__name__}: {' '.join(str(error).split())})"
+            raise InputError("delays.function", name, words) from None
+        number = isinstance(answer, int | float | np.integer | np.floating) and bool(0 < answer < float("inf"))
+        require(number, "delays.function", answer, f"{name} has to give a finite number of virtual seconds > 0")
+        return float(answer)  # type: ignore[arg-type]
+
+    return draw
 
 
 def _held_by_outages(draw: JobTime, seed: int) -> JobTime:

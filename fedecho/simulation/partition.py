@@ -30,12 +30,14 @@ class Shards:
 def divide(
     labels: Indices, partition: Partition, speed_class: tuple[int, ...], seed: int, groups: Indices | None = None
 ) -> Shards:
-    """Divide the images with `labels` `[images]` among the clients.
+    r"""Divide the images with `labels` `[images]` among the clients.
 
-    Per class c the shares are p ~ Dir(alpha * 1_N) over clients and the class's images are cut at the cumulative shares
-    (the official FADAS rule). By kind `natural`, `groups` `[images]` of one class each (chapters of a novel) stay whole
-    and every client has one class's only. Raises `InputError` when some client cannot have `min_size` images, or when
-    there is nobody to own a class.
+    Per class the shares are :math:`p \sim \operatorname{Dir}(\alpha 1_N)` over clients and the class's images are cut
+    at the cumulative shares (the official FADAS rule). By kind `natural`, `groups` `[images]` of one class each
+    (chapters of a novel) stay whole and every client has one class's only.
+
+    Raises:
+        InputError: when some client cannot have `min_size` images, or when there is nobody to own a class.
     """
     clients, least = len(speed_class), partition.min_size
     words = f"{len(labels)} images cannot give {clients} clients that many each"

@@ -32,6 +32,7 @@ def check(profile: str = "laptop") -> list[str]:
     """
     studies = [build(profile) for build in TABLES.values()]
     for study in studies:
+        vars(study)["apart"] = None  # of the committed records alone, whatever this code's own give
         lacking = len(study.trainable())  # what a table does not train says "not run"
         require(not lacking, study.name, f"{lacking} missing records", "run `fedecho tables` first")
     committed, home = _folders(profile), files.paper()
@@ -42,7 +43,7 @@ def check(profile: str = "laptop") -> list[str]:
         drifted = [line for one, two in folders for line in differences(one, two)]
         protocol = _compare(home, files.paper(), write_protocol().name)
         drifted += [f"PROTOCOL.md: {protocol}"] * bool(protocol)
-        return drifted + claims_differences(home, profile) + readme_differences(home, profile)
+        return drifted + claims_differences(home, profile) + page_differences(home, profile)
 
 
 def unsound() -> tuple[int, list[str]]:
@@ -85,12 +86,14 @@ def claims_differences(home: Path, profile: str) -> list[str]:
     return [f"{name}: {why}" for name in names if (why := _compare(home, files.paper(), name))]
 
 
-def readme_differences(home: Path, profile: str) -> list[str]:
-    """Compare README.md with what its template makes of the tables, where `home` is the folder that it is about."""
-    if profile != "laptop" or home.resolve() != readme.TEMPLATE.parent.resolve() or not readme.TEMPLATE.is_file():
-        return []
-    same = readme.README.read_text(encoding="utf-8") == readme.readme(profile)
-    return [] if same else ["README.md: differs from what paper/README.md.j2 makes of the tables"]
+def page_differences(home: Path, profile: str) -> list[str]:
+    """Compare README.md and RESULTS.md with what their templates make of the tables, where they are about `home`."""
+    made = readme.pages(profile) if readme.are_about(home, profile) else {}
+    return [
+        f"{page.name}: differs from what its template, paper/{page.name}.j2, makes of the tables"
+        for page, text in made.items()
+        if not page.is_file() or page.read_text(encoding="utf-8") != text
+    ]
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from fedecho.report import captions, charts, curves
 from fedecho.studies.comparison import Comparison
+from fedecho.studies.contenders import search_words
 from fedecho.studies.grid import DELAYS, Seeds, grid, main_methods, main_settings
 from fedecho.studies.profiles import BLOCKS
 from fedecho.studies.study import Study, table
@@ -33,6 +34,6 @@ def cifar_small(
         "numbers.",
         details="The images lie with 50 clients, and 5,000 were set aside for validation; the small strided CNN on "
         "32x32x3; U: 1,000 of the first 20,000 training images of CIFAR-100; M = 5 of M_c = 25 jobs, 2 epochs, no "
-        "augmentation; every method tuned with 8 trials on two other seeds, Dir(0.1) and large delays. The paper's "
-        "own scale is 50,000 images, ResNet-18, 500 rounds.",
+        f"augmentation. Every method is {search_words(scale)}. The paper's own scale is 50,000 images, ResNet-18, 500 "
+        "rounds.",
     )  # fmt: skip

@@ -62,7 +62,7 @@ class ColdCosts(Study):
         frame = pd.DataFrame(map(_provenance, made), columns=["hash", "commit", "dirty", "cpu"])
         name = json_sha256(sorted((record.hash, sum(record.phases.values())) for record in made))[:12]
         texts = pd.DataFrame([_texts(row) for row in numbers.to_dict("records")]).set_index(["profile", "table"])
-        text = " ".join(filter(None, [machines(frame), f"Record set {name}.", captions.caveat(self.profile)]))
+        text = f"{machines(frame, name)} {captions.caveat(self.profile)}".strip()
         bold = (numbers["profile"] == TOTAL).tolist()
         return Table(frame, texts, numbers, text, {"bars": (draw(numbers), PICTURE)}, bold, name)
 
@@ -121,10 +121,12 @@ def _provenance(record: Record | TheoryRecord) -> tuple[Any, ...]:
     return record.hash, made.get("commit"), made.get("dirty"), made.get("hardware", {}).get("cpu") or "unknown"
 
 
-def machines(frame: pd.DataFrame) -> str:
-    """Say on which processors the records were made."""
-    made = ", ".join(f"{cpu} ({count:,} records)" for cpu, count in sorted(Counter(frame["cpu"]).items()))
-    return f"Made on: {made or 'none yet'}."
+def machines(frame: pd.DataFrame, name: str) -> str:
+    """Say how many records there are, the name of their set, and on which processors they were made."""
+    if frame.empty:
+        return "Records: none yet."
+    made = ", ".join(f"{cpu} ({count})" for cpu, count in sorted(Counter(frame["cpu"]).items()))
+    return f"Records: {len(frame)}, set {name}, made on {made}."
 
 
 @kit.style()

@@ -7,15 +7,30 @@ import functools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from fedecho.core import own
 from fedecho.core.checks import kinds_of, require
-from fedecho.core.config import MethodConfig, RunConfig, method_class, override_all
+from fedecho.core.config import METHODS, MethodConfig, RunConfig, override_all
 from fedecho.core.settings import Delays, Evaluation, Partition, Protocol
-from fedecho.learning.methods import CA2FL, FADAS, FedAC, FedAsync, FedAvg, FedBuff, FedEcho
+from fedecho.learning import plugins
+from fedecho.learning.methods import (
+    AREA,
+    CA2FL,
+    FADAS,
+    AdaMasFL,
+    FedAC,
+    FedAsync,
+    FedAvg,
+    FedBuff,
+    FedEcho,
+    FedStaleAsync,
+)
+from fedecho.learning.pins import pin
 from fedecho.simulation.schedule import sequential, synchronous
 from fedecho.studies.profiles import profile
-from fedecho.studies.search import Point, Range, Space
+from fedecho.studies.search import AROUND, Point, Range, Space
 
 
 @dataclass(frozen=True)
@@ -44,11 +59,17 @@ _ALL = (
     Contender("FedAC-public", FedAC(), _LOCAL | _ADAM),
     Contender("FADAS", FADAS(), _LOCAL | _ADAM),
     Contender("FADAS-da", FADAS(delay_adaptive=True), _LOCAL | _ADAM),
+    Contender("FedStaleAsync", FedStaleAsync(), _LOCAL | _ETA | {"method.beta": (0.05, 1.0)}),
+    Contender("ACE (buffered)", FedStaleAsync(beta=1.0, participation="certain"), _LOCAL | _ETA),
+    Contender("AREA", AREA(), _LOCAL),
+    Contender("AdaMasFL-public", AdaMasFL(), _LOCAL | {"method.server_lr": (0.03, 3.0), "method.beta": (0.1, 1.0)}),
     Contender("FedEcho", FedEcho(), _LOCAL | _ECHO),
     Contender("FedEcho (tuned eta)", FedEcho(), _LOCAL | {"method.inner.server_lr": (0.1, 2.0)} | _ECHO),
 )
 """The local rate, the server's rate (eta, or FedAsync's mixing), and what a method alone has. A published form that
-fixes eta = 1 has a row of its own, and one in which eta is tuned."""
+fixes eta = 1 has a row of its own, and one in which eta is tuned; AREA has no eta.
+
+A row whose tuning has not been decided is in the tables of tuning, and in no other until it has values in `FOUND`."""
 CONTENDERS = {contender.label: contender for contender in _ALL}
 
 _LAPTOP: dict[str, tuple[Point, ...]] = {
@@ -139,23 +160,63 @@ def tuned(config: RunConfig, label: str, name: str) -> RunConfig:
     return override_all(config, TUNED.get(name, {}).get(label, {}))
 
 
+def search_words(name: str) -> str:
+    """Say how much every method is tuned at a profile, and where."""
+    scale = profile(name)
+    seeds = " and ".join(map(str, scale.tuning_seeds))
+    return (
+        f"tuned by validation accuracy at Dir(0.1) and large delays, on seeds {seeds}, which no table reports: the "
+        f"values in use before, {scale.trials} trials over the space and {AROUND * scale.refinements} around the best"
+    )
+
+
 def contender_of(name: str, space: Mapping[str, tuple[float, float]]) -> Contender:
     """Return a contender by its label, or a method's plain form by its name, with a search space if one is given.
 
-    Raises `InputError` for a name that is neither.
+    Upper and lower case are alike. `my_method.py:name` is a method of the user's own, whose file is imported. Raises
+    `InputError` for a name that is none of these.
     """
-    if name in CONTENDERS:
-        found = CONTENDERS[name]
+    known = {label.casefold(): contender for label, contender in CONTENDERS.items()}
+    methods = {method.casefold(): cls for method, cls in METHODS.items()}
+    wanted = name.casefold()
+    if own.is_named(name):
+        path, _, wanted = name.rpartition(":")
+        here = plugins.load(Path(path))
+        require(wanted in here, "method", name, f"the methods of {path} are {', '.join(here)}")
+        methods = {wanted: METHODS[wanted]}
+    if wanted in methods:
+        cls = methods[wanted]
+        found = next((c for c in _ALL if type(c.method) is cls), None) or Contender(cls.name, cls(), {})
     else:
-        cls = method_class(name)
-        found = next((c for c in _ALL if type(c.method) is cls), Contender(name, cls(), {}))
+        choices = f"choose one of {', '.join(METHODS)}, or a row of the tables: {', '.join(CONTENDERS)}"
+        require(wanted in known, "method", name, choices)
+        found = known[wanted]
     return dataclasses.replace(found, space=dict(space)) if space else found
 
 
 def single(method: str, name: str, seed: int) -> RunConfig:
-    """Return the run behind `fedecho run`: the contender that uses the method's plain form, tuned."""
+    """Return a contender's run, tuned: by its label, or by its method's name the one of the plain form."""
     contender = contender_of(method, {})
     return tuned(base(name, contender, seed), contender.label, name)
+
+
+def configure(
+    method: str = "fedecho", profile: str = "laptop", seed: int = 0, changes: Mapping[str, Any] | None = None
+) -> RunConfig:
+    """Return the run that `fedecho run` trains: a method by name, or a row of the tables by its label, at the scale of
+    a profile and with the values that were tuned there; `changes` are dotted fields with their values.
+
+    >>> configure("FedBuff + EMA", seed=7, changes={"partition.alpha": 0.5, "local.lr": 0.05}).seed
+    7
+
+    Raises `InputError` for an unknown name or field, or a value that is not allowed.
+    """
+    return changed(single(method, profile, seed), changes or {})
+
+
+def changed(config: RunConfig, values: Mapping[str, Any]) -> RunConfig:
+    """Return `config` with dotted fields set at once; files that it names are pinned by their content."""
+    return pin(override_all(config, values))
 
 
 def space_of(contender: Contender, name: str) -> Space:
@@ -188,8 +249,8 @@ def start_of(contender: Contender, name: str) -> Point:
 def complete(contender: Contender, name: str, values: Point) -> Point:
     """Return a point of a contender's search space, with the protocol's own value where `values` has none."""
     config = base(name, contender, 0)
-    own = {path: getattr(_parent(config, path), path.split(".")[-1]) for path in contender.space}
-    return {path: values.get(path, own[path]) for path in contender.space}
+    plain = {path: getattr(_parent(config, path), path.split(".")[-1]) for path in contender.space}
+    return {path: values.get(path, plain[path]) for path in contender.space}
 
 
 def _parent(config: RunConfig, path: str) -> Any:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from fedecho.core import stats
+from fedecho.core import own, stats
 from fedecho.core.records import Record
+from fedecho.core.settings import Delays
 from fedecho.report import captions, charts, curves, summary
 from fedecho.report.reported import numbers
 from fedecho.report.summary import NOT_STATED, PLACE, REFERENCE, Column
+from fedecho.simulation.delays import pin_trace
 from fedecho.studies.comparison import Comparison, Results
 from fedecho.studies.grid import CORE, DIR, FEW, Seeds, Setting, grid, plain
 from fedecho.studies.profiles import profile as scale_of
@@ -61,7 +64,13 @@ def ablation_delay(
 
 
 def setting(profile: str, kind: str) -> Setting:
-    """Return Dir(0.1) under a kind of delay; none = synchronous rounds of M clients."""
+    """Return Dir(0.1) under a kind of delay; none = synchronous rounds of M clients. The user's own kinds are a trace,
+    `jobs.csv`, or a function, `my_delays.py:commuters`."""
+    if kind.endswith(".csv"):
+        return Setting(DIR, Path(kind).stem, {"delays": pin_trace(Delays("trace", trace=kind))}, (DIR, "large"))
+    if own.is_named(kind):
+        changes = {"delays": Delays("function", function=kind, function_sha256=own.digest(kind, "delays.function"))}
+        return Setting(DIR, kind.rpartition(":")[2], changes, (DIR, "large"))
     if kind == NONE:
         return Setting(DIR, NONE, {"protocol.concurrency": scale_of(profile).protocol.buffer_size}, (DIR, "mild"))
     return (

@@ -11,6 +11,7 @@ from fedecho.core.records import Record
 from fedecho.report import captions, charts, curves
 from fedecho.report.summary import Column
 from fedecho.studies.comparison import Comparison
+from fedecho.studies.contenders import search_words
 from fedecho.studies.grid import (
     DELAYS,
     DIR,
@@ -87,8 +88,7 @@ def generation(
         "the blocks of each; Dir(0.1): shares of each novel's blocks are drawn from a Dirichlet distribution over "
         "clients, and a client below 10 blocks is topped up. Accuracy is over all positions; perplexity that of the "
         "mean loss of the last 5 evaluations. The tokens are learnt from the whole training text, of which clients "
-        "hold a fifth. Every method was tuned with 8 trials on one other seed, Dir(0.1), large delays, by validation "
-        "accuracy.",
+        f"hold a fifth. Every method is {search_words(scale)}.",
     )  # fmt: skip
 
 

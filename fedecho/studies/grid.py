@@ -7,11 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from fedecho.core import own
 from fedecho.core.checks import require
-from fedecho.core.config import RunConfig, override_all
+from fedecho.core.config import METHODS, RunConfig, override_all
 from fedecho.core.settings import Delays
+from fedecho.data.sources import CIFARS
 from fedecho.report.summary import REFERENCE, Cell
-from fedecho.studies.contenders import CONTENDERS, TUNED, base, tuned
+from fedecho.studies.contenders import CONTENDERS, TUNED, base, contender_of, tuned
 from fedecho.studies.profiles import profile
 
 Changes = Mapping[str, Any]
@@ -74,11 +76,16 @@ OWN = Variant(REFERENCE)
 
 
 def plain(labels: Iterable[str]) -> list[Variant]:
-    """Return contenders as they stand in the main table; raises `InputError` naming the known ones."""
-    labels = list(labels)
+    """Return contenders as they stand in the main table, or methods of the user's own as `my_method.py:name`; raises
+    `InputError` naming the known ones."""
+    labels = [contender_of(label, {}).label if own.is_named(label) else label for label in labels]
     for label in labels:
-        require(label in CONTENDERS, "methods", label, f"choose among {', '.join(CONTENDERS)}")
+        require(label in CONTENDERS or _is_own(label), "methods", label, f"choose among {', '.join(CONTENDERS)}")
     return [Variant(label, contender=label) for label in labels]
+
+
+def _is_own(name: str) -> bool:
+    return name in METHODS and METHODS[name].plugin is not None
 
 
 def echo(label: str, *, factors: Mapping[str, Any] | None = None, **fields: Any) -> Variant:
@@ -124,7 +131,7 @@ def fresh(name: str, seeds: Seeds = None, further: float = 0) -> tuple[int, ...]
 
 def run_at(name: str, variant: Variant, setting: Setting, seed: int) -> RunConfig:
     """Return one run: the contender as tuned, in its setting, with the changes of both."""
-    contender = CONTENDERS[variant.contender]
+    contender = CONTENDERS.get(variant.contender) or contender_of(variant.contender, {})
     config = tuned(base(name, contender, seed), contender.label, name)
     config = placed(config, name, *(setting.like or (setting.name, setting.delay)))
     return override_all(config, {**setting.changes, **variant.changes})
@@ -141,6 +148,17 @@ def placed(config: RunConfig, name: str, partition: str, delay: str) -> RunConfi
         partition=dataclasses.replace(config.partition, **fields),
         delays=Delays(delay, speed_counts=counts),  # type: ignore[arg-type]
     )
+
+
+def on_validation(config: RunConfig) -> RunConfig:
+    """Return a run as it is scored for a choice: on the validation split (`set_aside`)."""
+    return set_aside(override_all(config, {"evaluation.split": "validation"}))
+
+
+def set_aside(config: RunConfig) -> RunConfig:
+    """Return a run whose data have a validation split: where they have none of their own, the clients' last images."""
+    carved = config.data.name in CIFARS and not config.data.validation_size
+    return override_all(config, {"data.validation_size": 5000}) if carved else config
 
 
 def main_settings(name: str, settings: Iterable[str] | None = None, delays: Iterable[str] = DELAYS) -> list[Setting]:

@@ -9,6 +9,7 @@ from typing import Any
 from fedecho.core.checks import require
 from fedecho.report import captions, charts, curves
 from fedecho.studies.comparison import Comparison, Draw, Results
+from fedecho.studies.contenders import search_words
 from fedecho.studies.grid import (
     DELAYS,
     DIR,
@@ -73,8 +74,8 @@ def language(
         "and every name that would give a novel away is masked. SST-2 (2 classes) and AG News (4): 3,600 texts of "
         "each. A Transformer encoder of one layer; U: 200 held-out texts; 150 rounds of M = 5 of M_c = 25 jobs, 1 "
         "epoch in batches of 20; clients whose share is below 10 texts are topped up. Stragglers: 9 slow clients hold "
-        "two novels (one class) in equal parts, and nothing else. Every method was tuned with 8 trials on two other "
-        "seeds and keeps its values on the other texts. SST-2 and AG News are not in the package: rows say “not run” "
+        f"two novels (one class) in equal parts, and nothing else. Every method is {search_words(scale)}; it keeps its "
+        "values on the other texts. SST-2 and AG News are not in the package: rows say “not run” "
         "where they neither lie in the data folder nor have records.",
     )  # fmt: skip
 

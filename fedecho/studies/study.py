@@ -11,15 +11,16 @@ import hashlib
 import inspect
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
 from matplotlib.figure import Figure
 
-from fedecho.core import files
+from fedecho.core import files, numerics
 from fedecho.core.checks import require
 from fedecho.core.records import Record
 from fedecho.report import summary
@@ -97,17 +98,38 @@ class Study(ABC):
         """The profile of its runs."""
         return self.profile
 
+    def parts(self) -> Iterable[str]:
+        """Return the parts of the code that its runs go through (`numerics`)."""
+        return ()
+
+    @cached_property
+    def apart(self) -> Path | None:
+        """Where records lie that code with other numerics made; none where the golden runs hold for this code."""
+        return numerics.apart(self.parts())
+
     @property
     def home(self) -> Path:
         """The folder of everything that is written; records of a committed table lie in `paper/records`."""
         if not self.custom:
-            return files.paper()
+            return self.apart if self.apart and self.made_apart() else files.paper()
         said = json.dumps([self.name, self.profile, self.custom], sort_keys=True, default=str)
-        return files.custom() / hashlib.sha256(said.encode()).hexdigest()[:12]
+        root = self.apart / "custom" if self.apart else files.custom()
+        return root / hashlib.sha256(said.encode()).hexdigest()[:12]
+
+    def made_apart(self) -> bool:
+        """Tell whether any record that it reads is one that code with other numerics made."""
+        return False
 
     def folder(self, kind: Literal["tables", "figures"]) -> Path:
         """Return where tables or figures are written."""
-        return self.home / kind if self.custom else files.folder_of(kind, self.profile)
+        return self.home / (kind if self.custom else files.folder_of(kind, self.profile).relative_to(files.paper()))
+
+    def among(self, committed: Path) -> list[Path]:
+        """Return the folders that records are looked for in, those in `committed` last; what is made is written to the
+        first. A custom table of code with other numerics has only what that code made."""
+        if self.custom:
+            return [self.home / "records", *([] if self.apart else [committed])]
+        return [*([self.apart / committed.relative_to(files.paper())] if self.apart else []), committed]
 
     @abstractmethod
     def train(self, jobs: int | None = None, fresh: bool = False) -> None:

@@ -14,7 +14,7 @@ import torch
 from tqdm import tqdm
 
 from fedecho import data as datasets
-from fedecho.core import files
+from fedecho.core import files, numerics
 from fedecho.core.checks import InputError, MissingDataError, require
 from fedecho.core.config import RunConfig, config_hash
 from fedecho.core.processes import Stopped, Workers
@@ -179,7 +179,11 @@ def run_and_save(
 def record_of(
     config: RunConfig, folder: Path, fresh: bool = False, progress: Callable[[Iterable[Round]], Iterable[Round]] = iter
 ) -> Record:
-    """Return the record of one run from `folder`, after training it here if it is missing or `fresh` is wanted."""
+    """Return the record of one run from `folder`, after training it here if it is missing or `fresh` is wanted.
+
+    Code with other numerics has a folder of its own (`numerics.place`).
+    """
+    folder = numerics.place(folder, config)
     found = None if fresh else find(folder, config)
     if found is None:
         try:

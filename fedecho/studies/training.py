@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fedecho.core import files, records
+from fedecho.core import files, numerics, records
 from fedecho.core.checks import RecordError
 from fedecho.core.config import RunConfig, config_hash
 from fedecho.core.records import Record
@@ -48,8 +48,15 @@ class Trained(Study):
     @property
     def places(self) -> list[Path]:
         """The folders that records are looked for in; what is trained is written to the first."""
-        committed = (files.tuning_dir if self.tuning else files.records_dir)(self.at)
-        return [*([self.home / "records"] if self.custom else []), committed]
+        return self.among((files.tuning_dir if self.tuning else files.records_dir)(self.at))
+
+    def parts(self) -> set[str]:
+        """Return the parts of the code that its runs go through."""
+        return {part for method in {c.method for c in self.configs} for part in numerics.of(method)}
+
+    def made_apart(self) -> bool:
+        """Tell whether any record that it reads is one that code with other numerics made."""
+        return any(records.record_path(self.places[0], config).is_file() for config in self.configs)
 
     @property
     def configs(self) -> list[RunConfig]:
@@ -108,14 +115,19 @@ class Trained(Study):
         return [config for config in self.configs if config_hash(config) not in theirs]
 
     def obstacles(self, fresh: bool = False) -> list[Obstacle]:
-        """Return which of the runs that are lacking (all, if `fresh`) a table does not train: absent data, or days of
-        training."""
+        """Return which of the runs that are lacking (all, if `fresh`) a table does not train: absent data, days of
+        training, and trials of a committed search, whose choice every table has already."""
         todo = self.lacking(fresh)
         if todo and self.at == "paper":
             asked = "`fedecho sweep --profile paper --budget 25m` trains them"
             why = f"{len(todo)} runs, {self.about(todo)} on a CPU, are not trained by a table: {asked}"
             return [Obstacle(tuple(todo), why)]
         out = []
+        if todo and self.tuning and not (fresh or self.custom or self.at.endswith("smoke")):
+            asked = f"`fedecho sweep --profile {self.at} --only {self.name}` trains them"
+            out.append(
+                Obstacle(tuple(todo), f"{len(todo)} trials, {self.about(todo)}, are not trained by a table: {asked}")
+            )
         for source, error in sweep.absent_data(todo).items():
             runs = tuple(config for config in todo if (config.data.name, config.data.pool) == source)
             out.append(Obstacle(runs, f"{len(runs)} runs are not trained, {error}"))

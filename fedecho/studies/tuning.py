@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from fedecho.core import numerics
 from fedecho.core.checks import require
 from fedecho.core.config import override_all
-from fedecho.data.sources import CIFARS
 from fedecho.report import captions, summary
 from fedecho.report.summary import Cell
 from fedecho.studies import contenders, response, search, sweep
 from fedecho.studies.contenders import CONTENDERS, Contender, base
-from fedecho.studies.grid import DIR, Seeds, main_methods, placed, plain
+from fedecho.studies.grid import DIR, Seeds, main_methods, placed, plain, set_aside
 from fedecho.studies.profiles import BLOCKS, block_of
 from fedecho.studies.profiles import profile as scale_of
 from fedecho.studies.search import Point
 from fedecho.studies.study import Study, Table, table
-from fedecho.studies.training import Obstacle, Trained
+from fedecho.studies.training import Trained
 
 SETTING = (DIR, "large")
 """One setting tunes every method for all; the others use what was chosen here."""
@@ -51,6 +51,10 @@ class Tuning(Trained):
             "use, unless others are better on every seed. Runs: finished of asked."
         )
 
+    def parts(self) -> set[str]:
+        """Return the parts of the code that its runs go through, without asking which runs they are."""
+        return {part for contender in self.contenders for part in numerics.of(contender.method)}
+
     def asked(self) -> list[Cell]:
         """Return seed by seed the runs that are known: where the best trials are refined depends on their records."""
         trials = [(contender, point) for contender in self.contenders for point in self.points(contender)]
@@ -70,18 +74,7 @@ class Tuning(Trained):
         """Return one run of a trial."""
         changes = {"evaluation.split": "validation", **self.changes, **point}
         config = override_all(placed(base(self.at, contender, seed), self.at, *SETTING), changes)
-        if config.data.name in CIFARS and not config.data.validation_size:
-            # Without a validation split of its own: the clients' last images are set aside.
-            config = override_all(config, {"data.validation_size": 5000})
-        return Cell(contender.label, *SETTING, config, point)
-
-    def obstacles(self, fresh: bool = False) -> list[Obstacle]:
-        """Return the trials that a table does not train: those of a committed search, since every table has its values
-        already."""
-        todo = [] if fresh or self.custom or self.at.endswith("smoke") else self.lacking()
-        asked = f"`fedecho sweep --profile {self.at} --only {self.name}` trains them"
-        why = f"{len(todo)} trials, {self.about(todo)}, are not trained by a table: {asked}"
-        return [*([Obstacle(tuple(todo), why)] if todo else []), *super().obstacles(fresh)]
+        return Cell(contender.label, *SETTING, set_aside(config), point)
 
     def train(self, jobs: int | None = None, fresh: bool = False) -> None:
         """Run the trials that lack a record, and then those that their outcomes ask for."""
@@ -166,9 +159,15 @@ def _used(chosen: Mapping[str, Mapping[str, float]], scale: str) -> str:
     wrong = [label for label, values in chosen.items() if last.get(label) != values]
     if wrong:
         return f"`contenders.FOUND` differs for {', '.join(wrong)}."
-    late = contenders.PENDING.get(scale, ())
+    late, without = contenders.PENDING.get(scale, ()), [label for label in _rows(scale) if label not in found]
     words = f", but the tables still use what was chosen before for {', '.join(late)}" if late else ""
+    words += f"; nothing is chosen yet for {', '.join(without)}, in no other table so far" if without else ""
     return f"`contenders.FOUND` equals the chosen values{words}."
+
+
+def _rows(scale: str) -> Iterable[str]:
+    """Return the contenders that are tuned at a profile."""
+    return scale_of(scale).methods or CONTENDERS
 
 
 def tuning_of(
@@ -211,10 +210,10 @@ def _tuning(name: str, title: str, notebook: str, block: str = "") -> Callable[.
     ) -> Study:
         require(trials >= 0, "trials", trials, "give a whole number >= 0; 0 = as many as the table has")
         of = scale_of(BLOCKS[block][profile] if block else profile)
-        rows = plain(of.methods or CONTENDERS if methods is None else methods)
+        rows = plain(_rows(of.name) if methods is None else methods)
         return Tuning(
             name=name, title=title, notebook=notebook, profile=profile, scale=of.name, count=trials or of.trials,
-            contenders=tuple(CONTENDERS[row.label] for row in rows), refinements=of.refinements,
+            contenders=tuple(contenders.contender_of(row.label, {}) for row in rows), refinements=of.refinements,
             seeds=of.tuning_seeds if seeds is None else tuple(seeds),
         )  # fmt: skip
 

@@ -6,15 +6,15 @@ from __future__ import annotations
 import json
 import tempfile
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from fedecho.core import records
+from fedecho.core import own, records
 from fedecho.core.checks import require
-from fedecho.core.config import RunConfig
+from fedecho.core.config import LORA, RunConfig
 from fedecho.core.records import Record
 from fedecho.studies import sweep, tolerance
 from fedecho.studies.study import TABLES
@@ -107,10 +107,16 @@ def of_table(name: str, profile: str) -> list[Path]:
     return found
 
 
-def verify(paths: Sequence[Path], jobs: int | None = None) -> Iterator[Outcome]:
-    """Recompute the records in some files and yield how each compares, as soon as it is known."""
+def verify(paths: Sequence[Path], jobs: int | None = None, named: Collection[str] = ()) -> Iterator[Outcome]:
+    """Recompute the records in some files and yield how each compares, as soon as it is known.
+
+    Functions of a user's own are imported only if they are among the `named` ones: a record may come from anywhere.
+    """
     known = tolerance.committed()
     stored = {path: load(path) for path in paths}
+    for record in stored.values():
+        if isinstance(record, Record):
+            _require_named(record.run_config(), named)
     for record in stored.values():
         if isinstance(record, TheoryRecord):
             yield compare(record, _simulated(record), known)
@@ -118,6 +124,12 @@ def verify(paths: Sequence[Path], jobs: int | None = None) -> Iterator[Outcome]:
     with tempfile.TemporaryDirectory() as name:
         for config, again in _trained(list(runs), Path(name), jobs):
             yield compare(runs[config], again, known)
+
+
+def _require_named(config: RunConfig, named: Collection[str]) -> None:
+    for function in filter(None, (config.model, config.delays.function)):
+        known = not own.is_named(function) or function.startswith(LORA) or function in named
+        require(known, "plugin", function, "a record names this code of a user's own; to have it run, name it too")
 
 
 def _simulated(record: TheoryRecord) -> TheoryRecord:

@@ -11,8 +11,21 @@ from fedecho.report import captions, charts, curves, render, summary
 from fedecho.report.reported import numbers
 from fedecho.report.summary import REFERENCE
 from fedecho.studies.comparison import Comparison, Results
-from fedecho.studies.contenders import CONTENDERS
-from fedecho.studies.grid import CORE, DELAYS, MIXED, OWN_ETA, Seeds, Setting, fresh, grid, main_methods, main_settings
+from fedecho.studies.contenders import CONTENDERS, search_words
+from fedecho.studies.grid import (
+    CORE,
+    DELAYS,
+    DIR,
+    MIXED,
+    OWN_ETA,
+    PURE,
+    Seeds,
+    Setting,
+    fresh,
+    grid,
+    main_methods,
+    main_settings,
+)
 from fedecho.studies.study import Study, Table, table
 
 BARS = captions.BARS.replace("setting:", "setting (down) and kind of delay (across):").replace(
@@ -24,6 +37,9 @@ OVER_TIME = (
     "reaches and when."
 )
 OTHERS = f" Shown: {REFERENCE} and the methods that the curves against virtual time leave out."
+BRIEF = ("FedAvg (sync)", "FedBuff (tuned eta)", "FedBuff + EMA", "CA2FL (tuned eta)", REFERENCE)
+"""Methods of the table's short form: one that waits for all, two rivals at their best, the control, and the method."""
+BRIEF_SETTINGS = (DIR, PURE, MIXED)
 
 
 @table
@@ -38,7 +54,7 @@ def vision(
     """Return the main table: methods x partitions x delays, each method tuned."""
     core, others = (CORE, {*CONTENDERS, REFERENCE}.difference(CORE[:-1])) if methods is None else ((), ())
     rows, places = main_methods(profile, methods), main_settings(profile, settings, delays)
-    cells = grid(profile, rows, places, seeds=seeds)
+    whole, cells = methods is settings is None, grid(profile, rows, places, seeds=seeds)
     claimed = [row for row in rows if row.label in ("FedBuff + EMA", REFERENCE, OWN_ETA)]
     # The primary claim on this place takes more fresh seeds than the others do.
     cells += grid(profile, claimed, [p for p in places if p == Setting(MIXED)], seeds=fresh(profile, seeds, 1 / 2))
@@ -47,6 +63,7 @@ def vision(
         cells=cells,
         figures={
             "bars": (lambda found: charts.bars(found.summary), BARS),
+            **({"brief": (lambda found: charts.bars(brief(found.summary)), BARS)} if whole else {}),
             "curves_time": (lambda found: curves.curves(found.found, "virtual_time", methods=core), OVER_TIME),
             "curves_rounds": (
                 lambda found: curves.curves(found.found, methods=others),
@@ -57,10 +74,10 @@ def vision(
         "and ResNet-18, which names no kind of delay.",
         details="Where stragglers own 2 classes, slow clients alone hold them: mixed, split unevenly among them by "
         "Dir(0.1), beside shares of the other classes; pure, in equal parts, and nothing else. Mixed was added after "
-        "the ordinary settings, pure after mixed had been seen. FedBuff, CA2FL and FedEcho fix the server's rate eta "
-        "at 1 as published; rows “(tuned eta)” search it too. The methods that primary claims are about have the "
-        "fresh seeds; on mixed with large delays FedBuff + EMA and FedEcho have five more, 15 to 19. Paper: the same "
-        "number stands beside both kinds of delay.",
+        f"the ordinary settings, pure after mixed had been seen. Every method is {search_words(profile)}. FedBuff, "
+        "CA2FL and FedEcho fix the server's rate eta at 1 as published; rows “(tuned eta)” search it too. The methods "
+        "that primary claims are about have the fresh seeds; on mixed with large delays FedBuff + EMA and FedEcho have "
+        "five more, 15 to 19. Paper: the same number stands beside both kinds of delay.",
     )  # fmt: skip
 
 
@@ -71,7 +88,7 @@ def reported() -> pd.DataFrame:
 
 
 class MainTable(Comparison):
-    """The main table, with the paper's own numbers and a compact form for the README."""
+    """The main table, with the paper's own numbers, and compact and short forms for the pages that quote it."""
 
     def results(self) -> Results:
         """Return what the records say, the paper's numbers beside it."""
@@ -83,11 +100,23 @@ class MainTable(Comparison):
         """Return the table with its compact form beside it."""
         found, made = self.results(), super().table()
         texts = captions.display(found.summary, self.reference, word="method")
-        return replace(made, texts=texts, beside={"vision_compact.md": compact(found.summary, found.frame)})
+        forms = {
+            "compact": compact(found.summary, found.frame),
+            "brief": compact(brief(found.summary), brief(found.frame)),
+        }
+        return replace(made, texts=texts, beside={f"vision_{name}.md": text for name, text in forms.items()})
+
+
+def brief(found: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of the short form, of a summary or of the runs behind it: under large delays."""
+    kept = found["method"].isin(BRIEF) & found["setting"].isin(BRIEF_SETTINGS) & (found["delay"] == "large")
+    return found[kept].sort_values(
+        "setting", key=lambda s: s.map(BRIEF_SETTINGS.index), kind="stable", ignore_index=True
+    )
 
 
 def compact(found: pd.DataFrame, frame: pd.DataFrame) -> str:
-    """Return the compact table, as the README shows it: a row per method and a column per setting and delay."""
+    """Return the compact table: a row per method and a column per setting and delay."""
     texts = [captions.accuracy_text(row) + "*" * bool(row["n"] and row["diverged"]) for row in found.to_dict("records")]
     cells = [f"**{t}**" if best else t for t, best in zip(texts, summary.best_of_block(found), strict=True)]
     columns = [f"{setting}, {delay}" for setting, delay in zip(found["setting"], found["delay"], strict=True)]

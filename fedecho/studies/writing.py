@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import sys
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from fedecho.core import files
+from fedecho.core import files, numerics
 from fedecho.core.checks import RecordError
 from fedecho.core.processes import Stopped
 from fedecho.report import captions, figures, manifest, render, summary
@@ -25,13 +27,13 @@ class Made:
     study: Study
     table: Table
     tables: dict[str, Path]
-    """md, tex, csv -> file."""
+    """md, tex, csv, _tabular.tex, ... -> file."""
     figures: dict[str, Path]
     """Name -> the PNG; the PDF lies beside it."""
 
     @property
     def files(self) -> list[Path]:
-        """The table in its three forms and the figures."""
+        """The table in all its forms and the figures."""
         return [*self.tables.values(), *self.figures.values()]
 
     @property
@@ -47,6 +49,9 @@ class Made:
 
 def make(study: Study, jobs: int | None = None, fresh: bool = False) -> Made:
     """Make a study's table and figures; `jobs` processes (0 or none = cores) train what is missing."""
+    words = numerics.warning(study.parts())
+    if words is not None:
+        print(f"fedecho: {words}", file=sys.stderr)
     try:
         study.train(jobs or None, fresh)
         return write(study)
@@ -58,27 +63,29 @@ def write(study: Study) -> Made:
     """Write a study's table, figures and manifest from the records that are there."""
     table, stem = study.table(), study.folder("tables") / study.name
     bold = list(table.bold) or [False] * len(table.texts)
-    details = f"{Path(os.path.relpath(files.protocol(), stem.parent)).as_posix()}#{study.name}"
-    render.write(table.texts, bold, table.numbers, stem, study.title, study.caption, details=details, notes=table.notes)
+    section = f"{Path(os.path.relpath(files.protocol(), stem.parent)).as_posix()}#{study.name}"
+    details = "" if study.custom and study.name not in TABLES else section
+    written = render.write(
+        table.texts, bold, table.numbers, stem, study.title, study.caption, details=details, notes=table.notes
+    )
     for name, text in table.beside.items():
         files.write_whole(stem.with_name(name), text)
-    described = manifest_of(study, table)
+    described = manifest_of(study, table, (path.name for path in written.values()))
     stems = {end: study.folder("figures") / f"{study.name}_{end}" for end in table.figures}
     for end, (figure, _) in table.figures.items():
         figures.save_figure(figure, stems[end], described.record_set)
-    written = {suffix: stem.with_name(f"{stem.name}.{suffix}") for suffix in ("md", "tex", "csv")}
     manifest.write(
         replace(described, command=study.command or _papermill(study)) if study.custom else described, stem.parent
     )
     return Made(study, table, written, {end: path.with_name(f"{path.name}.png") for end, path in stems.items()})
 
 
-def manifest_of(study: Study, table: Table) -> Manifest:
-    """Return what lies behind a study's table."""
+def manifest_of(study: Study, table: Table, written: Iterable[str] = ()) -> Manifest:
+    """Return what lies behind a study's table; `written`: the names of its files."""
     return manifest.describe(
         table.frame, table.record_set or summary.record_set_hash(table.frame), name=study.name, title=study.title,
         caption=study.caption, profile=study.profile, notebook=study.notebook,
-        tables=[*(f"{study.name}.{suffix}" for suffix in ("md", "tex", "csv")), *table.beside],
+        tables=[*written, *table.beside],
         figures={f"{study.name}_{end}": text for end, (_, text) in table.figures.items()},
     )  # fmt: skip
 

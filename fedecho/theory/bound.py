@@ -1,18 +1,25 @@
-"""The right-hand side of the bound with explicit constants, for one local step (K = 1).
+r"""The right-hand side of the bound with explicit constants, for one local step (K = 1).
 
-Assume L-smooth F_i; noise of total variance sigma^2; clients drawn independently and uniformly, with (1/N) sum_i
-|grad F_i - grad f|^2 <= sigma_g^2; staleness independent of both, at most tau_max and tau_avg on average; x_t = x_0
-for t < 0. With G_t the mean of the M
-gradients of a round, Gbar_t its expectation given all that came before, and V = (sigma^2 + sigma_g^2) / M >= Var G_t:
+Assume L-smooth :math:`F_i`; noise of total variance :math:`\sigma^2`; clients drawn independently and uniformly, with
+:math:`\frac1N \sum_i \|\nabla F_i - \nabla f\|^2 \le \sigma_g^2`; staleness independent of both, at most
+:math:`\tau_{\max}` and :math:`\tau_{avg}` on average; :math:`x_t = x_0` for :math:`t < 0`. With :math:`G_t` the mean
+of the M gradients of a round, :math:`\bar G_t` its expectation given all that came before, and
+:math:`V = (\sigma^2 + \sigma_g^2) / M \ge \operatorname{Var} G_t`, by smoothness, an identity, smoothness again and a
+martingale:
 
-  f(x_{t+1}) <= f(x_t) - gamma <grad f(x_t), G_t> + L gamma^2 / 2 |G_t|^2               (smoothness)
-  -2 <grad f, Gbar> = -|grad f|^2 - |Gbar|^2 + |grad f - Gbar|^2
-  |grad f(x_t) - Gbar_t|^2 <= L^2 mean_j |x_t - x_{t - tau_j}|^2                         (smoothness)
-  E|x_t - x_{t - tau}|^2 <= 2 gamma^2 tau sum_{k = t - tau}^{t - 1} E|Gbar_k|^2 + 2 gamma^2 tau V   (martingale)
+.. math::
 
-Summed over t, and if L gamma + 2 (L gamma tau_max)^2 <= 1 so that no |Gbar|^2 is left over:
+   f(x_{t+1}) &\le f(x_t) - \gamma \langle \nabla f(x_t), G_t \rangle + \tfrac{L \gamma^2}2 \|G_t\|^2 \\
+   -2 \langle \nabla f, \bar G \rangle &= -\|\nabla f\|^2 - \|\bar G\|^2 + \|\nabla f - \bar G\|^2 \\
+   \|\nabla f(x_t) - \bar G_t\|^2 &\le L^2 \operatorname{mean}_j \|x_t - x_{t - \tau_j}\|^2 \\
+   E\|x_t - x_{t - \tau}\|^2 &\le 2 \gamma^2 \tau \sum_{k = t - \tau}^{t - 1} E\|\bar G_k\|^2 + 2 \gamma^2 \tau V
 
-  (1/T) sum_t E|grad f(x_t)|^2 <= 2 F_0 / (gamma T) + L gamma V + 2 L^2 gamma^2 tau_avg V,   F_0 = f(x_0) - min f.
+Summed over t, and if :math:`L \gamma + 2 (L \gamma \tau_{\max})^2 \le 1` so that no :math:`\|\bar G\|^2` is left over:
+
+.. math::
+
+   \frac1T \sum_t E\|\nabla f(x_t)\|^2 \le \frac{2 F_0}{\gamma T} + L \gamma V + 2 L^2 \gamma^2 \tau_{avg} V,
+   \qquad F_0 = f(x_0) - \min f.
 """
 
 from __future__ import annotations

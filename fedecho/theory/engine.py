@@ -18,7 +18,19 @@ from fedecho.core.config import MethodConfig, to_dict
 from fedecho.core.settings import Local as ClientWork
 from fedecho.learning import methods
 from fedecho.learning.experiment import one_thread
-from fedecho.learning.methods import CA2FL, FADAS, FedAC, FedAsync, FedAvg, FedBuff, FedEcho, Method
+from fedecho.learning.methods import (
+    AREA,
+    CA2FL,
+    FADAS,
+    AdaMasFL,
+    FedAC,
+    FedAsync,
+    FedAvg,
+    FedBuff,
+    FedEcho,
+    FedStaleAsync,
+    Method,
+)
 from fedecho.theory import arrivals, echo, simulate
 from fedecho.theory.config import TheoryRun, run_hash
 from fedecho.theory.objectives import client_spread, suboptimality
@@ -62,19 +74,22 @@ def point(run: TheoryRun, rounds: int, buffer: int) -> Point:
     """Divide gamma into eta and eta_l = gamma / (eta K), with eta = sqrt(M), of the order that theorems choose.
 
     Adaptive methods divide their step by the size of the updates: their eta is c / sqrt(T), since a mean of M updates
-    has noise of size 1/sqrt(M). FedAsync takes T M steps with gamma = c / sqrt(T M) = mixing * eta_l K.
+    has noise of size 1/sqrt(M). FedAsync takes T M steps with gamma = c / sqrt(T M) = mixing * eta_l K. AREA has no
+    eta, but a round renews M of the N models that it averages, so that gamma = (M/N) eta_l K.
     """
     gamma, eta, simulated = step_size(run, rounds, buffer), math.sqrt(buffer), (rounds, buffer)
     if run.local_lr is not None:
         eta = gamma / (run.local_lr * run.local_steps)
     method = run.method
     match method:
-        case FADAS() | FedAC():
+        case FADAS() | FedAC() | AdaMasFL():
             eta, method = 1.0, replace(method, server_lr=run.scale / math.sqrt(rounds))
         case FedAsync():
             simulated, gamma = (rounds * buffer, 1), step_size(run, rounds * buffer, 1)
             eta = min(1.0, gamma / (_ASYNC_LR * run.local_steps))
             method = replace(method, mixing=eta)
+        case AREA():
+            eta = buffer / run.arrivals.clients
         case FedEcho(inner=inner, distill=how):
             lr = how.lr * (run.rounds[0] / rounds) ** run.distil_power
             lr *= (buffer / run.buffers[0]) ** run.distil_buffer_power
@@ -87,7 +102,7 @@ def point(run: TheoryRun, rounds: int, buffer: int) -> Point:
 
 def _with_server_lr(method: MethodConfig, eta: float) -> MethodConfig:
     """Set eta of a method whose step is linear in the updates."""
-    if isinstance(method, FedBuff | CA2FL | FedAvg):
+    if isinstance(method, FedBuff | CA2FL | FedAvg | FedStaleAsync):
         return replace(method, server_lr=eta)
     raise InputError("method", method.name, "there is no rule for its step; choose one of the methods that have one")
 
@@ -135,9 +150,7 @@ def _row(run: TheoryRun, built: Built, at: Point) -> Row:
         built.objective, _method(run, built, at, x0), order, assigned, at.local, x0, run.seed, at.simulated
     )
     taus = order.staleness
-    # The step of an adaptive method is not gamma: it has no such limit.
-    adaptive = isinstance(at.method, FADAS | FedAC)
-    limit = math.inf if adaptive else stability_limit(built.objective.smoothness, float(taus.max()))
+    limit = _limit(at, built.objective.smoothness, float(taus.max()))
     finite = bool(torch.isfinite(path.squares).all())
     return {
         "rounds": at.rounds, "buffer": at.buffer, "gamma": _number(at.gamma), "limit": _number(limit),
@@ -146,6 +159,17 @@ def _row(run: TheoryRun, built: Built, at: Point) -> Row:
         **{name: _numbers(values) for name, values in path.measures().items()},
         **{name: _number(value) for name, value in path.metrics.items()},
     }  # fmt: skip
+
+
+def _limit(at: Point, smoothness: float, tau_max: float) -> float:
+    """Return the largest gamma that is stable: there is none where a step is not gamma, as those of adaptive methods;
+    AREA averages models that each move by eta_l, and so has the limit of plain gradient descent, eta_l < 2/L."""
+    match at.method:
+        case FADAS() | FedAC() | AdaMasFL():
+            return math.inf
+        case AREA():
+            return 2 / smoothness * at.gamma / at.local.lr
+    return stability_limit(smoothness, tau_max)
 
 
 def _method(run: TheoryRun, built: Built, at: Point, x0: Tensor) -> Method[Any]:
@@ -178,8 +202,8 @@ def _last_order(run: TheoryRun) -> arrivals.Order:
 
 
 def plateau(run: TheoryRun) -> Tensor:
-    """Return |grad f|^2 `[trajectories]` where the arrival-weighted sum_i p_i F_i is least: there FedBuff is predicted
-    to end.
+    """Return `|grad f|^2` `[trajectories]` where the arrival-weighted sum_i p_i F_i is least: there FedBuff is
+    predicted to end.
 
     p_i are the shares of the arrivals over the second half of the rounds, at the largest T and M.
     """

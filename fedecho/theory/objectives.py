@@ -119,7 +119,10 @@ class Quadratic(Objective):
 
 @dataclass(frozen=True, eq=False)
 class Bounded(Objective):
-    """F_i(x) = sum_j u_j^2 / (1 + u_j^2) with u = x - b_i: smooth, bounded, not convex where |u_j| > 1/sqrt(3)."""
+    r"""A bounded well for each client, smooth, not convex where :math:`|u_j| > 1/\sqrt3`.
+
+    .. math:: F_i(x) = \sum_j \frac{u_j^2}{1 + u_j^2}, \qquad u = x - b_i
+    """
 
     centres: Tensor
     """b_i `[n, P]`."""
@@ -152,7 +155,7 @@ class Bounded(Objective):
 
 
 def client_spread(objective: Objective) -> float:
-    """Return sigma_g^2 at the stationary point: (1/n) sum_i |grad F_i - grad f|^2."""
+    r"""Return :math:`\sigma_g^2 = \frac1n \sum_i \|\nabla F_i - \nabla f\|^2` at the stationary point."""
     each = objective.gradients(objective.stationary())
     return float(((each - each.mean(0)) ** 2).sum(-1).mean())
 

@@ -27,7 +27,7 @@ class TheoryRecord:
     rows: list[Row]
     """One per T and M: rounds, buffer, gamma, limit (of stability; none = it has none), status (done, unstable,
     diverged), tau_avg and tau_max (rounds); for each trajectory mean, late (second half) and least
-    of |grad f(x_t)|^2."""
+    of `|grad f(x_t)|^2`."""
     facts: dict[str, Any]
     """L (of a network: measured at its start and end), sigma_g^2 at x*, F_0 = f(x_0) - f*, statistics of the arrivals,
     and where those are biased and f is convex the plateau that is predicted for FedBuff in each trajectory."""

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from fedecho.core.rng import stream
-from fedecho.learning.client import Update
+from fedecho.learning.client import LEAST_NORM, Update
 from fedecho.learning.flat import Weights
 from fedecho.learning.methods import FedAC, Method
 from fedecho.theory.arrivals import Order
@@ -55,7 +55,7 @@ class Path:
     """Means over the rounds of what the method reports."""
 
     def measures(self) -> dict[str, Tensor]:
-        """Return by name `[trajectories]`: the mean (1/T) sum_t |grad f(x_t)|^2, which the theorem bounds; late, the
+        """Return by name `[trajectories]`: the mean `(1/T) sum_t |grad f(x_t)|^2`, which the theorem bounds; late, the
         same over the second half of the rounds; and the least, which falls faster than the mean and proves nothing."""
         late = self.stands_for * (self.at >= int(self.stands_for.sum()) // 2)
         return {"mean": self._mean(self.stands_for), "late": self._mean(late), "least": self.squares.amin(0)}
@@ -88,14 +88,18 @@ def noise(local: Local, shape: tuple[int, ...], seed: int, identity: tuple[int, 
 
 def work(
     objective: Objective, starts: Tensor, which: Tensor, local: Local, noises: Iterator[Tensor], extra: Tensor | float,
-    proximal: float,
-) -> Tensor:  # fmt: skip
-    """Return Delta_i `[M, trajectories, P]` of local work from `starts`; `extra` is added to every gradient."""
-    x = starts
+    proximal: float, normalised: bool = False,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """Return Delta_i `[M, trajectories, P]` of local work from `starts`, and the mean of its K gradients; `extra` is
+    added to every gradient, and where steps are `normalised` the sum is divided by its norm."""
+    x, gradients = starts, torch.zeros_like(starts)
     for _ in range(local.steps):
-        gradient = objective.gradient(x, which) + next(noises) + extra
-        x = x - local.lr * (gradient + proximal * (x - starts) if proximal else gradient)
-    return x - starts
+        gradient = objective.gradient(x, which) + next(noises)
+        gradients += gradient
+        step = gradient + extra
+        step = step + proximal * (x - starts) if proximal else step
+        x = x - local.lr * (step / step.norm(dim=-1, keepdim=True).clamp_min(LEAST_NORM) if normalised else step)
+    return x - starts, gradients / local.steps
 
 
 def together(
@@ -122,10 +126,12 @@ def together(
         starts = history[torch.from_numpy(bases)]
         terms = [method.correction(state, int(i), sent[s]) for i, s in zip(order.client[t], bases, strict=True)]
         extra = 0.0 if terms[0] is None else torch.stack([c for c in terms if c is not None]).view_as(starts)
-        deltas = work(objective, starts, which[t], local, noises, extra, method.proximal).reshape(buffer, -1)
+        done = work(objective, starts, which[t], local, noises, extra, method.proximal, method.normalised)
+        deltas, gradients = (vectors.reshape(buffer, -1) for vectors in done)
         for j, (client, base) in enumerate(zip(order.client[t].tolist(), bases.tolist(), strict=True)):
             start = Weights(starts[j].reshape(-1), _NOTHING)
-            upload = Update(client, base, t, float(j), start, deltas[j], _NOTHING, local.steps, terms[j])
+            upload = Update(client, base, t, float(j), start, deltas[j], _NOTHING, local.steps, terms[j],
+                            gradient=gradients[j])  # fmt: skip
             state = method.receive(state, upload)
         state, x = method.close_round(state, Weights(history[t].reshape(-1), _NOTHING))
         history[t + 1] = x.params.view_as(x0)

@@ -14,7 +14,10 @@ from fedecho.theory.objectives import Objective
 
 @dataclass(frozen=True, eq=False)
 class Softmax(Objective):
-    """Multinomial logistic regression: F_i(W) = mean over client i's points of CE(softmax(W a), y) + ridge/2 |W|^2.
+    r"""Multinomial logistic regression with a ridge, `F_i` the mean over client i's points `(a, y)`.
+
+    .. math:: F_i(W) = \operatorname{mean}_{(a, y)} \operatorname{CE}(\operatorname{softmax}(W a), y)
+              + \tfrac{\text{ridge}}2 \|W\|^2
 
     Feature vectors end in a constant 1, so that W `[classes, features]`, flattened to `[P]`, has the biases in it.
     """

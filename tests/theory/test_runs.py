@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from fedecho.core.checks import InputError
-from fedecho.learning.methods import CA2FL, FADAS, FedAsync, FedBuff, FedEcho
+from fedecho.learning.methods import AREA, CA2FL, FADAS, AdaMasFL, FedAsync, FedBuff, FedEcho, FedStaleAsync
 from fedecho.studies.theory import base, results
 from fedecho.studies.theory.bound import against
 from fedecho.studies.theory.rates import theory_convex, theory_nonconvex
@@ -28,6 +28,25 @@ from fedecho.theory.records import THEORY, TheoryRecord
 TINY = TheoryRun(rounds=(4, 8), buffers=(1, 2), walks=2, arrivals=Arrivals("independent", clients=4, tau_max=1))
 ONE_ROUND = replace(TINY, rounds=(4,), buffers=(1,))
 
+GOLDEN: dict[str, tuple[dict[str, Any], float]] = {
+    "FedBuff": ({"method": FedBuff()}, 0.973745),
+    "CA2FL": ({"method": CA2FL()}, 0.997716),
+    "FADAS": ({"method": FADAS()}, 0.717357),
+    "FedEcho": ({"objective": "logistic", **base.METHODS["FedEcho"]}, 0.133146),
+}
+"""Mean of |grad f|^2 at T = 8, M = 2."""
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_golden_theory_run(name: str) -> None:
+    """If this fails without a bug, the numerics have changed: raise `config.VERSION` and remake the records."""
+    changes, expected = GOLDEN[name]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", StabilityWarning)
+        record = engine.execute(replace(TINY, **changes))
+    assert np.mean(record.rows[-1]["mean"]) == pytest.approx(expected, rel=1e-3)
+
+
 # Steps
 
 
@@ -38,20 +57,24 @@ def test_step_rules_by_hand() -> None:
     assert step_size(replace(run, step="constant"), 400, 16) == 0.5
 
 
-@pytest.mark.parametrize("method", [FedBuff(), CA2FL(), FedEcho()])
-def test_eta_and_eta_l_multiply_to_gamma(method: FedBuff | CA2FL | FedEcho) -> None:
+@pytest.mark.parametrize("method", [FedBuff(), CA2FL(), FedStaleAsync(), FedEcho()])
+def test_eta_and_eta_l_multiply_to_gamma(method: FedBuff | CA2FL | FedStaleAsync | FedEcho) -> None:
     run = TheoryRun(objective="logistic", method=method, local_steps=4, scale=0.4)
     at = point(run, 1000, 4)
     server = at.method.inner if isinstance(at.method, FedEcho) else at.method
-    assert isinstance(server, (FedBuff, CA2FL)) and server.server_lr == 2.0
+    assert isinstance(server, (FedBuff, CA2FL, FedStaleAsync)) and server.server_lr == 2.0
     assert server.server_lr * at.local.lr * at.local.steps == pytest.approx(at.gamma)
     long = point(replace(run, local_lr=0.5), 1000, 4)
     assert (long.local.lr, long.gamma) == (pytest.approx(0.5), at.gamma)
 
 
 def test_steps_of_other_methods() -> None:
-    adaptive = point(TheoryRun(method=FADAS(), scale=0.4), 400, 16)
-    assert isinstance(adaptive.method, FADAS) and adaptive.method.server_lr == pytest.approx(0.02)
+    for method in (FADAS(), AdaMasFL()):
+        adaptive = point(TheoryRun(method=method, scale=0.4), 400, 16)
+        assert isinstance(adaptive.method, (FADAS, AdaMasFL)) and adaptive.method.server_lr == pytest.approx(0.02)
+    # Of N = 50 models 5 are renewed in a round: gamma = .4 sqrt(5 / 500) = .04 is a tenth of eta_l K.
+    mean = point(TheoryRun(method=AREA(), scale=0.4, local_steps=2, arrivals=base.ASSUMED), 500, 5)
+    assert mean.method == AREA() and mean.local.lr == pytest.approx(0.2)
     single = point(TheoryRun(method=FedAsync(), scale=0.4), 400, 4)
     assert isinstance(single.method, FedAsync) and single.simulated == (1600, 1)
     assert single.method.mixing * single.local.lr == pytest.approx(0.01)

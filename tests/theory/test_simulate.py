@@ -16,7 +16,18 @@ from fedecho.learning import methods
 from fedecho.learning.bank import Bank
 from fedecho.learning.distill import Distillation, distil
 from fedecho.learning.flat import FlatModel, Weights
-from fedecho.learning.methods import CA2FL, FADAS, FedAsync, FedBuff, FedEcho, Method, Server
+from fedecho.learning.methods import (
+    AREA,
+    CA2FL,
+    FADAS,
+    AdaMasFL,
+    FedAsync,
+    FedBuff,
+    FedEcho,
+    FedStaleAsync,
+    Method,
+    Server,
+)
 from fedecho.learning.teacher import teacher
 from fedecho.simulation.schedule import Schedule
 from fedecho.theory import arrivals, echo, simulate, tasks
@@ -60,7 +71,18 @@ def test_local_steps_by_hand() -> None:
     assert float(path.squares[1]) == pytest.approx((0.81 - 0.5) ** 2)
 
 
-@pytest.mark.parametrize("config", [FedBuff(server_lr=2.0), CA2FL(), FADAS(server_lr=0.1), FedAsync()])
+def test_normalised_steps_by_hand() -> None:
+    # Client 0 has the gradient x, client 1 has x - 1; steps of eta_l = .1 down from 1 are .1 long whatever it is, while
+    # the mean of the two gradients of client 0 is that of 1 and .9.
+    starts, which = torch.ones(2, 1, 1).double(), torch.tensor([[0], [1]])
+    noises = simulate.noise(simulate.Local(1.0, variance=0.0), (2, 1, 1), 0, ())
+    delta, gradients = simulate.work(TOY, starts, which, replace(STEP, steps=2), noises, 0.0, 0.0, normalised=True)
+    assert delta.flatten().tolist() == pytest.approx([-0.2, 0.0])  # client 1 is at its optimum
+    assert gradients.flatten().tolist() == pytest.approx([0.95, 0.0])
+
+
+@pytest.mark.parametrize("config", [FedBuff(server_lr=2.0), CA2FL(), FADAS(server_lr=0.1), FedAsync(), FedStaleAsync(),
+                                    AREA(), AdaMasFL(server_lr=0.1)])  # fmt: skip
 def test_a_batch_is_what_its_trajectories_are_alone(config: MethodConfig) -> None:
     objective = tasks.quadratic(0.5)
     plan = arrivals.draw(LAW, 30, 2, 0)

@@ -16,7 +16,7 @@ from fedecho.learning.client import cross_entropy
 from fedecho.learning.cost import work
 from fedecho.learning.cost.work import counts_of, peak_versions, shape_of, train_count
 from fedecho.learning.evaluation import PIECE
-from fedecho.learning.methods import CA2FL, FADAS, FedAC, FedBuff, FedEcho
+from fedecho.learning.methods import AREA, CA2FL, FADAS, AdaMasFL, FedAC, FedBuff, FedEcho, FedStaleAsync
 from fedecho.learning.models.texts import example
 from fedecho.simulation import schedule
 
@@ -118,7 +118,10 @@ def _aggregation(config: RunConfig) -> int:
     """Return the bytes of the vectors that a server step makes: the stacked updates, and what each method adds."""
     buffered, (parameters, _, _) = config.protocol.buffer_size, work.model_size(config.model, config.data)
     method = config.method.inner if isinstance(config.method, FedEcho) else config.method
-    extra = {CA2FL: buffered + 4, FADAS: 7, FedAC: 2 * buffered + 6}.get(type(method), 3)
+    extra = {
+        AREA: 2 * buffered + 2, AdaMasFL: buffered + 5, CA2FL: buffered + 4, FADAS: 7, FedAC: 2 * buffered + 6,
+        FedStaleAsync: buffered + 4,
+    }.get(type(method), 3)  # fmt: skip
     return (buffered + extra) * 4 * parameters
 
 

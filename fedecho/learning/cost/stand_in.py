@@ -71,8 +71,9 @@ class StandIn:
         """Return an upload that moved every parameter by about 1e-3; its values change nothing about its cost."""
         delta = (1e-3 * torch.randn(len(self.x.params), generator=self.generator)).to(self.x.params.device)
         correction = self.method.correction(self.state, job.client, sent)
-        own = self.x.buffers.clone()
-        return Update(job.client, job.base_version, rnd.index, job.arrived_at, self.x, delta, own, 10, correction)
+        own, gradient = self.x.buffers.clone(), delta.clone() if self.method.normalised else None
+        return Update(job.client, job.base_version, rnd.index, job.arrived_at, self.x, delta, own, 10, correction,
+                      gradient=gradient)  # fmt: skip
 
 
 def tensor_bytes(*held: object, shared: Iterable[Tensor] = ()) -> int:

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from fedecho import data as datasets
 from fedecho.core.checks import require
 from fedecho.core.config import LORA, RunConfig
 from fedecho.core.settings import Data
@@ -19,6 +20,7 @@ from fedecho.learning import bank, models
 from fedecho.learning.distill import Distillation
 from fedecho.learning.models.pretrained import CONTEXT
 from fedecho.learning.models.texts import example
+from fedecho.learning.weighting import score_shape
 from fedecho.simulation.schedule import Schedule
 
 PHASES = ("inference", "bank", "aggregation", "distillation")
@@ -35,6 +37,9 @@ COUNTS = {
     "trec": (3_880, 500, 489),
 }  # fmt: skip
 """Data set -> client inputs, validation inputs of its own, test inputs."""
+_VECTORS = {"adamasfl": (1, 2), "fedac": (1, 1)}
+"""Method -> what its versions and its uploads carry besides the model, in vectors of P: the server's control variate;
+what was added to each gradient, which is the control in use, and the mean gradient."""
 _CHARACTERS = ((257, 400, 512, 1000, 2000, 4000, 8000, 16_000), (1.02, 2.08, 2.40, 3.10, 3.78, 4.29, 4.60, 4.71))
 """Sizes of a vocabulary, and the characters that a token of the novels then has on average."""
 
@@ -44,12 +49,19 @@ def shape_of(model: str, data: Data) -> tuple[tuple[int, ...], int]:
     and the number of classes."""
     if data.task == "generation":
         return (data.vocabulary, BLOCK), data.vocabulary
+    if data.is_file:
+        own = datasets.load(data.name)
+        height, width, channels = own.train.images.shape[1:]
+        return (channels, height, width), len(own.classes)
     shape, classes = SHAPES[data.name]
     return ((shape[0], CONTEXT), classes) if model.startswith(LORA) and len(shape) == 2 else (shape, classes)
 
 
 def counts_of(data: Data) -> tuple[int, int, int]:
     """Return client, validation and test images or texts; blocks of tokens to within a few per cent."""
+    if data.is_file:
+        own = datasets.load(data.name)
+        return len(own.train), len(own.validation or ()), len(own.test)
     if data.task == "classification":
         return COUNTS[data.name]
     a_block = BLOCK * float(np.interp(math.log(data.vocabulary), np.log(_CHARACTERS[0]), _CHARACTERS[1]))
@@ -77,8 +89,8 @@ def model_size(model: str, data: Data) -> tuple[int, int, int]:
 
 
 def predictions(config: RunConfig) -> tuple[int, int]:
-    """Return the predictions that the model makes of the whole pool, |U| L with L positions a text (an image has one),
-    and the classes C of each."""
+    """Return the predictions that the model makes of the whole pool, `|U| L` with L positions a text (an image has
+    one), and the classes C of each."""
     *positions, classes = _traced(config.model, config.data)[1]
     return config.data.pool_size * math.prod(positions), classes
 
@@ -95,15 +107,18 @@ def _traced(model: str, data: Data) -> tuple[tuple[int, int, int], tuple[int, ..
 
 
 def work(config: RunConfig) -> dict[str, float]:
-    """Return the units of work a round: FLOPs of inference M |U| F and of distillation 3 Q b F (backward counts as two
-    forward passes), entries of the bank written and averaged (M + 1) |U| L C, parameters aggregated M P."""
+    """Return the units of work a round: FLOPs of inference `M |U| F` and of distillation 3 Q b F (backward counts as
+    two forward passes), entries of the bank written and averaged `(M + 1) |U| L C`, or `(M + N) |U| L C` where all rows
+    are weighted, parameters aggregated M P; (M + N) P where the server adds up what it remembers of all clients."""
     parameters, _, flops = model_size(config.model, config.data)
     arrivals, pool = config.protocol.buffer_size, config.data.pool_size
     if config.distill is None:
-        return dict.fromkeys(PHASES, 0.0) | {"aggregation": arrivals * parameters}
+        memory = config.protocol.clients if config.method.name == "fedstaleasync" else 0
+        return dict.fromkeys(PHASES, 0.0) | {"aggregation": (arrivals + memory) * parameters}
+    averaged = 1 if _scores(config) is None else config.protocol.clients
     return {
         "inference": arrivals * pool * flops,
-        "bank": (arrivals + 1) * math.prod(predictions(config)),
+        "bank": (arrivals + averaged) * math.prod(predictions(config)),
         "aggregation": arrivals * parameters,
         "distillation": 3 * distilled_images(config.distill, pool) * flops,
     }
@@ -128,16 +143,28 @@ def predicted_bytes(config: RunConfig) -> dict[str, int]:
     """
     parameters, buffers, _ = model_size(config.model, config.data)
     n, m, m_c = config.protocol.clients, config.protocol.buffer_size, config.protocol.concurrency
-    control = parameters if config.method.name == "fedac" else 0  # travels with versions and uploads alike
-    version = 4 * (parameters + buffers + control)
-    models_kept = {"ca2fl": n + 1, "fadas": 3, "fedac": n + 3}.get(config.method.name, 0)
-    out = {"checkpoints": (m_c - m + 1) * version, "uploads": m * version, "state": 4 * models_kept * parameters}
+    name, vectors = config.method.name, _VECTORS.get(config.method.name, (0, 0))
+    version, upload = (4 * ((1 + more) * parameters + buffers) for more in vectors)
+    kept = {"adamasfl": n + 2, "area": n, "ca2fl": n + 1, "fadas": 3, "fedac": n + 3, "fedstaleasync": n}.get(name, 0)
+    flags = n if name == "fedstaleasync" else 0
+    out = {"checkpoints": (m_c - m + 1) * version, "uploads": m * upload, "state": 4 * kept * parameters + flags}
     if config.distill is not None:  # beside the rows: their sum in float64, a round for each client
         rows, classes = predictions(config)
         row = row_bytes(classes, config.distill)
         out["uploads"] += m * rows * row
-        out["state"] += n * rows * row + 8 * (rows * classes + n)
+        out["state"] += n * rows * row + 8 * (rows * classes + n) + 4 * n * evidence(config)
     return out
+
+
+def evidence(config: RunConfig) -> int:
+    """Return how many numbers the server keeps of each client to weigh its row (`weighting.py`): C, |U| L, |U| or 0."""
+    priors = predictions(config)[1] if config.distill.prior_correction else 0
+    return priors + math.prod(_scores(config) or (0,))
+
+
+def _scores(config: RunConfig) -> tuple[int, ...] | None:
+    rows, classes = predictions(config)
+    return score_shape((config.data.pool_size, rows // config.data.pool_size, classes), config.distill)
 
 
 def peak_versions(plan: Schedule) -> int:
@@ -157,7 +184,7 @@ def row_bytes(classes: int, how: Distillation) -> int:
 
 
 def bank_bytes(config: RunConfig) -> tuple[int, int]:
-    """Return the bytes of one input's row in the bank of a FedEcho run, L `row_bytes`, and of all N |U| of them."""
+    """Return the bytes of one input's row in the bank of a FedEcho run, `L row_bytes`, and of all `N |U|` of them."""
     require(config.distill is not None, "method", config.method.name, "only fedecho has a bank")
     rows, classes = predictions(config)
     size = rows * row_bytes(classes, config.distill)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fedecho.learning.methods.adamasfl import AdaMasFL as AdaMasFL
+from fedecho.learning.methods.area import AREA as AREA
 from fedecho.learning.methods.base import Method as Method
 from fedecho.learning.methods.base import Server as Server
 from fedecho.learning.methods.base import build as build
@@ -12,3 +14,4 @@ from fedecho.learning.methods.fedasync import FedAsync as FedAsync
 from fedecho.learning.methods.fedavg import FedAvg as FedAvg
 from fedecho.learning.methods.fedbuff import FedBuff as FedBuff
 from fedecho.learning.methods.fedecho import FedEcho as FedEcho
+from fedecho.learning.methods.fedstaleasync import FedStaleAsync as FedStaleAsync

@@ -12,7 +12,7 @@ from torch import Tensor
 from fedecho.core.clock import Clock
 from fedecho.core.config import MethodConfig
 from fedecho.core.settings import Local
-from fedecho.learning.client import Update
+from fedecho.learning.client import ClientData, Update
 from fedecho.learning.distill import Distillation, Teacher, distil
 from fedecho.learning.flat import FlatModel, Weights
 from fedecho.simulation.schedule import Schedule
@@ -55,12 +55,16 @@ class Method(Generic[S]):
     """What travels to clients with a new version besides the weights (FedAC: the server's control variate)."""
     correction: Callable[[S, int, Tensor | None], Tensor | None] = lambda state, client, sent: None
     """(state, client, what was broadcast with its version) -> what it adds to each local gradient `[P]`."""
+    report: Callable[[S, int, ClientData], Tensor | None] = lambda state, client, data: None
+    """(state, client, its data) -> what it sends of its data besides, worked out where the data are."""
     evaluated: Callable[[S, Weights], Weights] = lambda state, x: x
     """The model that is scored (an average of the iterates, say); clients always get x itself."""
     metrics: Callable[[S], dict[str, float]] = lambda state: {}
     """Numbers about the last closed round, for the record."""
     proximal: float = 0.0
     """rho of the clients' proximal term."""
+    normalised: bool = False
+    """Whether clients divide each local step by its norm, and send the mean of their gradients too (AdaMasFL)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,6 +89,13 @@ def mean_delta(updates: Sequence[Update], weights: Sequence[float] | None = None
     """Return (1/M) sum_i w_i Delta_i `[P]` over M updates; the weights are 1 unless given, and are not normalised."""
     deltas = torch.stack([update.delta for update in updates])
     return deltas.mean(0) if weights is None else (deltas * deltas.new_tensor(weights)[:, None]).mean(0)
+
+
+def exchange(kept: Tensor, client: int, new: Tensor) -> Tensor:
+    """Put `new` `[P]` in the place of a client's row of `kept` `[N, P]`, and return what was there."""
+    old = kept[client].clone()
+    kept[client] = new
+    return old
 
 
 def mean_buffers(updates: Sequence[Update]) -> Tensor:
@@ -126,4 +137,5 @@ def around(inner: Method[Any], method: Method[Any]) -> Method[Any]:
         correction=lambda state, client, sent: inner.correction(state.inner, client, sent),
         metrics=lambda state: inner.metrics(state.inner) | method.metrics(state),
         proximal=inner.proximal,
+        normalised=inner.normalised,
     )

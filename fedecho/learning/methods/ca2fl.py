@@ -13,14 +13,16 @@ from torch import Tensor
 
 from fedecho.core.checks import Positive
 from fedecho.core.config import MethodConfig
-from fedecho.learning.client import Update
 from fedecho.learning.flat import Weights
-from fedecho.learning.methods.base import Buffer, Method, mean_buffers, mean_delta, register
+from fedecho.learning.methods.base import Buffer, Method, exchange, mean_buffers, mean_delta, register
 
 
 @dataclass(frozen=True)
 class CA2FL(MethodConfig):
-    """v_t = h_t + (1/M) sum_j (Delta_j - h_j); x_{t+1} = x_t + eta * v_t."""
+    r"""A step along the mean of all clients' last updates h_i, the buffered ones exchanged for new ones.
+
+    .. math:: v_t = h_t + \frac1M \sum_j (\Delta_j - h_j), \qquad x_{t+1} = x_t + \eta\, v_t
+    """
 
     name: ClassVar[str] = "ca2fl"
     server_lr: Positive = 1.0
@@ -46,8 +48,8 @@ def ca2fl(config: CA2FL) -> Method[Cached]:
 
     def close_round(state: Cached, x: Weights) -> tuple[Cached, Weights]:
         updates = state.ordered()
-        corrections = [replace(update, delta=_exchange(state.cache, update)) for update in updates]
-        change = mean_delta(corrections)
+        # A client's second update in a buffer telescopes.
+        change = mean_delta([replace(u, delta=u.delta - exchange(state.cache, u.client, u.delta)) for u in updates])
         # v_t takes h_t as it stood at the start of the round, before this buffer's replacements.
         x_new = Weights(x.params + config.server_lr * (state.mean + change), mean_buffers(updates))
         return _closed(state, state.mean + change * (len(updates) / len(state.cache))), x_new
@@ -66,13 +68,6 @@ def _closed(state: Cached, mean: Tensor) -> Cached:
         mean = state.cache.mean(0)
         return Cached(cache=state.cache, mean=mean, peak=float(mean.abs().max()))
     return Cached(cache=state.cache, mean=mean, peak=max(state.peak, largest))
-
-
-def _exchange(cache: Tensor, update: Update) -> Tensor:
-    """Put Delta_i in the place of h_i and return Delta_i - h_i; a client's second update in a buffer telescopes."""
-    correction = update.delta - cache[update.client]
-    cache[update.client] = update.delta
-    return correction
 
 
 register(CA2FL, lambda config, server: ca2fl(config), Cached)

@@ -19,9 +19,13 @@ from fedecho.learning.methods.base import Buffer, Method, mean_buffers, mean_del
 
 @dataclass(frozen=True)
 class FADAS(MethodConfig):
-    """AMSGrad on the mean update: x <- x + eta * lambda_t * (m / c_1) / (sqrt(vh / c_2) + eps).
+    r"""AMSGrad on the mean update, where c_k = 1 - b_k^(t+1) corrects the bias.
 
-    m = b1 m + (1-b1) Delta; v = b2 v + (1-b2) Delta^2; vh = max(vh, v); c_k = 1 - b_k^(t+1) corrects the bias.
+    .. math::
+
+       m &\leftarrow \beta_1 m + (1 - \beta_1) \Delta, \qquad v \leftarrow \beta_2 v + (1 - \beta_2) \Delta^2,
+       \qquad \hat v \leftarrow \max(\hat v, v) \\
+       x &\leftarrow x + \eta\,\lambda_t\,\frac{m / c_1}{\sqrt{\hat v / c_2} + \epsilon}
     """
 
     name: ClassVar[str] = "fadas"

@@ -20,7 +20,7 @@ from fedecho.core.config import MethodConfig
 from fedecho.core.settings import Local
 from fedecho.learning.client import Update
 from fedecho.learning.flat import Weights
-from fedecho.learning.methods.base import Buffer, Method, mean_buffers, register
+from fedecho.learning.methods.base import Buffer, Method, exchange, mean_buffers, register
 
 
 @dataclass(frozen=True)
@@ -94,8 +94,7 @@ def fedac(config: FedAC, local: Local) -> Method[Controlled]:
             if update.correction is None:
                 return torch.zeros_like(state.control)
             new = -update.moved / (update.steps * local.lr) - update.correction
-            moves.append(new - state.client_controls[update.client])
-            state.client_controls[update.client] = new
+            moves.append(new - exchange(state.client_controls, update.client, new))
         scaffold = [1 / len(state.client_controls)] * len(moves)
         shares = scaffold if config.control_step == "scaffold" else weights
         return sum_of([share * move for share, move in zip(shares, moves, strict=True)])

@@ -18,18 +18,21 @@ from fedecho.learning.methods.base import Buffer, Method, buffered, register
 
 @dataclass(frozen=True)
 class FedAsync(MethodConfig):
-    """x <- (1 - alpha_t) x + alpha_t x_i, with alpha_t = alpha * s(tau)."""
+    r"""A mixture of the server's model and the client's, less of a stale one.
+
+    .. math:: x \leftarrow (1 - \alpha_t)\, x + \alpha_t\, x_i, \qquad \alpha_t = \alpha\, s(\tau)
+    """
 
     name: ClassVar[str] = "fedasync"
     mixing: PositiveShare = 0.6
     """alpha"""
     staleness: Literal["constant", "polynomial", "hinge"] = "polynomial"
-    """s(tau): 1 | (1 + tau)^(-a) | 1 if tau <= b else 1 / (a (tau - b) + 1)."""
+    """s(tau): `1 | (1 + tau)^(-a) | 1 if tau <= b else 1 / (a (tau - b) + 1)`."""
     polynomial_a: NotNegative = 0.5
     hinge_a: Positive = 10.0
     hinge_b: NotNegative = 4.0
     proximal: NotNegative = 0.005
-    """rho of the local objective F_i(x) + rho/2 ||x - x_s||^2."""
+    """rho of the local objective `F_i(x) + rho/2 ||x - x_s||^2`."""
 
 
 def staleness_weight(config: FedAsync, staleness: int) -> float:

@@ -17,7 +17,10 @@ from fedecho.learning.methods.base import Buffer, Method, buffered, mean_buffers
 
 @dataclass(frozen=True)
 class FedAvg(MethodConfig):
-    """x_{t+1} = x_t + eta * mean_i Delta_i over the clients of the round."""
+    r"""A step along the mean update of the round's clients.
+
+    .. math:: x_{t+1} = x_t + \eta \operatorname{mean}_i \Delta_i
+    """
 
     name: ClassVar[str] = "fedavg"
     server_lr: Positive = 1.0

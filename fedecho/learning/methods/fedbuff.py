@@ -18,7 +18,10 @@ from fedecho.learning.methods.base import Method, around, buffered, mean_buffers
 
 @dataclass(frozen=True)
 class FedBuff(MethodConfig):
-    """x_{t+1} = x_t + eta * (1/M) sum_j s(tau_j) Delta_j, with s(tau) = (1 + tau)^(-a)."""
+    r"""A step along the mean of the buffered updates, stale ones weighed down.
+
+    .. math:: x_{t+1} = x_t + \eta\,\frac1M \sum_j s(\tau_j) \Delta_j, \qquad s(\tau) = (1 + \tau)^{-a}
+    """
 
     name: ClassVar[str] = "fedbuff"
     server_lr: Positive = 1.0
@@ -51,7 +54,9 @@ class Averaged:
 
 
 def averaged(inner: Method[Any], decay: float) -> Method[Averaged]:
-    """Score a_t = decay * a_{t-1} + (1 - decay) * x_t instead of x_t; clients are sent x_t as before, and a_0 = x_0.
+    r"""Score an average of the models instead of x_t; clients are sent x_t as before, and a_0 = x_0.
+
+    .. math:: a_t = \text{decay} \cdot a_{t-1} + (1 - \text{decay})\, x_t
 
     A control, for whether damping of oscillations is enough.
     """

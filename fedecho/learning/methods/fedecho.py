@@ -16,12 +16,14 @@ from torch import Tensor
 from fedecho.core.checks import require
 from fedecho.core.config import MethodConfig
 from fedecho.learning.bank import DTYPES, Bank
-from fedecho.learning.client import Update
+from fedecho.learning.certainty import reporter
+from fedecho.learning.client import ClientData, Update
 from fedecho.learning.distill import Distillation, Teacher
 from fedecho.learning.flat import Weights, predict
 from fedecho.learning.methods.base import Method, Server, around, build, register
 from fedecho.learning.methods.fedbuff import FedBuff, moved
 from fedecho.learning.teacher import as_row, averaged_teacher, corrupted, teacher
+from fedecho.learning.weighting import Evidence
 from fedecho.simulation.delays import SLOW
 
 
@@ -55,6 +57,10 @@ class Echo:
     """Moving average of the models x_hat, where it is the teacher (`source`)."""
     pool: Tensor | None = None
     """U `[pool, length]`, where the server sampled it from its own model at the end of the warm-up."""
+    evidence: Evidence | None = None
+    """What weighs the rows; none where all count alike."""
+    heard: tuple[int, ...] = ()
+    """Clients that have said of their data what they were asked for: they do so once."""
 
 
 _AVERAGE_DECAY = 0.95
@@ -63,12 +69,18 @@ _AVERAGE_DECAY = 0.95
 
 def echo(inner: Method[Any], server: Server, settings: Distillation) -> Method[Echo]:
     """Return `inner` followed by echo distillation; with Q = 0 or eta_d = 0 it computes exactly what `inner` does."""
+    said = reporter(server.model, server.pool, settings.teacher_weights)
 
     def init(x0: Weights, clients: int) -> Echo:
         shape = (len(server.pool), *predict(server.model, x0, server.pool[:1], 1).shape[1:])
         dtype, kept = DTYPES[settings.bank_dtype], (settings.bank_top_k, settings.bank_labels)
         bank = Bank.empty(clients, shape, server.pool.device, dtype, *kept, settings.average)
-        return Echo(inner.init(x0, clients), bank, average=x0 if settings.source == "average" else None)
+        evidence = Evidence.empty(clients, shape, settings, server.pool.device)
+        averaged = x0 if settings.source == "average" else None
+        return Echo(inner.init(x0, clients), bank, average=averaged, evidence=evidence)
+
+    def report(state: Echo, client: int, data: ClientData) -> Tensor | None:
+        return None if said is None or client in state.heard else said(data)
 
     def receive(state: Echo, update: Update) -> Echo:
         arrived = state.arrived
@@ -78,17 +90,20 @@ def echo(inner: Method[Any], server: Server, settings: Distillation) -> Method[E
             if state.bank.can_keep(row):  # else keep the client's old row
                 with server.clock("bank"):
                     arrived = (*arrived, (update.arrived_at, update.client, state.bank.pack(row)))
+        if update.report is not None and state.evidence is not None:
+            state.evidence.hear(update.client, update.report)
+            state = replace(state, heard=(*state.heard, update.client))
         return replace(state, inner=inner.receive(state.inner, update), arrived=arrived, round=update.round)
 
     def close_round(state: Echo, x: Weights) -> tuple[Echo, Weights]:
         if settings.include_fresh:
-            _store(state, server)
+            _store(state, server, settings)
         inner_state, x_hat = inner.close_round(state.inner, x)
         if state.average is not None:
             state = replace(state, average=moved(state.average, x_hat, _AVERAGE_DECAY))
         distilled, metrics = _distilled(state, x_hat, _with_own_pool(server, state), settings)
         if not settings.include_fresh:
-            _store(state, server)
+            _store(state, server, settings)
         pool = state.pool
         if server.write is not None and pool is None and state.round + 1 >= settings.warmup_rounds:
             pool = server.write(distilled)
@@ -99,6 +114,7 @@ def echo(inner: Method[Any], server: Server, settings: Distillation) -> Method[E
         init,
         receive,
         close_round,
+        report=report,
         evaluated=lambda state, x: state.scored or x,
         metrics=lambda state: state.metrics,
     )
@@ -119,11 +135,13 @@ def _predictions(server: Server, model: Weights) -> Tensor:
     return predict(server.model, model, server.pool, server.model.execution.inference_batch)
 
 
-def _store(state: Echo, server: Server) -> None:
+def _store(state: Echo, server: Server, settings: Distillation) -> None:
     """Move the round's rows into the bank, in order of arrival, whatever order they were received in."""
     with server.clock("bank"):
         for _, client, row in sorted(state.arrived, key=lambda entry: entry[:2]):
             state.bank.put(client, row, state.round)
+            if state.evidence is not None:
+                state.evidence.note(client, state.bank.row(client), settings)
 
 
 def _distilled(state: Echo, x_hat: Weights, server: Server, settings: Distillation) -> tuple[Weights, dict[str, float]]:
@@ -146,7 +164,7 @@ def _teacher(state: Echo, server: Server, settings: Distillation, weights: Tenso
     """Return what the settings let teach in this round: the bank, or the average of the server's models."""
     if state.average is None:
         with server.clock("bank"):
-            taught = teacher(state.bank, settings, weights)
+            taught = teacher(state.bank, settings, weights, state.evidence)
     else:
         with server.clock("inference"):
             taught = averaged_teacher(_predictions(server, state.average), settings)
@@ -182,4 +200,8 @@ def _chosen(bank: Bank, server: Server, settings: Distillation, round_index: int
             return torch.ones_like(slow)
 
 
-register(FedEcho, lambda config, server: echo(build(config.inner, server), server, config.distill), Echo, Bank)
+def _of(config: FedEcho, server: Server) -> Method[Echo]:
+    return echo(build(config.inner, server), server, config.distill)
+
+
+register(FedEcho, _of, Echo, Bank, Evidence)

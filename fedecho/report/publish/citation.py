@@ -1,4 +1,8 @@
-"""BibTeX for the paper, for this package (`CITATION.cff` says the same) and for the records behind a table."""
+"""BibTeX for the paper, for this package (`CITATION.cff` says the same) and for the records behind a table.
+
+Entries are `@article` and `@misc`, which every style and parser knows, and say versions where the classic styles
+(plain, IEEEtran, plainnat, ACM) print them: in `howpublished`.
+"""
 
 from __future__ import annotations
 
@@ -23,12 +27,12 @@ _TEMPLATE = """\
   url     = {{https://arxiv.org/abs/2511.19966}}
 }}
 
-@software{{fedecho,
-  title   = {{{{{title}}}}},
-  author  = {{{{The fedecho developers}}}},
-  version = {{{version}}},
-  year    = {{2026}},
-  note    = {{Records, tables and figures of this version}}
+@misc{{fedecho,
+  title        = {{{{{title}}}}},
+  author       = {{{{The fedecho developers}}}},
+  year         = {{2026}},
+  howpublished = {{Python package, version {version}}},{url}
+  note         = {{Records, tables and figures of this version}}
 }}"""
 
 _RECORD_SET = """\
@@ -36,7 +40,7 @@ _RECORD_SET = """\
   title        = {{{{{title}}}}},
   author       = {{{{The fedecho developers}}}},
   year         = {{2026}},
-  howpublished = {{Record set {record_set} of fedecho {version}: {count} records, profile {profile}}},
+  howpublished = {{Record set {record_set} of fedecho {version}: {count} records, profile {profile}}},{url}
   note         = {{Records made by commit {commits}; table and figures by \\texttt{{{command}}}}}
 }}"""
 
@@ -46,10 +50,17 @@ def version() -> str:
     return importlib.metadata.version("fedecho")
 
 
+def _url() -> str:
+    """Return the line with the package's address, nothing where its metadata name none."""
+    named = importlib.metadata.metadata("fedecho").get_all("Project-URL") or []
+    addresses = [address for _, _, address in (entry.partition(", ") for entry in named)]
+    return f"\n  url          = {{{addresses[0]}}}," if addresses else ""
+
+
 def bibtex() -> str:
     """Return both entries; the package's carries the installed version."""
     return _TEMPLATE.format(
-        paper_title=PAPER_TITLE, paper_authors=" and ".join(PAPER_AUTHORS), title=TITLE, version=version(),
+        paper_title=PAPER_TITLE, paper_authors=" and ".join(PAPER_AUTHORS), title=TITLE, version=version(), url=_url(),
     )  # fmt: skip
 
 
@@ -57,14 +68,17 @@ def record_set(manifest: Manifest) -> str:
     """Return the entry for the records behind a table and its figures."""
     return _RECORD_SET.format(
         name=manifest.name, record_set=manifest.record_set, title=escape(manifest.title), version=version(),
-        count=len(manifest.records), profile=escape(manifest.profile), command=escape(manifest.command),
+        count=len(manifest.records), profile=escape(manifest.profile), command=escape(manifest.command), url=_url(),
         commits=", ".join(commit[:7] for commit in manifest.commits) or "unknown",
     )  # fmt: skip
 
 
-def cite(name: str, profile: str = "laptop") -> str:
-    """Return three entries for a table or figure: paper, package and record set; `InputError` for an unknown name."""
-    return f"{bibtex()}\n\n{record_set(manifest_behind(name, profile))}"
+def cite(names: Sequence[str], profile: str = "laptop") -> str:
+    """Return the entries of paper and package, and of the record set behind each table or figure, each key once.
+
+    Raises `InputError` for an unknown name.
+    """
+    return "\n\n".join(dict.fromkeys([bibtex(), *(record_set(manifest_behind(name, profile)) for name in names)]))
 
 
 def manifest_behind(name: str, profile: str = "laptop") -> Manifest:

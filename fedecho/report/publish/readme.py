@@ -1,4 +1,5 @@
-"""README.md from its template: numbers come from the committed tables, and a sentence that is untrue stops it."""
+"""README.md and RESULTS.md from their templates: numbers come from the committed tables, and a sentence that is untrue
+stops them."""
 
 from __future__ import annotations
 
@@ -15,7 +16,9 @@ from fedecho.core.checks import require
 from fedecho.core.files import REPOSITORY, folder_of, paper, write_whole
 from fedecho.core.sums import require_sealed
 
-TEMPLATE, README = REPOSITORY / "paper" / "README.md.j2", REPOSITORY / "README.md"
+HOME = REPOSITORY / "paper"
+PAGES = {HOME / "README.md.j2": REPOSITORY / "README.md", HOME / "RESULTS.md.j2": HOME / "RESULTS.md"}
+"""Template -> the page that is made of it."""
 Place = Sequence[str]
 """Setting and delay."""
 _WORDS = ("none", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
@@ -26,17 +29,24 @@ def render(template: str, folder: Path) -> str:
 
     Raises `InputError` for a table, row or column that is not there, and for a sentence that is no longer true.
     """
+    return environment(folder).from_string(template).render()
+
+
+def environment(folder: Path) -> jinja2.Environment:
+    """Return what templates of text are made in: they can ask the tables of a folder, and include those of `paper`."""
     known = jinja2.Environment(
-        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
-    )
+        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
+        loader=jinja2.FileSystemLoader(HOME),
+    )  # fmt: skip
     known.globals |= {"fact": fact, "span": span, "words": _WORDS, **asking(folder)}
-    known.filters |= {f"d{digits}": partial(_number, digits=digits) for digits in range(3)}
-    return known.from_string(template).render()
+    known.filters |= {f"d{digits}": partial(_number, digits=digits) for digits in range(3)} | {"size": size}
+    return known
 
 
-def readme(profile: str = "laptop") -> str:
-    """Return README.md as the tables of a profile have it."""
-    return render(TEMPLATE.read_text(encoding="utf-8"), folder_of("tables", profile))
+def pages(profile: str = "laptop") -> dict[Path, str]:
+    """Return the pages as the tables of a profile have them: file -> text."""
+    folder = folder_of("tables", profile)
+    return {page: render(template.read_text(encoding="utf-8"), folder) for template, page in PAGES.items()}
 
 
 def asking(folder: Path) -> dict[str, Callable[..., Any]]:
@@ -84,7 +94,17 @@ def asking(folder: Path) -> dict[str, Callable[..., Any]]:
         lines = json.loads(require_sealed(folder.parent / "claims.json").read_text(encoding="utf-8"))
         return [line for line in lines if line["role"] == role]
 
-    return {"pick": pick, "at": at, "each": each, "lead": lead, "best": best, "text": text, "claims": claims}
+    def claim(name: str) -> dict[str, Any]:
+        """The line of a primary claim."""
+        found = [line for line in claims("primary") if line["id"] == name]
+        require(len(found) == 1, "claim", name, "there is no primary claim of this name")
+        return found[0]
+
+    def verdict(*names: str) -> str:
+        """The verdict that all of some primary claims have."""
+        return " or ".join(dict.fromkeys(claim(name)["verdict"] for name in names))
+
+    return {ask.__name__: ask for ask in (pick, at, each, lead, best, text, claims, claim, verdict)}
 
 
 def span(numbers: Iterable[float], digits: int = 1) -> str:
@@ -94,18 +114,33 @@ def span(numbers: Iterable[float], digits: int = 1) -> str:
     return low if low == high else f"{low} to {high}"
 
 
+def size(value: str) -> str:
+    """Shorten a claim's value, `+1.81 ± 0.36 points (83.99 against 82.17)`, to its size: `1.81 ± 0.36`."""
+    return value.partition(" points")[0].lstrip("+−")
+
+
 def fact(true: bool, sentence: str) -> str:
     """Return nothing if a sentence still holds; raises `InputError` with it otherwise."""
-    require(bool(true), "README", sentence, "the tables say otherwise; rewrite the sentence in paper/README.md.j2")
+    require(bool(true), "README", sentence, "the tables say otherwise; rewrite it in its template, paper/*.j2")
     return ""
 
 
+def are_about(folder: Path, profile: str) -> bool:
+    """Tell whether the pages are about the tables of a profile in a folder of results: those of the source tree."""
+    return profile == "laptop" and folder.resolve() == HOME.resolve() and all(page.is_file() for page in PAGES)
+
+
 def write(profile: str) -> list[Path]:
-    """Write README.md where the tables are the ones it is about, those of the source tree; return what was written."""
-    if profile != "laptop" or paper().resolve() != TEMPLATE.parent.resolve() or not TEMPLATE.is_file():
-        return []
-    write_whole(README, readme(profile))
-    return [README]
+    """Write the pages where they are about these tables; return what was written."""
+    made = pages(profile) if are_about(paper(), profile) else {}
+    for page, text in made.items():
+        write_whole(page, text)
+    return list(made)
+
+
+def told(profile: str) -> bool:
+    """Tell whether the templates are about the tables of a profile: those of the source tree."""
+    return are_about(paper(), profile)
 
 
 def _number(number: float, digits: int) -> str:

@@ -1,13 +1,23 @@
-"""The pages in `paper/site`: claims, tables, figures and executed notebooks, made from manifests, readable offline."""
+"""The pages in `paper/site`, readable offline: manifests, claims and executed notebooks as sources for Sphinx.
+
+`paper/web` has the settings and templates; what they make lies in `build/web`, at the places that the files have in the
+repository, so that links between them hold. Furo and MyST-NB do the rest.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import posixpath
+import re
 import shutil
+import subprocess
+import sys
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,197 +26,245 @@ import jinja2
 from fedecho.core import files
 from fedecho.core.checks import InputError, require
 from fedecho.core.sums import require_sealed
-from fedecho.report import manifest, notebooks
-from fedecho.report.manifest import Manifest
-from fedecho.report.publish import citation, pages
+from fedecho.report import drawings, manifest, notebooks
+from fedecho.report.manifest import Manifest, Picture
+from fedecho.report.publish import citation, readme, story
 from fedecho.report.summary import VERDICTS
 
-WITHOUT_TABLE = ("00_quickstart", "01_algorithm_step_by_step")
+SOURCES = files.REPOSITORY / "paper" / "web"
+WITHOUT_TABLE = ("00_quickstart", "01_algorithm_step_by_step", "03_your_own")
 """Notebooks that explain; every other one is a study, listed as not run until it has a table."""
-_LONG = 40
+HEADLINE = "correlation_map"
+"""The figure on the front page."""
+HEADLINES = ("vision", "owners", "controls", "language", "theory_distillation")
+"""Tables whose findings open the front page."""
 _CLAIM = ("id", "role", "claim", "place", "source", "profile", "test", "verdict", "qualifier", "paper_value",
           "our_value", "n", "pooled", "p", "notebook", "table", "note")  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table as HTML; a long one, or one with a compact one before it, is folded."""
-
-    html: str
-    rows: int
-    folded: bool
+_LINK = re.compile(r"(?<!!)\[(?P<text>[^\]]*)\]\((?P<to>[^)#\s]*)(#[^)\s]*)?\)")
+Sources = Iterator[tuple[str, str | bytes]]
+"""Files for Sphinx: place and content."""
 
 
 @dataclass(frozen=True)
 class Study:
-    """A section of the front page: what a manifest describes, or a notebook that has made nothing yet."""
+    """A page: what a manifest describes, or a table that has not been made yet."""
 
     name: str
     title: str
     notebook: str
     command: str
     manifest: Manifest | None = None
-    tables: tuple[Table, ...] = ()
-    bibtex: str = ""
-
-
-@dataclass(frozen=True)
-class Guide:
-    """A notebook with a page of its own, if it has been executed."""
-
-    stem: str
-    title: str
-    executed: bool
-
-
-@dataclass
-class _Site:
-    """The site while it is being made, in the folder `root`."""
-
-    root: Path
-    profile: str
-    links: dict[str, str] = field(default_factory=dict)
-    """File name -> place, from the top of the site."""
-
-    def add(self, source: Path, folder: str) -> None:
-        """Copy a file into a folder of the site; raises `InputError` if it is not there."""
-        require(source.is_file(), "file", str(source), "a manifest names it; run `make tables` first")
-        (self.root / folder).mkdir(exist_ok=True)
-        shutil.copyfile(source, self.root / folder / source.name)
-        self.links[source.name] = f"{folder}/{source.name}"
-
-    def links_from(self, up: str) -> dict[str, str]:
-        """Return the links as a page needs them whose way to the top is `up`."""
-        return {name: f"{up}{place}" for name, place in self.links.items()}
-
-    def write(self, name: str, template: str, up: str = "", **values: Any) -> None:
-        """Render a template to a page."""
-        made = _environment().get_template(template).render(
-            up=up, profile=self.profile, version=citation.version(), paper=citation.PAPER_TITLE, **values
-        )  # fmt: skip
-        files.write_whole(self.root / name, made)
-
-
-def _environment() -> jinja2.Environment:
-    return jinja2.Environment(
-        loader=jinja2.FileSystemLoader(files.PACKAGE / "report" / "publish" / "templates"), autoescape=True,
-        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
-    )  # fmt: skip
 
 
 def build(profile: str = "laptop", planned: Sequence[Study] = ()) -> Path:
     """Write the pages of a profile whole and return the front page; nothing is run; `planned`: every study.
 
-    Raises `InputError` for a manifest or a list of claims that cannot be used.
+    Raises `InputError` for a manifest or a list of claims that cannot be used, or pages that Sphinx warns of.
     """
-    final = files.folder_of("site", profile)
+    final, work = files.folder_of("site", profile), files.paper().parent / "build" / "web" / profile
+    _settle(sources(profile, planned), work / "source")
+    _sphinx(work)
     final.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=files.paper(), prefix="site.", suffix=".partial") as name:
-        root = Path(name) / "site"
-        root.mkdir()
-        _fill(_Site(root, profile), planned)
-        _replace(final, root)
+        made = Path(name) / "site"
+        shutil.copytree(work / "html", made, ignore=shutil.ignore_patterns(".buildinfo*", "_sources"))
+        _replace(final, made)
     return final / "index.html"
+
+
+def _linked(sources: dict[str, str | bytes]) -> dict[str, str | bytes]:
+    """Show a link of a Markdown text as its words where it would lead to a file that the site does not have."""
+
+    def known(place: str, link: re.Match[str]) -> str:
+        there = posixpath.normpath(posixpath.join(posixpath.dirname(place), link["to"]))
+        return (
+            link[0]
+            if there in sources or not link["to"] or link["to"].startswith(("https:", "http:"))
+            else link["text"]
+        )
+
+    read = {place: text for place, text in sources.items() if isinstance(text, str)}
+    return sources | {place: _LINK.sub(partial(known, place), text) for place, text in read.items()}
+
+
+def _settle(wanted: dict[str, str | bytes], folder: Path) -> None:
+    """Make a folder hold these files alone; what is the same stays untouched, so that Sphinx does not read it again."""
+    for path in [path for path in folder.rglob("*") if path.is_file()]:
+        if str(path.relative_to(folder)) not in wanted and not ("api.rst" in wanted and _documents(path)):
+            path.unlink()
+    for name, content in wanted.items():
+        data = content.encode() if isinstance(content, str) else content
+        if not (folder / name).is_file() or (folder / name).read_bytes() != data:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(data)
+
+
+def _documents(path: Path) -> bool:
+    """Tell whether a file is what Sphinx wrote for a module that is still there."""
+    module = files.REPOSITORY.joinpath(*path.stem.split("."))
+    return path.parent.name == "api" and (module.is_dir() or module.with_suffix(".py").is_file())
+
+
+def _sphinx(work: Path) -> None:
+    """Make HTML of the sources, in a process of its own: Sphinx imports the package that it documents."""
+    command = ["-m", "sphinx", "-b", "html", "-q", "-W", "--keep-going", "-j", "auto", "-d", work / "doctrees"]
+    made = subprocess.run(
+        [sys.executable, *map(str, [*command, work / "source", work / "html"])], capture_output=True, text=True,
+        check=False, env={**os.environ, "PYTHONPATH": str(files.REPOSITORY), "PYTHONWARNINGS": "default"},
+    )  # fmt: skip
+    said = (made.stderr.strip() or made.stdout.strip() or f"exit code {made.returncode}").splitlines()
+    require(made.returncode == 0, "site", said[0], f"Sphinx has {len(said)} lines to say; mend {work / 'source'}")
 
 
 def _replace(final: Path, made: Path) -> None:
     """Put the new pages where the old ones were; pages of other profiles inside them stay."""
     for page in final.glob("*/index.html"):
-        page.parent.rename(made / page.parent.name)
+        if (page.parent / "_static").is_dir():
+            page.parent.rename(made / page.parent.name)
     shutil.rmtree(final, ignore_errors=True)
     os.replace(made, final)
 
 
-def _fill(site: _Site, planned: Sequence[Study]) -> None:
-    manifests, claims = manifest.read_all(files.folder_of("tables", site.profile)), read_claims()
-    shutil.copyfile(files.PACKAGE / "report" / "publish" / "templates" / "site.css", site.root / "site.css")
-    guides = [_guide(site, stem, source) for stem, source in notebooks.catalogue().items()]
+def sources(profile: str, planned: Sequence[Study] = ()) -> dict[str, str | bytes]:
+    """Return everything that Sphinx reads, by its place."""
+    return _linked(dict(_written(profile, planned)))
+
+
+def _written(profile: str, planned: Sequence[Study]) -> Sources:
+    manifests, claims = manifest.read_all(files.folder_of("tables", profile)), read_claims()
+    told = studies(manifests, planned, profile)
+    findings = story.findings(profile, [study.name for study in told])
+    reference = readme.told(profile)  # of the package, once
+    pages = _environment(
+        profile=profile, findings=findings, protocol=files.protocol().is_file(), reference=reference,
+        widths={figure.stem: _width(figure, found) for found in manifests for figure in found.figures},
+    )  # fmt: skip
+    for path in SOURCES.rglob("*"):
+        if path.is_file() and path.suffix != ".j2" and (path.name != "api.rst" or reference):
+            yield str(path.relative_to(SOURCES)), path.read_bytes()
     for found in manifests:
-        _copy(site, found)
-    _notebook_pages(site, guides)
-    # First, so that captions and the ledger can refer to it.
-    _page(site, files.protocol(), "protocol.html")
-    ledger = _page(site, files.paper() / "claims.md", "claims.html")
-    site.write(
-        "index.html", "index.html.j2", claims=claims, ledger=ledger, guides=guides, places=site.links,
-        studies=studies(manifests, planned, site.profile, site.links), verdicts=VERDICTS,
+        yield from _copied(found)
+    for study in told:
+        cited = citation.record_set(study.manifest) if study.manifest else ""
+        tables = _tables(study.manifest) if study.manifest else []
+        page = pages.get_template("table.md.j2").render(study=study, tables=tables, bibtex=cited)
+        yield f"paper/tables/{study.name}.md", page
+    for stem, source in notebooks.catalogue().items():
+        yield f"notebooks/{stem}.ipynb", _notebook(stem, source, profile)
+    if files.protocol().is_file():
+        yield "paper/PROTOCOL.md", files.protocol().read_text(encoding="utf-8")
+    counts = Counter(claim["verdict"] for claim in claims)
+    rule = _rule(files.paper() / "claims.md")
+    ledger = pages.get_template("claims.html.j2").render(claims=claims, names={study.name for study in told})
+    yield "paper/claims.md", pages.get_template("claims.md.j2").render(rule=rule, ledger=ledger)
+    yield "index.md", pages.get_template("index.md.j2").render(
+        chapters=story.chapters(told), headlines=_headlines(told), headline=_figure(manifests),
+        counts={verdict: counts[verdict] for verdict in VERDICTS}, guides=list(notebooks.catalogue()),
+        title=citation.PAPER_TITLE,
     )  # fmt: skip
 
 
-def _guide(site: _Site, stem: str, source: Path) -> Guide:
-    site.add(source, "notebooks")
-    known = (files.folder_of("executed", site.profile) / source.name).is_file()
-    # Links between notebooks lead to pages where there are any.
-    site.links[stem] = site.links[source.name] = f"notebooks/{stem}.html" if known else f"notebooks/{source.name}"
-    return Guide(stem, pages.title(source), known)
+def _headlines(told: Sequence[Study]) -> list[Study]:
+    by_name = {study.name: study for study in told if study.manifest}
+    return [by_name[name] for name in HEADLINES if name in by_name]
 
 
-def _copy(site: _Site, found: Manifest) -> None:
-    """Copy the files of a study; links to its table lead to its section."""
-    for name in found.tables:
-        site.add(files.folder_of("tables", site.profile) / name, "tables")
-    for figure in found.figures:
-        for suffix in ("png", "pdf"):
-            site.add(files.folder_of("figures", site.profile) / f"{figure.stem}.{suffix}", "figures")
-    site.links[found.name] = site.links[f"{found.name}.md"] = f"index.html#{found.name}"
+def _figure(manifests: Sequence[Manifest]) -> tuple[str, Picture] | None:
+    """Return the figure that opens the front page, with its table; the first there is where that one is not made."""
+    known = [(found.name, figure) for found in manifests for figure in found.figures]
+    return next((pair for pair in known if pair[1].stem == HEADLINE), known[0] if known else None)
 
 
-def _notebook_pages(site: _Site, guides: Sequence[Guide]) -> None:
-    for guide in guides:
-        if guide.executed:
-            body = pages.notebook(
-                files.folder_of("executed", site.profile) / f"{guide.stem}.ipynb", site.links_from("../")
-            )
-            site.write(f"notebooks/{guide.stem}.html", "notebook.html.j2", up="../", guide=guide, body=body)
+def _width(figure: Picture, found: Manifest) -> str:
+    """Say how wide a figure is drawn; raises `InputError` where it is not there."""
+    path = files.folder_of("figures", found.profile) / f"{figure.stem}.pdf"
+    require(path.is_file(), "file", str(path), "a manifest names it; run `make tables` first")
+    inches = drawings.inches(path.read_bytes())
+    return "" if inches is None else f", {inches:.3g} inches wide"
 
 
-def _page(site: _Site, source: Path, name: str) -> bool:
-    """Write the page of a Markdown text, if there is one."""
-    from fedecho.report.publish import pages
-
-    if source.is_file():
-        site.links[source.name] = name
-        text = source.read_text(encoding="utf-8")
-        site.write(name, "text.html.j2", title=source.stem.capitalize(), body=pages.markdown(text, site.links))
-    return source.is_file()
-
-
-def studies(
-    manifests: Sequence[Manifest], planned: Sequence[Study], profile: str, places: dict[str, str]
-) -> list[Study]:
-    """Return the sections of the front page in reading order; a study without a table is there as not run."""
-    made = [_study(found, places) for found in manifests]
-    names = {study.name for study in made}
-    absent = [study for study in planned if study.name not in names]
-    lone = [study for study in _unknown(profile) if study.notebook not in {known.notebook for known in made + absent}]
-    return sorted([*made, *absent, *lone], key=lambda study: (study.notebook, study.name))
-
-
-def _unknown(profile: str) -> list[Study]:
-    """Return every notebook that might be a study: those that nobody listed are found here."""
-    found = {stem: source for stem, source in notebooks.catalogue().items() if stem not in WITHOUT_TABLE}
-    return [Study(stem, pages.title(source), stem, manifest.command(stem, profile)) for stem, source in found.items()]
-
-
-def _study(found: Manifest, places: dict[str, str]) -> Study:
-    return Study(
-        found.name, found.title, found.notebook, found.command, found, _tables(found, places),
-        citation.record_set(found),
+def _environment(**known: Any) -> jinja2.Environment:
+    pages = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(SOURCES), undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+        keep_trailing_newline=True, autoescape=jinja2.select_autoescape(["html.j2"]),
     )  # fmt: skip
+    pages.globals |= known
+    pages.filters["plain"] = plain
+    return pages
 
 
-def _tables(found: Manifest, places: dict[str, str]) -> tuple[Table, ...]:
-    """Return the Markdown tables of a study, a compact one first; title and caption are said by the section itself."""
-    names = sorted((name for name in found.tables if name.endswith(".md")), key=lambda name: "_compact" not in name)
-    out = []
-    for position, name in enumerate(names):
-        text = (files.folder_of("tables", found.profile) / name).read_text(encoding="utf-8")
-        head = f"## {found.title}\n\n{found.caption}"
-        text = text.removeprefix(head).partition("\n\n")[2] if text.startswith(head) else text
-        made = pages.markdown(text, places)
-        rows = made.count("<tr>") - made.count("<thead>")
-        out.append(Table(made, rows, folded=position > 0 or rows > _LONG))
-    return tuple(out)
+def plain(text: str) -> str:
+    """Return text as Markdown that shows it as it stands."""
+    return re.sub(r"([\\`*_{}\[\]<>#$|~^])", r"\\\1", text)
+
+
+def studies(manifests: Sequence[Manifest], planned: Sequence[Study], profile: str) -> list[Study]:
+    """Return the pages of tables in reading order; a study without a table is there as not run."""
+    made = {found.name: Study(found.name, found.title, found.notebook, found.command, found) for found in manifests}
+    known = {study.name: study for study in planned} | made
+    listed = {study.notebook for study in known.values()}
+    lone = [
+        Study(stem, _title(source), stem, manifest.command(stem, profile))
+        for stem, source in notebooks.catalogue().items() if stem not in {*WITHOUT_TABLE, *listed}
+    ]  # fmt: skip
+    return sorted([*known.values(), *lone], key=lambda study: study.notebook)
+
+
+def _title(source: Path) -> str:
+    text = "".join(json.loads(source.read_text(encoding="utf-8"))["cells"][0]["source"])
+    return text.partition("\n")[0].removeprefix("# ").strip()
+
+
+def _copied(found: Manifest) -> Sources:
+    """Yield a study's figures, and its tables to take along; raises `InputError` for one that is not there."""
+    tables, figures = files.folder_of("tables", found.profile), files.folder_of("figures", found.profile)
+    paths = [tables / name for name in found.tables if not name.endswith(".md")]
+    for path in [*paths, *(figures / f"{figure.stem}.{end}" for figure in found.figures for end in ("png", "pdf"))]:
+        require(path.is_file(), "file", str(path), "a manifest names it; run `make tables` first")
+        yield f"paper/{'figures' if path.parent == figures else 'tables'}/{path.name}", path.read_bytes()
+
+
+def _tables(found: Manifest) -> list[str]:
+    """Return the Markdown tables of a study, a compact one first, without title and caption: the page says these."""
+    folder = files.folder_of("tables", found.profile)
+    texts = []
+    for name in sorted((n for n in found.tables if n.endswith(".md")), key=lambda n: "_compact" not in n):
+        text, head = (folder / name).read_text(encoding="utf-8"), f"## {found.title}\n\n{found.caption}"
+        texts.append(text.removeprefix(head).partition("\n\n")[2] if text.startswith(head) else text)
+    return texts
+
+
+def _notebook(stem: str, source: Path, profile: str) -> str:
+    """Return a notebook as it was executed, or as it is where it was not, with a text for each of its pictures."""
+    executed = files.folder_of("executed", profile) / source.name
+    node = json.loads((executed if executed.is_file() else source).read_text(encoding="utf-8"))
+    heading = ""
+    for cell in node["cells"]:
+        heads = re.findall(r"^#+ (.*)$", "".join(cell["source"]), re.MULTILINE)
+        heading = heads[-1] if heads and cell["cell_type"] == "markdown" else heading
+        cell["metadata"] = {**cell["metadata"], "mystnb": {"image": {"alt": f"Figure: {heading}"}}}
+        for output in cell.get("outputs", []):
+            readable(output.get("data", {}))
+    if not executed.is_file():
+        said = {"cell_type": "markdown", "id": "not-run", "metadata": {}, "source": "*Not executed yet.*"}
+        node["cells"].insert(1, said)
+    return json.dumps(node, indent=1)
+
+
+def readable(data: dict[str, Any]) -> None:
+    """Let the page colour source code that an output shows, and links of its tables lead on from the page."""
+    if "text/x-python" in data:
+        code = "".join(data["text/x-python"])
+        data.clear()
+        data["text/markdown"] = f"```python\n{code}\n```"
+    if "text/markdown" in data:
+        data["text/markdown"] = "".join(data["text/markdown"]).replace("](../PROTOCOL.md", "](../paper/PROTOCOL.md")
+
+
+def _rule(path: Path) -> str:
+    """Return what the ledger says before its first table: how claims are tested."""
+    text = path.read_text(encoding="utf-8") if path.is_file() else "# Claims\n\nNo claims yet.\n"
+    return text.partition("\n## ")[0].partition("\n\n")[2]
 
 
 def read_claims() -> list[dict[str, Any]]:

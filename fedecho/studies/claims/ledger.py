@@ -109,7 +109,8 @@ def _block(role: Role, lines: Sequence[Line]) -> Iterator[str]:
 
 def _words(line: Line) -> str:
     test = "" if line.role == "exploratory" else line.test
-    return " ".join(filter(None, [line.claim if line.role == "primary" else "", test, line.note]))
+    named = f'<a id="{line.id}"></a>{line.claim}' if line.role == "primary" else ""
+    return " ".join(filter(None, [named, test, line.note]))
 
 
 def _often(claim: str, lines: Sequence[Line]) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from fedecho.core.checks import require
 from fedecho.core.settings import Delays
 from fedecho.learning.distill import Distillation
-from fedecho.learning.methods import CA2FL, FADAS, FedAC, FedAsync, FedBuff, FedEcho
+from fedecho.learning.methods import AREA, CA2FL, FADAS, AdaMasFL, FedAC, FedAsync, FedBuff, FedEcho, FedStaleAsync
 from fedecho.report.captions import NOTHING
 from fedecho.studies import profiles
 from fedecho.theory.arrivals import Arrivals
@@ -79,6 +79,9 @@ DERIVED = 0.75
 METHODS: dict[str, dict[str, Any]] = {
     "FedBuff": {"method": FedBuff()}, "CA2FL": {"method": CA2FL()}, "FADAS": {"method": FADAS()},
     "FedAC-public": {"method": FedAC()}, "FedAsync": {"method": FedAsync(staleness="constant", proximal=0.0)},
+    "FedStaleAsync": {"method": FedStaleAsync()},
+    "ACE (buffered)": {"method": FedStaleAsync(beta=1.0, participation="certain")}, "AREA": {"method": AREA()},
+    "AdaMasFL-public": {"method": AdaMasFL()},
     "FedEcho": {"method": FedEcho(distill=DISTIL), "distil_power": DERIVED},
 }  # fmt: skip
 """Name -> the method, and how its eta_d falls."""

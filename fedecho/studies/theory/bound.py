@@ -201,7 +201,7 @@ def draw_terms(results: Results) -> Figure:
             x = np.array([at[0], at[-1]])
             axes.plot(x, mean[0] * (x / x[0]) ** term.joint, color=kit.GREY, linestyle=":", linewidth=1.0, marker="")
         axes.text(0.03, 0.04, f"{fit.slopes['x'].value:.2f} against {term.exponent:g}".replace("-", "−"),
-                  transform=axes.transAxes, fontsize=6)  # fmt: skip
+                  transform=axes.transAxes, fontsize=6.5)  # fmt: skip
         # At least a decade, so that a change by some percent does not look like a fall.
         low, high = np.log10(mean.min()), np.log10(mean.max())
         room = max(0.25 * (high - low), (1.0 - (high - low)) / 2)
@@ -230,7 +230,7 @@ def draw_measured(results: Results) -> Figure | None:
     figure, panels = kit.grid(len(names) * len(buffers), len(buffers), 1.7, sharey="row")
     for axes, (name, buffer) in zip(panels, product(names, buffers), strict=True):
         if buffer == buffers[0]:
-            axes.set_ylabel(name, fontsize=6)
+            axes.set_ylabel(name, fontsize=6.5)
         block = found[(found["run"] == name) & (found["buffer"] == buffer)]
         if block.empty:
             axes.set_axis_off()

@@ -45,8 +45,9 @@ def theory_methods(
         rows=_rows,
         note=f"{base.SLOPES} {base.RULE} Slopes under independent arrivals; biased arrivals: {kind}. "
         f"{base.LATE} No step is tuned: exponents can be compared, levels cannot.",
-        details="FedEcho as under [theory_convex](#theory_convex). Steps: linear methods gamma = c sqrt(M/T); FADAS "
-        "and FedAC a server rate c / sqrt(T); FedAsync T M steps with c / sqrt(T M). eta_d falls as T^-3/4.",
+        details="FedEcho as under [theory_convex](#theory_convex). Steps: linear methods gamma = c sqrt(M/T), which is "
+        "(M/N) eta_l K for AREA; FADAS, FedAC and AdaMasFL a server rate c / sqrt(T); FedAsync T M steps with "
+        "c / sqrt(T M). eta_d falls as T^-3/4. FedStaleAsync: beta = 1/2.",
         figures={
             "slopes": (
                 draw,

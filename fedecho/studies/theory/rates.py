@@ -197,5 +197,5 @@ def speed_up(results: Results) -> Figure | None:
         lines = [(found, charts.look(4, marker="o", label="noise floor"))] if len(found) else []
         charts.draw_lines(axes, lines, "buffer", slope=(-1.0, "slope −1"))
         text = f"slope {result.fit.slopes['M'].value:.3f}".replace("-", "−") if result.fit else ""
-        axes.text(0.97, 0.95, text, transform=axes.transAxes, ha="right", va="top", fontsize=6)
+        axes.text(0.97, 0.95, text, transform=axes.transAxes, ha="right", va="top", fontsize=6.5)
     return charts.framed(figure, panels, "buffer size M", "mean of |∇f(x_t)|²", entries=2)

@@ -12,6 +12,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
+from fedecho.core import numerics
 from fedecho.report import captions
 from fedecho.studies.study import Finding, Question, Study, Table
 from fedecho.studies.theory import base, findings
@@ -42,7 +43,15 @@ class TheoryStudy(Study):
     @property
     def places(self) -> list[Path]:
         """The folders that records are looked for in; new ones are written to the first."""
-        return [*([self.home / "records"] if self.custom else []), records.folder(self.profile)]
+        return self.among(records.folder(self.profile))
+
+    def parts(self) -> tuple[str, ...]:
+        """Return the parts of the code that its runs go through."""
+        return numerics.RUN, numerics.THEORY
+
+    def made_apart(self) -> bool:
+        """Tell whether any record that it reads is one that code with other numerics made."""
+        return any(THEORY.path(self.places[0], entry.run).is_file() for entry in self.entries)
 
     def paths(self) -> set[Path]:
         """Return the committed records that it reads, there or not."""

@@ -1,0 +1,143 @@
+"""The commands about records of single runs: what one of them was, and several side by side."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+import tyro
+
+from fedecho.cli.train import outcome, values_of
+from fedecho.core.checks import require
+from fedecho.core.config import RunConfig
+from fedecho.core.files import own_dir, paper, use_data
+from fedecho.core.records import Record, load
+
+
+def show(record: tyro.conf.Positional[str], plot: Path | None = None, plugin: tuple[Path, ...] = ()) -> None:
+    """Say what a run was and what came out, with its curve in the terminal or, with --plot, in a file.
+
+    Args:
+        record: its file, or the first digits of its hash.
+        plot: a file to draw the curve to: .png, .pdf or .svg.
+        plugin: files of methods of one's own, where the run was of one.
+    """
+    from fedecho.learning import plugins
+    from fedecho.studies import compare as comparing
+
+    plugins.load_all(plugin)
+    found = read(record)
+    if plot is not None:
+        kinds = (".png", ".pdf", ".svg")
+        require(plot.suffix in kinds, "plot", str(plot), f"give a file that ends in {', '.join(kinds)}")
+        require(plot.resolve().parent.is_dir(), "plot", str(plot), "its folder must be there")
+    config = found.run_config()
+    print(*described(found), sep="\n")
+    if plot is None:
+        print(*chart([row["round"] for row in found.rows], [100 * row["accuracy"] for row in found.rows]), sep="\n")
+        return
+    from fedecho.report import curves, figures
+
+    with figures.style():
+        curves.curves([(comparing.cell_of(config), found)]).savefig(plot)
+    print(f"figure: {plot}")
+
+
+def read(word: str) -> Record:
+    """Return a record by its file or the first digits of its hash; raises `InputError` for a word that is neither."""
+    if Path(word).is_file():
+        return load(Path(word))
+    homes = (paper() / "records", own_dir("").parent)
+    hashed = len(word) >= 4 and word.isalnum()
+    found = [path for home in homes for path in sorted(home.rglob(f"*-{word}*.json"))] if hashed else []
+    allowed = f"there is no such file, and not one record in {homes[0]} but {len(found)} with this hash"
+    require(len(found) == 1, "record", word, allowed)
+    return load(found[0])
+
+
+def described(record: Record) -> list[str]:
+    """Return lines that say what a run was and what came out."""
+    from fedecho.studies.compare import cell_of, flat
+
+    config, seconds = record.run_config(), sum(record.seconds.values())
+    cell = cell_of(config)
+    last = record.rows[-1] if record.rows else {"round": 0, "arrivals": 0, "virtual_time": 0.0}
+    own = {path: value for path, value in flat(record.config).items() if path not in ("seed", "method.method")}
+    return [
+        f"{cell.method} on {config.data.name}, {cell.setting}, {cell.delay} delays, seed {config.seed}",
+        *(f"  {path} = {value}" for path, value in own.items()),
+        outcome(record),
+        f"{last['round']} rounds, {last['arrivals']} arrivals, {last['virtual_time']:,.0f} s of virtual time",
+        f"{record.origin}, {seconds:,.0f} s of work",
+    ]
+
+
+def chart(x: Sequence[float], y: Sequence[float], width: int = 60, height: int = 10) -> list[str]:
+    """Return points as lines of text: y (percent) upwards between its ends, rounds to the right from 0."""
+    if not x:
+        return ["no evaluation was reached"]
+    low, high = min(y), max(y)
+    lines = [[" "] * width for _ in range(height)]
+    for at, value in zip(x, y, strict=True):
+        row = round((height - 1) * (value - low) / (high - low)) if high > low else 0
+        lines[height - 1 - row][round((width - 1) * at / max(x))] = "•"
+    marks = [f"{high:6.1f} %", *[" " * 8] * (height - 2), f"{low:6.1f} %"]
+    drawn = [f"{mark} │{''.join(line).rstrip()}" for mark, line in zip(marks, lines, strict=True)]
+    return [*drawn, f"{' ' * 9}└{'─' * width}", f"{' ' * 10}0{f'{max(x):g} rounds':>{width - 1}}"]
+
+
+def compare(
+    records: tyro.conf.Positional[tuple[str, ...]] = (),
+    methods: tuple[str, ...] = (),
+    set: tuple[str, ...] = (),
+    plugin: tuple[Path, ...] = (),
+    seeds: tuple[int, ...] = (),
+    profile: str | None = None,
+    jobs: int | None = None,
+    fresh: bool = False,
+    data_root: Path | None = None,
+) -> None:
+    """Put runs side by side: those of records that are there, or of methods, trained where they have no record. Writes
+    a table with intervals, paired tests and a figure to build/custom.
+
+    Args:
+        records: files, or the first digits of their hashes.
+        methods: in place of records: methods, or rows of the main table such as "FedBuff + EMA".
+        set: changes to the config of every method, as field=value.
+        plugin: files of methods of one's own, which are imported.
+        seeds: of each method (left out: those of the profile).
+        profile: smoke, laptop or paper, or that of a block: cifar-small, language, generation (left out: laptop).
+        jobs: processes (all cores if left out).
+        fresh: train every run again.
+        data_root: folder of data sets (otherwise FEDECHO_DATA).
+    """
+    from fedecho.learning import plugins
+    from fedecho.studies import compare as comparing
+    from fedecho.studies import profiles, writing
+
+    use_data(data_root)
+    plugins.load_all(plugin)
+    require(bool(records) != bool(methods), "compare", (*records, *methods), "give records, or --methods, not both")
+    require(jobs is None or jobs >= 1, "jobs", jobs, "give at least 1 process")
+    if records:
+        for name, value in (("set", set), ("seeds", seeds), ("profile", profile), ("fresh", fresh), ("jobs", jobs)):
+            require(not value, name, value, "records are compared as they are; leave it out")
+        made = comparing.compared([read(word) for word in records])
+    else:
+        scale = profile or "laptop"
+        configs = dict(_run(name, scale, set) for name in methods)
+        require(len(configs) == len(methods), "methods", methods, "one is given twice; give each once")
+        chosen = seeds or profiles.profile(scale).seeds
+        lists = {"methods": methods, "set": set, "plugin": plugin, "profile": [scale], "seeds": chosen}
+        words = [word for name, given in lists.items() if given for word in (f"--{name}", *map(str, given))]
+        command = shlex.join(["fedecho", "compare", *words])
+        made = writing.make(comparing.of_configs(configs, chosen, scale, command), jobs, fresh)
+    print(made.text, f"table: {made.tables['md']}", *(f"figure: {path}" for path in made.figures.values()), sep="\n")
+
+
+def _run(name: str, profile: str, assignments: Sequence[str]) -> tuple[str, RunConfig]:
+    from fedecho.studies import contenders
+
+    label = contenders.contender_of(name, {}).label
+    return label, contenders.configure(name, profile, 0, values_of(assignments))

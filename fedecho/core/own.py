@@ -1,0 +1,81 @@
+"""Code of the user's own: imported only when the user has named it, and known by the digest of its file.
+
+A function is named `module:function`, of a module that can be imported, or `folder/file.py:function`; without a suffix
+a module is also looked for in the working directory.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from fedecho.core.checks import InputError, require
+from fedecho.core.files import file_sha256
+
+
+def is_named(name: str) -> bool:
+    """Tell whether a name is that of a function of the user's own."""
+    place, colon, function = name.rpartition(":")
+    return bool(colon and place) and function.isidentifier()
+
+
+def digest(name: str, field: str = "function") -> str:
+    """Return the SHA-256 (hex) of the file that defines a function."""
+    path = module(name.rpartition(":")[0], field).__file__
+    require(path is not None, field, name, "it is defined in no file; name one that is")
+    return file_sha256(Path(str(path)))
+
+
+def function(name: str, field: str = "function") -> Callable[..., Any]:
+    """Return a function by its name; raises `InputError` for a module that does not import or does not have it."""
+    place, _, attribute = name.rpartition(":")
+    found = getattr(module(place, field), attribute, None)
+    require(callable(found), field, name, f"{place} has no function {attribute}")
+    assert found is not None
+    return found  # type: ignore[no-any-return]
+
+
+def module(place: str, field: str) -> ModuleType:
+    """Return a module by its name or file, imported once for each content of the file."""
+    path = Path(place if place.endswith(".py") else f"{place.replace('.', '/')}.py")
+    if place.endswith(".py") or (path.is_file() and place not in sys.modules):
+        return from_file(path, field)
+    return _imported(lambda: importlib.import_module(place), field, place)
+
+
+def from_file(path: Path, field: str) -> ModuleType:
+    """Return the module that a file is; raises `InputError` where there is none, or it does not import."""
+    there = path.suffix == ".py" and path.is_file()
+    require(there, field, str(path), "there is no such file; name one that ends in .py")
+    name = f"fedecho_own_{file_sha256(path)[:16]}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path.resolve())
+    assert spec is not None and spec.loader is not None
+    made, loader = importlib.util.module_from_spec(spec), spec.loader
+    sys.modules[name] = made  # dataclasses look their own module up
+
+    def load() -> ModuleType:
+        try:
+            loader.exec_module(made)
+        except BaseException:
+            del sys.modules[name]
+            raise
+        return made
+
+    return _imported(load, field, str(path))
+
+
+def _imported(load: Callable[[], ModuleType], field: str, place: str) -> ModuleType:
+    try:
+        return load()
+    except InputError:
+        raise
+    except Exception as error:  # it is the user's, and may fail in any way
+        words = " ".join(str(error).split())
+        raise InputError(field, place, f"it cannot be imported ({type(error).__name__}: {words})") from None

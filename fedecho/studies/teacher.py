@@ -1,0 +1,95 @@
+"""29: in which teacher are stragglers heard? Weightings of the bank's rows, tried where nothing is reported."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fedecho.core.checks import require
+from fedecho.report import captions, charts, curves
+from fedecho.report.summary import Cell
+from fedecho.studies.comparison import Comparison
+from fedecho.studies.grid import DELAYS, OWN, Seeds, Setting, Variant, echo, main_settings, on_validation, plain, run_at
+from fedecho.studies.profiles import profile as scale_of
+from fedecho.studies.study import Study, table
+
+LEVEL = "FedAvg (sync)"
+"""What waits for all clients, stragglers too: the level to reach."""
+RIVALS = ("FedBuff + EMA", LEVEL)
+COMBINED = echo("lambda = 0.5, beta = 3", factors={"lambda": 0.5, "beta": 3}, prior_correction=0.5, energy_weight=3.0)
+PUBLISHED = (
+    echo("FedAUX's certainties", teacher_weights="fedaux"),
+    echo("label counts", teacher_weights="label counts"),
+    echo("seen prior", teacher_weights="seen prior"),
+)
+
+
+@table
+def teacher(
+    profile: str = "laptop",
+    *,
+    strengths: Sequence[float] = (0.25, 0.5, 1.0),
+    betas: Sequence[float] = (1.0, 3.0),
+    settings: Sequence[str] | None = None,
+    delays: Sequence[str] = DELAYS,
+    seeds: Seeds = None,
+) -> Study:
+    """Return the choice of a teacher: weightings x strengths x settings on the validation split, on seeds of tuning."""
+    corrected = [echo(f"lambda = {s:g}", factors={"lambda": s}, prior_correction=s) for s in strengths]
+    energetic = [echo(f"beta = {b:g}", factors={"beta": b}, energy_weight=b) for b in betas]
+    rows = [OWN, *corrected, *energetic, COMBINED, *PUBLISHED, *plain(RIVALS)]
+    chosen = _unreported(profile, seeds)
+    cells = [
+        _cell(profile, row, place, seed)
+        for seed in chosen
+        for place in main_settings(profile, settings, delays)
+        for row in rows
+    ]
+    shown = [row.label for row in rows if row.label != LEVEL]
+    over_time = (
+        "Validation accuracy in % on the classes that only slow clients own, against virtual time in seconds, mean "
+        f"over the finished seeds; dotted: what {LEVEL} ends with. Settings in which no class is theirs are left out."
+    )
+    return Choice(
+        name="teacher", title="Teachers in which stragglers are heard", notebook="29_teacher", profile=profile,
+        cells=cells, tuning=True,
+        figures={
+            "bars": (
+                lambda found: charts.bars(found.summary, label="validation accuracy, %"),
+                captions.BARS.replace("Test", "Validation"),
+            ),
+            "owned_time": (lambda found: curves.owned_curves(found.found, shown, LEVEL), over_time),
+        },
+        note="FedEcho by how the bank's rows are weighted: prior correction (lambda), energy weights (beta), both, "
+        f"three published ones. For the choice alone, on seeds {', '.join(map(str, chosen))}, which no table reports.",
+        details="lambda: y_i(u)_c - lambda log m_i(c), m_i the mean prediction of client i's row over U. beta: weights "
+        "softmax over clients of beta z_i(u), z_i the standardised log-sum-exp of the row. FedAUX's certainties and "
+        "label counts are sent by the clients, all others are worked out of the bank. All rows have FedEcho's tuned "
+        "rates. Nothing here is scored on test images or on a seed that a table reports.",
+    )  # fmt: skip
+
+
+def _unreported(profile: str, seeds: Seeds) -> Sequence[int]:
+    of = scale_of(profile)
+    chosen = of.tuning_seeds if seeds is None else tuple(seeds)
+    reported = {*of.seeds, *of.fresh} & {*chosen}
+    require(not reported, "seeds", list(chosen), f"give some that no table of {profile} reports")
+    return chosen
+
+
+def _cell(profile: str, row: Variant, place: Setting, seed: int) -> Cell:
+    return Cell(row.label, place.name, place.delay, on_validation(run_at(profile, row, place, seed)), dict(row.factors))
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Choice(Comparison):
+    """A comparison on the validation split."""
+
+    @property
+    def caption(self) -> str:
+        """What the numbers are and how to read them."""
+        return (
+            f"{self.note} Validation accuracy in %, mean ± 95 % CI over n seeds; diverged runs are left out. Bold: "
+            "best mean of a block. Differences: in points, paired over seeds; p: paired t-test, Holm-corrected within "
+            "a block. Slow classes: those only slow clients own."
+        )
