@@ -89,7 +89,7 @@ def certainties(own: Tensor, pool: Tensor) -> Tensor:
 
 def probability(at: Tensor, own: Tensor, others: Tensor) -> Tensor:
     """Return P(own | u) `[at]` of the logistic regression that tells `own` `[n, features]` from `others`: the minimum
-    of mean log-loss + lambda / (2 n) |w|^2 over n examples, intercept free, by L-BFGS."""
+    of `mean log-loss + lambda / (2 n) |w|^2` over n examples, intercept free, by L-BFGS."""
     inputs, is_own = torch.cat([own, others]), torch.cat([torch.ones(len(own)), torch.zeros(len(others))])
     inputs, is_own = F.pad(inputs, (0, 1), value=1.0), is_own.to(inputs)
     strength = F.pad(inputs.new_full((own.shape[1],), STRENGTH / len(inputs)), (0, 1))

@@ -19,13 +19,14 @@ weighted by the rows' own weights a_i (age, who may teach) where there are any:
 
 With lambda = 0, beta = 0 or equal certainties, counts or priors each is FedEcho's mean.
 
-What a client sends beside its upload: fedaux |U| numbers and label counts C, once, with its first upload; the others
+What a client sends beside its upload: fedaux `|U|` numbers and label counts C, once, with its first upload; the others
 nothing. Departure: FedEcho's server sees model differences alone; of these two it learns about the data.
 
-Cost a round, beside FedEcho's (M + 1) |U| C: prior correction M |U| C + N C (one bias a client, so the running sum is
-enough), energy M |U| C + N |U| C, seen prior the same, fedaux and label counts N |U| C. That of the M new rows is kept
-from round to round (`Evidence`); all rows are read, N |U| C, wherever a weight depends on the image or the class.
-Weights e^(beta z) have running sums too, but z reaches sqrt(|U| - 1): what is taken out of such a sum does not cancel.
+Cost a round, beside FedEcho's `(M + 1) |U| C`: prior correction `M |U| C + N C` (one bias a client, so the running sum
+is enough), energy `M |U| C + N |U| C`, seen prior the same, fedaux and label counts `N |U| C`. That of the M new rows
+is kept from round to round (`Evidence`); all rows are read, `N |U| C`, wherever a weight depends on the image or the
+class. Weights e^(beta z) have running sums too, but z reaches `sqrt(|U| - 1)`: what is taken out of such a sum does not
+cancel.
 
 In every form of the bank: float16 rows give each weight to three digits. Of truncated rows the energy is exact and the
 prior of a kept entry too; a dropped class has its even share of the rest. At 0.8 truncated rows do not give the prior,

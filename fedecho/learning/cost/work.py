@@ -157,7 +157,7 @@ def predicted_bytes(config: RunConfig) -> dict[str, int]:
 
 
 def evidence(config: RunConfig) -> int:
-    """Return how many numbers the server keeps of each client to weigh its row (`weighting.py`): C, |U| L, |U| or 0."""
+    """Return how many numbers the server keeps of each client to weigh its row (`weighting`): C, `|U| L`, `|U|`, 0."""
     priors = predictions(config)[1] if config.distill.prior_correction else 0
     return priors + math.prod(_scores(config) or (0,))
 

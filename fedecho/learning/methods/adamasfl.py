@@ -25,9 +25,9 @@ from fedecho.learning.methods.base import Buffer, Method, exchange, mean_buffers
 
 @dataclass(frozen=True)
 class AdaMasFL(MethodConfig):
-    """Local steps x <- x - eta_l d / |d|, d = beta (grad F_i - c_i + c) + (1 - beta) g; then, G_j being the mean of the
-    K gradients of client j, x <- x + eta (1/M) sum_j Delta_j / (K_j eta_l), g <- beta (c + (1/M) sum_j (G_j - c_j)) +
-    (1 - beta) g, c <- c + (1/N) sum_j (G_j - c_j) and c_j <- G_j.
+    """Local steps `x <- x - eta_l d / |d|`, d = beta (grad F_i - c_i + c) + (1 - beta) g; then, G_j being the mean of
+    the K gradients of client j, x <- x + eta (1/M) sum_j Delta_j / (K_j eta_l), g <- beta (c + (1/M) sum_j (G_j - c_j))
+    + (1 - beta) g, c <- c + (1/N) sum_j (G_j - c_j) and c_j <- G_j.
 
     Only the direction of d counts, so clients add c + (1/beta - 1) g - c_i to their gradients; one vector is sent.
     """
