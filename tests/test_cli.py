@@ -203,7 +203,7 @@ def test_verify_compares_and_fails_on_a_forgery(
 
     forged = module.Outcome("fedecho-0 (seed 0)", "fedecho, cnn", {"accuracy": 0.3}, ["made with AVX512, here AVX2"])
     asked: list[int] = []
-    monkeypatch.setattr(module, "verify", lambda paths, jobs: asked.append(len(paths)) or [forged])
+    monkeypatch.setattr(module, "verify", lambda paths, jobs, named: asked.append(len(paths)) or [forged])
     records = elsewhere / "records" / "laptop"
     records.mkdir(parents=True)
     for name in "abcd":
