@@ -134,8 +134,6 @@ def test_the_check_passes_rounding_and_names_a_moved_marker(tmp_path: Path) -> N
 
 def test_figures_fit_a_column_or_a_page_with_type_that_can_be_read() -> None:
     paper = files.REPOSITORY / "paper"
-    if not any(paper.glob("tables/*_tabular*.tex")):
-        pytest.skip("the committed figures are older than this rule; `fedecho tables` draws them")
     for path in sorted(paper.glob("figures/*.pdf")):
         pdf, width = path.read_bytes(), drawings.inches(path.read_bytes())
         assert width is not None and round(width, 2) in (figures.COLUMN, figures.WIDTH), path.name

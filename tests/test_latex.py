@@ -69,7 +69,7 @@ def test_the_paper_of_the_committed_tables(monkeypatch: pytest.MonkeyPatch) -> N
         assert all(f"{figure.stem}.pdf" in main + more for figure in found.figures)
     linked = set(re.findall(r"\\hyperref\[sec:(\w+)\]", main))
     assert {"controls", "language", "theory_bound"} <= linked <= {found.name for found in known}
-    claims = readme.asking(files.folder_of("tables", "laptop"))["claims"]("primary")
+    claims = readme.Tables(files.folder_of("tables", "laptop")).claims("primary")
     table = main.partition(r"\label{tab:claims}")[2].partition(r"\end{longtable}")[0]
     assert table.count(r"\textbf{") == len(claims) and table.count(r"\textbf{supported}") >= 1
     # Whatever is printed is ASCII, so that no font lacks a glyph.
@@ -98,8 +98,6 @@ def test_chapters_end_with_tuning() -> None:
 def test_nothing_leaves_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if not (shutil.which("pdflatex") and shutil.which("kpsewhich")):
         pytest.skip("LaTeX is not here")
-    if not any(PAPER.glob("tables/*_tabular*.tex")):
-        pytest.skip("the committed tables are older than the paper's forms; `fedecho tables` writes them")
     monkeypatch.delenv("FEDECHO_PAPER", raising=False)
     for name, text in paper.documents("laptop", list(TABLES)).items():
         (tmp_path / name).write_text(text)

@@ -219,3 +219,9 @@ def test_links_that_lead_nowhere_are_words(paper: Path) -> None:
 
 def test_plain_text_is_shown_as_it_stands() -> None:
     assert site.plain("a_b <i> $x$ |y| [z](q)") == r"a\_b \<i\> \$x\$ \|y\| \[z\](q)"
+
+
+def test_a_link_that_leads_nowhere_becomes_its_words_and_a_notebook_stays_one() -> None:
+    cells = {"outputs": [{"text": "see [it](../none.md), [that](a.ipynb)"}]}
+    (made,) = site._linked({"notebooks/a.ipynb": json.dumps(cells, indent=1)}).values()
+    assert json.loads(made) == {"outputs": [{"text": "see it, [that](a.ipynb)"}]}

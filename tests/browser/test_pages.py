@@ -189,7 +189,7 @@ def sought(browser: Browser, front: Path, word: str) -> str:
     reader.page.locator("input.sidebar-search").fill(word)
     reader.page.keyboard.press("Enter")
     links = reader.page.locator("#search-results ul.search li a")
-    links.first.wait_for(timeout=60_000)
+    reader.page.get_by_text("Search finished").wait_for(timeout=60_000)  # results come one after the other
     found = " ".join(str(link.get_attribute("href")) for link in links.all())
     assert reader.troubles == []
     reader.context.close()

@@ -80,7 +80,7 @@ def _front(profile: str, said: dict[str, str]) -> list[str]:
     return [
         rf"\begin{{abstract}}{prose(found['abstract'])}\end{{abstract}}", r"\section{Findings}",
         prose(found["outcome"], names), r"\subsection*{The theory, checked}", prose(found["theory"], names),
-        r"\section{Primary claims}", _claims(readme.asking(tables)["claims"]("primary")), *protocol,
+        r"\section{Primary claims}", _claims(readme.Tables(tables).claims("primary")), *protocol,
     ]  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,7 @@ def environment(folder: Path) -> jinja2.Environment:
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
         loader=jinja2.FileSystemLoader(HOME),
     )  # fmt: skip
-    known.globals |= {"fact": fact, "span": span, "words": _WORDS, **asking(folder)}
+    known.globals |= {"fact": fact, "span": span, "words": _WORDS, **Tables(folder).asked()}
     known.filters |= {f"d{digits}": partial(_number, digits=digits) for digits in range(3)} | {"size": size}
     return known
 
@@ -49,62 +50,72 @@ def pages(profile: str = "laptop") -> dict[Path, str]:
     return {page: render(template.read_text(encoding="utf-8"), folder) for template, page in PAGES.items()}
 
 
-def asking(folder: Path) -> dict[str, Callable[..., Any]]:
-    """Return what a template can ask of the tables of a folder, by name."""
+@dataclass(frozen=True)
+class Tables:
+    """What a template can ask of the tables in a folder."""
 
-    @cache
-    def frame(table: str) -> pd.DataFrame:
-        path = folder / f"{table}.csv"
-        require(path.is_file(), "table", table, "there is no such file in the folder of tables")
-        return pd.read_csv(path)
+    folder: Path
 
-    def pick(table: str, column: str, **where: Any) -> float:
-        """The number of the only row that has these values."""
-        known = frame(table)
+    def pick(self, table: str, column: str, **where: Any) -> float:
+        """Return the number of the only row that has these values."""
+        known = _frame(self.folder / f"{table}.csv")
         rows = known[[all(row[name] == value for name, value in where.items()) for _, row in known.iterrows()]]
         require(len(rows) == 1 and column in known, table, {"column": column, **where}, "name one cell that it has")
         return float(rows[column].iloc[0])
 
-    def at(table: str, row: str, place: Place, column: str = "mean") -> float:
-        """The number of a row at a place."""
-        return pick(table, column, setting=place[0], delay=place[1], method=row)
+    def at(self, table: str, row: str, place: Place, column: str = "mean") -> float:
+        """Return the number of a row at a place."""
+        return self.pick(table, column, setting=place[0], delay=place[1], method=row)
 
-    def each(table: str, rows: Iterable[str], places: Iterable[Place], column: str = "mean") -> list[float]:
-        """The numbers of some rows at some places."""
+    def each(self, table: str, rows: Iterable[str], places: Iterable[Place], column: str = "mean") -> list[float]:
+        """Return the numbers of some rows at some places."""
         places = list(places)
-        return [at(table, row, place, column) for row in rows for place in places]
+        return [self.at(table, row, place, column) for row in rows for place in places]
 
-    def lead(table: str, row: str, place: Place) -> tuple[float, float]:
-        """The 95 % interval of the reference's lead over a row."""
-        mean, half = at(table, row, place, "difference"), at(table, row, place, "difference_half")
+    def lead(self, table: str, row: str, place: Place) -> tuple[float, float]:
+        """Return the 95 % interval of the reference's lead over a row."""
+        mean, half = (self.at(table, row, place, column) for column in ("difference", "difference_half"))
         return mean - half, mean + half
 
-    def best(table: str, place: Place) -> str:
-        """The row of the highest mean at a place, of those of which no run diverged."""
-        known = frame(table)
+    def best(self, table: str, place: Place) -> str:
+        """Return the row of the highest mean at a place, of those of which no run diverged."""
+        known = _frame(self.folder / f"{table}.csv")
         block = known[(known["setting"] == place[0]) & (known["delay"] == place[1]) & (known["diverged"] == 0)]
         return str(block["method"].iloc[block["mean"].argmax()])
 
-    def text(name: str) -> str:
-        """A file of the folder, whole."""
-        return (folder / name).read_text(encoding="utf-8")
+    def text(self, name: str) -> str:
+        """Return a file of the folder, whole."""
+        return (self.folder / name).read_text(encoding="utf-8")
 
-    def claims(role: str) -> list[dict[str, Any]]:
-        """The lines of the ledger of claims in one role."""
-        lines = json.loads(require_sealed(folder.parent / "claims.json").read_text(encoding="utf-8"))
+    def claims(self, role: str) -> list[dict[str, Any]]:
+        """Return the lines of the ledger of claims in one role."""
+        lines = json.loads(require_sealed(self.folder.parent / "claims.json").read_text(encoding="utf-8"))
         return [line for line in lines if line["role"] == role]
 
-    def claim(name: str) -> dict[str, Any]:
-        """The line of a primary claim."""
-        found = [line for line in claims("primary") if line["id"] == name]
+    def claim(self, name: str) -> dict[str, Any]:
+        """Return the line of a primary claim."""
+        found = [line for line in self.claims("primary") if line["id"] == name]
         require(len(found) == 1, "claim", name, "there is no primary claim of this name")
         return found[0]
 
-    def verdict(*names: str) -> str:
-        """The verdict that all of some primary claims have."""
-        return " or ".join(dict.fromkeys(claim(name)["verdict"] for name in names))
+    def verdict(self, *names: str) -> str:
+        """Return the verdict that all of some primary claims have."""
+        return " or ".join(dict.fromkeys(self.claim(name)["verdict"] for name in names))
 
-    return {ask.__name__: ask for ask in (pick, at, each, lead, best, text, claims, claim, verdict)}
+    def asked(self) -> dict[str, Callable[..., Any]]:
+        """Return all of these by name."""
+        asks = (self.pick, self.at, self.each, self.lead, self.best, self.text, self.claims, self.claim, self.verdict)
+        return {ask.__name__: ask for ask in asks}
+
+
+def _frame(path: Path) -> pd.DataFrame:
+    require(path.is_file(), "table", path.stem, "there is no such file in the folder of tables")
+    return _read(path, path.stat().st_mtime_ns)
+
+
+@cache
+def _read(path: Path, _changed: int) -> pd.DataFrame:
+    return pd.read_csv(path)
 
 
 def span(numbers: Iterable[float], digits: int = 1) -> str:
@@ -132,7 +143,7 @@ def are_about(folder: Path, profile: str) -> bool:
 
 def write(profile: str) -> list[Path]:
     """Write the pages where they are about these tables; return what was written."""
-    made = pages(profile) if are_about(paper(), profile) else {}
+    made = pages(profile) if told(profile) else {}
     for page, text in made.items():
         write_whole(page, text)
     return list(made)

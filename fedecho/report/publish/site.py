@@ -40,7 +40,7 @@ HEADLINES = ("vision", "owners", "controls", "language", "theory_distillation")
 """Tables whose findings open the front page."""
 _CLAIM = ("id", "role", "claim", "place", "source", "profile", "test", "verdict", "qualifier", "paper_value",
           "our_value", "n", "pooled", "p", "notebook", "table", "note")  # fmt: skip
-_LINK = re.compile(r"(?<!!)\[(?P<text>[^\]]*)\]\((?P<to>[^)#\s]*)(#[^)\s]*)?\)")
+_LINK = re.compile(r"(?<!!)\[(?P<text>[^\[\]\n]*)\]\((?P<to>[^)#\s]*)(#[^)\s]*)?\)")
 Sources = Iterator[tuple[str, str | bytes]]
 """Files for Sphinx: place and content."""
 
