@@ -22,7 +22,7 @@ from fedecho.core.rng import stream
 from fedecho.core.settings import Data, Evaluation, Local, Partition, Protocol
 from fedecho.data.splits import Texts, TextSplits, permutation
 from fedecho.data.tokens import CONTEXT
-from fedecho.learning import evaluation, experiment, generate, resume
+from fedecho.learning import checkpoint, evaluation, experiment, generate
 from fedecho.learning.cost import duration, peak, work
 from fedecho.learning.experiment import run
 from fedecho.learning.flat import FlatModel, Weights
@@ -251,7 +251,7 @@ def test_a_checkpoint_of_another_vocabulary_is_refused_by_both_digests(
     path = tmp_path / "run.pt"
     with pytest.raises(Paused):
         run(tiny(), keeper=Keeper(path, deadline=0.0))
-    before = resume.read(path, tiny())["facts"]["vocabulary_digest"]
+    before = checkpoint.read(path, tiny())["facts"]["vocabulary_digest"]
     monkeypatch.setattr("fedecho.data.tokens.Tokens.digest", "0" * 64)
     with pytest.raises(InputError, match=f"{before}.*run.pt.*{'0' * 64}"):
         run(tiny(), keeper=Keeper(path))

@@ -165,12 +165,15 @@ def test_in_a_worker_process_to_the_same_last_bit(everything: RunConfig, tmp_pat
 def test_verified_where_its_code_is_named(
     everything: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def here(todo: list[RunConfig], count: int, *how: Any) -> Iterator[sweep.Done]:
-        yield from (sweep.run_and_save(config, *how) for config in todo)
+    def here(todo: list[RunConfig], folder: Path, **_: Any) -> Iterator[RunConfig]:
+        for config in todo:
+            sweep.run_and_save(config, folder)
+            yield config
 
-    monkeypatch.setattr(sweep, "_in_processes", here)
+    monkeypatch.setattr(sweep, "each", here)
     sweep.run_and_save(everything, tmp_path / "mine")
-    (outcome,) = verify.verify(tmp_path / "mine", 1, jobs=1, named=[MODEL, DELAYS["delays.function"]])
+    (path,) = (tmp_path / "mine").glob("*.json")
+    (outcome,) = verify.verify([path], jobs=1, named=[MODEL, DELAYS["delays.function"]])
     assert outcome.identical
 
 

@@ -374,7 +374,7 @@ def test_the_reported_numbers_name_their_source() -> None:
 
 
 def test_absent_reported_numbers_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(import_module("fedecho.studies.vision"), "REPOSITORY", tmp_path)
+    monkeypatch.setattr(import_module("fedecho.report.reported"), "FOLDER", tmp_path)
     with pytest.raises(InputError, match=r"reported = .*vision.csv' is not usable: no such file"):
         reported()
 

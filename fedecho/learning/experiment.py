@@ -90,9 +90,7 @@ def run(
     config.execution.require_compiler(device)
     config = pin(config)
     task, clock = prepare(config, torch.device(device), data_root), Clock()
-    write = partial(written, task.model, shape=task.pool.shape, seed=config.seed) if _writes(config) else None
-    server = Server(task.model, task.pool, task.plan, config.local, config.seed, clock=clock, write=write)
-    method = build(config.method, server)
+    method = build(config.method, server(task, config, clock))
 
     x = task.model.weights()  # x_0
     state, checkpoints = method.init(x, config.protocol.clients), Checkpoints.of(task.plan, config.protocol)
@@ -107,10 +105,7 @@ def run(
         for job in rnd.arrivals:
             with clock("local"):  # the client returns Delta_i = x_i - x_s
                 update = work(task, config, method, state, rnd, job, checkpoints.take(job.base_version))
-            refused = gate.refuse(update, job)
-            if refused is not None:  # and its logits with it
-                journal.refuse(refused)
-            else:
+            if gate.admits(update, job, journal):  # else it is rejected, and its logits with it
                 state = method.receive(state, update)  # FedEcho: the logits of x_s + Delta_i on U enter the bank
                 accepted += 1
         if accepted:
@@ -133,9 +128,11 @@ def run(
     return made.keeping(by_name(task.model, method.evaluated(state, x))) if keep_model else made
 
 
-def _writes(config: RunConfig) -> bool:
-    """Tell whether U is to be the server's own text."""
-    return config.data.pool == "self"
+def server(task: Task, config: RunConfig, clock: Clock) -> Server:
+    """Return what a method has at hand; U is to be the server's own text where the config says so."""
+    writes = config.data.pool == "self"
+    write = partial(written, task.model, shape=task.pool.shape, seed=config.seed) if writes else None
+    return Server(task.model, task.pool, task.plan, config.local, config.seed, clock=clock, write=write)
 
 
 def shown(on_row: Callable[[Row], None], progress: Wrap | bool) -> tuple[Callable[[Row], None], Wrap]:

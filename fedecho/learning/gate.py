@@ -15,6 +15,7 @@ from torch import Tensor
 
 from fedecho.core.settings import Protocol
 from fedecho.learning.client import Update
+from fedecho.learning.evaluation import Journal
 from fedecho.learning.flat import Weights
 from fedecho.simulation.schedule import Job, Schedule
 
@@ -42,6 +43,13 @@ class Gate:
         coming = [job for rnd in plan.rounds[done:] for job in rnd.arrivals]
         past = {_sent(job) for rnd in plan.rounds[:done] for job in rnd.arrivals}
         return Gate(protocol, like, Counter(map(_sent, (*coming, *plan.in_flight))), past)
+
+    def admits(self, update: Update, job: Job, journal: Journal) -> bool:
+        """Tell whether the upload that arrived for a job is let in; the journal notes why one is not."""
+        reason = self.refuse(update, job)
+        if reason is not None:
+            journal.refuse(reason)
+        return reason is None
 
     def refuse(self, update: Update, job: Job) -> Reason | None:
         """Return why the upload that arrived for a job is refused, none if it is let in; no other arrives for it."""
