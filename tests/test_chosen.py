@@ -102,6 +102,8 @@ OTHERS: list[Case] = [
      "method.distill.energy_weight", {0.0, 3.0, 5.0}),
     ("teacher", {"settings": [PURE]}, {"setting": [PURE]}, "partition.straggler_mix", {"pure"}),
     ("teacher", {"delays": ["mild"]}, {"delay": ["mild"]}, "delays.model", {"mild"}),
+    ("teacher_test", {"settings": [PURE]}, {"setting": [PURE]}, "partition.straggler_mix", {"pure"}),
+    ("teacher_test", {"delays": ["mild"]}, {"delay": ["mild"]}, "delays.model", {"mild"}),
     ("bank_vocabulary", {"forms": ["top-4"]}, {"method": ["all", "top-4"]}, "method.distill.bank_top_k", {None, 4}),
     ("bank_vocabulary", {"vocabularies": [400]}, {"setting": ["V = 400"]}, "data.vocabulary", {400}),
 ]  # fmt: skip
