@@ -113,13 +113,17 @@ def teacher_test(
             "owned_time": (lambda found: curves.owned_curves(found.found, _all_but_level(rows), LEVEL), over_time),
             "bars": (lambda found: charts.bars(found.summary), captions.BARS),
         },
-        note="FedEcho, the two teachers that were chosen, and what they have to be better than; on seeds that nothing "
-        f"had been run on: {', '.join(map(str, chosen))}.",
+        note=f"FedEcho and the two chosen teachers, on seeds that nothing had been run on: {_said(chosen)}.",
         details="The teachers are those with the best mean validation accuracy of the table before, over all of its "
         "settings, delays and seeds: of all, and of those that ask nothing of the clients beyond FedEcho's own "
         "uploads. Both were written down, with four claims, before any of these seeds was run. All rows but the last "
         "two have FedEcho's tuned rates.",
     )  # fmt: skip
+
+
+def _said(seeds: Sequence[int]) -> str:
+    whole = len(seeds) > 2 and list(seeds) == list(range(seeds[0], seeds[-1] + 1))
+    return f"{seeds[0]} to {seeds[-1]}" if whole else ", ".join(map(str, seeds))
 
 
 def _all_but_level(rows: Sequence[Variant]) -> list[str]:
