@@ -23,13 +23,14 @@ Dir,mild,FedBuff,78.0,1,5,0,5,2.64,0.5
 CLAIMS = [
     {
         "role": "primary",
+        "family": "",
         "id": "one",
         "n": 10,
         "verdict": "supported",
         "our_value": "+1.81 ± 0.36 points (84 against 82)",
     },
-    {"role": "primary", "id": "two", "n": 10, "verdict": "supported", "our_value": "−0.19 ± 0.17 points"},
-    {"role": "check", "id": "three", "n": 3},
+    {"role": "primary", "family": "", "id": "two", "n": 10, "verdict": "supported", "our_value": "−0.19 ± 0.17 points"},
+    {"role": "check", "id": "three", "n": 3, "family": ""},
 ]
 SETTINGS = {"0", "0.1", "0.3", "1", "2", "3", "4", "5", "10", "16", "20", "25", "50", "64", "80", "95", "100"} | {
     "150", "200", "300", "1,000", "2,000", "10,000", "32,768", "1.1", "1.5", "1/M", "1/sqrt(TM", "1/2", "1/4", "3/4"

@@ -93,11 +93,16 @@ _LAPTOP: dict[str, tuple[Point, ...]] = {
 }  # fmt: skip
 _CIFAR: dict[str, tuple[Point, ...]] = {
     "FedBuff": ({"local.lr": 0.0208},),
-    "FedBuff + EMA": ({"local.lr": 0.034},),
+    "FedBuff (tuned eta)": ({"local.lr": 0.0208}, {"local.lr": 0.112, "method.server_lr": 0.256}),
+    "FedBuff + EMA": (
+        {"local.lr": 0.034}, {"local.lr": 0.0734, "method.server_lr": 0.65, "method.ema": 0.9687},
+    ),
     "CA2FL": ({"local.lr": 0.0554},),
+    "CA2FL (tuned eta)": ({"local.lr": 0.0554}, {"local.lr": 0.112, "method.server_lr": 0.256}),
     "FADAS": ({"local.lr": 0.147, "method.server_lr": 0.00225},),
-    "FedEcho": ({"local.lr": 0.0554, "method.distill.lr": 0.004},),
-}
+    "FedEcho": ({"local.lr": 0.0554, "method.distill.lr": 0.004}, {"local.lr": 0.0554, "method.distill.lr": 0.0108}),
+    "FedEcho (tuned eta)": ({"local.lr": 0.0554, "method.distill.lr": 0.004},),
+}  # fmt: skip
 _LANGUAGE: dict[str, tuple[Point, ...]] = {
     "FedAvg (sync)": ({"local.lr": 0.0208},),
     "FedBuff": ({"local.lr": 0.0208},),

@@ -92,7 +92,7 @@ _ALL = (
     ),
     Profile(
         "cifar-small", Data("cifar10", 10_000, "cifar100-20k", 1000, validation_size=5000), "cnn",
-        Protocol(50, 25, 5, 200), Local(), Distillation(steps=10, batch_size=100), (0, 1, 2), **_FULL, **_CIFAR,
+        Protocol(50, 25, 5, 200), Local(), Distillation(steps=10, batch_size=100), (0, 1, 2, 3, 4), **_FULL, **_CIFAR,
     ),
     Profile(
         "cifar-smoke", Data("cifar10", 2000, "cifar100-20k", 200, validation_size=1000), "cnn", Protocol(20, 10, 2, 10),

@@ -87,14 +87,15 @@ class Tables:
         """Return a file of the folder, whole."""
         return (self.folder / name).read_text(encoding="utf-8")
 
-    def claims(self, role: str) -> list[dict[str, Any]]:
-        """Return the lines of the ledger of claims in one role."""
+    def claims(self, role: str, family: str = "") -> list[dict[str, Any]]:
+        """Return the lines of the ledger of claims in one role; of the primary ones, those written down together."""
         lines = json.loads(require_sealed(self.folder.parent / "claims.json").read_text(encoding="utf-8"))
-        return [line for line in lines if line["role"] == role]
+        return [line for line in lines if (line["role"], line["family"]) == (role, family)]
 
     def claim(self, name: str) -> dict[str, Any]:
         """Return the line of a primary claim."""
-        found = [line for line in self.claims("primary") if line["id"] == name]
+        known = [line for family in ("", "teacher") for line in self.claims("primary", family)]
+        found = [line for line in known if line["id"] == name]
         require(len(found) == 1, "claim", name, "there is no primary claim of this name")
         return found[0]
 

@@ -21,7 +21,7 @@ from fedecho.studies.claims.claim import NEEDS, Claim, Comparison, Place, named
 from fedecho.studies.profiles import WHOLE, whole
 from fedecho.studies.study import TABLES, Question, Study
 
-_PRIMARY = ("role", "margin", "power", "seeds")
+_PRIMARY = ("role", "margin", "power", "seeds", "family")
 _ENTRY = ("id", "text", "test", *_PRIMARY, "given", "source", "table", "paper", "note", "places")
 
 Runs = Mapping[tuple[str, str, str], dict[int, RunConfig]]

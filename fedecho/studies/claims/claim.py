@@ -70,6 +70,8 @@ class Claim(Checked):
     """primary: the chance of a verdict, as the seeds before the fresh ones let expect it (`planning`)."""
     seeds: Count = 10
     """primary: how many fresh ones that is on."""
+    family: str = ""
+    """primary: the claims that were written down with it; Holm's correction is over these."""
     given: str = ""
     """The choice of ours that it rests on."""
     source: Literal["paper", "package"] = "package"
@@ -88,6 +90,7 @@ class Claim(Checked):
         for name in ("margin", "power"):
             value = getattr(self, name)
             require((value is not None) == primary, name, value, "a primary claim has one, and no other")
+        require(primary or not self.family, "family", self.family, "a primary claim can have one, and no other")
 
     @property
     def line(self) -> str:

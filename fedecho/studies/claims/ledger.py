@@ -16,11 +16,13 @@ from fedecho.studies.claims.claim import Role
 from fedecho.studies.claims.lines import Line, evaluate
 from fedecho.studies.claims.verdicts import RULE
 
-_TITLES: dict[Role, str] = {
-    "primary": "Primary claims",
-    "check": "Checks of the theory",
-    "exploratory": "Exploratory estimates",
+_TITLES: dict[tuple[Role, str], str] = {
+    ("primary", ""): "Primary claims",
+    ("primary", "teacher"): "Primary claims on the weighted teacher",
+    ("check", ""): "Checks of the theory",
+    ("exploratory", ""): "Exploratory estimates",
 }
+"""Role and family -> title."""
 _COLUMNS: dict[Role, dict[str, Callable[[Line], object]]] = {
     "primary": {
         "verdict": lambda line: f"**{line.said}**",
@@ -63,11 +65,16 @@ def text(lines: Sequence[Line]) -> str:
         "; ".join(filter(None, [f"{line.said}: {line.claim[:-1]}", line.place, line.our_value if line.verdict else ""]))
         for line in lines
     ]
-    return "\n".join([*rows, *(f"{_TITLES[role]}: {_tally(lines, role)}" for role in ("primary", "check"))])
+    parts = {title: _part(lines, *of) for of, title in _TITLES.items() if of[0] != "exploratory"}
+    return "\n".join([*rows, *(f"{title}: {_tally(part)}" for title, part in parts.items() if part)])
 
 
-def _tally(lines: Sequence[Line], role: Role) -> str:
-    counts = Counter(line.verdict for line in lines if line.role == role)
+def _part(lines: Sequence[Line], role: Role, family: str) -> list[Line]:
+    return [line for line in lines if (line.role, line.family) == (role, family)]
+
+
+def _tally(lines: Sequence[Line]) -> str:
+    counts = Counter(line.verdict for line in lines)
     return ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts[verdict]) or NOT_RUN
 
 
@@ -80,9 +87,9 @@ def markdown(lines: Sequence[Line]) -> str:
         f"`{profile}`. Made by `fedecho claims` from `claims.toml`. {captions.caveat(profile)}".strip(),
         RULE,
     ]
-    for role, title in _TITLES.items():
-        chosen = [line for line in lines if line.role == role]
-        parts += [f"## {title}", *([] if role == "exploratory" else [f"{_tally(lines, role)}."])] if chosen else []
+    for (role, family), title in _TITLES.items():
+        chosen = _part(lines, role, family)
+        parts += [f"## {title}", *([] if role == "exploratory" else [f"{_tally(chosen)}."])] if chosen else []
         for table in dict.fromkeys(line.table for line in chosen) if role != "primary" else ():
             parts += _block(role, [line for line in chosen if line.table == table])
         parts += _block(role, chosen) if role == "primary" and chosen else []

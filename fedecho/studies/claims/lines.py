@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,8 @@ class Line:
     """The chance of a verdict that the seeds before the fresh ones let expect."""
     needed: int | None = None
     """How many seeds give a verdict with a chance of 80 %, if leads are as on all seeds."""
+    family: str = ""
+    """The primary claims that it was written down with."""
 
     @property
     def said(self) -> str:
@@ -75,14 +78,26 @@ def evaluate(profile: str, path: Path | None = None) -> list[Line]:
     Raises `InputError` for an entry that cannot be used, before any record is read.
     """
     found, shelf = claims.read(profile, path), Shelf(profile)
-    family, checks, others = ([claim for claim in found if claim.role == role] for role in ROLES)
-    fresh = [(claim, shelf.parts(claim)[1]) for claim in family]
-    told, level = zip(fresh, judged(fresh), strict=True), LEVEL / max(1, len(family))
+    primary, checks, others = ([claim for claim in found if claim.role == role] for role in ROLES)
     return [
-        *(_primary(profile, claim, part, shelf.sample(claim), found, level) for (claim, part), found in told),
+        *(line for family in families(primary) for line in _family(profile, family, shelf)),
         *(_check(profile, claim) for claim in checks),
         *(_estimate(profile, claim, shelf.sample(claim)) for claim in others),
     ]
+
+
+def families(primary: Iterable[Claim]) -> list[list[Claim]]:
+    """Return primary claims by the family that they were written down in: each has its own correction by Holm."""
+    found: dict[str, list[Claim]] = {}
+    for claim in primary:
+        found.setdefault(claim.family, []).append(claim)
+    return list(found.values())
+
+
+def _family(profile: str, family: Sequence[Claim], shelf: Shelf) -> list[Line]:
+    fresh = [(claim, shelf.parts(claim)[1]) for claim in family]
+    told, level = zip(fresh, judged(fresh), strict=True), LEVEL / len(family)
+    return [_primary(profile, claim, part, shelf.sample(claim), found, level) for (claim, part), found in told]
 
 
 def _primary(profile: str, claim: Claim, fresh: Sample, pooled: Sample, found: Judged, level: float) -> Line:
@@ -91,7 +106,7 @@ def _primary(profile: str, claim: Claim, fresh: Sample, pooled: Sample, found: J
         profile, claim, fresh.note, verdict=found.verdict, our_value=fresh.text(), n=len(fresh.pairs),
         pooled=known and f"{known[:-1]}, n = {len(pooled.pairs)})", p=found.p and float(f"{found.p:.3g}"),
         qualifier=_qualifier(found.verdict, found.qualifier, claim.given), margin=claim.margin, power=claim.power,
-        needed=needed(claim, pooled.leads, level),
+        needed=needed(claim, pooled.leads, level), family=claim.family,
     )  # fmt: skip
 
 
@@ -133,12 +148,11 @@ def sentence(claim: Claim, profile: str) -> str:
 def planning(profile: str, path: Path | None = None) -> str:
     """Return what the seeds before the fresh ones gave for each primary claim, and how likely that makes a verdict on
     the fresh ones: at the strictest level of Holm's correction, which is the power to write down, and without it."""
-    family = [claim for claim in claims.read(profile, path) if claim.role == "primary"]
-    shelf, level = Shelf(profile), LEVEL / len(family)
+    primary, shelf = [claim for claim in claims.read(profile, path) if claim.role == "primary"], Shelf(profile)
     rows: list[tuple[object, ...]] = [
-        ("claim", "n", "mean", "sd", "fresh", f"power at {level:.4f}", f"at {LEVEL:g}", f"n for {POWER:.0%}")
+        ("claim", "n", "mean", "sd", "fresh", "power after Holm", f"at {LEVEL:g}", f"n for {POWER:.0%}")
     ]
-    for claim in family:
+    for claim, level in ((claim, LEVEL / len(family)) for family in families(primary) for claim in family):
         leads = shelf.parts(claim)[0].leads
         powers = [f"{power_of(claim, leads, claim.seeds, p):.2f}" for p in (level, LEVEL)]
         numbers = (len(leads), *(f"{value:.2f}" for value in spread(leads)), claim.seeds, *powers)
