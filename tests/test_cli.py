@@ -6,7 +6,11 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import math
+import os
 import re
+import signal
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +21,7 @@ import pytest
 
 from fedecho import studies
 from fedecho.cli import main, train
-from fedecho.core import records
+from fedecho.core import files, records
 from fedecho.core.clock import Clock
 from fedecho.core.config import MethodConfig, RunConfig, config_hash
 from fedecho.core.files import write_whole
@@ -346,3 +350,40 @@ def test_cite_names_the_records_behind_a_table_or_figure(toy_table: Path, capsys
     with pytest.raises(SystemExit) as stop:
         main.main(["cite", "tyo"])
     assert stop.value.code == 2 and "choose one of other, toy, toy_bars" in capsys.readouterr().err
+
+
+def test_a_bug_has_its_traceback_and_one_line_that_asks_for_a_report(
+    elsewhere: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(**_: Any) -> None:
+        raise ZeroDivisionError("slip")
+
+    monkeypatch.setattr(main, "_parsed", lambda args: broken)
+    with pytest.raises(SystemExit) as stop:
+        main.main(["claims"])
+    *trace, last = capsys.readouterr().err.splitlines()
+    assert stop.value.code == 1 and trace[-1] == "ZeroDivisionError: slip"
+    assert re.match(r"fedecho: this is a bug of fedecho \d.*; please report it", last)
+
+
+def test_whoever_reads_the_output_may_stop(tmp_path: Path) -> None:
+    """Into a pipe that is closed before anything is written, and under a locale without UTF-8."""
+    ours, theirs = os.pipe()
+    os.close(ours)
+    command = [sys.executable, "-m", "fedecho", "claims", "--profile", "smoke"]
+    environment = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONIOENCODING": ""}
+    environment["FEDECHO_PAPER"] = str(tmp_path)
+    with open(theirs, "wb") as out:
+        ended = subprocess.run(command, stdout=out, stderr=subprocess.PIPE, env=environment, check=False)
+    assert ended.stderr == b"" and ended.returncode == 128 + signal.SIGPIPE
+    ended = subprocess.run(command, capture_output=True, env=environment, check=False)
+    assert ended.returncode == 0 and "not run" in ended.stdout.decode("utf-8") and b"Traceback" not in ended.stderr
+
+
+def test_a_tilde_in_a_path_is_the_home_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("FEDECHO_PAPER", "~/records")
+    assert files.paper() == tmp_path / "records"
+    monkeypatch.delenv("FEDECHO_DATA", raising=False)
+    files.use_data(Path("~/sets"))
+    assert os.environ["FEDECHO_DATA"] == str(tmp_path / "sets")

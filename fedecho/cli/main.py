@@ -1,4 +1,6 @@
-"""The `fedecho` command. Exit codes: 0 ok, 1 failed, 2 bad input, 128 + n ended by signal n; an error is one line."""
+"""The `fedecho` command. Exit codes: 0 ok, 1 failed, 2 bad input, 128 + n ended by signal n; an error is one line.
+
+Only a bug has a traceback."""
 
 from __future__ import annotations
 
@@ -7,8 +9,11 @@ import functools
 import importlib.metadata
 import inspect
 import io
+import os
 import re
+import signal
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -105,12 +110,17 @@ def _fail(message: str, code: int) -> int:
 def main(args: Sequence[str] | None = None) -> None:
     """Run the command line."""
     args = sys.argv[1:] if args is None else args
+    _speak_utf8()
     if list(args) == ["--version"]:
         print(version())
         return
     try:
         with stoppable():
             _parsed(gathered(args))()
+            sys.stdout.flush()
+    except BrokenPipeError:  # whoever read, as `head` does, has had enough; nothing more can be said there
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + getattr(signal, "SIGPIPE", 13))
     except InputError as error:
         sys.exit(_fail(str(error), error.code))
     except (NotebookError, WorkerDied, OSError) as error:
@@ -118,6 +128,16 @@ def main(args: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt as stop:
         ended = stop if isinstance(stop, Stopped) else Stopped()
         sys.exit(_fail(str(ended), ended.code))
+    except Exception:
+        traceback.print_exc()
+        sys.exit(_fail(f"this is a bug of {version()}; please report it, with the lines above", 1))
+
+
+def _speak_utf8() -> None:
+    """Write UTF-8 whatever the locale: names and tables have more than ASCII."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8")
 
 
 if __name__ == "__main__":

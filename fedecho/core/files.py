@@ -41,7 +41,7 @@ def home() -> Path:
 
 def paper() -> Path:
     """Return the folder of records, tables and figures: FEDECHO_PAPER, or `paper/` at `home`."""
-    return Path(os.environ.get("FEDECHO_PAPER") or home() / "paper")
+    return Path(os.environ.get("FEDECHO_PAPER") or home() / "paper").expanduser()
 
 
 def data_root(root: Path | None = None) -> Path:
@@ -53,7 +53,7 @@ def data_root(root: Path | None = None) -> Path:
 def use_data(root: Path | None) -> None:
     """Let this process and those it starts look for data sets in `root`, where given."""
     if root is not None:
-        os.environ["FEDECHO_DATA"] = str(root.resolve())
+        os.environ["FEDECHO_DATA"] = str(root.expanduser().resolve())
 
 
 def bundled_path(name: str) -> Path:

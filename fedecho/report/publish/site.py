@@ -34,7 +34,7 @@ from fedecho.report.summary import VERDICTS
 SOURCES = files.REPOSITORY / "paper" / "web"
 WITHOUT_TABLE = ("00_quickstart", "01_algorithm_step_by_step", "03_your_own")
 """Notebooks that explain; every other one is a study, listed as not run until it has a table."""
-HEADLINE = "correlation_map"
+HEADLINE = "vision_brief"
 """The figure on the front page."""
 HEADLINES = ("vision", "owners", "controls", "language", "theory_distillation")
 """Tables whose findings open the front page."""
