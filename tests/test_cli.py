@@ -26,6 +26,7 @@ from fedecho.core.clock import Clock
 from fedecho.core.config import MethodConfig, RunConfig, config_hash
 from fedecho.core.files import write_whole
 from fedecho.core.records import new_record
+from fedecho.learning.cost import peak
 from fedecho.learning.methods import FedBuff, FedEcho
 from fedecho.report import manifest
 from fedecho.studies import contenders, sweep, writing
@@ -86,6 +87,28 @@ BAD = [
     (["run", "--device", "abacus"], "device = 'abacus'", "cpu"),
     (["run", "--set", "partition.kind=iid", "partition.straggler_classes=2"], "straggler_classes = 2", "give 0"),
     (["run", "--set", "method.distill.teachers=fresh", "method.distill.include_fresh=false"], "include_fresh", "on"),
+    # Numbers that no experiment has, and values that no line could show.
+    (["run", "--set", "protocol.clients=99999999999999999999"], "clients = 99999999999999999999", "below 9,007"),
+    (["run", "--set", "protocol.clients=100000000"], "clients = 100000000", "1,000,000 clients"),
+    (["run", "--set", "protocol.rounds=10000000"], "rounds = 10000000", "10,000,000"),
+    (["run", "--set", f"protocol.rounds={'9' * 400}"], "rounds = 9999", "(400 characters)"),
+    (["run", "--set", f"local.batch_size={10**30}"], "batch_size = 1000", "below 9,007"),
+    (["run", "--set", f"method.distill.steps={'9' * 400}"], "steps = 9999", "(400 characters)"),
+    (["run", "--set", "local.batch_size=999999999"], "memory = ", "--force"),
+    (["run", "--set", f"local.lr={'[' * 5000}"], "lr = '[[[", "(5,002 characters)"),
+    (["run", "--set", f"data.name={'x' * 5000}"], "= 'xxx", "(5,002 characters)"),
+    (["run", "--set", "local.lr=nan"], "lr = 'nan'", "number > 0"),
+    (["run", "--set", "local.lr=1e400"], "lr = inf", "finite number"),
+    (["run", "--set", "data.name=../../etc/passwd"], "'../../etc/passwd'", ".npz"),
+    (["run", "--set", "data.name=a\nb"], "'a\\nb'", ".npz"),
+    (["run", "--set", "model=os:system"], "os:system", "model"),
+    (["run", "--set", "__class__=3"], "__class__", "method"),
+    (["run", "--plugin", "/etc/passwd"], "/etc/passwd", ".py"),
+    (["sweep", "--jobs", "999999999999"], "jobs = 999999999999", "1,000"),
+    (["sweep", "--budget", "99999999999999h"], "budget = '99999999999999h'", "10000h"),
+    (["sweep", "--budget", "1y"], "budget = '1y'", "1h30m"),
+    (["sweep", "--only", "nothing"], "'nothing'", "vision"),
+    (["sweep", "--data-root", "/proc/version"], "data_root = '/proc/version'", "folder"),
     (["claims", "--profile", "huge"], "profile = 'huge'", "smoke, laptop, paper"),
     (["verify", "--seed", "-1"], "seed = -1", ">= 0"),
     (["tables", "--jobs", "0"], "jobs = 0", "at least 1"),
@@ -364,6 +387,22 @@ def test_a_bug_has_its_traceback_and_one_line_that_asks_for_a_report(
     *trace, last = capsys.readouterr().err.splitlines()
     assert stop.value.code == 1 and trace[-1] == "ZeroDivisionError: slip"
     assert re.match(r"fedecho: this is a bug of fedecho \d.*; please report it", last)
+
+
+def test_a_run_that_memory_does_not_hold_is_not_begun(
+    elsewhere: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    needed = sum(peak.predicted_peak(contenders.configure("fedbuff", "smoke", 7, {"protocol.rounds": 2})).values())
+    monkeypatch.setattr(peak, "free_memory", lambda: needed - 1)
+    command = ["run", "--method", "fedbuff", "--profile", "smoke", "--seed", "7", "--set", "protocol.rounds=2"]
+    with pytest.raises(SystemExit) as stop:
+        main.main(command)
+    (line,) = capsys.readouterr().err.splitlines()
+    said = peak.megabytes(needed)
+    assert stop.value.code == 2 and re.search(rf"memory = '{said} MB' is not usable: {said} MB are free; .*data", line)
+    assert list(elsewhere.iterdir()) == []
+    main.main([*command, "--force"])
+    assert "score" in capsys.readouterr().out
 
 
 def test_whoever_reads_the_output_may_stop(tmp_path: Path) -> None:

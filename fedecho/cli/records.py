@@ -9,7 +9,7 @@ from pathlib import Path
 import tyro
 
 from fedecho.cli.train import outcome, values_of
-from fedecho.core.checks import require
+from fedecho.core.checks import require, require_jobs
 from fedecho.core.config import RunConfig
 from fedecho.core.files import own_dir, paper, use_data
 from fedecho.core.records import Record, load
@@ -119,7 +119,7 @@ def compare(
     use_data(data_root)
     plugins.load_all(plugin)
     require(bool(records) != bool(methods), "compare", (*records, *methods), "give records, or --methods, not both")
-    require(jobs is None or jobs >= 1, "jobs", jobs, "give at least 1 process")
+    require_jobs(jobs)
     if records:
         for name, value in (("set", set), ("seeds", seeds), ("profile", profile), ("fresh", fresh), ("jobs", jobs)):
             require(not value, name, value, "records are compared as they are; leave it out")

@@ -11,7 +11,7 @@ import tyro
 
 from fedecho.cli.train import tell
 from fedecho.core import files, numerics
-from fedecho.core.checks import require
+from fedecho.core.checks import require, require_jobs
 from fedecho.core.files import paper, use_data
 from fedecho.report import notebooks
 
@@ -47,7 +47,7 @@ def tables(
     files.sweep_up(files.paper())
     stems = notebooks.select(only)
     profile = profiles.whole(profile).name
-    require(jobs is None or jobs >= 1, "jobs", jobs, "give at least 1 process")
+    require_jobs(jobs)
     studies = [study for build in TABLES.values() if (study := build(profile)).notebook in stems]
     tell(numerics.warning(part for study in studies for part in study.parts()))
     trained = [study for study in studies if isinstance(study, Trained)]
@@ -99,7 +99,7 @@ def verify(
     use_data(data_root)
     functions = [name for name in plugin if is_named(name)]
     plugins.load_all(name for name in plugin if name not in functions)
-    require(jobs is None or jobs >= 1, "jobs", jobs, "give at least 1 process")
+    require_jobs(jobs)
     require(not (only and theory), "only", only, "a table has its own kind of records; leave out theory")
     verifying.require_draw(sample, seed)
     folder = (records or paper() / "records" / profile) / ("theory" if theory else "")

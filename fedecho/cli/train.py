@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fedecho.core import files, numerics, processes
-from fedecho.core.checks import require
+from fedecho.core.checks import require, require_jobs
 from fedecho.core.config import LORA, RunConfig
 from fedecho.core.files import own_dir, records_dir, use_data
 from fedecho.core.own import is_named
@@ -61,6 +61,7 @@ def run(
     records: Path | None = None,
     data_root: Path | None = None,
     device: str = "cpu",
+    force: bool = False,
 ) -> None:
     """Train one model, with a progress bar, and keep its record in `runs/`, apart from those of the tables.
 
@@ -78,6 +79,7 @@ def run(
             working directory; where anything is of one's own, build/own/PROFILE there).
         data_root: folder of data sets (otherwise FEDECHO_DATA).
         device: cpu or cuda.
+        force: train even where the predicted memory is not free.
     """
     from fedecho.learning import export, plugins
     from fedecho.learning.experiment import require_device
@@ -102,11 +104,23 @@ def run(
         tell(f"from {record.origin}; `--fresh` trains")
     else:
         path = record_path(places[-1], config)
-        record = _trained(config, device, path, fresh, save_model)
+        record = _trained(config, device, path, fresh, save_model, force)
     print(f"{method}, {profile}, seed {seed}: {outcome(record)}\nrecord: {path}")
     if save_model is not None:
         print(f"model: {save_model}")
     print(f"next: fedecho show {path}")
+
+
+def _require_room(config: RunConfig, device: str) -> None:
+    from fedecho.learning.cost import peak
+
+    if device == "cpu" and not _is_unknown(config.model):
+        peak.require_room(config)
+
+
+def _is_unknown(model: str) -> bool:
+    """Tell whether a model is one's own, some of which cannot be traced."""
+    return is_named(model) and not model.startswith(LORA)
 
 
 def outcome(record: Record) -> str:
@@ -117,7 +131,7 @@ def outcome(record: Record) -> str:
     return f"score {100 * record.score:.2f} % (mean of the last {last} evaluations)"
 
 
-def _trained(config: RunConfig, device: str, path: Path, fresh: bool, model: Path | None) -> Record:
+def _trained(config: RunConfig, device: str, path: Path, fresh: bool, model: Path | None, force: bool) -> Record:
     """Train a run, from where it was left unless `fresh`, and write its record and, where wanted, its model."""
     from fedecho.learning import export
     from fedecho.learning.resume import Keeper, Paused
@@ -128,7 +142,7 @@ def _trained(config: RunConfig, device: str, path: Path, fresh: bool, model: Pat
         keeper.forget()
     with processes.softly():  # asked to end, it first keeps the round that it is in
         try:
-            record = _train(config, device, keeper, model is not None)
+            record = _train(config, device, keeper, model is not None, force)
         except Paused:
             raise processes.Stopped(processes.asked() or signal.SIGTERM) from None
     save(record, path)
@@ -173,7 +187,7 @@ def tune(
 
     use_data(data_root)
     plugins.load_all(plugin)
-    require(jobs is None or jobs >= 1, "jobs", jobs, "give at least 1 process")
+    require_jobs(jobs)
     ends = [_ends(text) for text in space]
     for path, _ in ends:
         require([known for known, _ in ends].count(path) == 1, "space", path, "it is given twice; give each field once")
@@ -194,8 +208,8 @@ def _ends(text: str) -> tuple[str, tuple[float, float]]:
 
 def announcement(config: RunConfig, device: str) -> str:
     """Say what a run is going to cost: seconds, by the rate assumed of the device, and bytes at its peak."""
-    if is_named(config.model) and not config.model.startswith(LORA):
-        return f"what {config.model} costs is not predicted"  # some modules cannot be traced
+    if _is_unknown(config.model):
+        return f"what {config.model} costs is not predicted"
     from fedecho.learning.cost import duration, peak
 
     rates = duration.Rates(device)
@@ -203,14 +217,17 @@ def announcement(config: RunConfig, device: str) -> str:
     return f"{about}; {peak.text(config)}"
 
 
-def _train(config: RunConfig, device: str, keeper: Keeper, keep_model: bool) -> Record:
+def _train(config: RunConfig, device: str, keeper: Keeper, keep_model: bool, force: bool) -> Record:
     from fedecho.learning.bar import Bar
     from fedecho.learning.experiment import run as run_experiment
 
     bar = Bar()
 
     def progress(rounds: Iterable[Round]) -> Iterable[Round]:
-        print(announcement(config, device), file=sys.stderr)  # now that all input has been found usable
+        # Now that all input has been found usable.
+        if not force:
+            _require_room(config, device)
+        print(announcement(config, device), file=sys.stderr)
         return bar.rounds(rounds)
 
     return run_experiment(
@@ -247,7 +264,7 @@ def sweep(
 
     use_data(data_root)
     scale = profiles.profile(profile).name
-    require(jobs is None or jobs >= 1, "jobs", jobs, "give at least 1 process")
+    require_jobs(jobs)
     require_device(device)
     jobs = jobs or (None if device == "cpu" else 1)
     known = plan.trained(scale)

@@ -19,6 +19,10 @@ PositiveShare = Annotated[float, Interval(gt=0, le=1)]
 BelowOne = Annotated[float, Interval(ge=0, lt=1)]
 Count = Annotated[int, Interval(ge=1)]
 Natural = Annotated[int, Interval(ge=0)]
+_LARGEST = 2**53
+"""Whole numbers have to be below it: nothing is so many."""
+_LONGEST = 200
+"""Characters of a value that a message shows."""
 
 
 class InputError(ValueError):
@@ -28,7 +32,7 @@ class InputError(ValueError):
 
     def __init__(self, field: str, value: object, allowed: str) -> None:
         """Name the `field`, the offending `value` and, as the end of a sentence, what is `allowed`."""
-        super().__init__(f"{field} = {value!r} is not usable: {allowed}")
+        super().__init__(f"{field} = {_shortened(repr(value))} is not usable: {allowed}")
         self.field = field
         self.value = value
         self.allowed = allowed
@@ -36,6 +40,10 @@ class InputError(ValueError):
     def __reduce__(self) -> tuple[type[InputError], tuple[str, object, str]]:
         """Survive the trip from a worker process (the default pickling would drop two arguments)."""
         return (type(self), (self.field, self.value, self.allowed))
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}... ({len(text):,} characters)"
 
 
 class MissingDataError(InputError):
@@ -85,7 +93,13 @@ def check(values: Mapping[str, Any], known: Mapping[str, Kind], where: str = "")
     """Raise `InputError` for a value that is missing or not of its kind; `where` comes before its name."""
     for name, kind in known.items():
         if name not in values or not kind.accepts(values[name]):
-            raise InputError(where + name, values.get(name), f"give {describe(kind.hint)}")
+            value = values.get(name)
+            smaller = f", below {_LARGEST:,}" if _is_vast(value) else ""
+            raise InputError(where + name, value, f"give {describe(kind.hint)}{smaller}")
+
+
+def _is_vast(value: object) -> bool:
+    return isinstance(value, int) and abs(value) >= _LARGEST
 
 
 def accepts(hint: Any) -> Callable[[Any], bool]:
@@ -120,7 +134,9 @@ def _number(kind: Any, bounds: Any) -> Callable[[Any], bool]:
     # An open end is the closed one a float further in.
     low = low if bounds.gt is None else math.nextafter(bounds.gt, math.inf)
     high = high if bounds.lt is None else math.nextafter(bounds.lt, -math.inf)
-    return lambda value: isinstance(value, kind) and low <= value <= high and not isinstance(value, bool)
+    return lambda value: (
+        isinstance(value, kind) and not isinstance(value, bool) and not _is_vast(value) and low <= value <= high
+    )
 
 
 def describe(hint: Any) -> str:
@@ -166,10 +182,16 @@ class Checked:
         for name, kind in known.items():
             value = getattr(self, name)
             require(not isinstance(value, float) or math.isfinite(value), name, value, "give a finite number, or none")
-            if type(value) is int and not kind.accepts(value) and kind.accepts(float(value)):
+            is_int = type(value) is int and not _is_vast(value)
+            if is_int and not kind.accepts(value) and kind.accepts(float(value)):
                 object.__setattr__(self, name, float(value))
         check(vars(self), known)
         self.validate()
 
     def validate(self) -> None:
         """Check combinations of fields; dataclasses override this and raise `InputError`."""
+
+
+def require_jobs(jobs: int | None) -> None:
+    """Raise `InputError` for a number of processes that no machine has; none given = as many as there are cores."""
+    require(jobs is None or 1 <= jobs <= 1000, "jobs", jobs, "give at least 1 process, at most 1,000")

@@ -51,8 +51,10 @@ def data_root(root: Path | None = None) -> Path:
 
 
 def use_data(root: Path | None) -> None:
-    """Let this process and those it starts look for data sets in `root`, where given."""
+    """Let this process and those it starts look for data sets in `root`, where given; raises `InputError` for a
+    file."""
     if root is not None:
+        require(not root.expanduser().is_file(), "data_root", str(root), "give a folder")
         os.environ["FEDECHO_DATA"] = str(root.expanduser().resolve())
 
 

@@ -140,6 +140,8 @@ class Protocol(Checked):
         require(size <= at_work, "buffer_size", size, f"M must be between 1 and M_c = {at_work}")
         flushed = self.delta == "sent" or self.dispatch == "on_flush"
         require(flushed, "delta", self.delta, "the official loop starts clients on_flush; set dispatch to that")
+        require(self.clients <= 10**6, "clients", self.clients, "the simulation is of at most 1,000,000 clients")
+        require(self.rounds * size <= 10**7, "rounds", self.rounds, "T M, all arrivals, are at most 10,000,000")
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,9 @@ def seconds_of(budget: str) -> float:
     """Return the seconds of a text such as 25m, 90s or 1h30m."""
     whole = re.fullmatch(r"(?:\d+(?:\.\d+)?[smh])+", budget)
     require(whole is not None, "budget", budget, "write a time such as 25m, 90s or 1h30m")
-    return sum(float(n) * _UNITS[unit] for n, unit in re.findall(r"(\d+(?:\.\d+)?)([smh])", budget))
+    seconds = sum(float(n) * _UNITS[unit] for n, unit in re.findall(r"(\d+(?:\.\d+)?)([smh])", budget))
+    require(seconds <= 1e4 * _UNITS["h"], "budget", budget, "give at most 10000h")
+    return seconds
 
 
 @dataclass

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from fedecho import data as datasets
 from fedecho.core import files, numerics
-from fedecho.core.checks import InputError, MissingDataError, require
+from fedecho.core.checks import InputError, MissingDataError, require_jobs
 from fedecho.core.config import RunConfig, config_hash
 from fedecho.core.processes import Stopped, Workers
 from fedecho.core.provenance import cores as cores
@@ -92,7 +92,7 @@ def sweep(
     half-written does, and a second call goes on with the rest. `cluster` uses Ray instead of `jobs` local processes.
     A record that cannot be believed stops everything before any work; `fresh` makes it again.
     """
-    require(jobs is None or jobs >= 1, "jobs", jobs, "give at least 1 process")
+    require_jobs(jobs)
     require_usable(folder)
     todo = list({record_path(folder, c): c for c in configs}.values()) if fresh else missing(configs, folder)
     for error in absent_data(todo, data_root).values():

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from fedecho.core.checks import require
 from fedecho.core.config import RunConfig
 from fedecho.core.settings import Data
 from fedecho.learning.bank import block_size
@@ -47,6 +49,38 @@ def text(config: RunConfig) -> str:
     parts = {name: size for name, size in predicted_peak(config).items() if size}
     listed = ", ".join(f"{name} {megabytes(size)}" for name, size in parts.items())
     return f"predicted peak of tensors: {megabytes(sum(parts.values()))} MB ({listed})"
+
+
+def require_room(config: RunConfig, at_once: int = 1) -> None:
+    """Raise `InputError` where runs such as this one, so many at a time, would hold more than this machine has free."""
+    needed, free = at_once * sum(predicted_peak(config).values()), free_memory()
+    if free is not None:
+        settings = ", ".join(f"{name} {megabytes(size)}" for name, size in predicted_peak(config).items() if size)
+        words = f"{megabytes(free)} MB are free; lower what takes most of it ({settings}), or go on with --force"
+        require(needed <= free, "memory", f"{megabytes(needed)} MB", words)
+
+
+def free_memory() -> int | None:
+    """Return the bytes that processes can still get here: of the machine, and of the container it may be; none where
+    the system does not say."""
+    found = [size for size in (_of_machine(), _of_container()) if size is not None]
+    return min(found, default=None)
+
+
+def _of_machine() -> int | None:
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return None
+    return next((1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")), None)
+
+
+def _of_container() -> int | None:
+    try:
+        limit, used = (Path(f"/sys/fs/cgroup/memory.{name}").read_text().strip() for name in ("max", "current"))
+    except OSError:
+        return None
+    return int(limit) - int(used) if limit != "max" else None
 
 
 def megabytes(size: float) -> str:
