@@ -212,7 +212,7 @@ def value(config: RunConfig, name: str) -> object:
         "nu": getattr(distill, "clip_norm", None), "Q": getattr(distill, "steps", None),
         "eta_d": getattr(distill, "lr", None), "|U|": config.data.pool_size, "M": config.protocol.buffer_size,
         "k": config.partition.straggler_classes,
-        "lambda": getattr(distill, "prior_correction", None), "beta": getattr(distill, "energy_weight", None),
+        "lambda": getattr(distill, "prior_correction", None),
     }[name]  # fmt: skip
 
 
@@ -223,7 +223,7 @@ def test_factors_are_what_the_runs_do(profile: str) -> None:
     assert {name: keys for name, keys in varied.items() if keys} == {
         "ablation_alpha": {"alpha_min", "alpha_max"}, "alpha_landscape": {"alpha_min", "alpha_max"},
         "ablation_nu": {"nu"}, "ablation_data_size": {"|U|"}, "heterogeneity_buffer": {"M"}, "owners": {"k"},
-        "sensitivity": {"Q", "eta_d"}, "teacher_test": {"lambda", "beta"},
+        "sensitivity": {"Q", "eta_d"}, "teacher_test": {"lambda"},
     }  # fmt: skip
     for study in known.values():
         for cell in study.asked():
