@@ -130,6 +130,21 @@ def test_a_lead_that_is_shown_by_fresh_seeds(toy: Path) -> None:
     assert (line.table, line.notebook, line.margin, line.power) == ("toy", "10_table_vision", 1.0, 0.5)
 
 
+def test_each_family_has_its_own_correction(toy: Path) -> None:
+    """Leads of 3 with a standard deviation of .921: t = 5.64 with 2 degrees of freedom, p = .03."""
+    fill(toy, [72.079, 73.0, 73.921], [70, 70, 70])
+    first = ENTRY.format(test=GREATER, more=PRIMARY + PLACE)
+    twin = first.replace('"toy"', '"twin"', 1)
+    for entries, p, verdict in (
+        (first, 0.03, "supported"), (first + twin, 0.06, "inconclusive"),
+        (first + twin + 'family = "teacher"', 0.03, "supported"),
+    ):  # fmt: skip
+        found = [line for line in ask_all(toy, entries) if line.role == "primary"]
+        assert {(round(line.p or 0, 3), line.verdict) for line in found} == {(p, verdict)}
+    text = ledger.markdown(found)
+    assert text.index("## Primary claims\n") < text.index("## Primary claims on the weighted teacher\n\n1 supported.")
+
+
 def test_old_seeds_change_nothing_but_what_is_pooled(toy: Path) -> None:
     fill(toy, [72.9, 73.0, 73.1], [70, 70, 70])
     before = ask(toy, GREATER)
@@ -514,8 +529,8 @@ def test_check_rewrites_the_ledger_elsewhere(toy: Path, tmp_path_factory: pytest
 # The claims of the package
 
 
-def primaries(name: str = "laptop") -> list[Claim]:
-    return [claim for claim in claims.read(name) if claim.role == "primary"]
+def primaries(name: str = "laptop", family: str = "") -> list[Claim]:
+    return [claim for claim in claims.read(name) if (claim.role, claim.family) == ("primary", family)]
 
 
 @pytest.mark.parametrize(("name", "count"), [("smoke", 15), ("laptop", 15), ("paper", 13)])
@@ -523,7 +538,7 @@ def test_every_claim_of_the_package_can_be_asked(name: str, count: int) -> None:
     found = claims.read(name)
     assert {claim.source for claim in found} == {"paper", "package"} and len(found) > 100
     # Neither generated images nor texts are the paper's own scale.
-    assert len(primaries(name)) == count
+    assert len(primaries(name)) == count and len(primaries(name, "teacher")) == 4
 
 
 @pytest.fixture
@@ -540,6 +555,17 @@ def test_the_power_that_is_written_down_is_what_old_seeds_let_expect(committed: 
             power = verdicts.power_of(claim, old.leads, claim.seeds, verdicts.LEVEL / len(family))
             assert claim.power == round(power, 2), claim.id
         assert claim.power is not None and claim.power >= verdicts.POWER, claim.id
+
+
+def test_the_power_of_the_claims_on_the_teacher_is_what_its_choice_lets_expect(committed: Shelf) -> None:
+    family = primaries(family="teacher")
+    for claim in family:
+        asked = replace(claim, test=replace(claim.test, study="teacher"))
+        chosen = committed.sample(asked)
+        assert sorted(chosen.values) == [1000, 1001]
+        if not chosen.lacking:
+            power = verdicts.power_of(claim, chosen.leads, claim.seeds, verdicts.LEVEL / len(family))
+            assert claim.power == round(power, 2), claim.id
 
 
 @pytest.mark.parametrize(("table", "search"), [("vision", "tuning"), ("language", "language_tuning")])
