@@ -231,13 +231,15 @@ def test_trials_of_what_is_chosen(name: str) -> None:
     assert table[["n", "runs", "diverged"]].to_numpy().tolist() == [[1, 1, 0]] * 4
 
 
-def test_a_table_does_not_search_again_unless_asked_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["tuning", "teacher_test"])
+def test_a_table_does_not_do_what_a_sweep_is_for_unless_asked_to(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("FEDECHO_PAPER", str(tmp_path))
-    committed, own = TABLES["tuning"]("laptop"), TABLES["tuning"]("laptop", seeds=[7])
+    committed, own = TABLES[name]("laptop"), TABLES[name]("laptop", seeds=[7])
     assert isinstance(committed, Trained) and isinstance(own, Trained)
-    assert (
-        committed.trainable() == [] and "fedecho sweep --profile laptop --only tuning" in committed.obstacles()[0].why
-    )
+    assert committed.trainable() == []
+    assert f"fedecho sweep --profile laptop --only {name}`" in committed.obstacles()[0].why
     assert committed.trainable(fresh=True) == committed.configs == committed.lacking()
     assert len(own.trainable()) == len(own.configs) > 0
 

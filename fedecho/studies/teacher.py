@@ -109,6 +109,7 @@ def teacher_test(
     )
     return Comparison(
         name="teacher_test", title="The chosen teachers on new seeds", notebook="29_teacher", profile=profile,
+        by_sweep=True,
         cells=grid(profile, rows, main_settings(profile, settings, delays), seeds=chosen),
         figures={
             "owned_time": (lambda found: curves.owned_curves(found.found, _all_but_level(rows), LEVEL), over_time),

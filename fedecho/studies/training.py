@@ -35,6 +35,8 @@ class Trained(Study):
     """The profile of the runs, where it is that of a block."""
     tuning: bool = False
     """Whether the runs are trials of a tuning, whose records lie apart."""
+    by_sweep: bool = False
+    """Whether a sweep alone trains what the committed table lacks: hours, whose outcome a claim waits for."""
 
     @abstractmethod
     def asked(self) -> Sequence[Cell]:
@@ -116,18 +118,17 @@ class Trained(Study):
 
     def obstacles(self, fresh: bool = False) -> list[Obstacle]:
         """Return which of the runs that are lacking (all, if `fresh`) a table does not train: absent data, days of
-        training, and trials of a committed search, whose choice every table has already."""
+        training, trials of a committed search, whose choice every table has already, and what only a sweep trains."""
         todo = self.lacking(fresh)
         if todo and self.at == "paper":
             asked = "`fedecho sweep --profile paper --budget 25m` trains them"
             why = f"{len(todo)} runs, {self.about(todo)} on a CPU, are not trained by a table: {asked}"
             return [Obstacle(tuple(todo), why)]
         out = []
-        if todo and self.tuning and not (fresh or self.custom or self.at.endswith("smoke")):
+        if todo and (self.tuning or self.by_sweep) and not (fresh or self.custom or self.at.endswith("smoke")):
             asked = f"`fedecho sweep --profile {self.at} --only {self.name}` trains them"
-            out.append(
-                Obstacle(tuple(todo), f"{len(todo)} trials, {self.about(todo)}, are not trained by a table: {asked}")
-            )
+            why = f"{len(todo)} {'trials' if self.tuning else 'runs'}, {self.about(todo)}, are not trained by a table"
+            out.append(Obstacle(tuple(todo), f"{why}: {asked}"))
         for source, error in sweep.absent_data(todo).items():
             runs = tuple(config for config in todo if (config.data.name, config.data.pool) == source)
             out.append(Obstacle(runs, f"{len(runs)} runs are not trained, {error}"))
