@@ -107,8 +107,9 @@ def test_one_that_dies_or_fails_takes_no_other_along(tmp_path: Path, monkeypatch
 
 
 INTERRUPTED = """
-import sys
+import signal, sys
 from pathlib import Path
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job inherits that it is ignored
 from fedecho.core import files
 from fedecho.report import notebooks
 files.notebooks = lambda: Path.cwd() / "notebooks"
