@@ -131,7 +131,7 @@ class Protocol(Checked):
     reject_failed: bool = True
     """Reject an upload that is not finite, with its predictions; otherwise it ends the run as diverged."""
     max_delta_norm: Positive | None = None
-    """Reject an upload whose |Delta_i| is larger; none = however large it is."""
+    """Reject an upload whose `|Delta_i|` is larger; none = however large it is."""
 
     def validate(self) -> None:
         """Check M <= M_c <= N."""

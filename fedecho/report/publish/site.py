@@ -113,6 +113,7 @@ def _sphinx(work: Path) -> None:
         check=False, env={**os.environ, "PYTHONPATH": str(files.REPOSITORY), "PYTHONWARNINGS": "default"},
     )  # fmt: skip
     said = (made.stderr.strip() or made.stdout.strip() or f"exit code {made.returncode}").splitlines()
+    said = [line for line in said if "WARNING: " in line or "ERROR: " in line] or said  # not those of Python
     require(made.returncode == 0, "site", said[0], f"Sphinx has {len(said)} lines to say; mend {work / 'source'}")
 
 
