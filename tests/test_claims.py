@@ -469,7 +469,7 @@ def test_files_are_whole_repeatable_and_apart_for_each_profile(toy: Path) -> Non
     assert json.loads(data.read_text()) == [vars(line) for line in found]
     assert [line.role for line in found] == ["primary", "check", "exploratory", "exploratory"]
     assert {path.name for path in toy.iterdir()} == {
-        "records", "ledger.toml", "claims-smoke.md", "claims-smoke.json", "SHA256SUMS"
+        "records", "ledger.toml", "claims-smoke.md", "claims-smoke.json", "SHA256SUMS-smoke",
     }  # fmt: skip
     text = page.read_text(encoding="utf-8")
     assert "1 supported." in text and "1 not run." in text and verdicts.RULE in text

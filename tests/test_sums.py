@@ -66,3 +66,11 @@ def test_a_number_that_none_can_be_is_refused(
         reported.numbers("vision")
     with pytest.raises(InputError, match="no such file"):
         reported.numbers("hearing")
+
+
+def test_each_profile_has_its_own_list(tmp_path: Path) -> None:
+    for name in ("claims.json", "claims-smoke.json"):
+        (tmp_path / name).write_text(name)
+        sums.seal(tmp_path / name)
+    assert [line.split()[1] for line in (tmp_path / "SHA256SUMS").read_text().splitlines()] == ["claims.json"]
+    assert sums.require_sealed(tmp_path / "claims-smoke.json") and (tmp_path / "SHA256SUMS-smoke").is_file()

@@ -15,15 +15,15 @@ NAME = "SHA256SUMS"
 
 
 def seal(*paths: Path) -> None:
-    """Note the digests of files, all in one folder or below it, in the list of that of the first."""
-    folder = paths[0].parent
-    found = _listed(folder) | {path.relative_to(folder).as_posix(): file_sha256(path) for path in paths}
-    write_whole(folder / NAME, "".join(f"{digest}  {name}\n" for name, digest in sorted(found.items())))
+    """Note the digests of files, all in one folder or below it, in the list of the first (`_list`)."""
+    folder, place = paths[0].parent, _list(paths[0])
+    found = _listed(place) | {path.relative_to(folder).as_posix(): file_sha256(path) for path in paths}
+    write_whole(place, "".join(f"{digest}  {name}\n" for name, digest in sorted(found.items())))
 
 
 def require_sealed(path: Path) -> Path:
     """Return a file that is as it was sealed; raises `RecordError` for one that was edited or damaged."""
-    stated = _listed(path.parent).get(path.name)
+    stated = _listed(_list(path)).get(path.name)
     if stated is None:
         raise RecordError("file", str(path), f"{NAME} beside it has no digest of it; make it again")
     if stated != file_sha256(path):
@@ -32,7 +32,12 @@ def require_sealed(path: Path) -> Path:
     return path
 
 
-def _listed(folder: Path) -> dict[str, str]:
-    path = folder / NAME
+def _list(path: Path) -> Path:
+    """Return the list that a file is in: that of `name-profile.json` is apart, for nobody else's may change with it."""
+    _, dash, profile = path.stem.partition("-")
+    return path.with_name(f"{NAME}{dash}{profile}")
+
+
+def _listed(path: Path) -> dict[str, str]:
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     return {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
