@@ -13,7 +13,7 @@ from fedecho.core.clock import Clock
 from fedecho.core.records import new_record, record_path, save
 from fedecho.report import curves
 from fedecho.studies import TABLES, grid, profiles
-from fedecho.studies.teacher import LEVEL, Choice
+from fedecho.studies.teacher import CHOSEN, LEVEL, PUBLISHED, RIVALS, Choice
 from tests.sound import sound
 
 
@@ -75,3 +75,13 @@ def test_the_figure_has_the_classes_of_slow_clients_and_the_level_to_reach() -> 
     assert {75.0} in drawn.values()
     (nothing,) = curves.owned_curves([], ["FedEcho"], LEVEL).axes
     assert nothing.texts[0].get_text() == "no class is owned by slow clients alone"
+
+
+def test_the_chosen_teachers_are_those_that_the_rule_gives(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The best mean over all places and seeds of the committed trials: of all, and of what the bank alone gives."""
+    monkeypatch.delenv("FEDECHO_PAPER")
+    found = choice().results()
+    assert set(found.frame["status"]) == {"done"} and len(found.frame) == 12 * 8 * 2
+    means = found.summary.groupby("method")["mean"].mean().drop([grid.REFERENCE, *RIVALS])
+    sent = [row.label for row in PUBLISHED if row.label != "seen prior"]  # by the clients
+    assert [row.label for row in CHOSEN] == [means.idxmax(), means.drop(sent).idxmax()]

@@ -1,6 +1,7 @@
 """The `fedecho` command. Exit codes: 0 ok, 1 failed, 2 bad input, 128 + n ended by signal n; an error is one line.
 
-Only a bug has a traceback."""
+Only a bug has a traceback.
+"""
 
 from __future__ import annotations
 

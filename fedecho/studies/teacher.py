@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fedecho.core.checks import require
 from fedecho.report import captions, charts, curves
 from fedecho.report.summary import Cell
-from fedecho.studies.comparison import Comparison
+from fedecho.studies.comparison import Comparison, Draw
 from fedecho.studies.grid import (
     DELAYS,
     DIR,
@@ -32,16 +32,20 @@ from fedecho.studies.study import Study, table
 LEVEL = "FedAvg (sync)"
 """What waits for all clients, stragglers too: the level to reach."""
 RIVALS = ("FedBuff + EMA", LEVEL)
-SENT = "FedAUX's certainties"
-"""Clients send them: one number for each image of U."""
 COMBINED = echo("lambda = 0.5, beta = 3", factors={"lambda": 0.5, "beta": 3}, prior_correction=0.5, energy_weight=3.0)
+FEDAUX = echo("FedAUX's certainties", teacher_weights="fedaux")
 PUBLISHED = (
-    echo(SENT, teacher_weights="fedaux"),
+    FEDAUX,
     echo("label counts", teacher_weights="label counts"),
     echo("seen prior", teacher_weights="seen prior"),
 )
-HALF = echo("lambda = 0.5", factors={"lambda": 0.5}, prior_correction=0.5)
-CHOSEN = (PUBLISHED[0], HALF)
+
+
+def _corrected(strength: float) -> Variant:
+    return echo(f"lambda = {strength:g}", factors={"lambda": strength}, prior_correction=strength)
+
+
+CHOSEN = (FEDAUX, _corrected(0.5))
 """The best mean validation accuracy over all settings, delays and seeds of the choice, and the best of those that ask
 nothing of the clients beyond FedEcho's own uploads."""
 UNSEEN = {"smoke": (3,), "laptop": tuple(range(20, 30)), "paper": tuple(range(20, 30))}
@@ -59,9 +63,8 @@ def teacher(
     seeds: Seeds = None,
 ) -> Study:
     """Return the choice of a teacher: weightings x strengths x settings on the validation split, on seeds of tuning."""
-    corrected = [echo(f"lambda = {s:g}", factors={"lambda": s}, prior_correction=s) for s in strengths]
     energetic = [echo(f"beta = {b:g}", factors={"beta": b}, energy_weight=b) for b in betas]
-    rows = [OWN, *corrected, *energetic, COMBINED, *PUBLISHED, *plain(RIVALS)]
+    rows = [OWN, *map(_corrected, strengths), *energetic, COMBINED, *PUBLISHED, *plain(RIVALS)]
     chosen = _unreported(profile, seeds)
     cells = [
         _cell(profile, row, place, seed)
@@ -69,10 +72,6 @@ def teacher(
         for place in main_settings(profile, settings, delays)
         for row in rows
     ]
-    over_time = (
-        "Validation accuracy in % on the classes that only slow clients own, against virtual time in seconds, mean "
-        f"over the finished seeds; dotted: what {LEVEL} ends with. Settings in which no class is theirs are left out."
-    )
     return Choice(
         name="teacher", title="Teachers in which stragglers are heard", notebook="29_teacher", profile=profile,
         cells=cells, tuning=True,
@@ -81,7 +80,7 @@ def teacher(
                 lambda found: charts.bars(found.summary, label="validation accuracy, %"),
                 captions.BARS.replace("Test", "Validation"),
             ),
-            "owned_time": (lambda found: curves.owned_curves(found.found, _all_but_level(rows), LEVEL), over_time),
+            "owned_time": _owned_time(rows, "Validation"),
         },
         note="FedEcho by how the bank's rows are weighted: prior correction (lambda), energy weights (beta), both, "
         f"three published ones. For the choice alone, on seeds {', '.join(map(str, chosen))}, which no table reports.",
@@ -103,19 +102,16 @@ def teacher_test(
     """Return the test of the chosen teachers: on test images, on seeds that the choice has not seen."""
     rows = [OWN, *CHOSEN, *plain(RIVALS)]
     chosen = UNSEEN[profile] if seeds is None else seeds
-    over_time = (
-        "Test accuracy in % on the classes that only slow clients own, against virtual time in seconds, mean over the "
-        f"finished seeds; dotted: what {LEVEL} ends with. Settings in which no class is theirs are left out."
-    )
+    on = "seeds that nothing had been run on:" if seeds is None else "seeds"
     return Comparison(
         name="teacher_test", title="The chosen teachers on new seeds", notebook="29_teacher", profile=profile,
         by_sweep=True,
         cells=grid(profile, rows, main_settings(profile, settings, delays), seeds=chosen),
         figures={
-            "owned_time": (lambda found: curves.owned_curves(found.found, _all_but_level(rows), LEVEL), over_time),
+            "owned_time": _owned_time(rows, "Test"),
             "bars": (lambda found: charts.bars(found.summary), captions.BARS),
         },
-        note=f"FedEcho and the two chosen teachers, on seeds that nothing had been run on: {_said(chosen)}.",
+        note=f"FedEcho and the two chosen teachers, on {on} {_said(chosen)}.",
         details="The teachers are those with the best mean validation accuracy of the table before, over all of its "
         "settings, delays and seeds: of all, and of those that ask nothing of the clients beyond FedEcho's own "
         "uploads. Both were written down, with four claims, before any of these seeds was run. All rows but the last "
@@ -128,8 +124,13 @@ def _said(seeds: Sequence[int]) -> str:
     return f"{seeds[0]} to {seeds[-1]}" if whole else ", ".join(map(str, seeds))
 
 
-def _all_but_level(rows: Sequence[Variant]) -> list[str]:
-    return [row.label for row in rows if row.label != LEVEL]
+def _owned_time(rows: Sequence[Variant], split: str) -> tuple[Draw, str]:
+    """Return what draws the accuracy on the stragglers' own classes against virtual time, and its caption."""
+    shown = [row.label for row in rows if row.label != LEVEL]
+    return lambda found: curves.owned_curves(found.found, shown, LEVEL), (
+        f"{split} accuracy in % on the classes that only slow clients own, against virtual time in seconds, mean over "
+        f"the finished seeds; dotted: what {LEVEL} ends with. Settings in which no class is theirs are left out."
+    )
 
 
 def _unreported(profile: str, seeds: Seeds) -> Sequence[int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 
@@ -46,17 +46,20 @@ def predicted_peak(config: RunConfig) -> dict[str, int]:
 
 def text(config: RunConfig) -> str:
     """Say the predicted peak in a line."""
-    parts = {name: size for name, size in predicted_peak(config).items() if size}
-    listed = ", ".join(f"{name} {megabytes(size)}" for name, size in parts.items())
-    return f"predicted peak of tensors: {megabytes(sum(parts.values()))} MB ({listed})"
+    parts = predicted_peak(config)
+    return f"predicted peak of tensors: {megabytes(sum(parts.values()))} MB ({_listed(parts)})"
 
 
-def require_room(config: RunConfig, at_once: int = 1) -> None:
-    """Raise `InputError` where runs such as this one, so many at a time, would hold more than this machine has free."""
-    needed, free = at_once * sum(predicted_peak(config).values()), free_memory()
+def _listed(parts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {megabytes(size)}" for name, size in parts.items() if size)
+
+
+def require_room(config: RunConfig) -> None:
+    """Raise `InputError` where a run would hold more than this machine has free."""
+    parts, free = predicted_peak(config), free_memory()
+    needed = sum(parts.values())
     if free is not None:
-        settings = ", ".join(f"{name} {megabytes(size)}" for name, size in predicted_peak(config).items() if size)
-        words = f"{megabytes(free)} MB are free; lower what takes most of it ({settings}), or go on with --force"
+        words = f"{megabytes(free)} MB are free; lower what takes most of it ({_listed(parts)}), or go on with --force"
         require(needed <= free, "memory", f"{megabytes(needed)} MB", words)
 
 

@@ -76,12 +76,11 @@ def _front(profile: str, said: dict[str, str]) -> list[str]:
     tables = files.folder_of("tables", profile)
     ask = readme.environment(tables)
     found = {name: ask.get_template(f"{name}.md.j2").render() for name in ("abstract", "outcome", "theory")}
-    names, claims = {*said}, readme.Tables(tables).claims
-    both = [*claims("primary"), *claims("primary", "teacher")]
+    names, claimed = {*said}, readme.Tables(tables).claims("primary", None)
     return [
         rf"\begin{{abstract}}{prose(found['abstract'])}\end{{abstract}}", r"\section{Findings}",
         prose(found["outcome"], names), r"\subsection*{The theory, checked}", prose(found["theory"], names),
-        r"\section{Primary claims}", _claims(both), *protocol,
+        r"\section{Primary claims}", _claims(claimed), *protocol,
     ]  # fmt: skip
 
 

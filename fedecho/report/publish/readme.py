@@ -87,15 +87,15 @@ class Tables:
         """Return a file of the folder, whole."""
         return (self.folder / name).read_text(encoding="utf-8")
 
-    def claims(self, role: str, family: str = "") -> list[dict[str, Any]]:
-        """Return the lines of the ledger of claims in one role; of the primary ones, those written down together."""
+    def claims(self, role: str, family: str | None = "") -> list[dict[str, Any]]:
+        """Return the lines of the ledger of claims in one role, those of a family that was written down together; none:
+        of all families."""
         lines = json.loads(require_sealed(self.folder.parent / "claims.json").read_text(encoding="utf-8"))
-        return [line for line in lines if (line["role"], line["family"]) == (role, family)]
+        return [line for line in lines if line["role"] == role and family in (None, line["family"])]
 
     def claim(self, name: str) -> dict[str, Any]:
         """Return the line of a primary claim."""
-        known = [line for family in ("", "teacher") for line in self.claims("primary", family)]
-        found = [line for line in known if line["id"] == name]
+        found = [line for line in self.claims("primary", None) if line["id"] == name]
         require(len(found) == 1, "claim", name, "there is no primary claim of this name")
         return found[0]
 

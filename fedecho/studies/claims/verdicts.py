@@ -1,12 +1,12 @@
 """The rule of the primary claims: what the fresh seeds show, at which level, and how likely that was beforehand.
 
 Why one level holds for both sides of a question. The lead of a claim is shown to be above 0, or below the smallest
-effect of interest, by a two-sided p used in one direction, so at half its level. Holm's correction over all primary
-claims at 5 % then leaves at most 2.5 % for any false "supported", and on the other side at most 2.5 % for any false
-"not supported": together 5 %. Under any true lead at most one of the two is false, for none is <= 0 and >= the smallest
-effect. That does not make one family of the smaller p-values right: a claim rightly "not supported" would leave the
-count although it had its chance of a false "supported"; with leads of 0 and effects of 4.5 standard errors such a rule
-errs in 9 % of the families of fifteen claims on ten seeds.
+effect of interest, by a two-sided p used in one direction, so at half its level. Holm's correction over the primary
+claims of a family at 5 % then leaves at most 2.5 % for any false "supported", and on the other side at most 2.5 % for
+any false "not supported": together 5 %. Under any true lead at most one of the two is false, for none is <= 0 and >=
+the smallest effect. That does not make one family of the smaller p-values right: a claim rightly "not supported" would
+leave the count although it had its chance of a false "supported"; with leads of 0 and effects of 4.5 standard errors
+such a rule errs in 9 % of the families of fifteen claims on ten seeds.
 """
 
 from __future__ import annotations
