@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -110,6 +112,39 @@ def test_both_ways_of_the_readme_train_the_same(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setitem(sys.modules, "fedecho", face)
     exec(python, {"print": lambda *words: None})
     assert len(by_command) == 2 and asked == by_command
+
+
+def commands(text: str) -> list[str]:
+    """Return the command lines of a Markdown text: those of its blocks of shell, and of `make` in its sentences."""
+    blocks = "".join(re.findall(r"```sh\n(.*?)```", text, re.DOTALL))
+    return [" ".join(shlex.split(line, comments=True)) for line in blocks.splitlines()] + re.findall(r"`(make .*?)`", text)
+
+
+def recipes(command: str) -> list[list[str]]:
+    """Return what a call of `make` would run of this package at smoke scale, without running it."""
+    line = [*shlex.split(command), "PROFILE=smoke", "--dry-run", "--assume-old=.venv/.ready"]
+    said = subprocess.run(line, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
+    return [shlex.split(line)[1:] for line in said.splitlines() if line.startswith(".venv/bin/fedecho")]
+
+
+def test_the_commands_of_the_readme_run_at_smoke_scale(paper: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As they stand, but for the scale; notebooks are made by `make smoke` and tests by `make test`, not here."""
+    asked: list[tuple[str, str]] = []
+    monkeypatch.setattr(notebooks, "make", lambda profile, only, **options: asked.append((profile, only)) or [])
+    monkeypatch.setattr("fedecho.studies.plan.train_all", lambda *words, **options: None)
+    (paper / "tables").mkdir(parents=True)
+    shutil.copy(REPOSITORY / "paper" / "tables" / "vision.json", paper / "tables")
+    told = commands((REPOSITORY / "README.md").read_text())
+    ours = [shlex.split(line)[1:] for line in told if line.startswith("fedecho ")]
+    for line in ours:
+        main.main([word.replace("laptop", "smoke") for word in line] + ["--jobs", "1"] * (line[0] == "compare"))
+    assert {line[0] for line in ours} == {"run", "compare", "cite"}
+    made = {line: recipes(line) for line in told if line.startswith("make ")}
+    assert {"make tables", "make test", "make lab", "make verify"} <= {*made}
+    for line in [line for lines in made.values() for line in lines]:
+        main.main([*line, *(["--profile", "smoke", "--jobs", "1"] if line[0] == "verify" else [])])
+    assert set(asked) == {("smoke", "all"), ("smoke", "vision")}
+    assert {line.split()[0] for line in told} == {"make", ".", "fedecho"}
 
 
 # A run's model and bar
