@@ -125,7 +125,8 @@ def recipes(command: str) -> list[list[str]]:
     """Return what a call of `make` would run of this package at smoke scale, without running it."""
     line = [*shlex.split(command), "PROFILE=smoke", "--dry-run", "--assume-old=.venv/.ready"]
     said = subprocess.run(line, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
-    return [shlex.split(line)[1:] for line in said.splitlines() if line.startswith(".venv/bin/fedecho")]
+    ours = [line for line in said.splitlines() if line.startswith(".venv/bin/fedecho")]
+    return [shlex.split(line.replace("--sample 3", "--sample 1"))[1:] for line in ours]
 
 
 def test_the_commands_of_the_readme_run_at_smoke_scale(paper: Path) -> None:
