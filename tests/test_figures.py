@@ -303,3 +303,8 @@ def test_a_finished_figure_is_not_laid_out_again(tmp_path: Path) -> None:
     assert drawn.get_layout_engine() is None and laid_out.x0 > before
     figures.save_figure(drawn, tmp_path / "drawn", "0")
     assert drawn.get_layout_engine() is None and axes.get_position().bounds == laid_out.bounds
+
+
+def test_names_are_moved_apart_in_their_order_and_below_the_top() -> None:
+    assert figures.spread([0.5, 0.1, 0.52], 0.2).tolist() == pytest.approx([0.5, 0.1, 0.7])
+    assert figures.spread([0.9, 0.95, 0.2], 0.2).tolist() == pytest.approx([0.8, 1.0, 0.2])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -26,8 +27,8 @@ from fedecho.core.records import Record
 from fedecho.learning import experiment, export, models
 from fedecho.learning.methods import CA2FL, FADAS, FedBuff
 from fedecho.report import notebooks
+from fedecho.studies import TABLES, contenders, grid, sweep, writing
 from fedecho.studies import compare as comparing
-from fedecho.studies import contenders, grid, sweep
 from tests.test_experiment import tiny
 from tests.test_summary import put
 
@@ -110,6 +111,41 @@ def test_both_ways_of_the_readme_train_the_same(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setitem(sys.modules, "fedecho", face)
     exec(python, {"print": lambda *words: None})
     assert len(by_command) == 2 and asked == by_command
+
+
+def commands(text: str) -> list[str]:
+    """Return the command lines of a Markdown text: those of its blocks of shell, and of `make` in its sentences."""
+    blocks = "".join(re.findall(r"```sh\n(.*?)```", text, re.DOTALL))
+    return [" ".join(shlex.split(line, comments=True)) for line in blocks.splitlines()] + re.findall(
+        r"`(make .*?)`", text
+    )
+
+
+def recipes(command: str) -> list[list[str]]:
+    """Return what a call of `make` would run of this package at smoke scale, without running it."""
+    line = [*shlex.split(command), "PROFILE=smoke", "--dry-run", "--assume-old=.venv/.ready"]
+    said = subprocess.run(line, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
+    ours = [line for line in said.splitlines() if line.startswith(".venv/bin/fedecho")]
+    return [shlex.split(line.replace("--sample 3", "--sample 1"))[1:] for line in ours]
+
+
+def test_the_commands_of_the_readme_run_at_smoke_scale(paper: Path) -> None:
+    """As they stand, but for the scale. `make smoke` runs `tables` itself, which is only read here."""
+    writing.write(TABLES["vision"]("smoke"))  # for `cite`; of no records
+    own = ["--records", str(paper / "records" / "smoke" / "runs")]
+    more = {"compare": ["--jobs", "1"], "cite": ["--profile", "smoke"], "verify": [*own, "--jobs", "1"]}
+    told = commands((REPOSITORY / "README.md").read_text())
+    ours = [shlex.split(line)[1:] for line in told if line.startswith("fedecho ")]
+    for line in ours:
+        main.main([word.replace("laptop", "smoke") for word in line] + more.get(line[0], []))
+    assert {line[0] for line in ours} == {"run", "compare", "cite"}
+    made = {line: recipes(line) for line in told if line.startswith("make ")}
+    assert {"make tables", "make test", "make lab", "make verify"} <= {*made}
+    for line in [line for lines in made.values() for line in lines]:
+        asked = main._parsed(main.gathered(line + more.get(line[0], [])))
+        if line[0] != "tables":
+            asked()
+    assert {line.split()[0] for line in told} == {"make", ".", "fedecho"}
 
 
 # A run's model and bar

@@ -48,12 +48,19 @@ def sealed(content: dict[str, Any]) -> str:
 def test_one_that_was_edited_is_refused(tmp_path: Path) -> None:
     path = manifest.write(TINY, tmp_path)
     text = path.read_text(encoding="utf-8")
-    for edited in (text.replace("0123456789ab", "0123456789ac"), text.replace("50 %", "60 %"), json.dumps(GOOD)):
+    for edited in (text.replace("0123456789ab", "0123456789ac"), text.replace("50 %", "60 %")):
         path.write_text(edited, encoding="utf-8")
         with pytest.raises(
             InputError, match="^toy.json: sha256 = .* so it was edited or damaged; make its table again"
         ):
             manifest.read_all(tmp_path)
+
+
+def test_one_of_an_older_version_says_what_to_do(tmp_path: Path) -> None:
+    path = tmp_path / "toy.json"
+    path.write_text(json.dumps(GOOD), encoding="utf-8")
+    with pytest.raises(InputError, match=f"^toy.json: sha256 = None .* remove {path} or make its table again$"):
+        manifest.read_all(tmp_path)
 
 
 GOOD: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(TINY)))

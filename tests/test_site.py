@@ -16,7 +16,7 @@ from fedecho.cli.publish import planned
 from fedecho.core import files, sums
 from fedecho.core.checks import InputError
 from fedecho.report import manifest, notebooks
-from fedecho.report.publish import site, story
+from fedecho.report.publish import pages, site, story
 from fedecho.studies import TABLES
 from tests import toy
 
@@ -66,7 +66,7 @@ class Page(HTMLParser):
 
 def source(name: str, profile: str = "laptop") -> str:
     """Return what Sphinx would read."""
-    return str(site.sources(profile, planned(profile))[name])
+    return str(pages.sources(profile, planned(profile))[name])
 
 
 @needs_sphinx
@@ -146,13 +146,13 @@ def test_front_page_without_findings(paper: Path) -> None:
 def test_front_page_of_the_committed_tables(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("FEDECHO_PAPER", raising=False)
     text = source("index.md")
-    assert text.count("[The table]") == 6 and f"{site.HEADLINE}.png" in text
+    assert text.count("[The table]") == 6 and f"{pages.HEADLINE}.png" in text
     found = manifest.read_all(files.folder_of("tables", "laptop"))
     findings = story.findings("laptop", [one.name for one in found])
     missing = {one.name for one in found} - {*findings}
     assert not missing, f"write their sentence in paper/{story.TEMPLATE}"
     assert all(text.endswith(".") and "\n" not in text for text in findings.values())
-    assert set(site.HEADLINES) <= {*findings} and len(site.HEADLINES) == 5
+    assert set(pages.HEADLINES) <= {*findings} and len(pages.HEADLINES) == 5
 
 
 def test_every_table_has_its_place_in_the_story() -> None:
@@ -164,10 +164,10 @@ def test_every_table_has_its_place_in_the_story() -> None:
 
 def test_a_study_without_a_table_is_not_run(paper: Path) -> None:
     (paper / "tables" / "other.json").unlink()
-    found = site.studies([toy.TOY], planned("smoke"), "smoke")
+    found = pages.studies([toy.TOY], planned("smoke"), "smoke")
     listed = {study.notebook for study in found}
-    assert listed >= set(notebooks.catalogue()) - set(site.WITHOUT_TABLE)
-    assert {study.name for study in found} >= set(TABLES) and not listed & set(site.WITHOUT_TABLE)
+    assert listed >= set(notebooks.catalogue()) - set(pages.WITHOUT_TABLE)
+    assert {study.name for study in found} >= set(TABLES) and not listed & set(pages.WITHOUT_TABLE)
     assert len({study.name for study in found}) == len(found)
     absent = next(study for study in found if study.notebook == "02_tuning")
     assert absent.manifest is None and absent.command == "make tables ONLY=02_tuning PROFILE=smoke"
@@ -207,7 +207,7 @@ def test_notebooks_are_taken_as_they_were_executed(paper: Path) -> None:
     assert node["cells"][1]["outputs"] == toy.executed()["cells"][1]["outputs"]
     assert "Not executed yet" in source("notebooks/02_tuning.ipynb")
     shown = {"text/x-python": "x = 1", "text/html": "<pre>x</pre>"}
-    site.readable(shown)
+    pages.readable(shown)
     assert shown == {"text/markdown": "```python\nx = 1\n```"}
 
 
@@ -218,10 +218,10 @@ def test_links_that_lead_nowhere_are_words(paper: Path) -> None:
 
 
 def test_plain_text_is_shown_as_it_stands() -> None:
-    assert site.plain("a_b <i> $x$ |y| [z](q)") == r"a\_b \<i\> \$x\$ \|y\| \[z\](q)"
+    assert pages.plain("a_b <i> $x$ |y| [z](q)") == r"a\_b \<i\> \$x\$ \|y\| \[z\](q)"
 
 
 def test_a_link_that_leads_nowhere_becomes_its_words_and_a_notebook_stays_one() -> None:
     cells = {"outputs": [{"text": "see [it](../none.md), [that](a.ipynb)"}]}
-    (made,) = site._linked({"notebooks/a.ipynb": json.dumps(cells, indent=1)}).values()
+    (made,) = pages._linked({"notebooks/a.ipynb": json.dumps(cells, indent=1)}).values()
     assert json.loads(made) == {"outputs": [{"text": "see it, [that](a.ipynb)"}]}

@@ -73,6 +73,11 @@ def test_the_figure_has_the_classes_of_slow_clients_and_the_level_to_reach() -> 
     drawn = {str(line.get_label()): set(np.asarray(line.get_ydata(), dtype=float)) for line in axes.lines}
     assert drawn["FedEcho"] == drawn["lambda = 0.5"] == {25.0}
     assert {75.0} in drawn.values()
+    assert [text.get_text() for text in axes.texts] == ["FedEcho", "lambda = 0.5", f"{LEVEL}, at its end"]
+    (axes,) = curves.owned_curves(study.found(), ["FedEcho"], LEVEL, ["lambda = 0.5", "beta = 1"]).axes
+    assert [text.get_text() for text in axes.texts] == ["FedEcho", f"{LEVEL}, at its end"]
+    widths = {str(line.get_label()): line.get_linewidth() for line in axes.lines}
+    assert widths["FedEcho"] > 2 * widths["lambda = 0.5"] == 2 * widths["beta = 1"]
     (nothing,) = curves.owned_curves([], ["FedEcho"], LEVEL).axes
     assert nothing.texts[0].get_text() == "no class is owned by slow clients alone"
 

@@ -12,7 +12,7 @@ from fedecho.core.checks import require
 from fedecho.core.files import require_clone, write_whole
 
 if TYPE_CHECKING:
-    from fedecho.report.publish.site import Study
+    from fedecho.report.publish.pages import Study
 
 
 def claims(profile: str = "laptop", power: bool = False) -> None:
@@ -73,7 +73,7 @@ def site(profile: str = "laptop") -> None:
 def planned(profile: str) -> list[Study]:
     """Return every study as the site lists it, whether it has a table or not."""
     from fedecho.report.manifest import command
-    from fedecho.report.publish.site import Study
+    from fedecho.report.publish.pages import Study
     from fedecho.studies.study import TABLES
 
     known = (build(profile) for build in TABLES.values())

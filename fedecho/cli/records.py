@@ -51,7 +51,7 @@ def read(word: str) -> Record:
     homes = (paper() / "records", own_dir("").parent)
     hashed = len(word) >= 4 and word.isalnum()
     found = [path for home in homes for path in sorted(home.rglob(f"*-{word}*.json"))] if hashed else []
-    allowed = f"there is no such file, and not one record in {homes[0]} but {len(found)} with this hash"
+    allowed = f"there is no such file, and {len(found)} records in {homes[0]} have this hash; name one"
     require(len(found) == 1, "record", word, allowed)
     return load(found[0])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -23,6 +24,7 @@ from fedecho.report.figures import (
     legend,
     look,
     markers,
+    name_ends,
     panels,
     say_not_run,
     style,
@@ -138,34 +140,43 @@ def _line(label: str) -> dict[str, Any]:
 
 
 @style()
-def owned_curves(found: Found, methods: Sequence[str], level: str) -> Figure:
+def owned_curves(found: Found, methods: Sequence[str], level: str, others: Sequence[str] = ()) -> Figure:
     """Draw the accuracy on the classes that only slow clients own against virtual time, mean over the finished seeds.
 
-    A panel for each setting (down) in which they own any and delay (across), a line for each of the `methods`; what
-    `level` scores at its end is a horizontal line.
+    A panel for each setting (down) in which they own any and delay (across), a line for each of the `methods`, named
+    at its end, and a thin grey one for each of the `others`; what `level` scores at its end is a horizontal line.
     """
     owned = [(cell, record) for cell, record in found if cell.config.partition.straggler_classes]
     places = list(dict.fromkeys((cell.setting, cell.delay) for cell, _ in owned))
     figure, axes_of = panels(places or [("no setting", "no")], 2.1, sharey="row")
-    for axes in axes_of.values():
-        if not places:
-            say_not_run(axes, "no class is owned by slow clients alone")
-    for (setting, delay), axes in axes_of.items() if places else ():
-        for place, label in enumerate(methods):
-            runs = finished_runs(owned, setting=setting, delay=delay, method=label)
-            if runs:
-                at, mean, _ = mean_curve(runs, "virtual_time", 1, _of_owned)
-                axes.plot(at, mean, label=label, **(look(label, place) | markers(len(at), place) | {"linewidth": 0.9}))
-        scores = [straggler_score(r) for r in finished_runs(owned, setting=setting, delay=delay, method=level)]
+    looks, ends = _owned_looks(methods, others), {}
+    for (setting, delay), axes in axes_of.items():
+        of = partial(finished_runs, owned, setting=setting, delay=delay)
+        drawn = {label: _owned_line(axes, of(method=label), how) for label, how in looks.items() if of(method=label)}
+        ends[axes] = {label: end for label, end in drawn.items() if label in methods}
+        scores = [straggler_score(record) for record in of(method=level)]
         if scores:
             axes.axhline(float(np.mean(scores)), **(look(level) | {"marker": "", "linewidth": 1.0}))
+            ends[axes][f"{level}, at its end"] = (axes.get_xlim()[1], float(np.mean(scores)), look(level)["color"])
         if not axes.lines:
-            say_not_run(axes)
+            say_not_run(axes, *([] if places else ["no class is owned by slow clients alone"]))
+    for axes, named in ends.items():
+        name_ends(axes, named)
     label_axes(figure, "virtual time, s", "accuracy on slow clients' own classes, %")
-    handles = [Line2D([], [], label=label, **look(label, place)) for place, label in enumerate(methods)]
-    handles.append(Line2D([], [], label=f"{level}, at its end", **(look(level) | {"marker": ""})))
-    figure.legend(handles=handles, loc="outside upper center", ncols=4, handlelength=3.2)
     return finished(figure)
+
+
+def _owned_looks(methods: Sequence[str], others: Sequence[str]) -> dict[str, dict[str, Any]]:
+    strong = {label: look(label, place) | {"marker": "", "linewidth": 1.3} for place, label in enumerate(methods)}
+    faint = dict.fromkeys(others, {"color": "#b0b0b0", "linewidth": 0.6})
+    return {label: how | {"label": label} for label, how in (faint | strong).items()}
+
+
+def _owned_line(axes: Axes, runs: Sequence[Record], how: Mapping[str, Any]) -> tuple[float, float, str]:
+    """Draw the mean curve of runs and return its end and colour."""
+    at, mean, _ = mean_curve(runs, "virtual_time", 1, _of_owned)
+    axes.plot(at, mean, **how)
+    return float(at[-1]), float(mean[-1]), how["color"]
 
 
 def _of_owned(record: Record) -> list[float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,7 @@ LOOK: dict[str, tuple[str, Any, Any]] = {
 COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#808080")
 GREY = "#808080"
 ACCURACY = "test accuracy, %"
+Numbers = NDArray[np.float64]
 _PLAIN = ("#404040", "-", ".")
 _DASHES = ("-", "--", "-.", ":")
 _MARKERS = ("o", "s", "^", "D", "v", "X", "P", "*")
@@ -160,6 +161,25 @@ def band(axes: Axes, x: Any, mean: Any, half: Any, *, alpha: float = 0.2, positi
     axes.fill_between(x, low, mean + half, color=how["color"], alpha=alpha, linewidth=0)
 
 
+def name_ends(axes: Axes, ends: Mapping[str, tuple[float, float, str]]) -> None:
+    """Write the names of lines beside their ends (x, y, colour), none over another; the axes' limits must be final."""
+    low, high = axes.get_ylim()
+    heights = spread([(y - low) / (high - low) for _, y, _ in ends.values()], 0.09)
+    for height, (name, (x, y, colour)) in zip(heights, ends.items(), strict=True):
+        leader = {"arrowstyle": "-", "color": colour, "linewidth": 0.8, "shrinkA": 1, "shrinkB": 0,
+                  "relpos": (0, 0.5)}  # fmt: skip
+        axes.annotate(name, (x, y), (1.05, height), textcoords=axes.transAxes, va="center", fontsize=6.5,
+                      arrowprops=leader, annotation_clip=False)  # fmt: skip
+
+
+def spread(places: Sequence[float], gap: float, top: float = 1.0) -> Numbers:
+    """Return places moved apart to at least `gap`, none above `top`, in the same order of height."""
+    order, steps = np.argsort(places, kind="stable"), gap * np.arange(len(places))
+    moved = np.empty(len(places))
+    moved[order] = np.minimum(np.maximum.accumulate(np.asarray(places)[order] - steps) + steps, top - steps[::-1])
+    return moved
+
+
 def rows(axes: Axes, labels: Sequence[str]) -> None:
     """Name the rows of a panel of dots, the first on top."""
     axes.set_yticks(range(len(labels)), labels)
@@ -199,6 +219,3 @@ def fields(
     axes.set(xlabel=x, ylabel=y)
     axes.grid(False)
     return image
-
-
-Numbers = NDArray[np.float64]

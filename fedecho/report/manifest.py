@@ -125,6 +125,7 @@ def read(path: Path) -> Manifest:
         require(isinstance(content, dict), "manifest", content, "give its fields and their values")
         stated, digest = content.pop("sha256", None), json_sha256(content)
         words = f"its content gives {digest}, so it was edited or damaged; make its table again"
+        require(stated is not None, "sha256", None, f"an older version wrote it; remove {path} or make its table again")
         require(stated == digest, "sha256", stated, words)
         found = from_dict(Manifest, content)
         require(found.name == path.stem, "name", found.name, "it has to be the file's own")

@@ -126,10 +126,13 @@ def _said(seeds: Sequence[int]) -> str:
 
 def _owned_time(rows: Sequence[Variant], split: str) -> tuple[Draw, str]:
     """Return what draws the accuracy on the stragglers' own classes against virtual time, and its caption."""
-    shown = [row.label for row in rows if row.label != LEVEL]
-    return lambda found: curves.owned_curves(found.found, shown, LEVEL), (
+    labels = [row.label for row in rows if row.label != LEVEL]
+    shown = [row.label for row in (OWN, *CHOSEN, *plain(RIVALS)) if row.label in labels]
+    others = [label for label in labels if label not in shown]
+    return lambda found: curves.owned_curves(found.found, shown, LEVEL, others), (
         f"{split} accuracy in % on the classes that only slow clients own, against virtual time in seconds, mean over "
-        f"the finished seeds; dotted: what {LEVEL} ends with. Settings in which no class is theirs are left out."
+        f"the finished seeds; dotted: what {LEVEL} ends with. {'Grey: the other teachers. ' * bool(others)}Settings in "
+        "which no class is theirs are left out."
     )
 
 
