@@ -183,7 +183,7 @@ def test_a_model_is_trained_for_even_where_there_is_a_record(
 def test_the_library_shows_the_same_bar(capsys: pytest.CaptureFixture[str]) -> None:
     seen: list[int] = []
     experiment.run(tiny(FedBuff()), progress=True, on_row=lambda row: seen.append(row["round"]))
-    assert seen == [3, 6] and "6/6" in (err := capsys.readouterr().err) and "accuracy=" in err
+    assert seen == [3, 6] and "6 of 6" in (err := capsys.readouterr().err) and "accuracy=" in err
 
 
 # A record, and several

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from tqdm import tqdm
 
 from fedecho import data as datasets
 from fedecho.core import files, numerics
@@ -20,6 +19,7 @@ from fedecho.core.config import RunConfig, config_hash
 from fedecho.core.processes import Stopped, Workers
 from fedecho.core.provenance import cores as cores
 from fedecho.core.records import Record, find, progress_path, record_path, require_usable, save
+from fedecho.learning.bar import bar
 from fedecho.learning.checkpoint import forget
 from fedecho.learning.experiment import run
 from fedecho.learning.resume import Keeper, Paused
@@ -101,7 +101,7 @@ def sweep(
         forget(progress_path(folder, config))
     ended = each(todo, folder, jobs=jobs, cluster=cluster, data_root=data_root, device=device)
     with closing(ended):
-        for _ in tqdm(ended, total=len(todo), unit="run", disable=not (progress and todo), smoothing=0.05):
+        for _ in bar(ended, len(todo), "run") if progress and todo else ended:
             pass
     return len(todo)
 
