@@ -17,6 +17,7 @@ from fedecho.core import files, numerics
 from fedecho.core.checks import InputError, MissingDataError, require_jobs
 from fedecho.core.config import RunConfig, config_hash
 from fedecho.core.processes import Stopped, Workers
+from fedecho.core.provenance import code
 from fedecho.core.provenance import cores as cores
 from fedecho.core.records import Record, find, progress_path, record_path, require_usable, save
 from fedecho.learning.bar import bar
@@ -132,6 +133,7 @@ def workers(about: Callable[[Any], str] | None = None) -> Workers[Any]:
     """Return processes that each run on one torch thread and keep the memory of large tensors for the next ones."""
     for name in ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"):  # read by glibc when a process starts
         os.environ.setdefault(name, "1000000000")
+    code()  # what git refuses is said here, once, and not by every worker
     return Workers(_single_threaded, about or name_of)
 
 
