@@ -25,7 +25,7 @@ LOWEST = bank distill methods contract models records config figures summary tab
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup tables test lowest smoke lab paper html browser verify bench check lint clean
+.PHONY: help setup tables test lowest mutants smoke lab paper html browser verify bench check lint clean
 
 help: ## this text
 	@echo "fedecho: FedEcho (arXiv 2511.19966) and its baselines, reproduced."
@@ -55,6 +55,10 @@ lowest: ## the tests that need other packages most, at the lowest versions that 
 	build/lowest/bin/python -m pip install --quiet $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) \
 	  -c constraints-lowest.txt -e '.[notebooks,docs,dev]'
 	build/lowest/bin/python -m pytest -W default $(LOWEST:%=tests/test_%.py)
+
+mutants: $(STAMP) ## changes of the numerics that the fast tests do not notice (SAMPLE a module, 0 = all)
+	$(BIN)/python -c "import cosmic_ray" 2>/dev/null || $(BIN)/python -m pip install --quiet -c constraints.txt -e '.[mutants]'
+	$(BIN)/python -m tests.mutants --sample $(or $(SAMPLE),12)
 
 smoke: $(STAMP) ## every notebook at its smallest scale, trained afresh
 	$(BIN)/fedecho tables --profile smoke --fresh

@@ -127,9 +127,8 @@ def test_a_script_without_a_guard_gets_one_line_of_advice(tmp_path: Path) -> Non
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     ended = subprocess.run([sys.executable, script], capture_output=True, text=True, env=environment, check=False)
     assert (ended.returncode, ended.stdout) == (1, "")
-    assert ended.stderr == (
-        f"fedecho: {script} starts processes that import it first: put what it does below `if __name__ == '__main__':`\n"
-    )
+    advice = "put what it does below `if __name__ == '__main__':`"
+    assert ended.stderr == f"fedecho: {script} starts processes that import it first: {advice}\n"
 
 
 def test_no_more_workers_than_the_platform_can_wait_for(monkeypatch: pytest.MonkeyPatch) -> None:

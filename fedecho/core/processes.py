@@ -256,7 +256,7 @@ class Workers(Generic[K]):
         return key, value
 
     def each(self, tasks: Iterable[tuple[K, Callable[..., Any], tuple[Any, ...]]], count: int) -> Iterator[Any]:
-        """Do tasks (key, call, arguments), `count` (at most `MOST`) at a time, and yield keys and what was returned as they end."""
+        """Do tasks (key, call, arguments), `count` at a time (`MOST` at most); yield keys and what they returned."""
         left, count = list(tasks)[::-1], min(count, MOST)
         while left or self._busy:
             while left and len(self._busy) < count:
