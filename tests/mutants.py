@@ -144,7 +144,7 @@ def main() -> None:
     parser.add_argument("--sample", type=int, default=12)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
-    for library in ("torch", "scipy.stats", "pandas", "matplotlib.pyplot", "hypothesis"):
+    for library in ("torch", "scipy.stats", "pandas", "matplotlib.pyplot"):
         importlib.import_module(library)  # once, for all that are forked
     for name, tests in chosen_modules(given.modules):
         print(examine(name, tests, given.sample, given.seed), flush=True)
