@@ -34,7 +34,7 @@ _BINARY = [
     "Add_Sub", "Sub_Add", "Mul_Div", "Div_Mul", "Mul_Add", "FloorDiv_Div", "Pow_Mul", "Mod_Mul", "BitAnd_BitOr",
 ]  # fmt: skip
 _COMPARED = [
-    "Lt_LtE", "LtE_Lt", "Gt_GtE", "GtE_Gt", "Eq_NotEq", "NotEq_Eq", "Is_IsNot", "IsNot_Is", "In_NotIn", "NotIn_In",
+    "Lt_LtE", "LtE_Lt", "Gt_GtE", "GtE_Gt", "Eq_NotEq", "NotEq_Eq", "Is_IsNot", "IsNot_Is",
 ]  # fmt: skip
 OPERATORS = [
     *(f"core/ReplaceBinaryOperator_{name}" for name in _BINARY),
