@@ -20,10 +20,12 @@ export PYTHONHASHSEED := 0
 export CUBLAS_WORKSPACE_CONFIG := :4096:8
 
 TABLES = $(BIN)/fedecho tables --profile $(PROFILE) --only $(ONLY) $(if $(JOBS),--jobs $(JOBS)) $(if $(FRESH),--fresh)
+LOWEST = bank distill methods contract models records config figures summary tabular charts latex site notebooks \
+  parameters stamps cli sweep processes stats studies custom check data_sources data_splits data_tokens manifest drawings
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup tables test smoke lab paper html browser verify bench check lint clean
+.PHONY: help setup tables test lowest mutants smoke lab paper html browser verify bench check lint clean
 
 help: ## this text
 	@echo "fedecho: FedEcho (arXiv 2511.19966) and its baselines, reproduced."
@@ -46,6 +48,17 @@ tables: $(STAMP) ## every table and figure: train what has no record, then write
 
 test: $(STAMP) ## the tests, but for the slow ones, in a process per core
 	$(BIN)/python -m pytest -n $(or $(JOBS),auto)
+
+# What other packages bring is the newest there is, whose warnings are no matter of the bounds.
+lowest: ## the tests that need other packages most, at the lowest versions that pyproject.toml allows
+	test -x build/lowest/bin/python || $(PYTHON) -m venv build/lowest
+	build/lowest/bin/python -m pip install --quiet $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) \
+	  -c constraints-lowest.txt -e '.[notebooks,docs,dev]'
+	build/lowest/bin/python -m pytest -W default $(LOWEST:%=tests/test_%.py)
+
+mutants: $(STAMP) ## changes of the numerics that the fast tests do not notice (SAMPLE a module, 0 = all)
+	$(BIN)/python -c "import cosmic_ray" 2>/dev/null || $(BIN)/python -m pip install --quiet -c constraints.txt -e '.[mutants]'
+	$(BIN)/python -m tests.mutants --sample $(or $(SAMPLE),12)
 
 smoke: $(STAMP) ## every notebook at its smallest scale, trained afresh
 	$(BIN)/fedecho tables --profile smoke --fresh

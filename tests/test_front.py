@@ -19,7 +19,7 @@ import torch
 import fedecho
 from fedecho.cli import main
 from fedecho.cli import records as command
-from fedecho.core import records
+from fedecho.core import provenance, records
 from fedecho.core.checks import InputError
 from fedecho.core.config import RunConfig, config_hash
 from fedecho.core.files import REPOSITORY
@@ -61,6 +61,27 @@ def test_help_of_tables_lists_all_that_only_takes(capsys: pytest.CaptureFixture[
 def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
     main.main(["--version"])
     assert re.fullmatch(r"fedecho \d+\.\d+\.\d+( \(commit [0-9a-f]{7}(, with changes)?\))?\n", capsys.readouterr().out)
+
+
+def test_a_clone_that_git_does_not_look_at_is_mentioned_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in {"GIT_TEST_ASSUME_DIFFERENT_OWNER": "1", "HOME": tmp_path, "GIT_CONFIG_NOSYSTEM": "1",
+                        "XDG_CONFIG_HOME": tmp_path, "LANGUAGE": "de"}.items():  # fmt: skip
+        monkeypatch.setenv(name, str(value))
+    monkeypatch.setenv("FEDECHO_GIT_REFUSED", "")  # is taken away again after the test, whoever sets it
+    monkeypatch.delenv("FEDECHO_GIT_REFUSED")
+    monkeypatch.setattr(provenance, "code", made := provenance.code.__wrapped__)
+    monkeypatch.setattr(provenance, "in_clone", lambda: True)
+    monkeypatch.setattr(provenance, "REPOSITORY", tmp_path)
+    subprocess.run(["git", "-C", str(tmp_path), "init", "-q"], check=True)
+    monkeypatch.setattr(main, "code", made)
+    for _ in range(2):  # and again in whatever is started from here
+        main.main(["--version"])
+    said = capsys.readouterr()
+    assert re.fullmatch(r"(fedecho \d+\.\d+\.\d+ \(commit unknown \(git refused\)\)\n){2}", said.out)
+    assert said.err.count("git refused") == said.err.count("\n") == 1 and f"safe.directory {tmp_path}`" in said.err
+    assert made() == {"commit": None, "dirty": None}
 
 
 @pytest.mark.parametrize("given, kept", [
@@ -219,7 +240,7 @@ def test_a_model_is_trained_for_even_where_there_is_a_record(
 def test_the_library_shows_the_same_bar(capsys: pytest.CaptureFixture[str]) -> None:
     seen: list[int] = []
     experiment.run(tiny(FedBuff()), progress=True, on_row=lambda row: seen.append(row["round"]))
-    assert seen == [3, 6] and "6/6" in (err := capsys.readouterr().err) and "accuracy=" in err
+    assert seen == [3, 6] and "6 of 6" in (err := capsys.readouterr().err) and "accuracy=" in err
 
 
 # A record, and several

@@ -113,6 +113,31 @@ def test_nothing_outlives_its_parent(number: signal.Signals, tmp_path: Path) -> 
         assert said.strip().splitlines()[-1].startswith(f"stopped ({number.name}); records and checkpoints made so far")
 
 
+UNGUARDED = """
+from fedecho.core.processes import Workers
+from tests.test_processes import double, nothing
+with Workers(nothing) as pool:
+    print(list(pool.each([(1, double, (1,)), (2, double, (2,))], 2)))
+"""
+
+
+def test_a_script_without_a_guard_gets_one_line_of_advice(tmp_path: Path) -> None:
+    script = tmp_path / "mine.py"
+    script.write_text(UNGUARDED)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    ended = subprocess.run([sys.executable, script], capture_output=True, text=True, env=environment, check=False)
+    assert (ended.returncode, ended.stdout) == (1, "")
+    advice = "put what it does below `if __name__ == '__main__':`"
+    assert ended.stderr == f"fedecho: {script} starts processes that import it first: {advice}\n"
+
+
+def test_no_more_workers_than_the_platform_can_wait_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "MOST", 1)
+    with Workers[int](nothing) as pool:
+        assert sorted(pool.each([(n, double, (n,)) for n in range(3)], 3)) == [(n, 2 * n) for n in range(3)]
+        assert len(pool._idle) == 1
+
+
 def test_one_that_is_ignored_stays_so() -> None:
     """As under nohup, or in the background of a shell."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)

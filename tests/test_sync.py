@@ -56,6 +56,16 @@ def test_constraints_pin_every_direct_dependency_within_its_bound() -> None:
     assert (pins["torch"], pins["torchvision"]) == ("2.13.0", "0.28.0")
 
 
+def test_the_lowest_versions_are_the_bounds() -> None:
+    def pins(name: str) -> dict[str, str]:
+        lines = (ROOT / name).read_text().splitlines()
+        return dict(line.split("==") for line in lines if not line.startswith("#"))
+
+    bound = {name: least.removeprefix(">=") for name, least in required("notebooks", "docs", "dev").items() if least}
+    pinned = {name: pins("constraints.txt")[name] for name in ("torch", "torchvision")}
+    assert pins("constraints-lowest.txt") == bound | pinned
+
+
 def test_makefile_has_every_promised_target() -> None:
     text = (ROOT / "Makefile").read_text()
     targets = set(re.findall(r"^([a-z]+):", text, re.MULTILINE))

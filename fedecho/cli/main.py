@@ -27,7 +27,7 @@ from fedecho.cli.tables import check, golden, tables, tolerances, verify
 from fedecho.cli.train import run, sweep, tune
 from fedecho.core.checks import InputError, NotebookError, require
 from fedecho.core.processes import Stopped, WorkerDied, stoppable
-from fedecho.core.provenance import code
+from fedecho.core.provenance import code, refused
 
 COMMANDS = (
     run, show, compare, sweep, tune, tables, verify, tolerances, claims, check, golden, data, bench, cite, site, latex,
@@ -61,8 +61,9 @@ def gathered(args: Sequence[str]) -> list[str]:
 def version() -> str:
     """Return the package's version and, in a clone, the commit."""
     made = code()
-    commit = f" (commit {made['commit'][:7]}{', with changes' if made['dirty'] else ''})" if made["commit"] else ""
-    return f"fedecho {importlib.metadata.version('fedecho')}{commit}"
+    commit = "commit unknown (git refused)" if refused() else f"commit {made['commit'][:7]}" if made["commit"] else ""
+    about = f" ({commit}{', with changes' if made['dirty'] else ''})" if commit else ""
+    return f"fedecho {importlib.metadata.version('fedecho')}{about}"
 
 
 def one_line(text: str) -> str:

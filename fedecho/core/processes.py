@@ -29,6 +29,10 @@ LIMIT = 4.2
 """Seconds after which a command ends in any case."""
 ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 AT_ONCE = getattr(signal, "SIGKILL", signal.SIGTERM)
+MOST = 61 if sys.platform == "win32" else 1000
+"""Workers at a time: Windows waits for 63 pipes at once, of which a few are not ours."""
+_UNGUARDED = 70
+"""Exit code of a worker that was about to start workers while it imported the script it came from."""
 _PR_SET_PDEATHSIG = 1
 Handler = Callable[[int, FrameType | None], None]
 
@@ -46,6 +50,17 @@ class Stopped(KeyboardInterrupt):
     def _render_traceback_(self) -> list[str]:
         """Return what IPython shows in place of a traceback."""
         return [f"fedecho: {self}"]
+
+
+class Unguarded(SystemExit):
+    """A script whose top level starts workers, which import it to find what they are to do; it ends with one line."""
+
+    def __init__(self) -> None:
+        """Take nothing."""
+        super().__init__(
+            f"fedecho: {sys.argv[0]} starts processes that import it first: "
+            "put what it does below `if __name__ == '__main__':`"
+        )
 
 
 class WorkerDied(RuntimeError):
@@ -210,6 +225,8 @@ class Workers(Generic[K]):
         worker.line.send((call, arguments))
 
     def _new(self) -> _Worker:
+        if getattr(multiprocessing.current_process(), "_inheriting", False):
+            sys.exit(_UNGUARDED)  # without a word: the parent has one
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         process = context.Process(target=_serve, args=(theirs, self._prepare))
@@ -230,6 +247,8 @@ class Workers(Generic[K]):
             done, value = worker.line.recv()
         except (EOFError, ConnectionResetError):
             worker.process.join()
+            if worker.process.exitcode == _UNGUARDED:
+                raise Unguarded from None
             raise WorkerDied(self._about(key), worker.process.exitcode) from None
         self._idle.append(worker)
         if not done:
@@ -237,8 +256,8 @@ class Workers(Generic[K]):
         return key, value
 
     def each(self, tasks: Iterable[tuple[K, Callable[..., Any], tuple[Any, ...]]], count: int) -> Iterator[Any]:
-        """Do tasks (key, call, arguments), `count` at a time, and yield keys and what was returned as they end."""
-        left = list(tasks)[::-1]
+        """Do tasks (key, call, arguments), `count` at a time (`MOST` at most); yield keys and what they returned."""
+        left, count = list(tasks)[::-1], min(count, MOST)
         while left or self._busy:
             while left and len(self._busy) < count:
                 key, call, arguments = left.pop()

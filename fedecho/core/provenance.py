@@ -6,6 +6,7 @@ import importlib.metadata
 import os
 import platform
 import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -51,10 +52,31 @@ def _git(*arguments: str) -> str | None:
     if not in_clone():  # else the commit would be that of a project whose environment the package is installed in
         return None
     try:
-        done = subprocess.run(["git", "-C", str(REPOSITORY), *arguments], capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
+        done = subprocess.run(
+            ["git", "-C", str(REPOSITORY), *arguments], capture_output=True, text=True, check=True,
+            env={**os.environ, "LC_ALL": "C"},
+        )  # fmt: skip
+    except (OSError, subprocess.CalledProcessError) as error:
+        if "dubious ownership" in str(getattr(error, "stderr", "")):
+            _say_refused()
         return None
     return done.stdout.strip()
+
+
+_REFUSED = "FEDECHO_GIT_REFUSED"
+
+
+def refused() -> bool:
+    """Tell whether git did not want to look at a clone that another user owns."""
+    return _REFUSED in os.environ
+
+
+def _say_refused() -> None:
+    """Say once, for this process and all that it starts, why no record of theirs names a commit."""
+    if not refused():
+        os.environ[_REFUSED] = "1"
+        advice = f"`git config --global --add safe.directory {REPOSITORY}` says that it may be read"
+        print(f"fedecho: the commit is unknown (git refused): another user owns the clone; {advice}", file=sys.stderr)
 
 
 @cache

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from fedecho.core import processes
+from fedecho.learning.bar import CALM
 from fedecho.report import stamps
 from fedecho.report.forked import PATIENCE, kernel_at_hand, settle
 
@@ -111,8 +112,7 @@ def environment() -> dict[str, str]:
     """Return the environment in which the modules are imported that a notebook finds imported."""
     folders = ("FEDECHO_PAPER", "FEDECHO_DATA")
     absolute = {name: str(Path(os.environ[name]).absolute()) for name in folders if os.environ.get(name)}
-    # A log gets a line now and then rather than a moving bar.
-    calm = {} if sys.stderr.isatty() else {"TQDM_MININTERVAL": "30"}
+    calm = {} if sys.stderr.isatty() else CALM
     backend = {"MPLBACKEND": "module://matplotlib_inline.backend_inline", "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
     return {**calm, **os.environ, **absolute, **backend}
 

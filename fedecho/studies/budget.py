@@ -11,14 +11,14 @@ from pathlib import Path
 
 from fedecho.core import files, records
 from fedecho.core.checks import require
-from fedecho.core.processes import Workers
+from fedecho.core.processes import MOST, Workers
 from fedecho.learning.cost import duration
 from fedecho.learning.cost.duration import Rates
 from fedecho.studies import sweep
 from fedecho.studies.sweep import Wanted
 
 _UNITS = {"s": 1, "m": 60, "h": 3600}
-_SHARE, _LEAST, _MOST = 0.05, 5.0, 30.0
+_SHARE, _LEAST, _LONGEST = 0.05, 5.0, 30.0
 """Share of a budget that is left for files to be written and processes to end, and its limits in seconds."""
 
 
@@ -72,7 +72,7 @@ def require_enough(plan: Plan, budget: float, device: str) -> None:
     first = plan.todo[0].config
     start, interval = duration.START[duration.kind(device)], plan.rates.seconds(first, first.evaluation.every)
     need = start + interval
-    least = math.ceil(min(max(need + _LEAST, need / (1 - _SHARE)), need + _MOST))
+    least = math.ceil(min(max(need + _LEAST, need / (1 - _SHARE)), need + _LONGEST))
     allowed = (
         f"the next run, {first.method.name} with {first.model}, is reckoned to need {start:.0f} s to start and "
         f"{duration.text(interval)} to its first evaluation; give {least}s or more"
@@ -92,12 +92,12 @@ def work_off(
 ) -> Plan:
     """Do what fits into `budget` seconds, `jobs` runs at a time, and return the plan with what remains."""
     end = now() + budget
-    deadline = end - min(max(_SHARE * budget, _LEAST), _MOST)
+    deadline = end - min(max(_SHARE * budget, _LEAST), _LONGEST)
     queue = list(plan.todo)
 
     def fill(pool: Workers[Wanted]) -> bool:
         """Start what there is room and time for; tell whether anything runs."""
-        while queue and len(pool.busy) < jobs:
+        while queue and len(pool.busy) < min(jobs, MOST):
             config, start = queue[0].config, duration.START[duration.kind(device)]
             if deadline - now() <= start + plan.rates.seconds(config, config.evaluation.every):
                 break

@@ -11,15 +11,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from tqdm import tqdm
 
 from fedecho import data as datasets
 from fedecho.core import files, numerics
 from fedecho.core.checks import InputError, MissingDataError, require_jobs
 from fedecho.core.config import RunConfig, config_hash
 from fedecho.core.processes import Stopped, Workers
+from fedecho.core.provenance import code
 from fedecho.core.provenance import cores as cores
 from fedecho.core.records import Record, find, progress_path, record_path, require_usable, save
+from fedecho.learning.bar import bar
 from fedecho.learning.checkpoint import forget
 from fedecho.learning.experiment import run
 from fedecho.learning.resume import Keeper, Paused
@@ -101,7 +102,7 @@ def sweep(
         forget(progress_path(folder, config))
     ended = each(todo, folder, jobs=jobs, cluster=cluster, data_root=data_root, device=device)
     with closing(ended):
-        for _ in tqdm(ended, total=len(todo), unit="run", disable=not (progress and todo), smoothing=0.05):
+        for _ in bar(ended, len(todo), "run") if progress and todo else ended:
             pass
     return len(todo)
 
@@ -132,6 +133,7 @@ def workers(about: Callable[[Any], str] | None = None) -> Workers[Any]:
     """Return processes that each run on one torch thread and keep the memory of large tensors for the next ones."""
     for name in ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"):  # read by glibc when a process starts
         os.environ.setdefault(name, "1000000000")
+    code()  # what git refuses is said here, once, and not by every worker
     return Workers(_single_threaded, about or name_of)
 
 

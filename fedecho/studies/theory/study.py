@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pandas as pd
 from matplotlib.figure import Figure
-from tqdm import tqdm
 
 from fedecho.core import numerics
+from fedecho.learning.bar import bar
 from fedecho.report import captions
 from fedecho.studies.study import Finding, Question, Study, Table
 from fedecho.studies.theory import base, findings
@@ -81,7 +81,7 @@ class TheoryStudy(Study):
         todo = self.lacking(fresh)
         if self.custom:
             print(f"custom table {self.name}, in {self.home}: {len(todo)} runs to simulate", file=sys.stderr)
-        for run in tqdm(todo, desc=self.name.replace("_", ", "), unit="run", disable=None):
+        for run in bar(todo, unit="run", desc=self.name.replace("_", ", ")):
             THEORY.save(engine.execute(run), THEORY.path(self.places[0], run))
 
     def questions(self) -> dict[str, Question]:
