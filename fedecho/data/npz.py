@@ -46,6 +46,7 @@ def _array(archive: zipfile.ZipFile, name: str) -> npt.NDArray[np.generic]:
         version = np.lib.format.read_magic(file)
         head = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, _, kind = head(file)
+    require(not kind.hasobject, "data", name, "it holds objects, as pickles; give numbers, without pickles")
     held, said = archive.getinfo(name).file_size, math.prod(shape) * kind.itemsize
     require(said <= held, "data", name, f"its header says {said:,} bytes, and {held:,} are there")
     with archive.open(name) as file:

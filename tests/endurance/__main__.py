@@ -8,9 +8,9 @@ from __future__ import annotations
 import sys
 import time
 
-from tests.endurance import bits, kills, signals
+from tests.endurance import bits, inputs, kills, signals
 
-MEASURES = {"kills": kills.measure, "bits": bits.measure, "signals": signals.measure}
+MEASURES = {"kills": kills.measure, "bits": bits.measure, "signals": signals.measure, "inputs": inputs.measure}
 
 
 def main() -> None:
