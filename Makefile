@@ -25,12 +25,12 @@ LOWEST = bank distill methods contract models records config figures summary tab
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup tables test lowest mutants smoke lab paper html browser verify bench check lint clean
+.PHONY: help setup tables test lowest mutants smoke lab paper html browser verify fuzz endurance bench check lint clean
 
 help: ## this text
 	@echo "fedecho: FedEcho (arXiv 2511.19966) and its baselines, reproduced."
 	@echo
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
 	@echo
 	@echo "  Options: PROFILE=smoke|laptop|paper  ONLY=vision|tuning|...  JOBS=2  FRESH=1 (train again)"
 
@@ -84,6 +84,12 @@ browser: $(STAMP) ## the pages and a notebook in JupyterLab, tried in Chromium
 
 verify: $(STAMP) ## recompute three records drawn at random and compare
 	$(BIN)/fedecho verify --sample 3
+
+fuzz: $(STAMP) ## hostile values at every entrance, 500 for each
+	FEDECHO_FUZZ=500 $(BIN)/python -m pytest -n $(or $(JOBS),auto) tests/test_fuzz.py tests/test_corpus.py
+
+endurance: $(STAMP) ## kills, flipped bits, signals and hostile inputs, counted (paper/PROMISES.md); a quarter of an hour
+	$(BIN)/python -m tests.endurance
 
 bench: $(STAMP) ## what the library adds to bare loops, as ratios of CPU time
 	$(BIN)/fedecho bench

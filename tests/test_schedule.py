@@ -229,7 +229,10 @@ def test_equally_fast_clients_of_a_trace_are_told_apart_by_number(tmp_path: Path
         ("client,duration\n0,1\n1,-2\n", "finite number > 0"),
         ("client,duration\n0,1\n1,nan\n", "finite number > 0"),
         ("client,duration\n0,1\n7,2\n", "numbered 0 to 1"),
-        ("who,when\n0,1\n", "a whole client and a duration"),
+        ("who,when\n0,1\n", "its columns are .*who.*; give client,duration"),
+        ("client;duration\n0;1\n", "its columns are .*client;duration"),
+        ("client,duration\n0,1\n1,3,75\n", "the header has 2 columns, this line 3"),
+        ("client,duration\n0,1\n1,1e300\n", "from 1e-06 to 1e.09"),
     ],
 )
 def test_bad_traces(tmp_path: Path, text: str, message: str) -> None:

@@ -198,3 +198,11 @@ def test_recipes_call_targets_that_exist(path: str) -> None:
 
 def test_the_changelog_names_the_version() -> None:
     assert f"## {PROJECT['version']} " in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_what_is_promised_names_tests_that_there_are() -> None:
+    text = (ROOT / "paper" / "PROMISES.md").read_text(encoding="utf-8")
+    named = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", text)
+    assert len(named) >= 10
+    for path, name in named:
+        assert (ROOT / path).is_file() and f"def {name}" in (ROOT / path).read_text(encoding="utf-8"), (path, name)

@@ -16,6 +16,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import tyro
@@ -25,9 +26,11 @@ from fedecho.cli.publish import cite, claims, latex, site
 from fedecho.cli.records import compare, show
 from fedecho.cli.tables import check, golden, tables, tolerances, verify
 from fedecho.cli.train import run, sweep, tune
-from fedecho.core.checks import InputError, NotebookError, require
+from fedecho.core.checks import InputError, NotebookError, one_line, require
+from fedecho.core.files import expanded
 from fedecho.core.processes import Stopped, WorkerDied, stoppable
 from fedecho.core.provenance import code, refused
+from fedecho.data.command import unboxed
 
 COMMANDS = (
     run, show, compare, sweep, tune, tables, verify, tolerances, claims, check, golden, data, bench, cite, site, latex,
@@ -44,6 +47,7 @@ def gathered(args: Sequence[str]) -> list[str]:
     options, words = dict[str, list[str]](), list[str]()
     head = words
     for word in args:
+        require(word != "" and not re.fullmatch("--[^=]+=", word), "argument", word, "it is empty; leave it out")
         if not word.startswith("--"):
             words.append(word)
             continue
@@ -66,12 +70,6 @@ def version() -> str:
     return f"fedecho {importlib.metadata.version('fedecho')}{about}"
 
 
-def one_line(text: str) -> str:
-    """Return tyro's message box as one line."""
-    plain = re.sub(r"\x1b\[[0-9;]*m", "", text)
-    return " ".join(re.sub(r"[│╭╮╰╯─]+", " ", plain).split())
-
-
 def _parsed(args: Sequence[str]) -> Callable[[], None]:
     """Let tyro parse; turn its refusal into one line and exit code 2."""
     out, err = io.StringIO(), io.StringIO()
@@ -82,7 +80,7 @@ def _parsed(args: Sequence[str]) -> Callable[[], None]:
         if stop.code in (0, None):
             sys.stdout.write(out.getvalue())
             raise
-        message = one_line(err.getvalue() or out.getvalue())
+        message = unboxed(err.getvalue() or out.getvalue())
         sys.exit(_fail(message or "see fedecho --help", 2))
 
 
@@ -98,14 +96,21 @@ def _deferred(command: Callable[..., None]) -> Callable[..., Callable[[], None]]
     """Parse now, work later: a usage error is told apart from one that the work raises."""
 
     @functools.wraps(command)
-    def defer(*args: Any, **kwargs: Any) -> Callable[[], None]:
-        return functools.partial(command, *args, **kwargs)
+    def defer(**given: Any) -> Callable[[], None]:
+        return functools.partial(command, **{name: _expanded(value, name) for name, value in given.items()})
 
     return defer
 
 
+def _expanded(value: Any, name: str) -> Any:
+    """Return a path with its `~` as the home folder, also inside a tuple; a shell leaves the one in --records=~/x."""
+    if isinstance(value, tuple):
+        return tuple(_expanded(each, name) for each in value)
+    return expanded(value, name) if isinstance(value, Path) else value
+
+
 def _fail(message: str, code: int) -> int:
-    print(f"fedecho: {message}", file=sys.stderr)
+    print(f"fedecho: {one_line(message)}", file=sys.stderr)
     return code
 
 
@@ -136,10 +141,10 @@ def main(args: Sequence[str] | None = None) -> None:
 
 
 def _speak_utf8() -> None:
-    """Write UTF-8 whatever the locale: names and tables have more than ASCII."""
+    """Write UTF-8 whatever the locale: names and tables have more than ASCII, and names of files may be no text."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(encoding="utf-8")
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
 
 
 if __name__ == "__main__":

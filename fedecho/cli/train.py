@@ -29,7 +29,7 @@ def literal(text: str) -> Any:
         return named[text.lower()]
     try:
         return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):  # of nested or unhashable ones
         return text
 
 
@@ -136,7 +136,7 @@ def _trained(config: RunConfig, device: str, path: Path, fresh: bool, model: Pat
     from fedecho.learning import export
     from fedecho.learning.resume import Keeper, Paused
 
-    files.sweep_up(path.parent)
+    files.sweep_up(path.parent, deep=False)  # it may be any folder of the user's
     keeper = Keeper(progress_path(path.parent, config))
     if fresh:
         keeper.forget()

@@ -32,7 +32,7 @@ class InputError(ValueError):
 
     def __init__(self, field: str, value: object, allowed: str) -> None:
         """Name the `field`, the offending `value` and, as the end of a sentence, what is `allowed`."""
-        super().__init__(f"{field} = {_shortened(repr(value))} is not usable: {allowed}")
+        super().__init__(one_line(f"{field} = {_shortened(repr(value))} is not usable: {allowed}"))
         self.field = field
         self.value = value
         self.allowed = allowed
@@ -40,6 +40,11 @@ class InputError(ValueError):
     def __reduce__(self) -> tuple[type[InputError], tuple[str, object, str]]:
         """Survive the trip from a worker process (the default pickling would drop two arguments)."""
         return (type(self), (self.field, self.value, self.allowed))
+
+
+def one_line(text: str) -> str:
+    """Return a text in which nothing breaks a line or steers a terminal: names of files may hold anything."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _shortened(text: str) -> str:

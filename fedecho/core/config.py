@@ -14,7 +14,7 @@ from typing import Any, ClassVar, TypeVar, get_args
 
 from fedecho.core import own
 from fedecho.core.checks import Checked, Natural, kinds_of, require
-from fedecho.core.files import file_sha256, json_sha256
+from fedecho.core.files import file_sha256, is_file, json_sha256
 from fedecho.core.settings import Data, Delays, Evaluation, Execution, Local, Partition, Protocol
 
 NUMERICS_VERSION = 1
@@ -141,11 +141,11 @@ def config_hash(config: RunConfig) -> str:
     """Return the first 16 hex digits of the SHA-256 of the canonical JSON of `config` and `NUMERICS_VERSION`."""
     values = to_dict(config)
     if config.delays.trace is not None:  # a trace is named by its content, wherever it lies
-        values["delays"]["trace"] = config.delays.trace_sha256 or file_sha256(Path(config.delays.trace))
+        values["delays"]["trace"] = _digest_of(config.delays.trace, config.delays.trace_sha256, "trace")
     if config.delays.function is not None:  # and so is all else that is not ours
         values["delays"]["function"] = _pinned(config.delays.function, values["delays"].pop("function_sha256", None))
     if config.data.is_file:
-        values["data"]["name"] = values["data"].pop("sha256", None) or file_sha256(Path(config.data.name))
+        values["data"]["name"] = _digest_of(config.data.name, values["data"].pop("sha256", None), "data")
     if config.model.startswith(LORA):
         pinned = config.model_sha256 is not None
         require(pinned, "model_sha256", None, f"the digest of {config.model} is filled in by pins.pin")
@@ -153,6 +153,12 @@ def config_hash(config: RunConfig) -> str:
     elif own.is_named(config.model):
         values["model"] = _pinned(config.model, values.pop("model_sha256", None))
     return json_sha256([NUMERICS_VERSION, _without_paths(values)])[:16]
+
+
+def _digest_of(path: str, sha256: str | None, field: str) -> str:
+    """Return what stands for a file in a hash: its digest."""
+    require(sha256 is not None or is_file(path), field, path, "no such file, and its digest is not given")
+    return sha256 or file_sha256(Path(path))
 
 
 def _pinned(function: str, sha256: str | None) -> str:
@@ -174,11 +180,12 @@ def from_dict(cls: type[T], values: Mapping[str, Any]) -> T:
     """Rebuild a config from `to_dict`; an unknown or missing field raises `InputError` naming those there are."""
     values = dict(values)
     if issubclass(cls, MethodConfig):
-        path, sha256 = values.pop("plugin", None), values.pop("plugin_sha256", None)
-        known_here = METHODS[values["method"]].plugin_sha256 if values.get("method") in METHODS else None
-        words = f"its method {values.get('method')} is code of a user's own: name that file, unchanged, with --plugin"
+        path, sha256, name = (values.pop(key, None) for key in ("plugin", "plugin_sha256", "method"))
+        require(isinstance(name, str), "method", name, f"choose one of {', '.join(METHODS)}")
+        known_here = METHODS[name].plugin_sha256 if name in METHODS else None
+        words = f"its method {name} is code of a user's own: name that file, unchanged, with --plugin"
         require(sha256 == known_here, "plugin", path, words)
-        cls = method_class(values.pop("method"))  # type: ignore[assignment]
+        cls = method_class(name)  # type: ignore[assignment]
     known = kinds_of(cls)
     allowed = f"{cls.__name__} has the fields {', '.join(known)}"
     for name in values:

@@ -17,8 +17,10 @@ from typing import Literal
 
 import platformdirs
 
-from fedecho.core.checks import require
+from fedecho.core.checks import InputError, require
 
+_LONGEST_NAME = 255
+"""Bytes in the name of a file or folder on the usual file systems."""
 PACKAGE = Path(__file__).resolve().parents[1]
 REPOSITORY = PACKAGE.parent
 
@@ -34,28 +36,53 @@ def require_clone(command: str) -> None:
     require(in_clone(), command, str(REPOSITORY), words)
 
 
+def expanded(path: Path | str, field: str) -> Path:
+    """Return a path with `~` as the home folder; raises `InputError` for `~name` of nobody."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise InputError(field, str(path), "nobody here has this home folder; write the whole path") from None
+
+
+def is_file(path: Path | str) -> bool:
+    """Tell whether a path is a file that can be read; one that no file can have is none."""
+    try:
+        return Path(path).is_file() and os.access(path, os.R_OK)
+    except (OSError, ValueError):  # too long, or with a null byte
+        return False
+
+
+def require_folder(path: Path, field: str, mode: int = os.R_OK | os.X_OK) -> Path:
+    """Return a path that is a folder which allows `mode`, or can become one; raises `InputError` for any other."""
+    nearest = next(place for place in (path, *path.parents) if os.path.lexists(place))
+    named = all(len(os.fsencode(part)) <= _LONGEST_NAME for part in path.parts)
+    allowed = named and os.path.isdir(nearest) and os.access(nearest, mode)
+    words = " that can be read and written" if mode & os.W_OK else " that can be read"
+    require(allowed, field, str(path), f"it must be a folder{words}")
+    return path
+
+
 def home() -> Path:
     """Return where `paper/` and `build/` are: FEDECHO_HOME, else the clone, else (a wheel) the working directory."""
-    return Path(os.environ.get("FEDECHO_HOME") or (REPOSITORY if in_clone() else Path.cwd())).expanduser()
+    return expanded(os.environ.get("FEDECHO_HOME") or (REPOSITORY if in_clone() else Path.cwd()), "FEDECHO_HOME")
 
 
 def paper() -> Path:
     """Return the folder of records, tables and figures: FEDECHO_PAPER, or `paper/` at `home`."""
-    return Path(os.environ.get("FEDECHO_PAPER") or home() / "paper").expanduser()
+    return expanded(os.environ.get("FEDECHO_PAPER") or home() / "paper", "FEDECHO_PAPER")
 
 
 def data_root(root: Path | None = None) -> Path:
     """Return the data folder: `root` where given, else the variable FEDECHO_DATA, else the user's cache folder."""
     cache = platformdirs.user_cache_dir("fedecho", appauthor=False, opinion=False)
-    return Path(root or os.environ.get("FEDECHO_DATA") or cache).expanduser()
+    return require_folder(expanded(root or os.environ.get("FEDECHO_DATA") or cache, "data_root"), "data_root")
 
 
 def use_data(root: Path | None) -> None:
     """Let this process and those it starts look for data sets in `root`, where given; raises `InputError` for a
     file."""
     if root is not None:
-        require(not root.expanduser().is_file(), "data_root", str(root), "give a folder")
-        os.environ["FEDECHO_DATA"] = str(root.expanduser().resolve())
+        os.environ["FEDECHO_DATA"] = str(data_root(root).resolve())
 
 
 def bundled_path(name: str) -> Path:
@@ -98,12 +125,19 @@ def final_name(path: str) -> str:
     return _PARTIAL.sub("", path)
 
 
-def sweep_up(folder: Path) -> list[Path]:
-    """Remove what processes that are gone were writing in a folder and those below, and return it."""
-    stale = [path for path in folder.rglob("*.partial") if path.is_file() and _is_stale(path)]
+def sweep_up(folder: Path, *, deep: bool = True) -> list[Path]:
+    """Remove what processes that are gone were writing in a folder of records and those below (if not `deep`: in it and
+    that of unfinished runs), and return it."""
+    below = os.walk(folder) if deep else ((str(place), [], _names(place)) for place in (folder, folder / "unfinished"))
+    found = (Path(place) / name for place, _, names in below for name in names)
+    stale = [path for path in found if _is_stale(path) and is_file(path)]
     for path in stale:
         path.unlink(missing_ok=True)
     return stale
+
+
+def _names(folder: Path) -> list[str]:
+    return [path.name for path in folder.glob("*.partial")]
 
 
 def _is_stale(path: Path) -> bool:

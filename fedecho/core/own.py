@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import Any
 
 from fedecho.core.checks import InputError, require
-from fedecho.core.files import file_sha256
+from fedecho.core.files import file_sha256, is_file
 
 
 def is_named(name: str) -> bool:
@@ -43,14 +43,14 @@ def function(name: str, field: str = "function") -> Callable[..., Any]:
 def module(place: str, field: str) -> ModuleType:
     """Return a module by its name or file, imported once for each content of the file."""
     path = Path(place if place.endswith(".py") else f"{place.replace('.', '/')}.py")
-    if place.endswith(".py") or (path.is_file() and place not in sys.modules):
+    if place.endswith(".py") or (is_file(path) and place not in sys.modules):
         return from_file(path, field)
     return _imported(lambda: importlib.import_module(place), field, place)
 
 
 def from_file(path: Path, field: str) -> ModuleType:
     """Return the module that a file is; raises `InputError` where there is none, or it does not import."""
-    there = path.suffix == ".py" and path.is_file()
+    there = path.suffix == ".py" and is_file(path)
     require(there, field, str(path), "there is no such file; name one that ends in .py")
     name = f"fedecho_own_{file_sha256(path)[:16]}"
     if name in sys.modules:
@@ -76,6 +76,6 @@ def _imported(load: Callable[[], ModuleType], field: str, place: str) -> ModuleT
         return load()
     except InputError:
         raise
-    except Exception as error:  # it is the user's, and may fail in any way
+    except (Exception, SystemExit) as error:  # it is the user's, and may fail in any way
         words = " ".join(str(error).split())
         raise InputError(field, place, f"it cannot be imported ({type(error).__name__}: {words})") from None

@@ -229,10 +229,11 @@ class Workers(Generic[K]):
             sys.exit(_UNGUARDED)  # without a word: the parent has one
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
-        process = context.Process(target=_serve, args=(theirs, self._prepare))
+        process = context.Process(target=_serve, args=(theirs,))
         with _without_interrupt():
             process.start()
         theirs.close()
+        ours.send(self._prepare)  # not with the process: what it imports comes after `end_with_parent`
         return _Worker(process, ours)
 
     def ended(self, timeout: float | None = None) -> list[tuple[K, Any]]:
@@ -288,15 +289,17 @@ class Workers(Generic[K]):
             worker.line.close()
 
 
-def _serve(line: Connection, prepare: Callable[[], None]) -> None:
+def _serve(line: Connection) -> None:
     """Do what comes along the line until it closes."""
     global _busy
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    for number in ENDING:
-        signal.signal(number, _end_soon)
+    for number in ENDING:  # nothing is done yet: the system ends it at once, even in the middle of an import
+        signal.signal(number, signal.SIG_DFL)
     end_with_parent()
-    prepare()
     with suppress(EOFError, ConnectionError):
+        line.recv()()
+        for number in ENDING:
+            signal.signal(number, _end_soon)
         while _asked is None:
             call, arguments = line.recv()
             _busy = True

@@ -15,6 +15,7 @@ from fedecho.core import numerics
 from fedecho.core.checks import Count, Natural, NotNegative, Share, kinds, require
 from fedecho.core.clock import Clock
 from fedecho.core.config import NUMERICS_VERSION, RunConfig, config_hash, from_dict, to_dict
+from fedecho.core.files import require_folder
 from fedecho.core.provenance import commit_date
 from fedecho.core.settings import Evaluation
 from fedecho.core.store import Store, check_rows
@@ -110,11 +111,21 @@ def _check(record: Record) -> None:
     for name, own in (("hash", config_hash(config)), ("seed", config.seed)):
         require(getattr(record, name) == own, name, getattr(record, name), f"its config has {own}")
     check_rows(rows, _ROW)
-    due = [(r, r * config.protocol.buffer_size) for r in config.evaluated_rounds()]
-    whole = len(rows) == len(due)
-    require((record.status == "done") == whole, "status", record.status, f"it has {len(rows)} of {len(due)} rows")
+    rounds, every = config.protocol.rounds, config.evaluation.every
+    count = len(range(every, rounds, every)) + 1  # before a list of them is made: a config may say millions
+    require(
+        (record.status == "done") == (len(rows) == count),
+        "status",
+        record.status,
+        f"it has {len(rows)} of {count} rows",
+    )
+    require(len(rows) <= count, "rows", len(rows), f"its config asks for {count}")
+    due = [
+        (min(r, rounds), min(r, rounds) * config.protocol.buffer_size)
+        for r in range(every, every * len(rows) + 1, every)
+    ]
     made = [(row["round"], row["arrivals"]) for row in rows]
-    require(made == due[: len(rows)], "rows", made, "its config asks for others (round, arrivals)")
+    require(made == due, "rows", made, "its config asks for others (round, arrivals)")
     times = [row["virtual_time"] for row in rows]
     require(times == sorted(times), "virtual_time", times, "time does not run backwards")
 
@@ -141,9 +152,7 @@ def progress_path(folder: Path, config: RunConfig) -> Path:
 
 def require_usable(folder: Path) -> None:
     """Raise `InputError` unless records can be read from and written to `folder`, or it can be made."""
-    nearest = next(path for path in (folder, *folder.parents) if path.exists())
-    allowed = os.access(nearest, os.R_OK | os.W_OK | os.X_OK)
-    require(nearest.is_dir() and allowed, "records", str(folder), "it must be a folder that can be read and written")
+    require_folder(folder, "records", os.R_OK | os.W_OK | os.X_OK)
 
 
 def rounded(value: Any) -> Any:

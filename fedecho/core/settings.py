@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 import os
 import shutil
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ DelayModel = Literal[
     "trace",
     "function",
 ]
+SHAPES = {"pareto": (0.1, 100.0), "lognormal": (1e-3, 10.0)}
+"""Delay model -> ends of its `shape`."""
 TaskKind = Literal["classification", "generation"]
 PoolSource = Literal[
     "held-out", "self", "cifar10", "cifar100", "cifar100-20k", "stl10", "tiny-imagenet-32", "generated", "diffusion",
@@ -150,7 +153,7 @@ class Delays(Checked):
 
     model: DelayModel = "large"
     shape: Positive | None = None
-    """Tail index of `pareto` (default 1.5), sigma of `lognormal` (default 1); no meaning elsewhere."""
+    """Tail index of `pareto` (default 1.5), sigma of `lognormal` (default 1), see `SHAPES`; no meaning elsewhere."""
     trace: str | None = None
     """CSV file with the columns client,duration for `trace`."""
     trace_sha256: str | None = None
@@ -171,6 +174,9 @@ class Delays(Checked):
             self.shape,
             f"it has no meaning for delay model {self.model}; leave it out",
         )
+        low, high = SHAPES.get(self.model, (0, math.inf))
+        held = self.shape is None or low <= self.shape <= high
+        require(held, "shape", self.shape, f"give a number in [{low:g}, {high:g}], or times are no longer finite")
         require(
             (self.trace is not None) == (self.model == "trace"),
             "trace",

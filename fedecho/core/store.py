@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from fedecho.core.checks import InputError, Kind, RecordError, check, kinds, kinds_of, require
-from fedecho.core.files import json_sha256, write_whole
+from fedecho.core.files import is_file, json_sha256, write_whole
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -50,6 +50,7 @@ class Store(Generic[C, R]):
 
     def load(self, path: Path) -> R:
         """Read a record, once for each state of its file; raises `RecordError` unless it can be believed."""
+        require(is_file(path), "record", str(path), "it is no file that can be read")
         path, state = path.resolve(), path.stat()
         record: R = _read(self, path, state.st_mtime_ns, state.st_size)
         return record
@@ -76,7 +77,7 @@ def _read(store: Store[Any, Any], path: Path, modified: int, size: int) -> Any:
         return _opened(store, json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_each_once))
     except InputError as error:
         reason = f"its {error.field} is {error.value!r:.80}: {error.allowed}"
-    except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+    except Exception as error:  # nested too deeply, of another type: content may fail in any way
         reason = f"it cannot be read ({type(error).__name__}: {error})"
     raise RecordError("record", str(path), f"{reason}; delete it, or run it again with --fresh")
 

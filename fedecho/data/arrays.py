@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fedecho.core.checks import InputError, require
-from fedecho.core.files import file_sha256
+from fedecho.core.checks import require
+from fedecho.core.files import file_sha256, is_file
 from fedecho.data import npz
 from fedecho.data.splits import Images, Labels, Pixels, Splits, canonical, joint_digest
 
@@ -25,7 +25,7 @@ LEAST = 10
 
 def load_arrays(path: Path) -> Splits:
     """Return the splits of a file's arrays; raises `InputError` naming the array that does not fit, and why."""
-    require(path.is_file(), "data", str(path), "no such file; give an .npz with x, y and, if you like, pool")
+    require(is_file(path), "data", str(path), "no such file; give an .npz with x, y and, if you like, pool")
     return _load(path, file_sha256(path))
 
 
@@ -42,11 +42,10 @@ def _load(path: Path, _sha256: str) -> Splits:
 
 
 def _pool(path: Path, shape: tuple[int, ...]) -> Images | None:
-    try:
-        (found,) = npz.read(path, ("pool",))
-    except InputError:  # that it can be read is known
+    found = npz.read_some(path, ("pool",))
+    if not found:
         return None
-    pool = pixels(found, "pool")
+    pool = pixels(found["pool"], "pool")
     require(pool.shape[1:] == shape, "pool", pool.shape[1:], f"its images have to be as those of x, {shape}")
     return canonical(pool)
 
@@ -69,13 +68,16 @@ def labels(array: npt.NDArray[Any], count: int) -> Labels:
     found = f"{array.dtype} {array.shape}"
     fits = np.issubdtype(array.dtype, np.integer) and array.shape == (count,)
     require(fits, "y", found, f"give whole numbers, one for each of the {count} images of x")
-    require(int(array.min()) >= 0, "y", int(array.min()), "classes are numbered from 0")
+    low, high = int(array.min()), int(array.max())
+    require(low >= 0, "y", low, "classes are numbered from 0")
+    require(high <= count // LEAST, "y", high, f"{count} images are too few for so many classes, {LEAST} of each")
+    array = array.astype(np.int64)
     sizes = np.bincount(array)
     require(len(sizes) > 1, "y", sizes.tolist(), "give at least two classes")
     few = int(sizes.argmin())
     words = f"class {few} has {sizes[few]} images; give at least {LEAST} of each, or test and pool would lack it"
     require(int(sizes[few]) >= LEAST, "y", few, words)
-    return array.astype(np.int64)
+    return array
 
 
 def split(whole: Images, with_pool: bool) -> dict[str, Images]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import re
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,10 +19,24 @@ def command(*actions: Callable[..., Any], args: Sequence[str] | None = None) -> 
     """
     import tyro  # here, for it takes a quarter of a second
 
+    out = io.StringIO()
     try:
-        if len(actions) == 1:
-            return tyro.cli(actions[0], args=args)
-        return tyro.extras.subcommand_cli_from_dict({action.__name__: action for action in actions}, args=args)
+        with contextlib.redirect_stderr(out), contextlib.redirect_stdout(out):
+            call = tyro.extras.subcommand_cli_from_dict if len(actions) > 1 else tyro.cli
+            known: Any = {action.__name__: action for action in actions} if len(actions) > 1 else actions[0]
+            return call(known, args=args)
+    except SystemExit as stop:
+        if stop.code in (0, None):
+            sys.stdout.write(out.getvalue())
+            raise
+        print(f"fedecho: {unboxed(out.getvalue())}", file=sys.stderr)
+        sys.exit(2)
     except (InputError, OSError) as error:
         print(f"fedecho: {error}", file=sys.stderr)
         sys.exit(2)
+
+
+def unboxed(text: str) -> str:
+    """Return tyro's message in a box as one line."""
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", text)
+    return " ".join(re.sub(r"[│╭╮╰╯─]+", " ", plain).split())

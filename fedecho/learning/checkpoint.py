@@ -6,7 +6,6 @@ Beside it lies the one that was written before: a file that rotted costs only th
 from __future__ import annotations
 
 import hashlib
-import pickle
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -98,7 +97,10 @@ def read(path: Path, config: RunConfig, device: str = "cpu", fresh: Progress | N
     ):
         require(same, "checkpoint", str(path), words)
     if fresh is not None:
-        wrong = what_is_wrong(kept["progress"], fresh, config)
+        try:
+            wrong = what_is_wrong(kept["progress"], fresh, config)
+        except (AttributeError, TypeError, ValueError, LookupError) as error:
+            wrong = f"its content is not that of a run ({type(error).__name__})"
         if wrong:
             raise Rotten("checkpoint", str(path), wrong)
     return kept
@@ -115,7 +117,9 @@ def _opened(path: Path, device: str) -> dict[str, Any]:
             with torch.serialization.safe_globals([*STATES, *_CLASSES]):
                 kept: dict[str, Any] = torch.load(file, map_location=_place(device), weights_only=True)
         return {name: kept[name] for name in ("numerics", "hash", "device", "facts", "seconds", "made", "progress")}
-    except (OSError, RuntimeError, KeyError, TypeError, EOFError, pickle.UnpicklingError) as error:
+    except Rotten:
+        raise
+    except Exception as error:  # content may fail in any way
         raise Rotten("checkpoint", str(path), f"it cannot be read ({type(error).__name__})") from None
 
 

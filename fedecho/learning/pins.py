@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 from fedecho.core import own
 from fedecho.core.checks import require
 from fedecho.core.config import RunConfig
-from fedecho.core.files import file_sha256
+from fedecho.core.files import expanded, file_sha256, is_file
 from fedecho.learning.models import pretrained
 from fedecho.simulation.delays import pin_trace
 
@@ -28,11 +27,11 @@ def pin(config: RunConfig) -> RunConfig:
         _require_same("delays.function", config.delays.function, found, config.delays.function_sha256)
         config = replace(config, delays=replace(config.delays, function_sha256=found))
     if config.data.is_file:
-        path = Path(config.data.name)
-        require(path.is_file(), "data", config.data.name, "no such file; give an .npz with x, y and, if you like, pool")
+        path = expanded(config.data.name, "data")
+        require(is_file(path), "data", config.data.name, "no such file; give an .npz with x, y and, if you like, pool")
         found = file_sha256(path)
         _require_same("data", config.data.name, found, config.data.sha256)
-        config = replace(config, data=replace(config.data, sha256=found))
+        config = replace(config, data=replace(config.data, name=str(path), sha256=found))
     return config
 
 

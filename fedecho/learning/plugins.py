@@ -6,6 +6,7 @@ methods carry its path and digest, so that a record says which code it is of, an
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -36,7 +37,11 @@ def load(path: Path) -> list[str]:
         new = {name: cls for name, cls in METHODS.items() if before.get(name) is not cls}
         for name in new:
             require(name not in before, "plugin", str(path), f"there is a method {name} already; choose a new name")
-        for cls in new.values():
+        for name, cls in new.items():
+            word = isinstance(name, str) and re.fullmatch(r"\w[\w-]{0,40}", name) is not None
+            require(
+                word, "plugin", str(path), f"its method is called {name!r}; give a word of letters, digits, - and _"
+            )
             require(cls in FACTORIES, "plugin", str(path), f"say what makes {cls.name}: register({cls.__name__}, ...)")
             cls.plugin, cls.plugin_sha256 = str(path.resolve()), sha256
             cls.__reduce__ = _reduced  # type: ignore[method-assign, assignment]

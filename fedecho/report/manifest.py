@@ -131,6 +131,6 @@ def read(path: Path) -> Manifest:
         require(found.name == path.stem, "name", found.name, "it has to be the file's own")
     except InputError as error:
         raise InputError(f"{path.name}: {error.field}", error.value, error.allowed) from None
-    except ValueError as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise InputError("manifest", path.name, f"it is not JSON ({error}); make its table again") from None
     return found

@@ -18,6 +18,7 @@ from fedecho.core.checks import InputError, require
 from fedecho.core.files import notebooks
 
 _NONE = ("none", "None", "null")
+_LARGEST = 2**53
 _TRUTHS = {"true": True, "false": False}
 
 
@@ -55,15 +56,15 @@ def _plain(name: str, value: object) -> object:
             return value
         case "bool", str() if value.lower() in _TRUTHS:
             return _TRUTHS[value.lower()]
-        case "int", int() | str() if not isinstance(value, bool):
+        case "int", int() | str() if not isinstance(value, bool) and abs(int(value)) < _LARGEST:
             return int(value)
-        case "float", int() | float() | str() if not isinstance(value, bool) and math.isfinite(float(value)):
+        case "float", int() | float() | str() if not isinstance(value, bool) and abs(float(value)) < math.inf:
             return float(value)
     raise ValueError(value)
 
 
 def _known(item: object) -> object:
-    return None if item in _NONE else item
+    return None if isinstance(item, str) and item in _NONE else item
 
 
 def _from_text(text: str) -> Any:
@@ -71,7 +72,7 @@ def _from_text(text: str) -> Any:
 
     try:
         return yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, RecursionError, TypeError):
         raise ValueError(text) from None
 
 
@@ -102,7 +103,7 @@ def read_all(source: Path, given: Mapping[str, object]) -> dict[str, object]:
         require(name in known, "parameter", name, f"{source.stem} has {', '.join(known)}")
         try:
             out[name] = known[name].read(value)
-        except ValueError:
+        except (ValueError, OverflowError):
             raise InputError(name, value, f"{source.stem} takes {known[name].hint}") from None
     return out
 

@@ -45,7 +45,7 @@ def holds(executed: Path, made_from: str) -> bool:
     try:
         stamp = json.loads(path_of(executed).read_text(encoding="utf-8"))
         return bool(executed.is_file() and stamp == _state(executed, made_from, stamp["files"]))
-    except (OSError, ValueError, KeyError, TypeError):  # no stamp, or not one
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):  # no stamp, or not one
         return False
 
 

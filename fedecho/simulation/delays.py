@@ -17,7 +17,7 @@ import numpy as np
 
 from fedecho.core import own
 from fedecho.core.checks import InputError, require
-from fedecho.core.files import file_sha256
+from fedecho.core.files import expanded, file_sha256, is_file
 from fedecho.core.rng import stream
 from fedecho.core.settings import Delays
 
@@ -33,6 +33,10 @@ _RANGES = {
     "uniform": 3 * ((1.0, 8.0),), "periodic": 3 * ((1.0, 8.0),),
 }  # fmt: skip
 """Delay model -> ends of the uniform distribution of a fast, a medium and a slow client's job."""
+_COLUMNS = ("client", "duration")
+SHORTEST, LONGEST = 1e-6, 1e9
+"""Virtual seconds of a job that a trace or function may give: sums of ten million of them keep their order."""
+_ALLOWED = f"> 0, from {SHORTEST:g} to {LONGEST:g}"
 _DEFAULT_SHAPE = {"pareto": 1.5, "lognormal": 1.0}
 _CALM, _OUTAGE = 20.0, 10.0
 _PERIOD = 60.0
@@ -98,7 +102,7 @@ def _duration(delays: Delays, speed: int, rng: np.random.Generator) -> float:
 
 def _by_function(seconds: Callable[..., object], rngs: list[np.random.Generator], name: str) -> JobTime:
     """Ask a function of the user's: (client, its own random stream) -> virtual seconds; raises `InputError` for an
-    answer that is no finite number > 0."""
+    answer that is no finite number in the range of durations."""
 
     def draw(client: int, start: float) -> float:
         try:
@@ -106,8 +110,8 @@ def _by_function(seconds: Callable[..., object], rngs: list[np.random.Generator]
         except Exception as error:  # it is the user's, and may fail in any way
             words = f"it failed for client {client} ({type(error).__name__}: {' '.join(str(error).split())})"
             raise InputError("delays.function", name, words) from None
-        number = isinstance(answer, int | float | np.integer | np.floating) and bool(0 < answer < float("inf"))
-        require(number, "delays.function", answer, f"{name} has to give a finite number of virtual seconds > 0")
+        number = isinstance(answer, int | float | np.integer | np.floating) and _is_duration(answer)  # type: ignore[arg-type]
+        require(number, "delays.function", answer, f"{name} has to give a finite number of virtual seconds {_ALLOWED}")
         return float(answer)  # type: ignore[arg-type]
 
     return draw
@@ -155,36 +159,54 @@ def _replay(durations: list[list[float]]) -> JobTime:
 
 
 def _read_trace(delays: Delays, clients: int) -> list[list[float]]:
-    path = Path(delays.trace or "")
-    require(path.is_file(), "trace", delays.trace, "no such file; give a CSV file with the columns client,duration")
+    path = _trace_file(delays)
     if delays.trace_sha256 is not None:
         require(file_sha256(path) == delays.trace_sha256, "trace", delays.trace, "the file is not the one of this run")
     durations: list[list[float]] = [[] for _ in range(clients)]
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError:
-        raise InputError("trace", str(path), "it is not a text file; give a CSV file in UTF-8") from None
-    for number, row in enumerate(csv.DictReader(lines), start=2):
-        client, duration = _trace_row(row, f"{path.name} line {number}", clients)
-        durations[client].append(duration)
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        rows = list(csv.reader(lines, strict=True))
+    except (UnicodeDecodeError, csv.Error):
+        raise InputError(
+            "trace", str(path), "it is no CSV text; give a file in UTF-8 with the columns client,duration"
+        ) from None
+    header = [name.strip() for name in rows[0]] if rows else []
+    require(set(_COLUMNS) <= set(header), "trace", str(path), f"its columns are {header}; give {','.join(_COLUMNS)}")
+    for number, row in enumerate(rows[1:], start=2):
+        if any(map(str.strip, row)):
+            client, duration = _trace_row(header, row, f"{path.name} line {number}", clients)
+            durations[client].append(duration)
     missing = [client for client, jobs in enumerate(durations) if not jobs]
     require(not missing, "trace", delays.trace, f"it has no job for client {missing[0] if missing else None}")
     return durations
 
 
-def _trace_row(row: dict[str, str], where: str, clients: int) -> tuple[int, float]:
+def _trace_row(header: list[str], row: list[str], where: str, clients: int) -> tuple[int, float]:
+    words = f"the header has {len(header)} columns, this line {len(row)}; decimals are written with a point"
+    require(len(row) == len(header), where, row, words)
+    cells = dict(zip(header, row, strict=True))
     try:
-        client, duration = int(row["client"]), float(row["duration"])
-    except (KeyError, TypeError, ValueError):
-        raise InputError(where, row, "each line needs a whole client and a duration in virtual seconds") from None
+        client, duration = int(cells["client"]), float(cells["duration"])
+    except ValueError:
+        raise InputError(where, cells, "each line needs a whole client and a duration in virtual seconds") from None
     require(0 <= client < clients, where, client, f"clients are numbered 0 to {clients - 1}")
-    require(0 < duration < float("inf"), where, duration, "a duration must be a finite number > 0")
+    require(_is_duration(duration), where, duration, f"a duration must be a finite number {_ALLOWED}")
     return client, duration
+
+
+def _is_duration(seconds: float) -> bool:
+    return SHORTEST <= seconds <= LONGEST
+
+
+def _trace_file(delays: Delays) -> Path:
+    path = expanded(delays.trace or "", "trace")
+    require(is_file(path), "trace", delays.trace, "no such file; give a CSV file with the columns client,duration")
+    return path
 
 
 def pin_trace(delays: Delays) -> Delays:
     """Return `delays` with the digest of its trace file filled in, so that the run's hash names the file's content."""
     if delays.trace is None:
         return delays
-    require(Path(delays.trace).is_file(), "trace", delays.trace, "no such file; give a CSV file: client,duration")
-    return dataclasses.replace(delays, trace_sha256=file_sha256(Path(delays.trace)))
+    path = _trace_file(delays)
+    return dataclasses.replace(delays, trace=str(path), trace_sha256=file_sha256(path))
