@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,7 +20,7 @@ from fedecho.studies.profiles import profile as scale_of
 from fedecho.studies.study import Study, table
 from fedecho.studies.teacher import Choice
 
-Kind = Literal["flipped labels", "noise", "scaled"]
+KINDS = ("flipped labels", "noise", "scaled")
 SCALES = {"scaled": -4.0}
 """Of the kinds of `Faults` that have one: backwards, and as long as the M - 1 = 4 others of a buffer together."""
 NO_FAULTS = "no faults"
@@ -77,7 +77,7 @@ def faulty(
     profile: str = "laptop",
     *,
     methods: Sequence[str] = RIVALS,
-    kinds: Sequence[str] = get_args(Kind),
+    kinds: Sequence[str] = KINDS,
     shares: Sequence[float] = (0.1, 0.3),
     trims: Sequence[float] = (0.5, 0.3),
     multiples: Sequence[float] = (MULTIPLE,),
@@ -110,7 +110,7 @@ def faulty(
         note="Dir(0.1), large delays. Lost: against the same row without faults, over the seeds of both. Refused: "
         "uploads that the norm bound kept out, of all.",
         details="An exploratory estimate from three seeds. Faulty clients are drawn by seed among all, the 10 % are "
-        "among the 30 %, and are faulty throughout. Flipped labels: they train on 9 − y. Noise: in place of their "
+        "among the 30 %, and are faulty throughout. Flipped labels: they train on 9 − y. Noise: instead of their "
         "update they send Gaussian noise of the same norm. Scaled: their update times −4, backwards and as long as the "
         f"four others of a buffer together. Norm bound: an update longer than {MULTIPLE:g} times the median of the "
         "method's honest run (table faulty_bound) is refused, and its logits with it. Median and trimmed rows: of the "
@@ -138,11 +138,12 @@ def _bounded(row: Variant, profile: str, multiples: Sequence[float]) -> list[Var
 
 
 def _robust(trim: float) -> str:
+    require(0 < trim <= 0.5, "trims", trim, "give numbers in (0, 0.5]")
     return f"{REFERENCE}, median rows" if trim == 0.5 else f"{REFERENCE}, {100 * trim:g} % trimmed rows"
 
 
 def _setting(kind: str, share: float) -> Setting:
-    require(kind in get_args(Kind), "kinds", kind, f"choose among {', '.join(get_args(Kind))}")
+    require(kind in KINDS, "kinds", kind, f"choose among {', '.join(KINDS)}")
     changes: dict[str, Any] = {"faults.kind": kind, "faults.share": share}
     changes |= {"faults.scale": SCALES[kind]} if kind in SCALES else {}
     return Setting(f"{100 * share:g} % {kind}", HERE.delay, changes, (HERE.name, HERE.delay), {"faulty": share})
