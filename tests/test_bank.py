@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
 from fedecho.core.checks import InputError
-from fedecho.learning.bank import Bank, bank_average, index_type
+from fedecho.learning.bank import Bank, bank_average, index_type, trimmed_mean
 from fedecho.learning.distill import Distillation
 from fedecho.learning.methods import Server
 from fedecho.learning.methods.fedbuff import FedBuff, fedbuff
@@ -170,3 +172,77 @@ def test_a_huge_row_of_either_sign_leaves_the_sum_exact(sign: float) -> None:
     bank.store(1, torch.tensor([[sign * 1e30, 1.0]]), 0)
     bank.store(1, torch.tensor([[0.5, 0.5]]), 1)
     torch.testing.assert_close(bank.total, torch.tensor([[0.1, 0.2]]).double() + 0.5)
+
+
+# Robust means of the rows
+
+FIVE = [[0.0, 9.0], [1.0, -50.0], [2.0, 7.0], [4.0, 8.0], [1000.0, 6.0]]
+
+
+@pytest.mark.parametrize(
+    ("count", "trim", "wanted"),
+    [
+        (5, 0.0, [201.4, -4.0]),  # the mean
+        (5, 0.19, [201.4, -4.0]),  # less than one of five
+        (5, 0.2, [7 / 3, 7.0]),  # without 0 and 1000, and without -50 and 9
+        (5, 0.4, [2.0, 7.0]),
+        (5, 0.5, [2.0, 7.0]),  # the median
+        (4, 0.5, [1.5, 7.5]),  # of an even number: halfway between the two in the middle
+        (2, 0.5, [0.5, -20.5]),
+        (1, 0.5, [0.0, 9.0]),
+    ],
+)
+def test_trimmed_mean_by_hand(count: int, trim: float, wanted: list[float]) -> None:
+    torch.testing.assert_close(trimmed_mean(torch.tensor(FIVE[:count]), trim), torch.tensor(wanted))
+
+
+NUMBERS = st.lists(st.lists(st.floats(-100, 100, width=32), min_size=3, max_size=3), min_size=1, max_size=9)
+
+
+@settings(max_examples=50, deadline=None, derandomize=True)
+@given(NUMBERS, st.floats(0, 0.5), st.randoms(use_true_random=False))
+def test_a_trimmed_mean_does_not_depend_on_the_order_of_clients(rows: list[list[float]], trim: float, any: Any) -> None:
+    mean, shuffled = trimmed_mean(torch.tensor(rows), trim), list(rows)
+    any.shuffle(shuffled)
+    assert torch.equal(mean, trimmed_mean(torch.tensor(shuffled), trim))
+    assert bool((torch.tensor(rows).amin(0) - 1e-4 <= mean).all() and (mean <= torch.tensor(rows).amax(0) + 1e-4).all())
+
+
+def test_a_few_wild_rows_do_not_move_a_trimmed_teacher() -> None:
+    rows = torch.tensor([[[1.0, 0.0]]] * 7 + [[[-1e6, 1e6]]] * 3)
+    bank = bank_of(rows)
+    assert teacher(bank, Distillation()).labels.tolist() == [1]
+    for trim in (0.3, 0.5):
+        taught = teacher(bank, Distillation(trim=trim))
+        assert taught.labels.tolist() == [0]
+        torch.testing.assert_close(taught.probs, torch.tensor([[1.0, 0.0]]).softmax(-1))
+    assert teacher(bank, Distillation(trim=0.2)).labels.tolist() == [1]  # one wild row of each end is left
+
+
+def test_only_rows_that_teach_are_sorted() -> None:
+    bank = Bank.empty(6, (1, 2), CPU)  # three of six have uploaded, and two of these may teach
+    for client, row in enumerate(([[5.0, 0.0]], [[1.0, 0.0]], [[3.0, 0.0]])):
+        bank.store(client, torch.tensor(row), client)
+    how = Distillation(trim=0.5)
+    torch.testing.assert_close(teacher(bank, how).probs, torch.tensor([[3.0, 0.0]]).softmax(-1))
+    weights = torch.tensor([1.0, 1.0, 0, 0, 0, 0])
+    torch.testing.assert_close(teacher(bank, how, weights).probs, torch.tensor([[3.0, 0.0]]).softmax(-1))
+    weights = torch.tensor([0.0, 1.0, 0, 0, 0, 0])
+    torch.testing.assert_close(teacher(bank, how, weights).probs, torch.tensor([[1.0, 0.0]]).softmax(-1))
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"average": "probabilities"}, "average"), ({"source": "average"}, "source"),
+        ({"bank_decay": 0.9}, "bank_decay"),
+        ({"bank_top_k": 2}, "bank_top_k"), ({"bank_labels": 2}, "bank_labels"),
+        ({"prior_correction": 0.5}, "trim"),
+        ({"energy_weight": 1.0}, "trim"), ({"teacher_weights": "label counts"}, "trim"), ({"trim": 0.6}, "trim"),
+        ({"trim": -0.1}, "trim"),
+    ],
+)  # fmt: skip
+def test_what_does_not_go_with_trimming_is_refused(changes: dict[str, Any], field: str) -> None:
+    with pytest.raises(InputError, match=f"^{field} = ") as caught:
+        Distillation(**{"trim": 0.3, **changes})
+    assert "\n" not in str(caught.value)

@@ -25,6 +25,7 @@ from fedecho.studies import TABLES, cost, grid, plan
 from fedecho.studies.contenders import TUNED
 from fedecho.studies.controls import CONTROLS
 from fedecho.studies.delay import Gaps, gaps
+from fedecho.studies.faulty import NORMS, RIVALS
 from fedecho.studies.grid import PURE
 from fedecho.studies.server_cost import CostStudy
 from fedecho.studies.training import Trained
@@ -76,6 +77,8 @@ ABLATIONS: list[Case] = [
 ]  # fmt: skip
 UNCHOSEN = ["lambda = 0.5, beta = 3", "FedAUX's certainties", "label counts", "seen prior", "FedBuff + EMA",
             "FedAvg (sync)"]  # fmt: skip
+FAULTY_ECHO = [ECHO, "FedEcho, norm bound", "FedEcho, median rows", "FedEcho, 30 % trimmed rows"]
+BOUNDED = [f"{label}{words}" for label in RIVALS for words in ("", ", norm bound")]
 OTHERS: list[Case] = [
     ("bank", {"forms": ["top-1"]}, {"method": ["float32", "top-1"]}, "method.distill.bank_top_k", {None, 1}),
     ("controls", {"methods": ["CA2FL"]}, {"method": [ECHO, "CA2FL", *(row.label for row in CONTROLS)]},
@@ -105,6 +108,17 @@ OTHERS: list[Case] = [
     ("teacher", {"delays": ["mild"]}, {"delay": ["mild"]}, "delays.model", {"mild"}),
     ("teacher_test", {"settings": [PURE]}, {"setting": [PURE]}, "partition.straggler_mix", {"pure"}),
     ("teacher_test", {"delays": ["mild"]}, {"delay": ["mild"]}, "delays.model", {"mild"}),
+    ("faulty", {"methods": ["FADAS"]}, {"method": ["FADAS", "FADAS, norm bound", *FAULTY_ECHO]},
+     "method.name", {"fadas", "fedecho"}),
+    ("faulty", {"kinds": ["noise"]}, {"setting": ["no faults", "10 % noise", "30 % noise"]}, "faults.kind", {"noise"}),
+    ("faulty", {"shares": [0.2]}, {"setting": ["no faults", "20 % flipped labels", "20 % noise", "20 % scaled"]},
+     "faults.share", {0.0, 0.2}),
+    ("faulty", {"trims": [0.1]}, {"method": [*BOUNDED, *FAULTY_ECHO[:2], "FedEcho, 10 % trimmed rows"]},
+     "method.distill.trim", {0.0, 0.1}),
+    ("faulty", {"multiples": [10.0]},
+     {"method": [f"{label} × 10" if "bound" in label else label for label in (*BOUNDED, *FAULTY_ECHO)]},
+     "protocol.max_delta_norm", {None, *(10 * norm for norm in NORMS["smoke"].values())}),
+    ("faulty_bound", {"methods": ["FADAS"]}, {"method": ["FADAS", ECHO]}, "protocol.norm_quantiles", {True}),
     ("bank_vocabulary", {"forms": ["top-4"]}, {"method": ["all", "top-4"]}, "method.distill.bank_top_k", {None, 4}),
     ("bank_vocabulary", {"vocabularies": [400]}, {"setting": ["V = 400"]}, "data.vocabulary", {400}),
 ]  # fmt: skip
@@ -231,7 +245,7 @@ def test_trials_of_what_is_chosen(name: str) -> None:
     assert table[["n", "runs", "diverged"]].to_numpy().tolist() == [[1, 1, 0]] * 4
 
 
-@pytest.mark.parametrize("name", ["tuning", "teacher_test"])
+@pytest.mark.parametrize("name", ["tuning", "teacher_test", "faulty"])
 def test_a_table_does_not_do_what_a_sweep_is_for_unless_asked_to(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -271,7 +285,10 @@ def test_every_parameter_of_every_table_has_a_case() -> None:
     assert tested == known
 
 
-@pytest.mark.parametrize("stem", ["02_tuning", *(path.stem for path in sorted(files.notebooks().glob("[12]*.ipynb")))])
+NOTEBOOKS = ["02_tuning", *(path.stem for path in sorted(files.notebooks().glob("[12]*.ipynb"))), "34_faulty_clients"]
+
+
+@pytest.mark.parametrize("stem", NOTEBOOKS)
 def test_every_parameter_of_a_notebook_reaches_a_table(stem: str) -> None:
     source = files.notebooks() / f"{stem}.ipynb"
     cells = json.loads(source.read_text())["cells"]

@@ -173,6 +173,11 @@ ASKED: list[tuple[str, dict[str, Any], str]] = [
     ("controls", {"methods": ["FedEko"]}, "methods = 'FedEko'"),
     ("correlation", {"delays": ["bursty"]}, "delays = 'bursty' .*mild, pareto, large"),
     ("correlation", {"shares": [1.5]}, "straggler_share = 1.5"),
+    ("faulty", {"methods": ["FedAC-public"]}, "methods = 'FedAC-public' .*FADAS, FedEcho, whose norms are known"),
+    ("faulty", {"kinds": ["late"]}, "kinds = 'late' .*flipped labels, noise, scaled"),
+    ("faulty", {"shares": [1.0]}, "share = 1.0"),
+    ("faulty", {"trims": [0.0]}, r"trims = 0.0 .*\(0, 0.5\]"),
+    ("faulty", {"multiples": [0.0]}, "max_delta_norm = 0.0"),
     ("generation", {"settings": ["Dir(1)"]}, r"settings = 'Dir\(1\)' .*natural"),
     ("heterogeneity_buffer", {"sizes": [0]}, "sizes = 0 .*>= 1"),
     ("heterogeneity_buffer", {"levels": [0.0]}, "alpha = 0.0"),
@@ -212,7 +217,7 @@ def value(config: RunConfig, name: str) -> object:
         "nu": getattr(distill, "clip_norm", None), "Q": getattr(distill, "steps", None),
         "eta_d": getattr(distill, "lr", None), "|U|": config.data.pool_size, "M": config.protocol.buffer_size,
         "k": config.partition.straggler_classes,
-        "lambda": getattr(distill, "prior_correction", None),
+        "lambda": getattr(distill, "prior_correction", None), "faulty": config.faults.share,
     }[name]  # fmt: skip
 
 
@@ -223,7 +228,7 @@ def test_factors_are_what_the_runs_do(profile: str) -> None:
     assert {name: keys for name, keys in varied.items() if keys} == {
         "ablation_alpha": {"alpha_min", "alpha_max"}, "alpha_landscape": {"alpha_min", "alpha_max"},
         "ablation_nu": {"nu"}, "ablation_data_size": {"|U|"}, "heterogeneity_buffer": {"M"}, "owners": {"k"},
-        "sensitivity": {"Q", "eta_d"}, "teacher_test": {"lambda"},
+        "sensitivity": {"Q", "eta_d"}, "teacher_test": {"lambda"}, "faulty": {"faulty"},
     }  # fmt: skip
     for study in known.values():
         for cell in study.asked():

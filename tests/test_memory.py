@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import torch
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
@@ -16,6 +17,7 @@ from fedecho.learning import bank, experiment
 from fedecho.learning.cost import peak, stand_in, work
 from fedecho.learning.methods import AREA, CA2FL, FADAS, AdaMasFL, FedAC, FedBuff, FedEcho, FedStaleAsync
 from fedecho.learning.models.texts import TEXT_MODELS
+from fedecho.learning.teacher import teacher
 from fedecho.report.summary import REFERENCE
 from fedecho.studies import contenders, cost
 from tests.test_experiment import tiny
@@ -90,6 +92,21 @@ def test_a_vocabulary_is_predicted_too(form: dict[str, Any], block: int, monkeyp
     said = peak.predicted_peak(config)
     del said["data"]  # a stand-in has none
     assert sum(said.values()) == pytest.approx(measured_peak(work), rel=0.1)
+
+
+@pytest.mark.parametrize(("kept", "copies"), [("float32", 8), ("float16", 6)])
+@pytest.mark.parametrize("blocks", [1, 3])
+def test_sorting_the_rows_of_all_clients_is_predicted(
+    kept: str, copies: int, blocks: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bank, "_BLOCK", 20 * 60 // blocks * CONTEXT * VOCABULARY)
+    config = continuing(monkeypatch, **{"method.distill.bank_dtype": kept, "method.distill.trim": 0.3})
+    whole = bank.Bank.empty(20, (60, CONTEXT, VOCABULARY), torch.device("cpu"), bank.DTYPES[kept])
+    whole.uploaded[:] = 0
+    entries = 60 * CONTEXT * VOCABULARY
+    sorting = copies * 20 * entries // blocks
+    assert 4 * entries + sorting == peak._echo(config)  # beside the teacher
+    assert sorting == pytest.approx(measured_peak(lambda: teacher(whole, config.distill)), rel=0.1)
 
 
 @pytest.mark.parametrize("form", FORMS, ids=str)

@@ -44,6 +44,7 @@ METHODS: dict[str, MethodConfig] = {
     "fedecho-ca2fl-average": FedEcho(inner=CA2FL(), distill=Distillation(steps=3, source="average")),
     "fedecho-averaged": FedEcho(distill=Distillation(steps=3, broadcast="averaged", bank_dtype="float16")),
     "fedecho-weighted": FedEcho(distill=Distillation(steps=3, prior_correction=0.5, energy_weight=3.0)),
+    "fedecho-trimmed": FedEcho(distill=Distillation(steps=3, trim=0.3)),
     "fedecho-counts": FedEcho(distill=Distillation(steps=3, teacher_weights="label counts")),
     "ca2fl": CA2FL(),
     "fadas": FADAS(delay_adaptive=True),

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, TypeVar, get_args
 from fedecho.core import own
 from fedecho.core.checks import Checked, Natural, kinds_of, require
 from fedecho.core.files import file_sha256, is_file, json_sha256
-from fedecho.core.settings import Data, Delays, Evaluation, Execution, Local, Partition, Protocol
+from fedecho.core.settings import Data, Delays, Evaluation, Execution, Faults, Local, Partition, Protocol
 
 NUMERICS_VERSION = 1
 """Bumped whenever the same config would give other numbers; records of an older version are not used."""
@@ -76,6 +76,7 @@ class RunConfig(Checked):
     model_sha256: str | None = None
     """Digest of a pretrained encoder, or of the file of a model's function; filled in by `pins.pin`, so that the hash
     of a run names the content."""
+    faults: Faults = Faults()
 
     @property
     def is_own(self) -> bool:
@@ -100,6 +101,9 @@ class RunConfig(Checked):
         require(counts is None or sum(counts) == clients, "speed_counts", counts, f"they must add up to N = {clients}")
         pinned = self.model_sha256 is None or self.model.startswith(LORA) or own.is_named(self.model)
         require(pinned, "model_sha256", self.model_sha256, f"only {LORA}... and module:function have one; leave it out")
+        faulty = self.faults.count(clients)
+        some = self.faults.share == 0 or 0 < faulty < clients
+        require(some, "share", self.faults.share, f"that is {faulty} of {clients} clients; give another share")
         needs_slow = self.partition.straggler_classes > 0 and self.partition.straggler_share > 0
         require(
             not needs_slow or (counts is not None and counts[2] > 0),

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 from annotated_types import Interval
 
 from fedecho.core import own
-from fedecho.core.checks import Checked, Count, Natural, NotNegative, Positive, Share, require
+from fedecho.core.checks import BelowOne, Checked, Count, Natural, NotNegative, Positive, Share, require
 
 DelayModel = Literal[
     "constant",
@@ -135,6 +135,8 @@ class Protocol(Checked):
     """Reject an upload that is not finite, with its predictions; otherwise it ends the run as diverged."""
     max_delta_norm: Positive | None = None
     """Reject an upload whose `|Delta_i|` is larger; none = however large it is."""
+    norm_quantiles: bool = False
+    """Whether the record also has the median and the largest `|Delta_i|` of the uploads that were let in."""
 
     def validate(self) -> None:
         """Check M <= M_c <= N."""
@@ -187,6 +189,33 @@ class Delays(Checked):
         right = named if self.model == "function" else self.function is None
         words = "give module:function exactly when the delay model is function"
         require(right, "function", self.function, words)
+
+
+@dataclass(frozen=True)
+class Faults(Checked):
+    """Clients that lie or fail, for a stress test (`faults.py`)."""
+
+    kind: Literal["none", "flipped labels", "noise", "scaled"] = "none"
+    """What a faulty client does: train on flipped labels, or send noise or a multiple of Delta_i in its place."""
+    share: BelowOne = 0.0
+    """Of the N clients, to the nearest whole number."""
+    scale: float = 1.0
+    """s: the norm of the noise as a multiple of `|Delta_i|`, or the multiple of Delta_i; negative = flipped signs."""
+
+    def count(self, clients: int) -> int:
+        """Return how many of N clients are faulty."""
+        return round(self.share * clients)
+
+    def validate(self) -> None:
+        """Check that the kind, the share and the scale go together."""
+        kind, share, scale = self.kind, self.share, self.scale
+        require(kind != "none" or share == 0, "share", share, "say with kind what is wrong with them, or give 0")
+        require(kind == "none" or share > 0, "share", share, f"with kind {kind} give a share in (0, 1)")
+        scaled = kind in ("noise", "scaled")
+        require(scaled or scale == 1, "scale", scale, f"it has no meaning for kind {kind}; leave it out")
+        require(kind != "noise" or scale > 0, "scale", scale, "noise needs a positive norm; give a number > 0")
+        changed = kind != "scaled" or scale != 1
+        require(changed, "scale", scale, "deltas multiplied by 1 are honest; give another number, e.g. -4")
 
 
 @dataclass(frozen=True)

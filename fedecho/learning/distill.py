@@ -61,6 +61,9 @@ class Distillation(Checked):
     teacher_weights: Literal["equal", "fedaux", "label counts", "seen prior"] = "equal"
     """Published weightings of the rows (`weighting.py`): certainties or label counts that clients send, or the class
     prior that a row shows."""
+    trim: Annotated[float, Interval(ge=0, le=0.5)] = 0.0
+    """Of a prediction's logits for a class, over the rows that teach, this share of the smallest and of the largest is
+    left out (`bank.trimmed_mean`): 0 = the mean, as in the paper; 0.5 = the median."""
     source: Literal["bank", "average"] = "bank"
     """Whose predictions teach: the banked clients', or (a control) those of the server's models' moving average."""
     bank_decay: PositiveShare = 1.0
@@ -101,11 +104,21 @@ class Distillation(Checked):
         require(taught, "include_fresh", self.include_fresh, "with teachers = fresh nobody would teach; leave it on")
         if self.weighs:
             self._check_weighting()
+        if self.trim:
+            self._check_trim()
 
     @property
     def weighs(self) -> bool:
         """Whether the rows are weighted by what they or their clients say of the data (`weighting.py`)."""
         return self.prior_correction > 0 or self.energy_weight > 0 or self.teacher_weights != "equal"
+
+    def _check_trim(self) -> None:
+        """Check that the rows are whole, of logits, and count alike or not at all."""
+        words = f"trim = {self.trim:g} takes whole rows of logits that count alike; leave it out"
+        need = {"average": "logits", "source": "bank", "bank_decay": 1.0, "bank_top_k": None, "bank_labels": None}
+        for name, only in need.items():
+            require(getattr(self, name) == only, name, getattr(self, name), words)
+        require(not self.weighs, "trim", self.trim, "of rows that are weighted none is left out; give 0")
 
     def _check_weighting(self) -> None:
         """Check that a weighting goes with what is read of the rows."""

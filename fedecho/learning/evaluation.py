@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,8 @@ class Journal:
     metrics: dict[str, list[float]] = field(default_factory=dict)
     refused: dict[str, int] = field(default_factory=dict)
     """How many uploads were refused, by reason."""
+    norms: list[float] = field(default_factory=list)
+    """`|Delta_i|` of those that were let in, where that is wanted (`Protocol.norm_quantiles`)."""
 
     def refuse(self, reason: str) -> None:
         """Note an upload that was refused; one that was not finite is told by all others (records from before there
@@ -49,9 +52,10 @@ class Journal:
             "tau_max": max(self.taus),
             "rejected": len(self.taus) - self.accepted,
             **{f"rejected_{reason}": count for reason, count in sorted(self.refused.items())},
+            **({"delta_norm_median": median(self.norms), "delta_norm_max": max(self.norms)} if self.norms else {}),
             **{name: float(np.mean(values)) for name, values in self.metrics.items()},
         }
-        self.taus, self.accepted, self.metrics, self.refused = [], 0, {}, {}
+        self.taus, self.accepted, self.metrics, self.refused, self.norms = [], 0, {}, {}, []
         return {name: rounded(value) for name, value in out.items()}
 
 

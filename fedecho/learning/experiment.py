@@ -17,6 +17,7 @@ from fedecho.core.clock import Clock
 from fedecho.core.config import RunConfig
 from fedecho.core.records import Record, Row, new_record
 from fedecho.core.settings import Protocol
+from fedecho.learning import faults
 from fedecho.learning.bar import Bar
 from fedecho.learning.client import Update, sgd
 from fedecho.learning.evaluation import Journal, evaluate
@@ -168,11 +169,14 @@ def work(task: Task, config: RunConfig, method: Method[Any], state: Any, rnd: Ro
     correction = method.correction(state, job.client, sent.extra)
     key = (config.seed, job.client, job.number)
     before = sent.before if starts_behind(job, config.protocol) else None
-    start, data = before or sent.model, task.clients[job.client]
+    start, data = before or sent.model, task.clients[job.client]  # labels that a faulty client flips are flipped there
     gradients = torch.zeros_like(start.params) if method.normalised else None
     model, steps = sgd(task.model, start, data, config.local, key, correction, method.proximal, gradients)
     delta, when = model.params - sent.model.params, job.arrived_at
     mean, report = None if gradients is None else gradients / steps, method.report(state, job.client, data)
+    if job.client in task.faulty:
+        delta = faults.sent(delta, config.faults, key)
+        mean = None if mean is None else faults.sent(mean, config.faults, key)
     return Update(
         job.client, job.base_version, rnd.index, when, sent.model, delta, model.buffers, steps, correction, before,
         mean, report,

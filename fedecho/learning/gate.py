@@ -49,6 +49,8 @@ class Gate:
         reason = self.refuse(update, job)
         if reason is not None:
             journal.refuse(reason)
+        elif self.protocol.norm_quantiles:
+            journal.norms.append(_norm(update))
         return reason is None
 
     def refuse(self, update: Update, job: Job) -> Reason | None:
@@ -73,7 +75,11 @@ class Gate:
         if self.protocol.reject_failed and not update.finite():
             return "failed"
         # Asked so that a norm which is no number is refused, too.
-        return None if limit is None or float(torch.linalg.vector_norm(update.delta.double())) <= limit else "norm"
+        return None if limit is None or _norm(update) <= limit else "norm"
+
+
+def _norm(update: Update) -> float:
+    return float(torch.linalg.vector_norm(update.delta.double()))
 
 
 def _sent(job: Job) -> Sent:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from fedecho.core.config import RunConfig
+from fedecho.learning import faults
 from fedecho.learning.client import ClientData
 from fedecho.learning.evaluation import HeldOut
 from fedecho.learning.flat import FlatModel
@@ -34,6 +35,8 @@ class Task:
     """For the record: statistics of the schedule, sizes of the shards, digest of the data."""
     decode: Callable[[Iterable[int]], str] | None = None
     """Token ids -> text, where the model generates text."""
+    faulty: frozenset[int] = frozenset()
+    """Clients that lie or fail."""
 
 
 def prepare(config: RunConfig, device: torch.device, root: Path | None = None) -> Task:
@@ -41,15 +44,20 @@ def prepare(config: RunConfig, device: torch.device, root: Path | None = None) -
     inputs = read(config, device, root)
     plan = schedule.draw(config.protocol, config.delays, config.seed)
     shards = partition.divide(inputs.classes, config.partition, plan.speed_class, config.seed, inputs.groups)
-    held, labels = inputs.clients, inputs.clients.labels
+    held, labels, wrong = inputs.clients, inputs.clients.labels, faults.faulty(config)
+    clients = [replace(held, images=held.images[s], labels=labels[s]) for s in shards.clients]
+    facts = {**plan.statistics(), **_shard_facts(shards), **inputs.facts}
+    for client in wrong:
+        clients[client] = faults.trained_on(clients[client], config.faults, inputs.held_out.outcomes)
     return Task(
-        clients=tuple(replace(held, images=held.images[s], labels=labels[s]) for s in shards.clients),
+        clients=tuple(clients),
         pool=inputs.pool,
         held_out=inputs.held_out,
         model=FlatModel(inputs.module, config.execution, _full_batches(config)),
         plan=plan,
-        facts={**plan.statistics(), **_shard_facts(shards), **inputs.facts},
+        facts=facts | ({"faulty": sorted(wrong)} if wrong else {}),
         decode=inputs.decode,
+        faulty=wrong,
     )
 
 

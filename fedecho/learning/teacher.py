@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fedecho.learning.bank import Bank, bank_average, mean_over
+from fedecho.learning.bank import Bank, bank_average, mean_over, trimmed_mean
 from fedecho.learning.distill import Distillation, Teacher, entropy_in_nats
 from fedecho.learning.weighting import Evidence, weighted_average
 
@@ -50,7 +50,12 @@ def teacher(
 
 def _taught(bank: Bank, settings: Distillation, weights: Tensor | None, evidence: Evidence | None) -> Teacher:
     counts = bank.seen().float() if weights is None else weights
-    mean = bank_average(bank, weights) if evidence is None else weighted_average(bank, evidence, settings, weights)
+    if settings.trim:
+        mean = trimmed_mean(bank.dense()[counts > 0], settings.trim)
+    elif evidence is None:
+        mean = bank_average(bank, weights)
+    else:
+        mean = weighted_average(bank, evidence, settings, weights)
     probs, labels = _probabilities(mean, settings), mean.argmax(-1)
     if settings.hard_label == "majority":
         votes = F.one_hot(bank.dense().argmax(-1), probs.shape[-1]).float()

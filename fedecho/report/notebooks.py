@@ -38,7 +38,7 @@ GROUPS = {
         "24_heterogeneity_buffer",
     ),
     "cost": ("25_server_cost", "40_cold_costs"),
-    "controls": ("26_controls", "27_sensitivity", "29_teacher"),
+    "controls": ("26_controls", "27_sensitivity", "29_teacher", "34_faulty_clients"),
     "teacher": ("29_teacher",),
     "theory": ("30_theory_convex", "31_theory_nonconvex", "32_theory_arrivals", "33_theory_distillation"),
 }

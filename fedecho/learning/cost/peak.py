@@ -134,7 +134,8 @@ def _loading(config: RunConfig, data: dict[str, int]) -> int:
 
 def _echo(config: RunConfig) -> int:
     """Return the most that FedEcho makes for a while: a row's logits by batches and whole; the teacher, its mean in
-    float64 taken block by block; the teacher (probabilities, labels, entropies) beside a step of distillation."""
+    float64 taken block by block, or the block's rows twice where they are sorted; the teacher (probabilities, labels,
+    entropies) beside a step of distillation."""
     if config.distill is None:
         return 0
     (rows, classes), pool = work.predictions(config), config.data.pool_size
@@ -142,7 +143,10 @@ def _echo(config: RunConfig) -> int:
     block = min(block_size(config.protocol.clients, entries // pool), pool) * entries // pool
     losses = 12 * batch * entries // pool  # the teacher's part, the logits, the second log-softmax
     distilling = 4 * entries + 16 * rows + losses + step_bytes(config, batch)
-    return max(8 * entries, 4 * entries + 8 * block, distilling)
+    copies = (
+        (6 if config.distill.bank_dtype == "float16" else 8) * config.protocol.clients if config.distill.trim else 8
+    )
+    return max(8 * entries, 4 * entries + copies * block, distilling)
 
 
 def _evaluation(config: RunConfig) -> int:

@@ -11,7 +11,7 @@ from fedecho.report.publish import readme
 
 CHAPTERS = {
     "Tables": r"1\d_",
-    "Ablations and controls": r"2\d_",
+    "Ablations and controls": r"2\d_|34_",
     "Theory": r"3\d_",
     "Tuning and cost": r"",
 }
