@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -85,7 +86,7 @@ def _draw_grid(axes: Axes, block: pd.DataFrame, names: Sequence[str]) -> None:
     axes.grid(axis="x", visible=False)
 
 
-def _mark(row: dict[str, object]) -> dict[str, object]:
+def _mark(row: Mapping[Hashable, Any]) -> dict[str, Any]:
     """Return the marker of a row: open at a rate of its own, a diamond for the reference."""
     return {"marker": "D" if row["reading"] == REFERENCE else "o", "markersize": 3, "linestyle": "none",
             "markerfacecolor": "white" if row["own"] else None}  # fmt: skip

@@ -19,8 +19,8 @@ ORDER = (
     "ablation_delay", "delay_gap", "heterogeneity_buffer", "server_cost", "server_cost_methods", "bank", "controls",
     "owners", "correlation", "sensitivity", "readings_tuning", "readings", "teacher", "teacher_test", "cifar_small",
     "language", "language_pools", "generation", "generation_pools", "bank_vocabulary", "cifar_tuning",
-    "language_tuning", "generation_tuning", "theory_convex", "theory_bound", "theory_nonconvex", "theory_arrivals", "theory_methods",
-    "theory_distillation",
+    "language_tuning", "generation_tuning", "theory_convex", "theory_bound", "theory_nonconvex", "theory_arrivals",
+    "theory_methods", "theory_distillation",
 )  # fmt: skip
 for _module in pkgutil.walk_packages(__path__, f"{__name__}."):  # a file that is added is a table without more ado
     importlib.import_module(_module.name)

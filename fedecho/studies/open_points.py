@@ -37,12 +37,9 @@ class Reading:
 
     def rows(self, eta_d: float) -> list[Variant]:
         """Return its row at FedEcho's `eta_d`, and the one at its own, once that is tuned and where it is another."""
-        factors = {"point": self.point, "reading": self.label, "own": False, "rivals": self.rival("")}
         own = OWN_RATES.get(self.label, eta_d) if self.scales else eta_d
-        again = Variant(
-            f"{self.label}, own eta_d", {**self.changes, ETA_D: own}, factors={**factors, "own": True}
-        )
-        return [Variant(self.label, self.changes, factors=factors), *([] if own == eta_d else [again])]
+        again = Variant(f"{self.label}, own eta_d", {**self.changes, ETA_D: own})
+        return [Variant(self.label, self.changes), *([] if own == eta_d else [again])]
 
     def rival(self, label: str) -> str:
         """Return the row of a rival that it is held against: one under the same protocol."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -55,10 +55,12 @@ def readings(
 ) -> Study:
     """Return every other reading, one at a time, in two settings; those about BatchNorm on a model that has it."""
     few = scale_of(profile).seeds[:FEW] if seeds is None else seeds
-    rows = _rows(profile, chosen(profile, names, temperatures))
+    found, own = chosen(profile, names, temperatures), run_at(profile, OWN, HERE, 0).distill.lr
+    rows = _rows(profile, found, own)
     return Readings(
         name="readings", title="Other readings of the method and the protocol", notebook="27_sensitivity",
-        profile=profile, by_sweep=True, columns=(Column("last evaluation, %", _last),),
+        profile=profile, by_sweep=True, readings={row.label: one for one in found for row in one.rows(own)},
+        columns=(Column("last evaluation, %", _last),),
         cells=[cell for row, places in rows for cell in grid(profile, [row], places, seeds=few)],
         figures={
             "curve": (
@@ -82,9 +84,10 @@ def _last(record: Record) -> float:
     return percent(record.rows[-1]["accuracy"]) if record.status == "done" else np.nan
 
 
-def _rows(profile: str, found: Sequence[Reading]) -> Iterator[tuple[Variant, Sequence[Setting]]]:
-    """Yield the rows and where they are run, reading by reading, so that a stopped sweep leaves whole rows."""
-    own, firsts = run_at(profile, OWN, HERE, 0).distill.lr, (OWN, *plain(RIVALS))
+def _rows(profile: str, found: Sequence[Reading], own: float) -> Iterator[tuple[Variant, Sequence[Setting]]]:
+    """Yield the rows and where they are run, reading by reading, so that a stopped sweep leaves whole rows; `own`: the
+    eta_d of FedEcho."""
+    firsts = (OWN, *plain(RIVALS))
     normed = [] if has_norm(profile) else [reading for reading in found if reading.normed]
     yield from ((row, MAIN) for row in firsts)
     for reading in found:
@@ -107,20 +110,25 @@ def _under(reading: Reading, row: Variant) -> Variant:
 class Readings(Comparison):
     """A comparison that says of each row which reading it is, whether it has any effect, and whom it is ahead of."""
 
+    readings: Mapping[str, Reading]
+    """Name of a row -> which reading it is."""
+
     def results(self) -> Results:
         """Return what the records say; the summary has further columns: point, reading, own (whether at an eta_d of its
         own), eta_d, no_effect, and by how many points a row is ahead of each rival, with the interval's half."""
         made = super().results()
         cells = {(cell.setting, cell.delay, cell.method): cell for cell, _ in made.found}
-        same, runs = unchanged(made.found), dict(list(made.frame.groupby(PLACE, sort=False)))
-        told = []
+        runs = {tuple(map(str, place)): block for place, block in made.frame.groupby(PLACE, sort=False)}
+        same, told = unchanged(made.found), []
         for place in made.summary[PLACE].itertuples(index=False, name=None):
-            cell = cells[place]
-            echo = bool(cell.factors) or cell.method == self.reference
+            label, reading = place[-1], self.readings.get(place[-1])
+            ours = reading is not None or label == self.reference
             told.append({
-                "point": cell.factors.get("point", ""), "reading": cell.factors.get("reading", ""),
-                "own": cell.factors.get("own", False), "eta_d": cell.config.distill.lr if echo else np.nan,
-                "no_effect": place in same, **(leads(runs, place, cell.factors) if echo else {}),
+                "point": reading.point if reading else "", "reading": reading.label if reading else "",
+                "own": reading is not None and label != reading.label,
+                "eta_d": cells[place].config.distill.lr if ours else np.nan,
+                "no_effect": reading is not None and place in same,
+                **(leads(runs, place, reading.rival if reading else str) if ours else {}),
             })  # fmt: skip
         return replace(made, summary=pd.concat([made.summary, pd.DataFrame(told)], axis=1))
 
@@ -156,13 +164,12 @@ def unchanged(found: Found, reference: str = REFERENCE) -> set[Place]:
     }
 
 
-def leads(runs: Mapping[Place, pd.DataFrame], place: Place, factors: Mapping[str, Any]) -> dict[str, float]:
-    """Return by how many points a row is ahead of each rival, paired over the seeds, and the interval's half; rivals
-    under the same protocol."""
-    out = {}
+def leads(runs: Mapping[Place, pd.DataFrame], place: Place, held_against: Callable[[str], str]) -> dict[str, float]:
+    """Return by how many points a row is ahead of each rival, paired over the seeds, and the interval's half;
+    `held_against`: rival -> the row that counts for it."""
+    out: dict[str, float] = {}
     for rival, column in RIVALS.items():
-        theirs = runs.get((*place[:-1], f"{rival}{factors.get('rivals', '')}"))
-        scores = {} if theirs is None else by_seed(theirs)
-        gap = stats.paired_difference(by_seed(runs[place]), scores)
+        theirs = runs.get((*place[:-1], held_against(rival)))
+        gap = stats.paired_difference(by_seed(runs[place]), {} if theirs is None else by_seed(theirs))
         out |= {column: gap.mean, f"{column}_half": gap.half}
     return out

@@ -108,7 +108,7 @@ class Rates(Choice):
         found = [self._scores(reading, rate) for rate in rates]
         known = [scores for scores in found if scores is not None]
         best = search.best_of([{ETA_D: rate} for rate in rates], known) if len(known) == len(found) else None
-        return best and best[ETA_D]
+        return None if best is None else best[ETA_D]
 
     def _scores(self, reading: Reading, rate: float) -> list[float] | None:
         """Return the validation accuracy of each seed in percent, nan where it diverged; none before all ran."""
