@@ -165,6 +165,12 @@ def test_a_rate_that_diverged_on_a_seed_is_not_taken_and_is_no_edge(paper: Path)
     assert study.chosen() == {"Adam": 0.0675} and len(study.rates(study.readings[0])) == 5
 
 
+def test_below_a_smallest_rate_that_diverged_others_are_tried(paper: Path) -> None:
+    study = search(names=["Adam"])
+    scored(study, lambda rate, seed: None if 0.002 < rate < 0.01 else {0.000833: 0.8, 0.000278: 0.7}.get(rate, 0.1))
+    assert study.chosen() == {"Adam": 0.000833}  # 0.0025 and 0.0075 diverged, all above is at chance
+
+
 @pytest.mark.parametrize("profile", profiles.WHOLE)
 def test_nothing_is_tuned_on_what_is_reported(profile: str) -> None:
     study, of = search(profile), profiles.profile(profile)

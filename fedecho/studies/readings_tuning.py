@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from fedecho.core import numerics
@@ -47,9 +48,10 @@ def readings_tuning(
         },
         note=f"A block for each reading, at Dir(0.1) and large delays, on seeds {', '.join(map(str, on))}, which no "
         "table reports; the best mean (bold) is used.",
-        details=f"Five values of eta_d, from 1/9 to 9 times the one tuned for FedEcho; while the best is the smallest "
-        f"or the largest tried, one more, {WIDER} times further. A value of which a run diverged is not taken. The "
-        "values are written down in `open_points.OWN_RATES`, and a test works them out of the records again.",
+        details="Five values of eta_d, from 1/9 to 9 times the one tuned for FedEcho; while the best is the smallest or "
+        f"the largest tried, or the smallest diverged, one more, {WIDER} times further. A value of which a run "
+        "diverged is not taken. The values are written down in `open_points.OWN_RATES`, and a test works them out of "
+        "the records again.",
     )  # fmt: skip
 
 
@@ -99,9 +101,20 @@ class Rates(Choice):
         """Return the values of eta_d that are tried for a reading, as far as they are known, in the order in which the
         search comes to them."""
         out = [_rounded(_centre(self.profile) * factor) for factor in FACTORS]
-        while (best := self._best(reading, out)) in (min(out), max(out)):
-            out.append(_rounded(best * WIDER if best == max(out) else best / WIDER))
+        while (wider := self._wider(reading, out)) is not None:
+            out.append(wider)
         return out
+
+    def _wider(self, reading: Reading, rates: Sequence[float]) -> float | None:
+        """Return one rate more where the best is the largest or smallest of all, or the smallest diverged."""
+        known, low = [self._scores(reading, rate) for rate in rates], min(rates)
+        if None in known:
+            return None
+        best = self._best(reading, rates)
+        if best == max(rates):
+            return _rounded(best * WIDER)
+        diverged = bool(np.isnan(known[rates.index(low)] or []).any())
+        return _rounded(low / WIDER) or None if best == low or diverged else None
 
     def _best(self, reading: Reading, rates: Sequence[float]) -> float | None:
         """Return the rate with the highest mean, the first of equals; none before all of them ran."""
