@@ -48,8 +48,8 @@ def readings_tuning(
         },
         note=f"A block for each reading, at Dir(0.1) and large delays, on seeds {', '.join(map(str, on))}, which no "
         "table reports; the best mean (bold) is used.",
-        details="Five values of eta_d, from 1/9 to 9 times the one tuned for FedEcho; while the best is the smallest or "
-        f"the largest tried, or the smallest diverged, one more, {WIDER} times further. A value of which a run "
+        details="Five values of eta_d, from 1/9 to 9 times the one tuned for FedEcho; while the best is the smallest "
+        f"or the largest tried, or the smallest diverged, one more, {WIDER} times further. A value of which a run "
         "diverged is not taken. The values are written down in `open_points.OWN_RATES`, and a test works them out of "
         "the records again.",
     )  # fmt: skip
