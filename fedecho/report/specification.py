@@ -40,7 +40,7 @@ def curve(summary: pd.DataFrame, rivals: Sequence[str], reference: str = REFEREN
         _draw_grid(under, block[block["mean"].notna()], names)
         left = len(block) - int(block["mean"].notna().sum())
         if left:
-            over.text(0.99, 0.97, f"{left} without a finished run", ha="right", va="top", transform=over.transAxes)
+            over.text(0.02, 0.03, f"{left} without a finished run", ha="left", va="bottom", transform=over.transAxes)
     label_axes(figure, "readings, sorted")
     above[0].set_ylabel("difference from FedEcho, points")
     legend(figure, above[0])
