@@ -79,6 +79,15 @@ UNCHOSEN = ["lambda = 0.5, beta = 3", "FedAUX's certainties", "label counts", "s
             "FedAvg (sync)"]  # fmt: skip
 FAULTY_ECHO = [ECHO, "FedEcho, norm bound", "FedEcho, median rows", "FedEcho, 30 % trimmed rows"]
 BOUNDED = [f"{label}{words}" for label in RIVALS for words in ("", ", norm bound")]
+ARRIVING = "clients start on arrival"
+
+
+def instead(name: str, column: str, row: str) -> list[str]:
+    """Return what the rows of a table of readings are called with this one instead of all temperatures."""
+    usual = dict.fromkeys(getattr(cell, column) for cell in plan.trained("smoke")[name].asked())
+    return list(dict.fromkeys(row if label.startswith("temperature") else label for label in usual))
+
+
 OTHERS: list[Case] = [
     ("bank", {"forms": ["top-1"]}, {"method": ["float32", "top-1"]}, "method.distill.bank_top_k", {None, 1}),
     ("controls", {"methods": ["CA2FL"]}, {"method": [ECHO, "CA2FL", *(row.label for row in CONTROLS)]},
@@ -94,9 +103,11 @@ OTHERS: list[Case] = [
      "method.distill.steps", {3, 7}),
     ("sensitivity", {"rates": [0.1]}, {"method": [f"Q = {q}, eta_d = {lr:g}" for q in (1, 3) for lr in (0.0225, 0.1)]},
      "method.distill.lr", {0.0225, 0.1}),
-    ("readings", {"temperatures": [4.0]},
-     {"method": [ECHO, "probabilities averaged", "temperature 4", "FedBuff, official loop's deltas",
-                 "FADAS, official loop's deltas", "FedEcho, official loop's deltas", "FedBuff", "FADAS"]},
+    ("readings", {"names": ["Adam", f"{ECHO}, {ARRIVING}"]},
+     {"method": [ECHO, "FedBuff (tuned eta)", "FedBuff + EMA", "Adam", f"{ECHO}, {ARRIVING}",
+                 f"FedBuff (tuned eta), {ARRIVING}", f"FedBuff + EMA, {ARRIVING}"],
+      "setting": ["Dir(0.1)", PURE]}, "method.distill.optimizer", {"sgd", "adam"}),
+    ("readings", {"temperatures": [4.0]}, {"method": instead("readings", "method", "temperature 4")},
      "method.distill.temperature", {1.0, 4.0}),
     ("teacher", {"strengths": [2.0]},
      {"method": [ECHO, "lambda = 2", "beta = 1", "beta = 3", *UNCHOSEN]},
@@ -123,17 +134,19 @@ OTHERS: list[Case] = [
     ("bank_vocabulary", {"vocabularies": [400]}, {"setting": ["V = 400"]}, "data.vocabulary", {400}),
 ]  # fmt: skip
 COMPARED = [
-    name for name, study in plan.trained("smoke").items() if not isinstance(study, Tuning) and name != "delay_gap"
+    name
+    for name, study in plan.trained("smoke").items()
+    if not isinstance(study, Tuning) and name not in ("delay_gap", "readings_tuning")
 ]
 SEEDS: list[Case] = [(name, {"seeds": [5, 6]}, {}, "seed", {5, 6}) for name in COMPARED]
 CASES = [*MAIN, *ABLATIONS, *OTHERS, *SEEDS]
 TUNINGS = [name for name, study in plan.trained("smoke").items() if isinstance(study, Tuning)]
 SPECIAL = {
-    "cold_costs": set[str](),
+    "cold_costs": set[str](), "readings_tuning": {"names", "temperatures", "seeds"},
     "delay_gap": {"delays", "methods", "seeds"}, "server_cost": {"methods", "sizes"},
     "server_cost_methods": {"methods", "sizes"}, **dict.fromkeys(TUNINGS, {"methods", "trials", "seeds"}),
 }  # fmt: skip
-"""Tables that no case above is about: they have tests of their own below."""
+"""Tables that no case above is about: they have tests of their own below, or in tests/test_readings.py."""
 
 
 def chosen(name: str, **given: Any) -> Trained:

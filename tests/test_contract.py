@@ -40,7 +40,7 @@ METHODS: list[MethodConfig] = [
     CA2FL(), FADAS(), FADAS(delay_adaptive=True), FedAC(),
     FedStaleAsync(), FedStaleAsync(beta=1.0, participation="certain"), AREA(), AdaMasFL(),
     *(FedEcho(distill=SMALL, inner=inner) for inner in (FedBuff(), CA2FL(), FADAS(), FedAC(), AdaMasFL())),
-    FedEcho(distill=replace(SMALL, teachers="idle", bank_decay=0.9)),
+    FedEcho(distill=replace(SMALL, teachers="idle", bank_decay=0.9)), FedEcho(distill=SMALL, ema=0.9),
     FedEcho(distill=replace(SMALL, bank_dtype="float16")), FedEcho(distill=replace(SMALL, bank_top_k=1)),
     FedEcho(distill=replace(SMALL, prior_correction=0.5, energy_weight=3.0)),
     *(FedEcho(distill=replace(SMALL, teacher_weights=how)) for how in ("fedaux", "label counts", "seen prior")),

@@ -185,6 +185,8 @@ ASKED: list[tuple[str, dict[str, Any], str]] = [
     ("language_pools", {"pools": ["IMDb"]}, "pools = 'IMDb' .*SST-2"),
     ("owners", {"owned": [0]}, "owned = 0 .*>= 1"),
     ("readings", {"temperatures": [0.0]}, "temperature = 0.0"),
+    ("readings", {"names": ["Adagrad"]}, "names = 'Adagrad' .*clip by value, .*Adam"),
+    ("readings_tuning", {"seeds": [0]}, "seeds = .0. .* no table of smoke reports"),
     ("sensitivity", {"steps": [-1]}, "steps = -1"),
     ("tuning", {"trials": -7}, "trials = -7 .*>= 0"),
     ("unlabeled", {"pools": ["faces"]}, "pool = 'faces' .*digits"),

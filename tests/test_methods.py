@@ -452,6 +452,17 @@ def test_the_distilled_model_is_scored_whichever_is_sent(two: Server, broadcast:
     close(method.evaluated(state, x), 120.0, 120.0)
 
 
+def test_an_average_of_the_distilled_models_is_scored_on_demand_and_not_sent(two: Server) -> None:
+    # Distilled: 20 + 100, then 120 - 80 + 100; averages 3/4 * 0 + 1/4 * 120 = 30 and 3/4 * 30 + 1/4 * 140 = 57.5.
+    method = echo(fedbuff(FedBuff()), two, Distillation(), ema=0.75)
+    first, second = [an_update([20.0, 20.0])], [an_update([-80.0, -80.0], now=1)]
+    state, x = play(method, weights(0.0, 0.0), first)
+    close(method.evaluated(state, x), 30.0, 30.0)
+    state, x = play(method, weights(0.0, 0.0), first, second)
+    close(x, 140.0, 140.0)
+    close(method.evaluated(state, x), 57.5, 57.5)
+
+
 def test_the_teacher_is_corrupted_for_so_many_rounds_and_no_longer(two: Server, teachers: list[Teacher]) -> None:
     method = echo(fedbuff(FedBuff()), two, Distillation(corrupt_rounds=2))
     play(method, weights(0.0, 0.0), *([an_update([1.0, 0.0], now=now)] for now in range(3)))

@@ -66,9 +66,12 @@ class Comparison(Trained):
         """Return the table with its figures."""
         found = self.results()
         notes = captions.notes(found.frame, self.at) + (f" Compared with: {self.reference}." if self.custom else "")
-        shown = captions.display(found.summary, self.reference, self.columns)
         drawn = {name: (draw(found), words) for name, (draw, words) in self.figures.items()}
-        return Table(found.frame, shown, found.summary, notes, drawn, summary.best_of_block(found.summary))
+        return Table(found.frame, self.shown(found), found.summary, notes, drawn, summary.best_of_block(found.summary))
+
+    def shown(self, found: Results) -> pd.DataFrame:
+        """Return the summary as texts to read."""
+        return captions.display(found.summary, self.reference, self.columns)
 
     @property
     def caption(self) -> str:

@@ -1,15 +1,13 @@
-"""27: how sensitive is FedEcho to its distillation steps, and to other readings of what the paper leaves open?"""
+"""27: how sensitive is FedEcho to the number of its distillation steps and to their size?"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from fedecho.learning.methods import FedEcho
-from fedecho.report import captions, charts
-from fedecho.report.summary import REFERENCE
+from fedecho.report import charts
 from fedecho.studies.comparison import Comparison
-from fedecho.studies.controls import PROBABILITIES
-from fedecho.studies.grid import FEW, HERE, OWN, Seeds, Variant, echo, grid, plain, run_at
+from fedecho.studies.grid import FEW, HERE, OWN, Seeds, Variant, echo, grid, run_at
 from fedecho.studies.study import Study, table
 
 STEPS = {"smoke": (1, 3), "laptop": (1, 10, 20), "paper": (1, 5, 20, 50)}
@@ -46,25 +44,3 @@ def sensitivity(
 def step(steps: int, rate: float) -> Variant:
     """Return FedEcho with Q steps at rate eta_d."""
     return echo(f"Q = {steps}, eta_d = {rate:g}", steps=steps, lr=rate, factors={"Q": steps, "eta_d": rate})
-
-
-@table
-def readings(profile: str = "laptop", *, temperatures: Sequence[float] = (0.5, 2.0), seeds: Seeds = None) -> Study:
-    """Return other readings of the method and of the protocol."""
-    code = {"protocol.delta": "fadas_code"}
-    rows = [OWN, PROBABILITIES, *(echo(f"temperature {t:g}", temperature=t) for t in temperatures)]
-    rows += [Variant(f"{label}, official loop's deltas", code, label) for label in ("FedBuff", "FADAS", REFERENCE)]
-    if profile == "paper":
-        rows += [
-            echo("BatchNorm in train mode", batchnorm="train"),
-            Variant("GroupNorm", {"model": "resnet18-groupnorm"}),
-        ]
-    return Comparison(
-        name="readings", title="Other readings of the method and the protocol", notebook="27_sensitivity",
-        profile=profile, cells=grid(profile, [*rows, *plain(("FedBuff", "FADAS"))], [HERE], few=FEW, seeds=seeds),
-        figures={"bars": (lambda found: charts.bars(found.summary), captions.BARS)},
-        note="Large delays. Other readings of what the paper leaves open; official loop's deltas: as in the public "
-        "code of FADAS.",
-        details="Official loop's deltas: all but the last of the M clients that start when a round closes train from "
-        "the version before, while their delta is taken against the new one. Three seeds.",
-    )  # fmt: skip

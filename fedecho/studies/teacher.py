@@ -65,7 +65,7 @@ def teacher(
     """Return the choice of a teacher: weightings x strengths x settings on the validation split, on seeds of tuning."""
     energetic = [echo(f"beta = {b:g}", factors={"beta": b}, energy_weight=b) for b in betas]
     rows = [OWN, *map(_corrected, strengths), *energetic, COMBINED, *PUBLISHED, *plain(RIVALS)]
-    chosen = _unreported(profile, seeds)
+    chosen = unreported(profile, seeds)
     cells = [
         _cell(profile, row, place, seed)
         for seed in chosen
@@ -136,7 +136,8 @@ def _owned_time(rows: Sequence[Variant], split: str) -> tuple[Draw, str]:
     )
 
 
-def _unreported(profile: str, seeds: Seeds) -> Sequence[int]:
+def unreported(profile: str, seeds: Seeds) -> Sequence[int]:
+    """Return the seeds given, or those of tuning; raises `InputError` for one that a table of the profile reports."""
     of = scale_of(profile)
     chosen = of.tuning_seeds if seeds is None else tuple(seeds)
     reported = {*of.seeds, *of.fresh, *UNSEEN[profile]} & {*chosen}

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from fedecho.core.checks import require
+from fedecho.core.checks import BelowOne, require
 from fedecho.core.config import MethodConfig
 from fedecho.learning.bank import DTYPES, Bank
 from fedecho.learning.certainty import reporter
@@ -34,11 +34,14 @@ class FedEcho(MethodConfig):
     name: ClassVar[str] = "fedecho"
     inner: MethodConfig = field(default_factory=FedBuff)
     distill: Distillation = field(default_factory=Distillation)
+    ema: BelowOne | None = None
+    """Score the exponential moving average of the distilled models with this decay, as the control FedBuff + EMA does
+    of its own; none = score the model itself."""
 
     def validate(self) -> None:
         """Refuse an averaged inner method: its average would never be scored."""
         ema = getattr(self.inner, "ema", None)
-        require(ema is None, "inner.ema", ema, "FedEcho scores its own distilled model; leave it out")
+        require(ema is None, "inner.ema", ema, "FedEcho scores its own distilled model; leave it out, or set ema")
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +54,7 @@ class Echo:
     round: int = 0
     """t, taken from the uploads: a round in which every upload failed is never closed."""
     scored: Weights | None = None
-    """The distilled model, where clients are sent the averaged one instead."""
+    """The distilled model, where clients are sent the averaged one instead; or the moving average of it (`ema`)."""
     metrics: dict[str, float] = field(default_factory=dict)
     average: Weights | None = None
     """Moving average of the models x_hat, where it is the teacher (`source`)."""
@@ -67,8 +70,11 @@ _AVERAGE_DECAY = 0.95
 """As in the control FedBuff + EMA."""
 
 
-def echo(inner: Method[Any], server: Server, settings: Distillation) -> Method[Echo]:
-    """Return `inner` followed by echo distillation; with Q = 0 or eta_d = 0 it computes exactly what `inner` does."""
+def echo(inner: Method[Any], server: Server, settings: Distillation, ema: float | None = None) -> Method[Echo]:
+    """Return `inner` followed by echo distillation; with Q = 0 or eta_d = 0 it computes exactly what `inner` does.
+
+    With `ema` the average of the distilled models is scored (`fedbuff.averaged`); what clients are sent stays the same.
+    """
     said = reporter(server.model, server.pool, settings.teacher_weights)
 
     def init(x0: Weights, clients: int) -> Echo:
@@ -77,7 +83,8 @@ def echo(inner: Method[Any], server: Server, settings: Distillation) -> Method[E
         bank = Bank.empty(clients, shape, server.pool.device, dtype, *kept, settings.average)
         evidence = Evidence.empty(clients, shape, settings, server.pool.device)
         averaged = x0 if settings.source == "average" else None
-        return Echo(inner.init(x0, clients), bank, average=averaged, evidence=evidence)
+        scored = None if ema is None else x0
+        return Echo(inner.init(x0, clients), bank, scored=scored, average=averaged, evidence=evidence)
 
     def report(state: Echo, client: int, data: ClientData) -> Tensor | None:
         return None if said is None or client in state.heard else said(data)
@@ -107,7 +114,8 @@ def echo(inner: Method[Any], server: Server, settings: Distillation) -> Method[E
         pool = state.pool
         if server.write is not None and pool is None and state.round + 1 >= settings.warmup_rounds:
             pool = server.write(distilled)
-        state = replace(state, inner=inner_state, arrived=(), scored=distilled, metrics=metrics, pool=pool)
+        scored = distilled if ema is None or state.scored is None else moved(state.scored, distilled, ema)
+        state = replace(state, inner=inner_state, arrived=(), scored=scored, metrics=metrics, pool=pool)
         return state, distilled if settings.broadcast == "distilled" else x_hat
 
     method = Method(
@@ -201,7 +209,7 @@ def _chosen(bank: Bank, server: Server, settings: Distillation, round_index: int
 
 
 def _of(config: FedEcho, server: Server) -> Method[Echo]:
-    return echo(build(config.inner, server), server, config.distill)
+    return echo(build(config.inner, server), server, config.distill, config.ema)
 
 
 register(FedEcho, _of, Echo, Bank, Evidence)
