@@ -4,11 +4,11 @@ that were chosen so, on seeds that nothing had been run on."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fedecho.core.checks import require
 from fedecho.report import captions, charts, curves
-from fedecho.report.summary import Cell
+from fedecho.report.summary import REFERENCE, Cell
 from fedecho.studies.comparison import Comparison, Draw
 from fedecho.studies.grid import (
     DELAYS,
@@ -48,6 +48,8 @@ def _corrected(strength: float) -> Variant:
 CHOSEN = (FEDAUX, _corrected(0.5))
 """The best mean validation accuracy over all settings, delays and seeds of the choice, and the best of those that ask
 nothing of the clients beyond FedEcho's own uploads."""
+HEARD = tuple(replace(row, label=f"{REFERENCE}, {row.label}") for row in CHOSEN)
+"""The same, as tables of methods call them."""
 UNSEEN = {"smoke": (3,), "laptop": tuple(range(20, 30)), "paper": tuple(range(20, 30))}
 """Profile -> seeds that nothing had been run on when they were chosen."""
 

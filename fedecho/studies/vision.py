@@ -27,7 +27,7 @@ from fedecho.studies.grid import (
     main_settings,
 )
 from fedecho.studies.study import Study, Table, table
-from fedecho.studies.teacher import CHOSEN
+from fedecho.studies.teacher import HEARD
 
 BARS = captions.BARS.replace("setting:", "setting (down) and kind of delay (across):").replace(
     "the row that the others are compared with", REFERENCE
@@ -41,8 +41,6 @@ OTHERS = f" Shown: {REFERENCE} and the methods that the curves against virtual t
 BRIEF = ("FedAvg (sync)", "FedBuff (tuned eta)", "FedBuff + EMA", "CA2FL (tuned eta)", REFERENCE)
 """Methods of the table's short form: one that waits for all, two rivals at their best, the control, and the method."""
 BRIEF_SETTINGS = (DIR, PURE, MIXED)
-TEACHERS = tuple(replace(row, label=f"{REFERENCE}, {row.label}") for row in CHOSEN)
-"""FedEcho with the teachers in which stragglers are heard, at FedEcho's own rates."""
 
 
 @table
@@ -59,8 +57,8 @@ def vision(
     rows, places = main_methods(profile, methods), main_settings(profile, settings, delays)
     whole, cells = methods is settings is None, grid(profile, rows, places, seeds=seeds)
     if methods is None:
-        cells += grid(profile, TEACHERS, places, seeds=seeds)
-        cells += grid(profile, TEACHERS, places, seeds=fresh(profile, seeds))
+        cells += grid(profile, HEARD, places, seeds=seeds)
+        cells += grid(profile, HEARD, places, seeds=fresh(profile, seeds))
     claimed = [row for row in rows if row.label in ("FedBuff + EMA", REFERENCE, OWN_ETA)]
     # The primary claim on this place takes more fresh seeds than the others do.
     cells += grid(profile, claimed, [p for p in places if p == Setting(MIXED)], seeds=fresh(profile, seeds, 1 / 2))
