@@ -20,7 +20,10 @@ from fedecho.studies.grid import (
     Setting,
     Variant,
     echo,
+    fresh,
     grid,
+    has_fresh,
+    main_methods,
     main_settings,
     on_validation,
     plain,
@@ -133,6 +136,16 @@ def _owned_time(rows: Sequence[Variant], split: str) -> tuple[Draw, str]:
         f"{split} accuracy in % on the classes that only slow clients own, against virtual time in seconds, mean over "
         f"the finished seeds; dotted: what {LEVEL} ends with. Settings in which no class is theirs are left out."
     )
+
+
+def with_heard(name: str, methods: Sequence[str] | None, settings: Sequence[Setting], seeds: Seeds) -> list[Cell]:
+    """Return the runs of a profile's main table, the chosen teachers' too unless methods are given."""
+    cells = grid(name, main_methods(name, methods), settings, seeds=seeds)
+    if methods is None:
+        late = [place for place in settings if not place.changes and has_fresh(name, OWN, place)]
+        cells += grid(name, HEARD, settings, seeds=seeds)
+        cells += grid(name, HEARD, late, seeds=fresh(name, seeds))
+    return cells
 
 
 def _unreported(profile: str, seeds: Seeds) -> Sequence[int]:

@@ -27,7 +27,7 @@ from fedecho.studies.grid import (
     main_settings,
 )
 from fedecho.studies.study import Study, Table, table
-from fedecho.studies.teacher import HEARD
+from fedecho.studies.teacher import with_heard
 
 BARS = captions.BARS.replace("setting:", "setting (down) and kind of delay (across):").replace(
     "the row that the others are compared with", REFERENCE
@@ -55,10 +55,7 @@ def vision(
     """Return the main table: methods x partitions x delays, each method tuned."""
     core, others = (CORE, {*CONTENDERS, REFERENCE}.difference(CORE[:-1])) if methods is None else ((), ())
     rows, places = main_methods(profile, methods), main_settings(profile, settings, delays)
-    whole, cells = methods is settings is None, grid(profile, rows, places, seeds=seeds)
-    if methods is None:
-        cells += grid(profile, HEARD, places, seeds=seeds)
-        cells += grid(profile, HEARD, places, seeds=fresh(profile, seeds))
+    whole, cells = methods is settings is None, with_heard(profile, methods, places, seeds)
     claimed = [row for row in rows if row.label in ("FedBuff + EMA", REFERENCE, OWN_ETA)]
     # The primary claim on this place takes more fresh seeds than the others do.
     cells += grid(profile, claimed, [p for p in places if p == Setting(MIXED)], seeds=fresh(profile, seeds, 1 / 2))
