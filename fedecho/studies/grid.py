@@ -36,11 +36,13 @@ WITHOUT_POOL = ("FedBuff", "FedBuff + EMA")
 FEW = 3
 """Seeds of landscapes; what claims rest on and running text have all seeds of the profile."""
 OWN_ETA = f"{REFERENCE} (tuned eta)"
+_RIVALS = ("FedBuff (tuned eta)", "FedBuff + EMA", "CA2FL (tuned eta)", "FedAC-public", "FADAS", REFERENCE, OWN_ETA)
+_OWNED = ("FedBuff + EMA", REFERENCE, OWN_ETA)
 _TEXTS = {DIR: ("FedAC-public", REFERENCE)}
 FRESH: dict[str, Mapping[str, Sequence[str]] | None] = {
     "smoke": None,
     "language-smoke": _TEXTS,
-    "laptop": None,
+    "laptop": {DIR: _RIVALS, "Dir(0.3)": _RIVALS, MIXED: _OWNED, PURE: _OWNED},
     "language": _TEXTS,
 }
 """Profile -> partition -> contenders of the main table that are run on the fresh seeds of the primary claims too: those

@@ -13,6 +13,7 @@ from fedecho.studies.comparison import Comparison, Draw
 from fedecho.studies.grid import (
     DELAYS,
     DIR,
+    FRESH,
     MIXED,
     OWN,
     PURE,
@@ -22,7 +23,6 @@ from fedecho.studies.grid import (
     echo,
     fresh,
     grid,
-    has_fresh,
     main_methods,
     main_settings,
     on_validation,
@@ -139,13 +139,13 @@ def _owned_time(rows: Sequence[Variant], split: str) -> tuple[Draw, str]:
 
 
 def with_heard(name: str, methods: Sequence[str] | None, settings: Sequence[Setting], seeds: Seeds) -> list[Cell]:
-    """Return the runs of a profile's main table, the chosen teachers' too unless methods are given."""
+    """Return the runs of a profile's main table seed by seed, the chosen teachers' too unless methods are given; these
+    have the fresh seeds where all rows do."""
     cells = grid(name, main_methods(name, methods), settings, seeds=seeds)
     if methods is None:
-        late = [place for place in settings if not place.changes and has_fresh(name, OWN, place)]
-        cells += grid(name, HEARD, settings, seeds=seeds)
-        cells += grid(name, HEARD, late, seeds=fresh(name, seeds))
-    return cells
+        late = fresh(name, seeds) if FRESH.get(name, {}) is None else ()
+        cells += grid(name, HEARD, settings, seeds=seeds) + grid(name, HEARD, settings, seeds=late)
+    return sorted(cells, key=lambda cell: cell.config.seed)
 
 
 def _unreported(profile: str, seeds: Seeds) -> Sequence[int]:
