@@ -103,6 +103,13 @@ def test_bytes_by_hand() -> None:
 # What is measured
 
 
+def test_clients_give_their_evidence_once() -> None:
+    begun, _ = play(cost.base("smoke", "FedEcho, FedAUX's certainties"), rounds=4)
+    arrived = [job.client for rnd in begun.server.plan.rounds[:4] for job in rnd.arrivals]
+    assert len(set(arrived)) < len(arrived) and sorted(begun.state.heard) == sorted(set(arrived))
+    assert not play(BASE)[0].asks
+
+
 @pytest.mark.parametrize("label", [*METHODS, *RIVALS])
 @pytest.mark.parametrize("changes", [{}, {"protocol.clients": 13, "protocol.buffer_size": 3, "data.pool_size": 7}])
 def test_bytes_are_those_of_the_formulas(label: str, changes: dict[str, Any]) -> None:

@@ -25,7 +25,7 @@ from fedecho.report import charts, curves, figures, illustrations, summary
 from fedecho.report.summary import Cell, Found
 from fedecho.simulation.schedule import Job, Round, Schedule, draw
 from fedecho.studies import response
-from fedecho.studies.contenders import CONTENDERS
+from fedecho.studies.cost import SERVERS
 from fedecho.studies.grid import PURE
 from tests import toy
 from tests.sound import sound
@@ -255,7 +255,7 @@ def test_tuning_without_records() -> None:
 
 
 def test_every_contender_has_its_own_look() -> None:
-    assert set(figures.LOOK) == set(CONTENDERS)
+    assert set(figures.LOOK) == set(SERVERS)
     assert len({marker for _, _, marker in figures.LOOK.values()}) == len(figures.LOOK)
 
 

@@ -27,6 +27,8 @@ from fedecho.core.checks import require
 from fedecho.learning.client import ClientData
 from fedecho.learning.flat import FlatModel, Weights, predict
 
+REPORTED = ("fedaux", "label counts")
+"""The weightings for which clients send something."""
 STRENGTH, LEAST = 0.01, 1e-8
 """lambda of the regression; what is added to each certainty, so that every image has somebody."""
 _STEPS, _TOLERANCE = 1000, 1e-5

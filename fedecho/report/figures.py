@@ -38,6 +38,8 @@ LOOK: dict[str, tuple[str, Any, Any]] = {
     "AdaMasFL-public": ("#999933", _LONG, (4, 1, 0)),
     "FedEcho": ("#D55E00", "-", "o"),
     "FedEcho (tuned eta)": ("#D55E00", _TUNED, "p"),
+    "FedEcho, FedAUX's certainties": ("#332288", "-", (6, 1, 0)),
+    "FedEcho, lambda = 0.5": ("#332288", "-.", (4, 1, 45)),
 }
 """Colour, line style and marker of each contender, the same in every figure; without colours they differ too."""
 COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#808080")

@@ -16,7 +16,7 @@ import torch
 
 from fedecho.core import provenance
 from fedecho.core.checks import Count, Natural, NotNegative, check, kinds
-from fedecho.core.config import RunConfig, config_hash, override
+from fedecho.core.config import RunConfig, config_hash, override, override_all
 from fedecho.core.files import json_sha256
 from fedecho.core.store import Store
 from fedecho.learning.cost import work
@@ -25,6 +25,8 @@ from fedecho.learning.cost.work import PHASES
 from fedecho.report.summary import REFERENCE
 from fedecho.studies import contenders
 from fedecho.studies.contenders import CONTENDERS
+from fedecho.studies.grid import Variant
+from fedecho.studies.teacher import HEARD
 
 FACTORS = {
     "N": "protocol.clients", "M_c": "protocol.concurrency", "M": "protocol.buffer_size", "|U|": "data.pool_size",
@@ -40,7 +42,9 @@ VALUES: dict[str, dict[str, tuple[Any, ...]]] = {
     "paper": {"N": (25, 50), "|U|": (2500, 5000), "Q": (1, 20)},
 }  # fmt: skip
 """Profile -> factor -> values; N starts at 25 because M_c = 25 clients are at work. Each holds the profile's own."""
-BASELINES = ("FedBuff", "CA2FL", "FADAS", "FedAC-public")
+SERVERS = {label: Variant(label, contender=label) for label in CONTENDERS} | {row.label: row for row in HEARD}
+"""What can be measured: every method, and FedEcho with the teachers that were chosen."""
+BASELINES = ("FedBuff", "CA2FL", "FADAS", "FedAC-public", *(row.label for row in HEARD))
 _BASELINE_FACTORS = ("N", "M", "P")
 _ROUNDS = {"smoke": 2, "laptop": 15, "paper": 3}
 _TURNS = 3
@@ -79,8 +83,9 @@ def points(profile: str, methods: Sequence[str] = BASELINES, sizes: Sequence[int
 
 
 def base(profile: str, label: str) -> RunConfig:
-    """Return a contender's run at a profile's own scale, under large delays."""
-    return contenders.base(profile, CONTENDERS[label], 0)
+    """Return a server's run at a profile's own scale, under large delays."""
+    row = SERVERS[label]
+    return override_all(contenders.base(profile, CONTENDERS[row.contender], 0), row.changes)
 
 
 # What is measured

@@ -17,8 +17,7 @@ from fedecho.report import captions
 from fedecho.report.reported import numbers
 from fedecho.report.summary import REFERENCE
 from fedecho.studies import cost
-from fedecho.studies.contenders import CONTENDERS
-from fedecho.studies.cost import BASELINES, Measured, Point
+from fedecho.studies.cost import BASELINES, SERVERS, Measured, Point
 from fedecho.studies.cost_figures import HOLDING_LOOK, MEGA, MILLI, PHASE_LOOK, by_factor, by_method, shared
 from fedecho.studies.study import Study, Table, table
 
@@ -58,13 +57,14 @@ def server_cost_methods(
         "Checkpoints: most versions in flight in a run. State: kept between rounds.",
         details="Predicted is proportional to M P, for FedEcho as under [server_cost](#server_cost). FedAC's "
         "checkpoints carry its control variate, as do its uploads. State: the bank of FedEcho, N + 1 models of CA2FL, "
-        "3 of FADAS, N + 3 of FedAC.",
+        "3 of FADAS, N + 3 of FedAC. FedAUX's certainties weigh the rows, which are then all averaged anew in every "
+        "round, (M + N) |U| C entries where FedEcho takes (M + 1) |U| C, and keep N |U| numbers; lambda keeps N C.",
     )  # fmt: skip
 
 
 def _study(name: str, title: str, profile: str, methods: Sequence[str], sizes: Sequence[int], **words: Any) -> Study:
     for label in methods:
-        require(label in CONTENDERS, "methods", label, f"choose among {', '.join(CONTENDERS)}")
+        require(label in SERVERS, "methods", label, f"choose among {', '.join(SERVERS)}")
     others = [label for label in methods if label != REFERENCE]
     points = cost.points(profile, others, sizes)
     return CostStudy(name=name, title=title, notebook="25_server_cost", profile=profile, points=points, **words)

@@ -15,6 +15,7 @@ from torch import Tensor
 from fedecho.core.clock import Clock
 from fedecho.core.config import RunConfig
 from fedecho.learning import methods, models
+from fedecho.learning.certainty import REPORTED
 from fedecho.learning.client import Update
 from fedecho.learning.cost.work import HOLDINGS, PHASES, peak_versions, shape_of
 from fedecho.learning.experiment import one_thread
@@ -41,6 +42,8 @@ class StandIn:
     versions: int
     """The most that are in flight at once, in a whole run."""
     generator: torch.Generator
+    asks: bool = False
+    """Whether clients say something of their data, once."""
 
     @staticmethod
     def start(config: RunConfig, clock: Clock, device: str) -> StandIn:
@@ -52,9 +55,10 @@ class StandIn:
         pool = example(shape, size, "cpu") if len(shape) == 2 else torch.randn(size, *shape, generator=generator)
         plan = schedule.draw(config.protocol, config.delays, config.seed)
         model = FlatModel(module.to(device), config.execution)
+        asks = config.distill is not None and config.distill.teacher_weights in REPORTED
         server = Server(model, stem(pool).to(device), plan, config.local, config.seed, clock=clock)
         method, x = methods.build(config.method, server), model.weights()
-        return StandIn(server, method, x, method.init(x, config.protocol.clients), peak_versions(plan), generator)
+        return StandIn(server, method, x, method.init(x, config.protocol.clients), peak_versions(plan), generator, asks)
 
     def round(self, rnd: Round) -> dict[str, int]:
         """Take the uploads of one round, close it, and return the bytes held at its peak, by holding."""
@@ -73,7 +77,13 @@ class StandIn:
         correction = self.method.correction(self.state, job.client, sent)
         own, gradient = self.x.buffers.clone(), delta.clone() if self.method.normalised else None
         return Update(job.client, job.base_version, rnd.index, job.arrived_at, self.x, delta, own, 10, correction,
-                      gradient=gradient)  # fmt: skip
+                      gradient=gradient, report=self.report(job.client))  # fmt: skip
+
+    def report(self, client: int) -> Tensor | None:
+        """Return random evidence where the method asks its clients for some: they give it once."""
+        if not self.asks or client in self.state.heard:
+            return None
+        return torch.rand(self.state.evidence.scores[0].numel(), generator=self.generator).to(self.x.params.device)
 
 
 def tensor_bytes(*held: object, shared: Iterable[Tensor] = ()) -> int:

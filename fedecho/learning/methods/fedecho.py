@@ -100,6 +100,7 @@ def echo(inner: Method[Any], server: Server, settings: Distillation, ema: float 
         if update.report is not None and state.evidence is not None:
             state.evidence.hear(update.client, update.report)
             state = replace(state, heard=(*state.heard, update.client))
+            update = replace(update, report=None)
         return replace(state, inner=inner.receive(state.inner, update), arrived=arrived, round=update.round)
 
     def close_round(state: Echo, x: Weights) -> tuple[Echo, Weights]:
