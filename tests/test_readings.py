@@ -197,12 +197,29 @@ def test_the_rates_in_use_are_those_that_the_rule_gives_from_the_committed_trial
 
 def summary(gaps: Mapping[str, float], **more: Any) -> pd.DataFrame:
     """A summary of readings that differ from FedEcho by so many points, in one setting."""
-    rows = [{"method": label, "reading": label.removesuffix(", own eta_d"), "own": label.endswith("own eta_d"),
-             "mean": 80 - gap, "difference": gap, "difference_half": 0.5} for label, gap in gaps.items()]
-    rivals = [{"method": label, "reading": "", "own": False, "mean": 80 - gap, "difference": gap,
-               "difference_half": 1.0} for label, gap in zip(RIVALS, (5.0, 1.0), strict=True)]
-    own = {"method": "FedEcho", "reading": "", "own": False, "mean": 80.0, "difference": np.nan,
-           "difference_half": np.nan}
+    rows = [
+        {
+            "method": label,
+            "reading": label.removesuffix(", own eta_d"),
+            "own": label.endswith("own eta_d"),
+            "mean": 80 - gap,
+            "difference": gap,
+            "difference_half": 0.5,
+        }
+        for label, gap in gaps.items()
+    ]
+    rivals = [
+        {"method": label, "reading": "", "own": False, "mean": 80 - gap, "difference": gap, "difference_half": 1.0}
+        for label, gap in zip(RIVALS, (5.0, 1.0), strict=True)
+    ]
+    own = {
+        "method": "FedEcho",
+        "reading": "",
+        "own": False,
+        "mean": 80.0,
+        "difference": np.nan,
+        "difference_half": np.nan,
+    }
     return pd.DataFrame([own, *rivals, *rows]).assign(setting="here", delay="large", **more)  # fmt: skip
 
 

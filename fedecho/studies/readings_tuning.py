@@ -66,9 +66,7 @@ def _centre(profile: str) -> float:
 def _curves(found: Results) -> Figure:
     moved = found.summary.assign(rate=found.summary["method"], method=found.summary["setting"], all="large delays")
     rates = found.factor("eta_d")
-    return charts.over_factor(
-        moved, rates, "rate", "eta_d", panel_of="all", log=True, label="validation accuracy, %"
-    )
+    return charts.over_factor(moved, rates, "rate", "eta_d", panel_of="all", log=True, label="validation accuracy, %")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
