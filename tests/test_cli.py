@@ -185,7 +185,7 @@ def test_run_ends_with_the_score_and_the_record(elsewhere: Path, capsys: pytest.
     (record,) = records.all_in(elsewhere / "records" / "smoke" / "runs")
     assert record.seed == 7 and record.score is not None
     assert f"score {100 * record.score:.2f} %" in out and record.hash in out
-    assert "2/2" in err and "accuracy=" in err  # the bar
+    assert "2 of 2 rounds" in err and "accuracy=" in err  # the bar
     assert out.endswith(f"next: fedecho show {next((elsewhere / 'records/smoke/runs').glob('*.json'))}\n")
     main.main(["run", "--method", "FedEcho", "--profile", "smoke", "--seed", "7", *SMALL])
     again = capsys.readouterr()

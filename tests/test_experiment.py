@@ -237,7 +237,7 @@ def test_official_deltas_are_taken_against_the_new_version(monkeypatch: pytest.M
         "fedecho.learning.experiment.sgd", lambda model, start, *rest: (Weights(start.params + 5, start.buffers), 1)
     )
     config, method = tiny(FedBuff(), protocol=Protocol(10, 6, 2, 6, delta="fadas_code")), fedbuff(FedBuff())
-    task = SimpleNamespace(model=None, clients=[None] * 10)
+    task = SimpleNamespace(model=None, clients=[None] * 10, faulty=frozenset())
     rnd = SimpleNamespace(index=1)
     behind, last = (Job(2.0, 3, 1, 1.0, number) for number in (6, 7))
     assert work(task, config, method, None, rnd, behind, sent).delta.item() == 4.0  # 0 + 5 - 1
@@ -256,7 +256,7 @@ def blank(server: Server) -> Server:
 def deltas(server: Server, method: Any, state: Any, local: Local, start: Weights, clients: int) -> list[list[float]]:
     """The uploads of clients that are all sent `start`."""
     nothing = ClientData(torch.zeros(1, 1), torch.zeros(1, dtype=torch.long), EMPTY)
-    task: Any = SimpleNamespace(model=server.model, clients=[nothing] * clients)
+    task: Any = SimpleNamespace(model=server.model, clients=[nothing] * clients, faulty=frozenset())
     rnd: Any = SimpleNamespace(index=1)
     config, sent = tiny(FedBuff(), local=local), Version(start, method.broadcast(state))
     jobs = [Job(2.0, client, 1, 1.0, client) for client in range(clients)]
@@ -320,7 +320,8 @@ def test_adamasfl_sends_the_mean_of_the_gradients_it_saw() -> None:
 def test_fedacs_controls_are_gradients_whatever_the_deltas_are_taken_against(blank: Server) -> None:
     # Decay is all the gradient, .5 * 2 = 1 at the version before: x_i = 2 - .1, which Delta_i = 1.9 - 1 hides.
     method, nothing = build(FedAC(), blank), ClientData(torch.zeros(1, 1), torch.zeros(1, dtype=torch.long), EMPTY)
-    state, task = method.init(weights(1.0, 1.0), 4), SimpleNamespace(model=blank.model, clients=[nothing])
+    state = method.init(weights(1.0, 1.0), 4)
+    task = SimpleNamespace(model=blank.model, clients=[nothing], faulty=frozenset())
     local, protocol = Local(lr=0.1, epochs=1, weight_decay=0.5), Protocol(10, 6, 2, 6, delta="fadas_code")
     sent = Version(weights(1.0, 1.0), method.broadcast(state), weights(2.0, 2.0))
     config, rnd = tiny(FedAC(), local=local, protocol=protocol), SimpleNamespace(index=1)

@@ -117,6 +117,8 @@ def _told(found: Manifest, finding: str, details: str) -> str:
     """Return the section of a table in the paper."""
     parts = [rf"\subsection{{{_title(found)}}}\label{{sec:{found.name}}}"]
     parts += [rf"\emph{{{prose(finding)}}}"] * bool(finding) + [prose(details)] * bool(details)
+    if story.aside(found):
+        return "\n\n".join([*parts, "Table and figures are in the supplement."])
     parts += [_figure(found, figure, 0.34) for figure in found.figures[:1]]
     forms = (f"{found.name}_tabular.tex", f"{found.name}_compact.tex")
     chosen = next((form for form in forms if form in found.tables), None)
@@ -135,8 +137,9 @@ def _title(found: Manifest) -> str:
 
 def _rest(found: Manifest) -> list[str]:
     """Return the section of a table in the supplement, nothing where the paper has all of it."""
-    tables = [] if _short(found) else [rf"\input{{{_path(found, 'tables', f'{found.name}.tex')}}}"]
-    figures = [_figure(found, figure, 0.8) for figure in found.figures[1:]]
+    whole = story.aside(found)
+    tables = [] if _short(found) and not whole else [rf"\input{{{_path(found, 'tables', f'{found.name}.tex')}}}"]
+    figures = [_figure(found, figure, 0.8) for figure in found.figures[0 if whole else 1 :]]
     return [rf"\subsection{{{_title(found)}}}", *tables, *figures] if tables or figures else []
 
 

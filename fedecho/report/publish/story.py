@@ -43,8 +43,13 @@ def chapters(told: Iterable[T]) -> dict[str, list[T]]:
     return {title: members for title, members in found.items() if members}
 
 
+def aside(told: Told) -> bool:
+    """Tell whether a table only chose values for another one: the paper says what it found and leaves the rest out."""
+    return re.search("_tuning$|^faulty_bound$", told.name) is not None
+
+
 def _chapter(told: Told) -> str:
-    if re.search("tuning|cost", told.name):
+    if aside(told) or re.search("tuning|cost", told.name):
         return LAST
     return next(title for title, begin in CHAPTERS.items() if re.match(begin, told.notebook))
 
