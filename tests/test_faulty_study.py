@@ -99,6 +99,9 @@ def test_the_figure_has_a_panel_for_each_kind_and_no_faults_in_all(paper: Path) 
         assert len(drawn) == 2 and all(values == pytest.approx(wanted) for values in drawn)
 
 
-def test_the_story_tells_it_among_the_controls() -> None:
+def test_the_story_tells_it_among_the_controls_and_the_bound_where_values_are_chosen() -> None:
     told = story.chapters([faulty("laptop"), bounds()])
-    assert {title: len(members) for title, members in told.items()} == {"Ablations and controls": 2}
+    assert {title: [one.name for one in members] for title, members in told.items()} == {
+        "Ablations and controls": ["faulty"], story.LAST: ["faulty_bound"],
+    }  # fmt: skip
+    assert story.aside(bounds()) and not story.aside(faulty("laptop"))
