@@ -3,7 +3,7 @@
 With C classes and the update Delta_i that a client would honestly send, a faulty one
 
 * **flipped labels**: trains on C - 1 - y in place of its labels y, as Fang et al. do (arXiv 1911.11815);
-* **noise**: sends s |Delta_i| z / |z| with z ~ N(0, I): of any norm, but without a direction;
+* **noise**: sends `s |Delta_i| z / |z|` with z ~ N(0, I): of any norm, but without a direction;
 * **scaled**: sends s Delta_i: for s < 0 the sign-flipping attack of Li et al. (arXiv 1811.03761).
 
 The statistics of BatchNorm and the number of steps that it sends are honest.
