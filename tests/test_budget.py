@@ -139,6 +139,8 @@ def test_a_budget_without_room_for_an_evaluation_is_refused(tmp_path: Path) -> N
 class Here:
     """Does what is started at once, in this process."""
 
+    slots = 1
+
     def __init__(self) -> None:
         self.done: list[tuple[Wanted, Any]] = []
 
@@ -170,7 +172,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
         rounds = int(6 * seconds / 100)
         return Done(None, 6, 100.0) if rounds == 6 else Done(rounds, rounds, seconds)
 
-    monkeypatch.setattr(sweep, "workers", lambda about: Here())
+    monkeypatch.setattr(sweep, "workers", lambda *_: Here())
     monkeypatch.setattr(sweep, "run_and_save", fake)
     return time
 
@@ -219,7 +221,14 @@ def test_a_finished_run_leaves_no_progress_behind(tmp_path: Path) -> None:
         (["--budget", "soon"], "budget = 'soon'", "25m"),
         (["--budget", "1s"], "budget = '1s'", "or more"),
         (["--budget", "5m", "--fresh"], "fresh = True", "leave one of them out"),
-        (["--budget", "5m", "--cluster"], "cluster = True", "leave one of them out"),
+        (["--shared", "here"], "shared = 'here'", "give --cluster"),
+        (["--gpus-per-run", "0.5"], "gpus_per_run = '0.5'", "give --cluster"),
+        (["--cluster", "--gpus-per-run", "0.5"], "gpus_per_run = 0.5", "--device cuda"),
+        (["--cluster", "--gpus-per-run", "1.5", "--device", "cuda"], "gpus_per_run = 1.5", "1 at most"),
+        (["--cluster", "--device", "tpu"], "device = 'tpu'", "cpu or cuda"),
+        (["--shard", "0/3"], "shard = '0/3'", "1 <= k <= n"),
+        (["--shard", "4/3"], "shard = '4/3'", "1 <= k <= n"),
+        (["--shard", "1.5/3"], "shard = '1.5/3'", "k/n"),
         (["--device", "cuda"], "device = 'cuda'", "this machine has cpu"),
         (["--budget", "5m", "--device", "cuda:1"], "device = 'cuda:1'", "this machine has cpu"),
         (["--profile", "cifar-small", "--only", "bank"], "only = 'bank'", "all, cifar_small, cifar_tuning"),
@@ -308,7 +317,7 @@ def test_a_round_without_end_is_stopped_at_the_deadline(tmp_path: Path, monkeypa
         def __exit__(self, *_: object) -> None:
             stopped.extend(self.busy)
 
-    monkeypatch.setattr(sweep, "workers", lambda about: Stuck())
+    monkeypatch.setattr(sweep, "workers", lambda *_: Stuck())
     said: list[str] = []
     made = work_off(plan(runs(tmp_path, 2), "cpu"), 100, say=said.append, now=lambda: time["now"])
     assert len(made.todo) == 2 and stopped == made.todo[:1]

@@ -7,11 +7,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -62,29 +59,6 @@ def test_unreadable_record_stops_before_any_work(tmp_path: Path) -> None:
     assert records.find(tmp_path, todo[0]) is None
 
 
-def test_cluster_without_ray_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(InputError, match="cluster = True .*pip install"):
-        sweep.sweep(configs(1), tmp_path, cluster=True)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_cluster_runs_every_config_through_ray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Remote:
-        def __init__(self, function: Callable[..., object]) -> None:
-            self.remote = lambda *arguments: partial(function, *arguments)
-
-    ray = SimpleNamespace(
-        init=lambda **_: None,
-        remote=lambda **_: Remote,
-        wait=lambda pending: (pending[:1], pending[1:]),
-        get=lambda reference: reference(),
-    )
-    monkeypatch.setitem(sys.modules, "ray", ray)
-    assert sweep.sweep(configs(2), tmp_path, cluster=True, progress=False) == 2
-    assert sweep.missing(configs(2), tmp_path) == []
-
-
 SCRIPT = """
 import signal
 import sys
@@ -122,7 +96,7 @@ def test_workers_keep_freed_memory_unless_their_user_says_otherwise(monkeypatch:
     for name in names:
         monkeypatch.setenv(name, "5")
     monkeypatch.delenv(names[0])
-    sweep.workers()  # what a process starts with is set before there is any
+    sweep.workers(str)  # what a process starts with is set before there is any
     assert [os.environ[name] for name in names] == ["1000000000", "5"]
 
 

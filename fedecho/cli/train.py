@@ -6,20 +6,21 @@ import ast
 import signal
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fedecho.core import files, numerics, processes
 from fedecho.core.checks import require, require_jobs
 from fedecho.core.config import LORA, RunConfig
-from fedecho.core.files import own_dir, records_dir, use_data
+from fedecho.core.files import own_dir, records_dir, require_folder, use_data
 from fedecho.core.own import is_named
 from fedecho.core.records import Record, find, load, progress_path, record_path, require_usable, save
 from fedecho.simulation.schedule import Round
 
 if TYPE_CHECKING:
     from fedecho.learning.resume import Keeper
+    from fedecho.studies.cluster import Cluster
 
 
 def literal(text: str) -> Any:
@@ -241,7 +242,10 @@ def sweep(
     budget: str | None = None,
     jobs: int | None = None,
     fresh: bool = False,
+    shard: str | None = None,
     cluster: bool = False,
+    shared: Path | None = None,
+    gpus_per_run: float | None = None,
     data_root: Path | None = None,
     device: str = "cpu",
 ) -> None:
@@ -254,51 +258,75 @@ def sweep(
         budget: a time such as 25m or 1h30m: the most wanted runs first, an unfinished one is kept for the next call.
         jobs: processes (left out: all cores, or one on a GPU, which several can share).
         fresh: train everything again.
-        cluster: use the Ray cluster that this machine belongs to; its nodes must share the records' folder.
+        shard: k/n, e.g. 3/16: part k of n of the runs, for n machines that each do one.
+        cluster: use the Ray cluster that this machine belongs to, or the one in RAY_ADDRESS; records come back here.
+        shared: with a cluster, a folder that all its nodes see: what a node that died had done of a run is kept there.
+        gpus_per_run: with a cluster and a GPU, the share of one that a run asks for, e.g. 0.25 (left out: 1).
         data_root: folder of data sets (otherwise FEDECHO_DATA).
         device: cpu or cuda.
     """
     began = time.time()  # before anything heavy is imported: a budget counts from here
-    from fedecho.learning.experiment import require_device
     from fedecho.studies import forecast, plan, profiles
 
     use_data(data_root)
     scale = profiles.profile(profile).name
     require_jobs(jobs)
-    require_device(device)
-    jobs = jobs or (None if device == "cpu" else 1)
+    nodes, mine = _nodes(cluster, shared, gpus_per_run, device), plan.shard(shard)
+    jobs = jobs or (None if device == "cpu" or nodes else 1)
     known = plan.trained(scale)
     only = only or ("vision" if budget is None and "vision" in known else "all")
     names = list(known) if only == "all" else [only]
     if budget is not None:
-        for name, chosen in (("fresh", fresh), ("cluster", cluster)):
-            require(not chosen, name, chosen, "it does not go together with a budget; leave one of them out")
-        _sweep_within(budget, began, scale, names, jobs, device)
+        require(not fresh, "fresh", fresh, "it does not go together with a budget; leave one of them out")
+        _sweep_within(budget, began, scale, names, mine, jobs, nodes, device)
         return
     studies, trained = plan.named(names, scale), 0
     tell(numerics.warning(part for study in studies for part in study.parts()))
-    todo = plan.runs_of(studies, fresh, all_runs=True)
+    todo = plan.runs_of(studies, fresh, True, mine)
     said = forecast.outlook(studies, todo, scale, jobs=jobs, device=device)
     print(*said, sep="\n", file=sys.stderr)
     while any(todo.values()):  # the trials of a tuning ask for others
-        trained += plan.train_all(todo, jobs, fresh, cluster, device)
-        todo, fresh = plan.runs_of(studies, False, all_runs=True), False
+        trained += plan.train_all(todo, jobs, fresh, nodes, device)
+        todo, fresh = plan.runs_of(studies, False, True, mine), False
     print(f"{only}, {profile}: {trained} runs trained, the others had records")
 
 
-def _sweep_within(budget: str, began: float, scale: str, names: Sequence[str], jobs: int | None, device: str) -> None:
+def _nodes(cluster: bool, shared: Path | None, gpus: float | None, device: str) -> Cluster | None:
+    from fedecho.learning.experiment import require_device
+    from fedecho.studies.cluster import Cluster
+
+    for name, value in (("shared", shared), ("gpus_per_run", gpus)):
+        require(cluster or value is None, name, str(value), "it is for a cluster; give --cluster, or leave it out")
+    if not cluster:
+        require_device(device)
+        return None
+    require(device in ("cpu", "cuda"), "device", device, "the nodes of a cluster have cpu or cuda")
+    require(gpus is None or device == "cuda", "gpus_per_run", gpus, "it goes with --device cuda")
+    require(gpus is None or 0 < gpus <= 1, "gpus_per_run", gpus, "give a share above 0, 1 at most")
+    return Cluster(None if device == "cpu" else gpus or 1.0, shared and require_folder(shared, "shared"))
+
+
+def _sweep_within(
+    budget: str,
+    began: float,
+    scale: str,
+    names: Sequence[str],
+    mine: Callable[[RunConfig], bool],
+    jobs: int | None,
+    nodes: Cluster | None,
+    device: str,
+) -> None:
     from fedecho.learning.cost import peak
     from fedecho.studies import budget as budgets
     from fedecho.studies import plan as plans
-    from fedecho.studies.sweep import cores
 
     seconds = budgets.seconds_of(budget)
     tell(numerics.warning(part for study in plans.named(names, scale) for part in study.parts()))
-    plan = budgets.plan(plans.ordered(scale, names), device)
+    plan = budgets.plan([run for run in plans.ordered(scale, names) if mine(run.config)], device)
     if plan.todo:
         budgets.require_enough(plan, seconds, device)
     print(*plan.left_out, plan.outlook(f"{scale}: "), sep="\n", file=sys.stderr)
     if plan.todo:
-        print(f"each of {jobs or cores()} at a time, the first one: {peak.text(plan.todo[0].config)}", file=sys.stderr)
-        plan = budgets.work_off(plan, seconds - (time.time() - began), jobs=jobs or cores(), device=device)
+        print(f"of those at a time, the first one: {peak.text(plan.todo[0].config)}", file=sys.stderr)
+        plan = budgets.work_off(plan, seconds - (time.time() - began), jobs=jobs, cluster=nodes, device=device)
         print(f"{len(plan.finished)} runs finished; {plan.outlook()}")

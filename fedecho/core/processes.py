@@ -22,6 +22,8 @@ from multiprocessing.process import BaseProcess
 from types import FrameType
 from typing import Any, Generic, Self, TypeVar
 
+from fedecho.core.provenance import cores
+
 K = TypeVar("K")
 GRACE = 3.0
 """Seconds that a worker has to write its progress, once it was asked to end."""
@@ -73,7 +75,9 @@ class WorkerDied(RuntimeError):
 
 
 def _cause(exitcode: int | None) -> str:
-    if exitcode is None or exitcode >= 0:
+    if exitcode is None:
+        return "its process or machine ended without a word"
+    if exitcode >= 0:
         return f"its process ended with code {exitcode}"
     name = signal.Signals(-exitcode).name
     likely = ", most likely because memory ran out: run fewer at a time with --jobs" if name == "SIGKILL" else ""
@@ -215,6 +219,11 @@ class Workers(Generic[K]):
     def busy(self) -> list[K]:
         """The keys of the calls that have not ended."""
         return [key for _, key in self._busy.values()]
+
+    @property
+    def slots(self) -> int:
+        """Calls that there is room for at a time: one per core."""
+        return cores()
 
     def start(self, key: K, call: Callable[..., Any], *arguments: Any) -> None:
         """Let a worker that is idle, or a new one, do a call."""

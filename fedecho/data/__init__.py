@@ -13,7 +13,7 @@ from fedecho.core.files import data_root as data_root
 from fedecho.data.arrays import load_arrays
 from fedecho.data.austen import load_austen, load_chapters
 from fedecho.data.download import fetch as fetch
-from fedecho.data.pools import READERS, read_unlabeled
+from fedecho.data.pools import IN_FOLDER, READERS, read_unlabeled
 from fedecho.data.procedural import MAKERS, Shape
 from fedecho.data.sources import CIFARS, load_cifar, load_fashion_mnist
 from fedecho.data.splits import Images as Images
@@ -29,6 +29,8 @@ POOLS = (*READERS, *MAKERS)
 """Sources of U besides `held-out`, for images."""
 TEXTS = ("austen", *SENTENCES)
 """Data sets of texts; each is also a source of U for the others."""
+HELD: dict[str, Splits | TextSplits | Images] = {}
+"""What came from another machine, by the names of `in_folder`; it is taken in place of what the data folder has."""
 TEXT_SHAPE = (4_000, 64)
 """Ids of a vocabulary, of which two are padding and any other word; words of the longest text that a model reads."""
 
@@ -47,6 +49,8 @@ def load(name: str, root: Path | None = None) -> Splits:
 
 @functools.lru_cache(maxsize=4)
 def _load(name: str, root: Path | None) -> Splits:
+    if name in HELD:
+        return HELD[name]  # type: ignore[return-value]
     return load_fashion_mnist() if root is None else load_cifar(CIFARS[name], root)
 
 
@@ -61,6 +65,8 @@ def load_texts(name: str, root: Path | None = None, *, mask: bool = True) -> Tex
 
 @functools.lru_cache(maxsize=4)
 def _load_texts(name: str, root: Path | None, mask: bool) -> TextSplits:
+    if name in HELD:
+        return HELD[name]  # type: ignore[return-value]
     return load_austen(mask) if root is None else load_sentences(SENTENCES[name], root)
 
 
@@ -109,7 +115,19 @@ def load_unlabeled(name: str, root: Path | None = None, *, count: int = 5_000, s
     return _made(name, count, shape) if name in MAKERS else _load_unlabeled(name, data_root(root))
 
 
-_load_unlabeled = functools.lru_cache(maxsize=2)(read_unlabeled)
+@functools.lru_cache(maxsize=2)
+def _load_unlabeled(name: str, root: Path) -> Images:
+    return HELD.get(f"pool {name}") or read_unlabeled(name, root)  # type: ignore[return-value]
+
+
+def in_folder(name: str, pool: str, root: Path | None = None) -> dict[str, Splits | TextSplits | Images]:
+    """Return what a data set and a source of U have in the data folder, for `HELD` on a machine without one; what is in
+    the package is not there."""
+    found: dict[str, Splits | TextSplits | Images] = {}
+    if name in CIFARS:
+        found[name] = load(name, root)
+    found |= {each: load_texts(each, root) for each in (name, pool) if each in SENTENCES}
+    return found | ({f"pool {pool}": load_unlabeled(pool, root)} if pool in IN_FOLDER else {})
 
 
 @functools.lru_cache(maxsize=2)

@@ -124,6 +124,8 @@ READERS: dict[str, Callable[[Path], Pixels]] = {
     "diffusion": lambda _: diffusion(),
     "digits": lambda _: digits(),
 }
+IN_FOLDER = tuple(name for name in READERS if name not in ("diffusion", "digits"))
+"""Those that lie in the data folder, and not in the package or in one that it needs."""
 
 
 def enlarge(images: npt.NDArray[np.int64], side: int) -> Pixels:

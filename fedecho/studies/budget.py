@@ -15,6 +15,7 @@ from fedecho.core.processes import MOST, Workers
 from fedecho.learning.cost import duration
 from fedecho.learning.cost.duration import Rates
 from fedecho.studies import sweep
+from fedecho.studies.cluster import Cluster, Nodes
 from fedecho.studies.sweep import Wanted
 
 _UNITS = {"s": 1, "m": 60, "h": 3600}
@@ -84,20 +85,22 @@ def work_off(
     plan: Plan,
     budget: float,
     *,
-    jobs: int = 1,
+    jobs: int | None = None,
+    cluster: Cluster | None = None,
     device: str = "cpu",
     data_root: Path | None = None,
     say: Callable[[str], None] = print,
     now: Callable[[], float] = time.time,
 ) -> Plan:
-    """Do what fits into `budget` seconds, `jobs` runs at a time, and return the plan with what remains."""
+    """Do what fits into `budget` seconds, `jobs` runs at a time (none: as many as there is room for), and return the
+    plan with what remains."""
     end = now() + budget
     deadline = end - min(max(_SHARE * budget, _LEAST), _LONGEST)
     queue = list(plan.todo)
 
-    def fill(pool: Workers[Wanted]) -> bool:
+    def fill(pool: Workers[Wanted] | Nodes[Wanted]) -> bool:
         """Start what there is room and time for; tell whether anything runs."""
-        while queue and len(pool.busy) < min(jobs, MOST):
+        while queue and len(pool.busy) < min(jobs or pool.slots, MOST):
             config, start = queue[0].config, duration.START[duration.kind(device)]
             if deadline - now() <= start + plan.rates.seconds(config, config.evaluation.every):
                 break
@@ -109,7 +112,7 @@ def work_off(
     for folder in folders:
         files.sweep_up(folder)
     try:
-        with sweep.workers(lambda run: sweep.name_of(run.config)) as pool:
+        with sweep.workers(lambda run: sweep.name_of(run.config), cluster, data_root) as pool:
             while fill(pool):
                 ended = pool.ended(max(0.0, end - now()))
                 if not ended:  # a round takes longer than any before it

@@ -4,13 +4,15 @@ none needs any more."""
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from fedecho.core import files, records
 from fedecho.core.checks import require
-from fedecho.core.config import RunConfig
+from fedecho.core.config import RunConfig, config_hash
 from fedecho.studies import profiles, sweep
+from fedecho.studies.cluster import Cluster
 from fedecho.studies.grid import DIR, PURE
 from fedecho.studies.study import TABLES
 from fedecho.studies.sweep import Wanted
@@ -42,14 +44,16 @@ def named(names: Iterable[str], profile: str) -> list[Trained]:
     return [known[name] for name in names]
 
 
-def runs_of(studies: Iterable[Trained], fresh: bool, all_runs: bool) -> dict[Path, list[RunConfig]]:
-    """Return folder -> runs to train for several tables, those that are shared once; with `all_runs` also those that a
-    table by itself does not train."""
+def runs_of(
+    studies: Iterable[Trained], fresh: bool, all_runs: bool, wanted: Callable[[RunConfig], bool] = lambda run: True
+) -> dict[Path, list[RunConfig]]:
+    """Return folder -> runs to train for several tables, those that are shared once and `wanted`; with `all_runs` also
+    those that a table by itself does not train."""
     out: dict[Path, dict[RunConfig, None]] = {}
     for study in studies:
         records.require_usable(study.places[0])
         todo = study.lacking(fresh) if all_runs else study.trainable(fresh)
-        out.setdefault(study.places[0], {}).update(dict.fromkeys(todo))
+        out.setdefault(study.places[0], {}).update(dict.fromkeys(filter(wanted, todo)))
     return {place: list(runs) for place, runs in out.items()}
 
 
@@ -57,13 +61,24 @@ def train_all(
     todo: dict[Path, list[RunConfig]],
     jobs: int | None = None,
     fresh: bool = False,
-    cluster: bool = False,
+    cluster: Cluster | None = None,
     device: str = "cpu",
 ) -> int:
     """Train runs by folder (`runs_of`) and return how many that was."""
     return sum(
         sweep.sweep(runs, place, jobs=jobs, fresh=fresh, cluster=cluster, device=device) for place, runs in todo.items()
     )
+
+
+def shard(part: str | None) -> Callable[[RunConfig], bool]:
+    """Return what tells whether a run is in one part of several, "k/n" with 1 <= k <= n (none: it is). The hash of its
+    config decides: each run is in one part, whatever has been made."""
+    if part is None:
+        return lambda run: True
+    found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", part)
+    k, n = map(int, found.groups()) if found else (0, 0)
+    require(1 <= k <= n, "shard", part, "write k/n, part k of n, with 1 <= k <= n, e.g. 3/16")
+    return lambda run: int(config_hash(run), 16) % n == k - 1
 
 
 # In which order runs are wanted

@@ -14,7 +14,7 @@ import torch
 
 from fedecho import data as datasets
 from fedecho.core import files, numerics
-from fedecho.core.checks import InputError, MissingDataError, require_jobs
+from fedecho.core.checks import MissingDataError, require_jobs
 from fedecho.core.config import RunConfig, config_hash
 from fedecho.core.processes import Stopped, Workers
 from fedecho.core.provenance import code
@@ -25,6 +25,7 @@ from fedecho.learning.checkpoint import forget
 from fedecho.learning.experiment import run
 from fedecho.learning.resume import Keeper, Paused
 from fedecho.simulation.schedule import Round
+from fedecho.studies.cluster import Cluster, Nodes
 
 Source = tuple[str, str]
 """A data set and the source of U."""
@@ -82,15 +83,15 @@ def sweep(
     *,
     jobs: int | None = None,
     fresh: bool = False,
-    cluster: bool = False,
+    cluster: Cluster | None = None,
     progress: bool = True,
     data_root: Path | None = None,
     device: str = "cpu",
 ) -> int:
     """Run what is missing in `folder` (everything if `fresh`) and return how many runs that was.
 
-    Each record is written whole by the process that made it. On Ctrl-C the records made so far stay, nothing
-    half-written does, and a second call goes on with the rest. `cluster` uses Ray instead of `jobs` local processes.
+    On Ctrl-C the records made so far stay, nothing half-written does, and a second call goes on with the rest.
+    `cluster` uses the nodes of Ray instead of local processes, as many as have room where `jobs` is left out.
     A record that cannot be believed stops everything before any work; `fresh` makes it again.
     """
     require_jobs(jobs)
@@ -112,48 +113,37 @@ def each(
     folder: Path,
     *,
     jobs: int | None = None,
-    cluster: bool = False,
+    cluster: Cluster | None = None,
     data_root: Path | None = None,
     device: str = "cpu",
 ) -> Generator[RunConfig]:
     """Train runs, `jobs` at a time, and yield each as its record is written."""
     tasks = [(config, run_and_save, (config, folder, data_root, device)) for config in todo]
-    if cluster and tasks:
-        yield from _on_ray(tasks)
-    elif tasks:
+    if tasks:
         files.sweep_up(folder)
         try:
-            with workers() as pool:
-                yield from (config for config, _ in pool.each(tasks, min(jobs or cores(), len(tasks))))
+            with workers(name_of, cluster, data_root) as pool:
+                yield from (config for config, _ in pool.each(tasks, min(jobs or pool.slots, len(tasks))))
         finally:
             files.sweep_up(folder)
 
 
-def workers(about: Callable[[Any], str] | None = None) -> Workers[Any]:
-    """Return processes that each run on one torch thread and keep the memory of large tensors for the next ones."""
+def workers(
+    about: Callable[[Any], str], cluster: Cluster | None = None, data_root: Path | None = None
+) -> Workers[Any] | Nodes[Any]:
+    """Return what does runs: the nodes of a cluster, or processes here, each on one torch thread, which keep the memory
+    of large tensors for the next ones."""
+    if cluster is not None:
+        return Nodes(cluster, about, data_root)
     for name in ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"):  # read by glibc when a process starts
         os.environ.setdefault(name, "1000000000")
     code()  # what git refuses is said here, once, and not by every worker
-    return Workers(_single_threaded, about or name_of)
+    return Workers(_single_threaded, about)
 
 
 def name_of(config: RunConfig) -> str:
     """Name a run in a line for people."""
     return f"{config.method.name}, seed {config.seed} (record {config_hash(config)})"
-
-
-def _on_ray(tasks: Sequence[tuple[RunConfig, Any, tuple[Any, ...]]]) -> Generator[RunConfig]:
-    try:
-        import ray
-    except ModuleNotFoundError:
-        raise InputError("cluster", True, "Ray is not installed; pip install -c constraints.txt ray") from None
-    ray.init(address="auto", ignore_reinit_error=True)
-    remote = ray.remote(num_cpus=1)(run_and_save)
-    pending = {remote.remote(*arguments): config for config, _, arguments in tasks}
-    while pending:
-        for done in ray.wait(list(pending))[0]:
-            ray.get(done)
-            yield pending.pop(done)
 
 
 def _single_threaded() -> None:
