@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from fedecho.core.settings import Delays as Delays
     from fedecho.core.settings import Partition as Partition
     from fedecho.core.settings import Protocol as Protocol
-    from fedecho.learning.distill import Distillation as Distillation
+    from fedecho.learning.echo_settings import Distillation as Distillation
     from fedecho.learning.experiment import run as run
     from fedecho.learning.methods import CA2FL as CA2FL
     from fedecho.learning.methods import FADAS as FADAS
@@ -37,7 +37,7 @@ _HOME = {
     "Delays": "core.settings",
     "Partition": "core.settings",
     "FedEcho": "learning.methods",
-    "Distillation": "learning.distill",
+    "Distillation": "learning.echo_settings",
     "FedAvg": "learning.methods",
     "FedBuff": "learning.methods",
     "CA2FL": "learning.methods",

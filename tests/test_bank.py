@@ -13,7 +13,7 @@ from torch import Tensor
 
 from fedecho.core.checks import InputError
 from fedecho.learning.bank import Bank, bank_average, index_type, trimmed_mean
-from fedecho.learning.distill import Distillation
+from fedecho.learning.echo_settings import Distillation
 from fedecho.learning.methods import Server
 from fedecho.learning.methods.fedbuff import FedBuff, fedbuff
 from fedecho.learning.methods.fedecho import echo

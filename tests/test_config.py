@@ -12,7 +12,7 @@ import pytest
 from fedecho.core.checks import InputError
 from fedecho.core.config import RunConfig, config_hash, from_dict, override, to_dict
 from fedecho.core.settings import Data, Delays, Evaluation, Local, Partition, Protocol
-from fedecho.learning.distill import Distillation
+from fedecho.learning.echo_settings import Distillation
 from fedecho.learning.methods import CA2FL, FADAS, AdaMasFL, FedAC, FedAsync, FedAvg, FedBuff, FedEcho, FedStaleAsync
 
 BAD: list[tuple[Callable[[], object], str, str]] = [

@@ -14,7 +14,7 @@ import torch
 from fedecho.core.config import METHODS as KNOWN
 from fedecho.core.config import MethodConfig
 from fedecho.learning.client import Update
-from fedecho.learning.distill import Distillation
+from fedecho.learning.echo_settings import Distillation
 from fedecho.learning.flat import FlatModel, Weights
 from fedecho.learning.methods import (
     AREA,

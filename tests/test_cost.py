@@ -20,7 +20,7 @@ from fedecho.learning.bank import Bank
 from fedecho.learning.cost import stand_in, work
 from fedecho.learning.cost.stand_in import Measurement, StandIn, tensor_bytes
 from fedecho.learning.cost.work import HOLDINGS, PHASES, peak_versions
-from fedecho.learning.distill import Distillation
+from fedecho.learning.echo_settings import Distillation
 from fedecho.learning.flat import FlatModel, Weights
 from fedecho.learning.models import build
 from fedecho.report.summary import REFERENCE

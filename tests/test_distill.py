@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from torch import nn
 
 from fedecho.learning.distill import (
-    Distillation,
     Teacher,
     clip_factor,
     distil,
@@ -25,6 +24,7 @@ from fedecho.learning.distill import (
     pool_batches,
     reverse_kl_from_logits,
 )
+from fedecho.learning.echo_settings import Distillation
 from fedecho.learning.flat import FlatModel, Weights, predict
 from fedecho.learning.methods import Server
 from fedecho.learning.methods.fedecho import row_weights

@@ -15,7 +15,7 @@ from fedecho.core.records import Record
 from fedecho.core.settings import Execution, Local
 from fedecho.learning import experiment, models
 from fedecho.learning.client import ClientData, sgd
-from fedecho.learning.distill import Distillation
+from fedecho.learning.echo_settings import Distillation
 from fedecho.learning.flat import FlatModel
 from fedecho.learning.methods import FedEcho
 from tests.test_experiment import tiny

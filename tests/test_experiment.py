@@ -19,7 +19,7 @@ from fedecho.core.config import NUMERICS_VERSION, MethodConfig, RunConfig
 from fedecho.core.records import Record, dumps
 from fedecho.core.settings import Delays, Evaluation, Local, Partition, Protocol
 from fedecho.learning.client import ClientData
-from fedecho.learning.distill import Distillation
+from fedecho.learning.echo_settings import Distillation
 from fedecho.learning.evaluation import HeldOut, evaluate
 from fedecho.learning.experiment import run, starts_behind, work
 from fedecho.learning.flat import FlatModel, Weights

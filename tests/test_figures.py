@@ -20,7 +20,7 @@ from fedecho.core.clock import Clock
 from fedecho.core.config import RunConfig
 from fedecho.core.records import Record, new_record, record_path, save
 from fedecho.core.settings import Delays, Protocol
-from fedecho.learning.distill import Distillation
+from fedecho.learning.echo_settings import Distillation
 from fedecho.report import charts, curves, figures, illustrations, summary
 from fedecho.report.summary import Cell, Found
 from fedecho.simulation.schedule import Job, Round, Schedule, draw

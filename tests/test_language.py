@@ -20,7 +20,7 @@ from fedecho.core.records import Record
 from fedecho.core.settings import Data, Evaluation, Partition, Protocol
 from fedecho.data.tokens import Vocabulary
 from fedecho.learning.cost import duration, peak, work
-from fedecho.learning.distill import Distillation
+from fedecho.learning.echo_settings import Distillation
 from fedecho.learning.experiment import run
 from fedecho.learning.methods import FedEcho
 from fedecho.learning.resume import Keeper, Paused

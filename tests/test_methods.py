@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from fedecho.core.settings import Local
 from fedecho.learning.bank import Bank
 from fedecho.learning.client import Update
-from fedecho.learning.distill import Distillation, Teacher
+from fedecho.learning.distill import Teacher
+from fedecho.learning.echo_settings import Distillation
 from fedecho.learning.flat import FlatModel, Weights
 from fedecho.learning.methods import (
     AREA,

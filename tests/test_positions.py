@@ -11,13 +11,13 @@ from torch import Tensor, nn
 
 from fedecho.learning.bank import Bank, bank_average
 from fedecho.learning.distill import (
-    Distillation,
     distil,
     distillation_loss,
     kl_from_logits,
     mixing_weight,
     reverse_kl_from_logits,
 )
+from fedecho.learning.echo_settings import Distillation
 from fedecho.learning.flat import FlatModel, predict
 from fedecho.learning.methods import Server
 from fedecho.learning.methods.fedbuff import FedBuff, fedbuff

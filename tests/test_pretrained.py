@@ -25,7 +25,7 @@ from fedecho.data.texts import SENTENCES
 from fedecho.data.torchvision_compat import torchvision
 from fedecho.learning import experiment, models
 from fedecho.learning.cost import duration, peak, work
-from fedecho.learning.distill import Distillation
+from fedecho.learning.echo_settings import Distillation
 from fedecho.learning.flat import FlatModel
 from fedecho.learning.methods import FedBuff, FedEcho
 from fedecho.learning.models import pretrained

@@ -18,7 +18,7 @@ from fedecho.core.clock import Clock
 from fedecho.core.config import RunConfig, config_hash
 from fedecho.core.records import new_record, record_path, save
 from fedecho.core.settings import Protocol
-from fedecho.learning.distill import Distillation
+from fedecho.learning.echo_settings import Distillation
 from fedecho.report import specification
 from fedecho.report.summary import Cell
 from fedecho.studies import TABLES, grid, open_points, plan, profiles

@@ -28,7 +28,7 @@ from fedecho.core.config import MethodConfig, RunConfig
 from fedecho.core.records import dumps
 from fedecho.core.settings import Evaluation, Protocol
 from fedecho.learning import checkpoint, experiment, resume
-from fedecho.learning.distill import Distillation
+from fedecho.learning.echo_settings import Distillation
 from fedecho.learning.evaluation import Journal
 from fedecho.learning.methods import AREA, CA2FL, FADAS, AdaMasFL, FedAC, FedAsync, FedBuff, FedEcho, FedStaleAsync
 from fedecho.learning.progress import Checkpoints, Progress, Version

@@ -15,7 +15,7 @@ from fedecho.core.checks import InputError
 from fedecho.core.config import RunConfig
 from fedecho.core.records import RUNS, Record
 from fedecho.learning.methods import FedBuff, FedEcho
-from fedecho.studies import tolerance
+from fedecho.studies import remake, tolerance
 from fedecho.studies.tolerance import Tolerances, differing, distances, kind_of
 from tests.sound import sound
 from tests.test_records import record
@@ -96,9 +96,9 @@ def test_measuring_keeps_the_largest_distance_of_any_two(tmp_path: Path, monkeyp
         accuracy = again["AVX2, 1 thread" if limits else "AVX512, 1 thread"]
         return sound(record([accuracy], config=tolerance.load(path).run_config()))  # type: ignore[union-attr]
 
-    monkeypatch.setattr(tolerance, "_made_again", made_again)
+    monkeypatch.setattr(remake, "_made_again", made_again)
     paths = [stored(tmp_path / "records", config, 0.5) for config in (RunConfig(FedBuff()), RunConfig(FedEcho()))]
-    lines = list(tolerance.measure([paths[0]], list(again)))
+    lines = list(remake.measure([paths[0]], list(again)))
     assert lines == [f"fedbuff, cnn: accuracy 0.031, per_class 0.031 ({paths[0].stem[8:]})"]
     found = tolerance.committed()
     assert found.kinds == {"fedbuff, cnn": {"accuracy": 0.032, "per_class": 0.032}}  # rounded up
@@ -106,7 +106,7 @@ def test_measuring_keeps_the_largest_distance_of_any_two(tmp_path: Path, monkeyp
     assert (found.allowed("fedbuff, cnn") or {})["accuracy"] == pytest.approx(0.096)
     assert found.allowed("fadas, cnn") is None
     again["AVX2, 1 thread"] = 0.51  # less than is known: a second kind, and the first stays
-    list(tolerance.measure(paths, list(again)))
+    list(remake.measure(paths, list(again)))
     assert tolerance.committed().kinds["fedbuff, cnn"] == {"accuracy": 0.032, "per_class": 0.032}
     assert tolerance.committed().kinds.keys() == {"fedbuff, cnn", "fedecho, cnn"}
 
@@ -114,15 +114,15 @@ def test_measuring_keeps_the_largest_distance_of_any_two(tmp_path: Path, monkeyp
 def test_measuring_needs_what_is_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
     with pytest.raises(InputError, match="cpu_capability = 'AVX2' .*AVX512"):
-        list(tolerance.measure([stored(tmp_path, RunConfig(FedBuff()), 0.5)]))
+        list(remake.measure([stored(tmp_path, RunConfig(FedBuff()), 0.5)]))
 
 
 def test_one_record_of_each_kind(tmp_path: Path) -> None:
     paths = [
         stored(tmp_path, RunConfig(method, seed=seed), 0.5) for method in (FedBuff(), FedEcho()) for seed in (1, 2)
     ]
-    assert [kind_of(tolerance.load(path)) for path in tolerance.one_of_each(paths)] == ["fedbuff, cnn", "fedecho, cnn"]
-    assert tolerance.one_of_each(paths) == tolerance.one_of_each(reversed(paths))
+    assert [kind_of(tolerance.load(path)) for path in remake.one_of_each(paths)] == ["fedbuff, cnn", "fedecho, cnn"]
+    assert remake.one_of_each(paths) == remake.one_of_each(reversed(paths))
 
 
 def test_nothing_is_granted_where_nothing_was_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

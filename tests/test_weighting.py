@@ -16,7 +16,7 @@ from fedecho.core.config import config_hash, override_all
 from fedecho.learning import bank as bank_module
 from fedecho.learning.bank import Bank
 from fedecho.learning.cost import work
-from fedecho.learning.distill import Distillation
+from fedecho.learning.echo_settings import Distillation
 from fedecho.learning.methods import FedEcho
 from fedecho.learning.teacher import teacher
 from fedecho.learning.weighting import (

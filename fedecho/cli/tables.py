@@ -141,17 +141,17 @@ def tolerances(
         seed: of the draw; another one adds other runs to what is known.
         data_root: folder of data sets (otherwise FEDECHO_DATA).
     """
-    from fedecho.studies import tolerance
+    from fedecho.studies import remake, tolerance
 
     use_data(data_root)
     for name in variant:
-        require(name in tolerance.VARIANTS, "variant", name, f"choose among {'; '.join(tolerance.VARIANTS)}")
+        require(name in remake.VARIANTS, "variant", name, f"choose among {'; '.join(remake.VARIANTS)}")
     folders = [paper() / "records" / name / part for name in profile for part in ("", "theory")]
-    found = tolerance.one_of_each([path for folder in folders for path in folder.glob("*-*.json")], seed)
+    found = remake.one_of_each([path for folder in folders for path in folder.glob("*-*.json")], seed)
     known = {tolerance.kind_of(tolerance.load(path)): path for path in found}
     for name in kind:
         require(name in known, "kind", name, f"choose among {'; '.join(known)}")
-    for line in tolerance.measure([known[name] for name in kind or known], variant):
+    for line in remake.measure([known[name] for name in kind or known], variant):
         print(line, flush=True)
 
 

@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fedecho.learning.bank import Bank, bank_average, mean_over, trimmed_mean
-from fedecho.learning.distill import Distillation, Teacher, entropy_in_nats
+from fedecho.learning.distill import Teacher, entropy_in_nats
+from fedecho.learning.echo_settings import Distillation
 from fedecho.learning.weighting import Evidence, weighted_average
 
 _SHARPENING = 10.0

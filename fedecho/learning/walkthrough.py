@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from fedecho.core.config import RunConfig
 from fedecho.core.settings import Local
 from fedecho.learning.client import ClientData, batches
-from fedecho.learning.distill import Distillation, pool_batches
+from fedecho.learning.distill import pool_batches
+from fedecho.learning.echo_settings import Distillation
 from fedecho.learning.methods import FedBuff, FedEcho
 from fedecho.learning.task import Task
 from fedecho.simulation.schedule import Job, Schedule

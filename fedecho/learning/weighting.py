@@ -61,7 +61,7 @@ import torch
 from torch import Tensor
 
 from fedecho.learning.bank import Bank, bank_average, mean_over
-from fedecho.learning.distill import Distillation
+from fedecho.learning.echo_settings import Distillation
 
 FLOOR = 1e-4
 """The least prior that is corrected for: a class that a client never names is raised by lambda log 1e4 at most."""

@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fedecho.learning import distill
+from fedecho.learning.echo_settings import Distillation
 from fedecho.report.figures import COLUMN, LOOK, WIDTH, finished, style
 from fedecho.report.summary import REFERENCE
 from fedecho.simulation.delays import SPEED_NAMES
@@ -82,7 +83,7 @@ def staleness_histogram(plan: Schedule) -> Figure:
 
 
 @style()
-def alpha_curve(settings: distill.Distillation) -> Figure:
+def alpha_curve(settings: Distillation) -> Figure:
     """Draw alpha against the normalised entropy of the teacher, both in [0, 1] (Eq. 3-4)."""
     entropy = torch.linspace(0, 1, 101)
     alpha = distill.mixing_weight(entropy, dataclasses.replace(settings, alpha_scope="sample"))

@@ -29,6 +29,8 @@ from fedecho.learning.methods import (
 )
 from fedecho.learning.pins import pin
 from fedecho.simulation.schedule import sequential, synchronous
+from fedecho.studies.found import FOUND as FOUND
+from fedecho.studies.found import PENDING as PENDING
 from fedecho.studies.profiles import profile
 from fedecho.studies.search import AROUND, Point, Range, Space
 
@@ -72,72 +74,6 @@ fixes eta = 1 has a row of its own, and one in which eta is tuned; AREA has no e
 A row whose tuning has not been decided is in the tables of tuning, and in no other until it has values in `FOUND`."""
 CONTENDERS = {contender.label: contender for contender in _ALL}
 
-_LAPTOP: dict[str, tuple[Point, ...]] = {
-    "FedAvg (sync)": ({"local.lr": 0.147},),
-    "FedAsync": ({"local.lr": 0.0903, "method.mixing": 0.803}, {"local.lr": 0.172, "method.mixing": 0.645}),
-    "FedBuff": ({"local.lr": 0.147}, {"local.lr": 0.164}),
-    "FedBuff (tuned eta)": (
-        {"local.lr": 0.24, "method.server_lr": 0.175}, {"local.lr": 0.264, "method.server_lr": 0.288},
-    ),
-    "FedBuff + EMA": ({"local.lr": 0.0903},),
-    "CA2FL": ({"local.lr": 0.0554},),
-    "CA2FL (tuned eta)": ({"local.lr": 0.0554}, {"local.lr": 0.264, "method.server_lr": 0.187}),
-    "FedAC-public": ({"local.lr": 0.0128, "method.server_lr": 0.00127},),
-    "FADAS": ({"local.lr": 0.147, "method.server_lr": 0.00225},),
-    "FADAS-da": (
-        {"local.lr": 0.0903, "method.server_lr": 0.0225},
-        {"local.lr": 0.112, "method.server_lr": 0.00698, "method.beta1": 0.386},
-    ),
-    "FedEcho": ({"local.lr": 0.147, "method.distill.lr": 0.0225},),
-    "FedEcho (tuned eta)": ({"local.lr": 0.147, "method.distill.lr": 0.0225},),
-}  # fmt: skip
-_CIFAR: dict[str, tuple[Point, ...]] = {
-    "FedBuff": ({"local.lr": 0.0208},),
-    "FedBuff (tuned eta)": ({"local.lr": 0.0208}, {"local.lr": 0.112, "method.server_lr": 0.256}),
-    "FedBuff + EMA": (
-        {"local.lr": 0.034}, {"local.lr": 0.0734, "method.server_lr": 0.65, "method.ema": 0.9687},
-    ),
-    "CA2FL": ({"local.lr": 0.0554},),
-    "CA2FL (tuned eta)": ({"local.lr": 0.0554}, {"local.lr": 0.112, "method.server_lr": 0.256}),
-    "FADAS": ({"local.lr": 0.147, "method.server_lr": 0.00225},),
-    "FedEcho": ({"local.lr": 0.0554, "method.distill.lr": 0.004}, {"local.lr": 0.0554, "method.distill.lr": 0.0108}),
-    "FedEcho (tuned eta)": ({"local.lr": 0.0554, "method.distill.lr": 0.004},),
-}  # fmt: skip
-_LANGUAGE: dict[str, tuple[Point, ...]] = {
-    "FedAvg (sync)": ({"local.lr": 0.0208},),
-    "FedBuff": ({"local.lr": 0.0208},),
-    "FedBuff + EMA": ({"local.lr": 0.0208},),
-    "FedBuff (tuned eta)": ({"local.lr": 0.0208, "method.server_lr": 1.0},),
-    "CA2FL": ({"local.lr": 0.034}, {"local.lr": 0.0381}),
-    "CA2FL (tuned eta)": ({"local.lr": 0.034, "method.server_lr": 1.0},),
-    "FedAC-public": ({"local.lr": 0.0128, "method.server_lr": 0.00127},),
-    "FADAS": ({"local.lr": 0.0128, "method.server_lr": 0.00127},),
-    "FedEcho": (
-        {"local.lr": 0.0128, "method.distill.lr": 0.0127},
-        {"local.lr": 0.0113, "method.distill.lr": 0.00528},
-    ),
-    "FedEcho (tuned eta)": ({"local.lr": 0.0128, "method.distill.lr": 0.0127},),
-}
-_GENERATION: dict[str, tuple[Point, ...]] = {
-    "FedAvg (sync)": ({"local.lr": 1.0},),
-    "FedBuff": ({"local.lr": 0.251},),
-    "FedBuff + EMA": ({"local.lr": 0.398},),
-    "CA2FL": ({"local.lr": 0.251},),
-    "FedAC-public": ({"local.lr": 0.158, "method.server_lr": 0.004},),
-    "FADAS": ({"local.lr": 1.59, "method.server_lr": 0.00711},),
-    "FedEcho": ({"local.lr": 1.59, "method.distill.lr": 0.237},),
-}
-FOUND: dict[str, dict[str, tuple[Point, ...]]] = {
-    "laptop": _LAPTOP, "smoke": _LAPTOP, "cifar-small": _CIFAR, "cifar-smoke": _CIFAR, "language": _LANGUAGE,
-    "language-smoke": _LANGUAGE, "generation": _GENERATION, "generation-smoke": _GENERATION,
-}  # fmt: skip
-"""Profile -> contender -> the values that its search began with (from an earlier one, in paper/records/superseded), and
-those that it chose where they are others, from the records in paper/records/tuning and tuning-<profile>.
-
-The smoke profiles borrow them; the paper profile runs at the protocol's own values until it is tuned.
-"""
-PENDING: dict[str, tuple[str, ...]] = {}
-"""Profile -> contenders whose runs are still to be made with the last values that were found; tables use the first."""
 TUNED: dict[str, dict[str, Point]] = {
     name: {label: points[0 if label in PENDING.get(name, ()) else -1] for label, points in found.items()}
     for name, found in FOUND.items()

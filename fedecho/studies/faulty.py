@@ -15,7 +15,7 @@ from fedecho.core.records import Record
 from fedecho.report import captions, charts
 from fedecho.report.summary import PLACE, REFERENCE, Cell, Column
 from fedecho.studies.comparison import Comparison, Results
-from fedecho.studies.grid import FEW, HERE, Seeds, Setting, Variant, echo, grid, on_validation, plain, run_at
+from fedecho.studies.grid import HERE, Seeds, Setting, Variant, echo, few_seeds, grid, on_validation, plain, run_at
 from fedecho.studies.profiles import profile as scale_of
 from fedecho.studies.study import Study, table
 from fedecho.studies.teacher import Choice
@@ -93,7 +93,7 @@ def faulty(
     first, own = [row.label for row in plain_rows], [row.label for row in rows if row.contender == REFERENCE]
     return Faulty(
         name="faulty", title="Clients that lie or fail", notebook="34_faulty_clients", profile=profile, by_sweep=True,
-        cells=grid(profile, rows, settings, few=FEW, seeds=seeds),
+        cells=grid(profile, rows, settings, few=few_seeds(profile), seeds=seeds),
         columns=(LOST, Column("refused, %", _refused, 1)),
         figures={
             "shares": (

@@ -115,6 +115,11 @@ def grid(
     ]
 
 
+def few_seeds(name: str) -> int:
+    """Return how many seeds a table of many rows has: at smoke scale one, which shows that its runs work."""
+    return 1 if name == "smoke" else FEW
+
+
 def has_fresh(name: str, variant: Variant, setting: Setting) -> bool:
     """Tell whether a contender is run on the fresh seeds at a partition of the main table."""
     rows = FRESH.get(name, {})

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from fedecho.core.checks import require
 from fedecho.core.settings import Data, Local, Protocol
-from fedecho.learning.distill import Distillation
+from fedecho.learning.echo_settings import Distillation
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from fedecho.core.records import Record
 from fedecho.report import captions, charts, specification
 from fedecho.report.summary import PLACE, REFERENCE, Column, Found, by_seed, percent
 from fedecho.studies.comparison import Comparison, Results
-from fedecho.studies.grid import FEW, HERE, OWN, PURE_LARGE, Seeds, Setting, Variant, grid, plain, run_at
+from fedecho.studies.grid import HERE, OWN, PURE_LARGE, Seeds, Setting, Variant, few_seeds, grid, plain, run_at
 from fedecho.studies.open_points import TEMPERATURES, Reading, chosen, has_norm
 from fedecho.studies.profiles import profile as scale_of
 from fedecho.studies.study import Study, table
@@ -54,7 +54,7 @@ def readings(
     seeds: Seeds = None,
 ) -> Study:
     """Return every other reading, one at a time, in two settings; those about BatchNorm on a model that has it."""
-    few = scale_of(profile).seeds[:FEW] if seeds is None else seeds
+    few = scale_of(profile).seeds[: few_seeds(profile)] if seeds is None else seeds
     found, own = chosen(profile, names, temperatures), run_at(profile, OWN, HERE, 0).distill.lr
     rows = _rows(profile, found, own)
     return Readings(

@@ -2,31 +2,21 @@
 
 On one kind of machine a run gives the same bytes. Where the processor adds in another order every sum differs in its
 last bits, and training carries that on: some methods forget it, others do not. What each may be granted is not guessed
-here but measured (`measure`) on committed runs, and kept with its provenance in `paper/tolerances.json`.
+here but measured (`remake.py`) on committed runs, and kept with its provenance in `paper/tolerances.json`.
 """
 
 from __future__ import annotations
 
 import math
-import os
-import subprocess
-import sys
-import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import reduce
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-
-from fedecho.core import files, provenance
+from fedecho.core import files
 from fedecho.core.checks import NotNegative, check, kinds, require
 from fedecho.core.records import RUNS, Record
 from fedecho.core.store import Store
-from fedecho.learning import experiment
-from fedecho.theory import engine
 from fedecho.theory.records import THEORY, TheoryRecord
 
 FACTOR = 3.0
@@ -146,65 +136,10 @@ def committed() -> Tolerances:
     return STORE.find(files.paper(), "tolerances") or Tolerances({})
 
 
-# Measuring
-
-AVX2 = {
-    "ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2",
-    "OPENBLAS_CORETYPE": "Haswell", "NPY_DISABLE_CPU_FEATURES": "X86_V4 AVX512_ICL AVX512_SPR",
-}  # fmt: skip
-"""What keeps torch, its libraries and numpy from more than AVX2."""
-VARIANTS: dict[str, tuple[Mapping[str, str], int]] = {
-    "AVX512, 1 thread": ({}, 1), "AVX512, 2 threads": ({}, 2), "AVX2, 1 thread": (AVX2, 1),
-    "AVX2, 2 threads": (AVX2, 2),
-}  # fmt: skip
-
-
-def measure(stored: Sequence[Path], variants: Sequence[str] = tuple(VARIANTS)) -> Iterator[str]:
-    """Make committed runs again under each of the `variants`, write to `paper/tolerances.json` how far any two records
-    of the same run are apart, and yield a line for each run; kinds measured before and not now stay.
-
-    Raises `InputError` where this machine has no AVX512 to compare with.
-    """
-    here = torch.backends.cpu.get_cpu_capability()
-    require(here == "AVX512", "cpu_capability", here, "measure on a processor with AVX512, and set no limit")
-    for path in stored:
-        first = load(path)
-        kind, made = kind_of(first), [_made_again(path, *VARIANTS[name]) for name in variants]
-        pairs = [distances(a, b) for place, a in enumerate([first, *made]) for b in made[place:]]
-        last = committed()
-        seen = reduce(_larger, pairs, _known(last.kinds.get(kind, {})))
-        seen.pop(WRITTEN, None)
-        runs = [*last.runs.get(kind, ()), f"{first.hash}: {'; '.join(variants)}"]
-        found = {name: value if math.isfinite(value) else None for name, value in seen.items() if value}
-        new = Tolerances(
-            provenance.collect("cpu"),
-            dict(sorted({**last.kinds, kind: {name: _rounded_up(v) for name, v in found.items()}}.items())),
-            dict(sorted({**last.runs, kind: sorted(set(runs))}.items())),
-        )
-        STORE.save(new, STORE.path(files.paper(), "tolerances"))
-        yield f"{kind}: {words(found) or 'the same bytes'} ({first.hash})"
-
-
 def words(found: Mapping[str, float | None]) -> str:
     """Name the columns with the largest distances, the largest first."""
     worst = sorted(found, key=lambda name: -(math.inf if found[name] is None else found[name] or 0.0))
     return ", ".join(f"{name} {'otherwise' if found[name] is None else format(found[name], '.2g')}" for name in worst)
-
-
-def _known(found: Mapping[str, float | None]) -> dict[str, float]:
-    return {name: math.inf if value is None else value for name, value in found.items()}
-
-
-def _larger(one: dict[str, float], two: Mapping[str, float]) -> dict[str, float]:
-    return {name: max(one.get(name, 0.0), two.get(name, 0.0)) for name in {**one, **two}}
-
-
-def _rounded_up(value: float | None) -> float | None:
-    """Round to two digits, never down."""
-    if not value:
-        return value
-    step = 10.0 ** (math.floor(math.log10(value)) - 1)
-    return float(f"{math.ceil(value / step - 1e-9) * step:.1e}")
 
 
 def load(path: Path) -> Recorded:
@@ -212,40 +147,3 @@ def load(path: Path) -> Recorded:
     store: Store[Any, Any] = THEORY if path.parent.name == "theory" else RUNS
     found: Recorded = store.load(path)
     return found
-
-
-def _made_again(stored: Path, limits: Mapping[str, str], threads: int) -> Recorded:
-    """Make a record again in a process of its own: what limits its instructions is read as it starts."""
-    with tempfile.TemporaryDirectory() as name:
-        out = Path(name) / stored.parent.name / stored.name
-        code = f"from fedecho.studies.tolerance import again; again({str(stored)!r}, {threads}, {str(out)!r})"
-        quiet = ["-W", "ignore"]  # numpy warns of each feature that this processor lacks anyway
-        subprocess.run([sys.executable, *quiet, "-c", code], env={**os.environ, **limits}, check=True)
-        return load(out)
-
-
-def again(stored: str, threads: int, out: str) -> None:
-    """Make the record in a file again, with so many threads, into the file `out`; outside of `measure` all runs have
-    one thread, whatever torch is told."""
-    record = load(Path(stored))
-    torch.set_num_threads(threads)
-    if isinstance(record, Record):
-        RUNS.save(_unbound(experiment.run)(record.run_config()), Path(out))
-    else:
-        THEORY.save(_unbound(engine.execute)(record.run()), Path(out))
-
-
-def _unbound(run: Any) -> Any:
-    """Return what `experiment.one_thread` decorates."""
-    return run.__wrapped__
-
-
-def one_of_each(paths: Iterable[Path], seed: int = 0) -> list[Path]:
-    """Return a record of each kind among files of records, drawn at random, of runs that came to their end."""
-    chosen: dict[str, Path] = {}
-    ordered = sorted(paths)
-    for place in np.random.default_rng(seed).permutation(len(ordered)):
-        record = load(ordered[place])
-        if not isinstance(record, Record) or record.status == "done":
-            chosen.setdefault(kind_of(record), ordered[place])
-    return [chosen[name] for name in sorted(chosen)]

@@ -17,14 +17,8 @@ from torch import Tensor
 
 from fedecho.core.rng import stream
 from fedecho.core.settings import Execution, Local
-from fedecho.learning.distill import (
-    Distillation,
-    Teacher,
-    clip_factor,
-    distillation_loss,
-    mixing_weight,
-    pool_batches,
-)
+from fedecho.learning.distill import Teacher, clip_factor, distillation_loss, mixing_weight, pool_batches
+from fedecho.learning.echo_settings import Distillation
 from fedecho.learning.flat import FlatModel, Weights
 from fedecho.learning.methods import Method, Server
 from fedecho.learning.methods.base import around

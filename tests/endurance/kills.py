@@ -16,7 +16,7 @@ from fedecho.core import records
 from fedecho.core.clock import Clock
 from fedecho.core.config import MethodConfig, RunConfig
 from fedecho.learning import experiment
-from fedecho.learning.distill import Distillation
+from fedecho.learning.echo_settings import Distillation
 from fedecho.learning.methods import CA2FL, FADAS, FedBuff, FedEcho
 from fedecho.learning.resume import Keeper
 from fedecho.studies import sweep

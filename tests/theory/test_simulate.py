@@ -14,7 +14,8 @@ from fedecho.core.config import MethodConfig
 from fedecho.core.settings import Delays, Execution, Local
 from fedecho.learning import methods
 from fedecho.learning.bank import Bank
-from fedecho.learning.distill import Distillation, distil
+from fedecho.learning.distill import distil
+from fedecho.learning.echo_settings import Distillation
 from fedecho.learning.flat import FlatModel, Weights
 from fedecho.learning.methods import (
     AREA,

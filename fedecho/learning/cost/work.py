@@ -17,7 +17,7 @@ from fedecho.core.settings import Data
 from fedecho.data import TEXT_SHAPE, austen
 from fedecho.data.tokens import CONTEXT as BLOCK
 from fedecho.learning import bank, models
-from fedecho.learning.distill import Distillation
+from fedecho.learning.echo_settings import Distillation
 from fedecho.learning.models.pretrained import CONTEXT
 from fedecho.learning.models.texts import example
 from fedecho.learning.weighting import score_shape

@@ -13,7 +13,8 @@ from fedecho.core.clock import Clock
 from fedecho.core.config import MethodConfig
 from fedecho.core.settings import Local
 from fedecho.learning.client import ClientData, Update
-from fedecho.learning.distill import Distillation, Teacher, distil
+from fedecho.learning.distill import Teacher, distil
+from fedecho.learning.echo_settings import Distillation
 from fedecho.learning.flat import FlatModel, Weights
 from fedecho.simulation.schedule import Schedule
 

@@ -18,7 +18,8 @@ from fedecho.core.config import MethodConfig
 from fedecho.learning.bank import DTYPES, Bank
 from fedecho.learning.certainty import reporter
 from fedecho.learning.client import ClientData, Update
-from fedecho.learning.distill import Distillation, Teacher
+from fedecho.learning.distill import Teacher
+from fedecho.learning.echo_settings import Distillation
 from fedecho.learning.flat import Weights, predict
 from fedecho.learning.methods.base import Method, Server, around, build, register
 from fedecho.learning.methods.fedbuff import FedBuff, moved

@@ -10,7 +10,7 @@ import numpy as np
 
 from fedecho.core.checks import require
 from fedecho.core.settings import Delays
-from fedecho.learning.distill import Distillation
+from fedecho.learning.echo_settings import Distillation
 from fedecho.learning.methods import AREA, CA2FL, FADAS, AdaMasFL, FedAC, FedAsync, FedBuff, FedEcho, FedStaleAsync
 from fedecho.report.captions import NOTHING
 from fedecho.studies import profiles

@@ -9,7 +9,7 @@ from typing import Literal
 from matplotlib.figure import Figure
 
 from fedecho.core.checks import require
-from fedecho.learning.distill import Distillation
+from fedecho.learning.echo_settings import Distillation
 from fedecho.learning.methods import FedEcho
 from fedecho.report import figures as kit
 from fedecho.report.captions import NOTHING
