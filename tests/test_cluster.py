@@ -17,7 +17,7 @@ from fedecho import data as datasets
 from fedecho.core import numerics, records
 from fedecho.core.checks import InputError
 from fedecho.core.config import RunConfig
-from fedecho.core.processes import WorkerDied
+from fedecho.core.workers import WorkerDied
 from fedecho.data import Images
 from fedecho.learning.methods import FedBuff
 from fedecho.studies import budget, cluster, plan, sweep

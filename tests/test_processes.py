@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import errno
 import os
 import resource
@@ -13,16 +14,19 @@ from pathlib import Path
 
 import pytest
 
-from fedecho.core import files, processes
-from fedecho.core.processes import Stopped, WorkerDied, Workers
+from fedecho.core import files, processes, workers
+from fedecho.core.processes import Stopped
+from fedecho.core.workers import WorkerDied, Workers
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPT = """
-import sys, time
+import atexit, sys, time
 from pathlib import Path
-from fedecho.core.processes import Stopped, Workers, stoppable
+from fedecho.core.processes import Stopped, stoppable
+from fedecho.core.workers import Workers
 from tests.test_processes import nothing, wait_for_the_end
 if __name__ == "__main__":
+    atexit.register(Path(sys.argv[1], "parent.taken_down").touch)
     try:
         with stoppable(), Workers(nothing) as pool:
             for _ in pool.each([(n, wait_for_the_end, (sys.argv[1], n)) for n in range(2)], 2):
@@ -37,7 +41,9 @@ def nothing() -> None: ...
 
 
 def wait_for_the_end(folder: str, number: int) -> None:
-    """Say that this worker is at work, go on until it is asked to end, and say that it kept what it had."""
+    """Say that this worker is at work, go on until it is asked to end, and say that it kept what it had; it would say
+    too that its interpreter is taken down."""
+    atexit.register(Path(folder, f"{number}.taken_down").touch)
     files.write_whole(Path(folder) / f"{number}.begun", str(os.getpid()))
     while processes.asked() is None:
         time.sleep(0.01)
@@ -102,19 +108,20 @@ def test_nothing_outlives_its_parent(number: signal.Signals, tmp_path: Path) -> 
         [sys.executable, script, tmp_path], env=environment, stderr=subprocess.PIPE, text=True,
         preexec_fn=heed,
     )  # fmt: skip
-    workers = [int(path.read_text()) for path in eventually(tmp_path, "*.begun", 2)]
+    started = [int(path.read_text()) for path in eventually(tmp_path, "*.begun", 2)]
     parent.send_signal(number)
     said = parent.communicate(timeout=60)[1]
     eventually(tmp_path, "*.kept", 2)
-    while any(map(alive, workers)):
+    while any(map(alive, started)):
         time.sleep(0.02)
+    assert list(tmp_path.glob("*.taken_down")) == []  # which takes seconds in which no timer goes off
     if number != signal.SIGKILL:
         assert parent.returncode == 128 + number
         assert said.strip().splitlines()[-1].startswith(f"stopped ({number.name}); records and checkpoints made so far")
 
 
 UNGUARDED = """
-from fedecho.core.processes import Workers
+from fedecho.core.workers import Workers
 from tests.test_processes import double, nothing
 with Workers(nothing) as pool:
     print(list(pool.each([(1, double, (1,)), (2, double, (2,))], 2)))
@@ -132,7 +139,7 @@ def test_a_script_without_a_guard_gets_one_line_of_advice(tmp_path: Path) -> Non
 
 
 def test_no_more_workers_than_the_platform_can_wait_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processes, "MOST", 1)
+    monkeypatch.setattr(workers, "MOST", 1)
     with Workers[int](nothing) as pool:
         assert sorted(pool.each([(n, double, (n,)) for n in range(3)], 3)) == [(n, 2 * n) for n in range(3)]
         assert len(pool._idle) == 1

@@ -28,8 +28,9 @@ from fedecho.cli.tables import check, golden, tables, tolerances, verify
 from fedecho.cli.train import run, sweep, tune
 from fedecho.core.checks import InputError, NotebookError, one_line, require
 from fedecho.core.files import expanded
-from fedecho.core.processes import Stopped, WorkerDied, stoppable
+from fedecho.core.processes import Stopped, stoppable
 from fedecho.core.provenance import code, refused
+from fedecho.core.workers import WorkerDied
 from fedecho.data.command import unboxed
 
 COMMANDS = (

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from fedecho.core import files, records
 from fedecho.core.checks import require
-from fedecho.core.processes import MOST, Workers
+from fedecho.core.workers import MOST, Workers
 from fedecho.learning.cost import duration
 from fedecho.learning.cost.duration import Rates
 from fedecho.studies import sweep

@@ -1,6 +1,6 @@
 """Runs on the machines of a Ray cluster, which need no folder in common: what a run wrote comes back and is put here.
 
-`Nodes` serves as `processes.Workers` does. A node works in an empty folder of its own and returns the files that it has
+`Nodes` serves as `workers.Workers` does. A node works in an empty folder of its own and returns the files that it has
 written: the record, or the progress of a run that a budget cut off. Data sets that lie in the data folder here reach it
 through Ray's object store. A node that dies costs what was running on it, which is tried again elsewhere.
 """
@@ -24,8 +24,8 @@ from fedecho.core import numerics
 from fedecho.core.checks import InputError, require
 from fedecho.core.config import RunConfig
 from fedecho.core.files import whole
-from fedecho.core.processes import WorkerDied
 from fedecho.core.records import progress_path, record_path
+from fedecho.core.workers import WorkerDied
 
 K = TypeVar("K")
 RETRIES = 3
@@ -119,7 +119,7 @@ def connect() -> Any:
 
 @dataclass(eq=False)
 class Nodes(Generic[K]):
-    """The nodes of a Ray cluster, one call at a time for each core, or share of a GPU; see `processes.Workers`."""
+    """The nodes of a Ray cluster, one call at a time for each core, or share of a GPU; see `workers.Workers`."""
 
     cluster: Cluster
     about: Callable[[K], str]

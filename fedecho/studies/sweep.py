@@ -16,10 +16,11 @@ from fedecho import data as datasets
 from fedecho.core import files, numerics
 from fedecho.core.checks import MissingDataError, require_jobs
 from fedecho.core.config import RunConfig, config_hash
-from fedecho.core.processes import Stopped, Workers
+from fedecho.core.processes import Stopped
 from fedecho.core.provenance import code
 from fedecho.core.provenance import cores as cores
 from fedecho.core.records import Record, find, progress_path, record_path, require_usable, save
+from fedecho.core.workers import Workers
 from fedecho.learning.bar import bar
 from fedecho.learning.checkpoint import forget
 from fedecho.learning.experiment import run

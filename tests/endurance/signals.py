@@ -33,12 +33,22 @@ def marked(mark: str) -> list[int]:
     return found
 
 
+def described(pid: int) -> str:
+    """Say which process it is, and whether it runs."""
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+        status = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return f"{pid}, child of {status[1]}, state {status[0]}, {words:.160}"
+    except OSError as error:
+        return f"{pid}: {error}"
+
+
 def signalled(number: signal.Signals, delay: float) -> tuple[int, int, float, int]:
     """Send a signal to a sweep `delay` seconds after its first record, or before; return its processes, those that are
     left, the seconds until all others were gone, and its exit code."""
     mark = uuid.uuid4().hex
     with tempfile.TemporaryDirectory() as name:
-        variables = {**os.environ, MARK: mark, "FEDECHO_PAPER": name, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        variables = {**os.environ, MARK: mark, "FEDECHO_PAPER": f"{name}/paper", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
         command = [sys.executable, "-m", "fedecho", "sweep", "--profile", "smoke", "--jobs", "2"]
         parent = subprocess.Popen(
             command, env=variables, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, preexec_fn=heed
@@ -54,6 +64,7 @@ def signalled(number: signal.Signals, delay: float) -> tuple[int, int, float, in
             parent.poll()
         seconds, code = time.monotonic() - began, parent.wait() if not left else parent.poll() or 0
         for pid in left:
+            print(f"    left of {parent.pid}: {described(pid)}", flush=True)
             os.kill(pid, signal.SIGKILL)
         return len(processes), len(left), seconds, code
 
