@@ -143,3 +143,11 @@ def test_unknown_method_and_field_in_a_file() -> None:
 def test_configs_are_immutable() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         RunConfig(FedBuff()).seed = 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("rounds", "every", "after"), [(10, 5, [5, 10]), (11, 5, [5, 10, 11]), (3, 5, [3]), (5, 5, [5]), (1, 1, [1])]
+)
+def test_a_model_is_scored_every_so_many_rounds_and_at_the_end(rounds: int, every: int, after: list[int]) -> None:
+    config = RunConfig(FedBuff(), protocol=Protocol(rounds=rounds), evaluation=Evaluation(every=every))
+    assert (config.evaluations, list(config.evaluated_rounds())) == (len(after), after)

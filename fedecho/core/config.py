@@ -90,10 +90,15 @@ class RunConfig(Checked):
         """How the server distils (`Distillation`); none if it does not."""
         return getattr(self.method, "distill", None)
 
-    def evaluated_rounds(self) -> list[int]:
-        """Return after how many rounds the model is scored: every so many, and at the end."""
-        rounds = self.protocol.rounds
-        return [*range(self.evaluation.every, rounds, self.evaluation.every), rounds]
+    @property
+    def evaluations(self) -> int:
+        """How many times the model is scored."""
+        return -(-self.protocol.rounds // self.evaluation.every)
+
+    def evaluated_rounds(self) -> Iterator[int]:
+        """Yield after how many rounds the model is scored: every so many, and at the end (a config may say millions)."""
+        rounds, every = self.protocol.rounds, self.evaluation.every
+        return (min(number, rounds) for number in range(every, rounds + every, every))
 
     def validate(self) -> None:
         """Check what needs two parts at once."""
