@@ -2,51 +2,22 @@
 
 from __future__ import annotations
 
-import ast
 import signal
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from fedecho.cli.words import literal, outcome, require_read, tell, values_of
 from fedecho.core import files, numerics, processes
 from fedecho.core.checks import require, require_jobs
-from fedecho.core.config import LORA, RunConfig
+from fedecho.core.config import RunConfig
 from fedecho.core.files import own_dir, records_dir, use_data
-from fedecho.core.own import is_named
 from fedecho.core.records import Record, find, load, progress_path, record_path, require_usable, save
 from fedecho.simulation.schedule import Round
 
 if TYPE_CHECKING:
     from fedecho.learning.resume import Keeper
-
-
-def literal(text: str) -> Any:
-    """Return the value of a word on the command line: a number, true, false, none, or the word itself."""
-    named = {"none": None, "null": None, "true": True, "false": False}
-    if text.lower() in named:
-        return named[text.lower()]
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):  # of nested or unhashable ones
-        return text
-
-
-def values_of(assignments: Sequence[str]) -> dict[str, Any]:
-    """Read `field=value`, e.g. `method.distill.lr=0.1`, several times; raises `InputError` for a field given twice."""
-    values = {}
-    for assignment in assignments:
-        path, equals, text = assignment.partition("=")
-        require(bool(equals), "set", assignment, "write field=value, e.g. method.distill.lr=0.1")
-        require(path not in values, "set", assignment, f"{path} is given twice; give it once")
-        values[path] = literal(text)
-    return values
-
-
-def tell(words: str | None) -> None:
-    """Say something beside the outcome, if there is anything to say."""
-    if words is not None:
-        print(f"fedecho: {words}", file=sys.stderr)
 
 
 def run(
@@ -87,7 +58,9 @@ def run(
     use_data(data_root)
     require_device(device)
     plugins.load_all(plugin)
-    config = contenders.configure(method, profile, seed, values_of(set))
+    changes = values_of(set)
+    config = contenders.configure(method, profile, seed, changes)
+    require_read(changes, [config])
     committed = [own_dir(profile)] if config.is_own else [records_dir(profile), records_dir(profile) / "runs"]
     known = [records] if records else committed
     places = [numerics.place(place, config) for place in known]
@@ -108,26 +81,6 @@ def run(
     if save_model is not None:
         print(f"model: {save_model}")
     print(f"next: fedecho show {path}")
-
-
-def _require_room(config: RunConfig, device: str) -> None:
-    from fedecho.learning.cost import peak
-
-    if device == "cpu" and not _is_unknown(config.model):
-        peak.require_room(config)
-
-
-def _is_unknown(model: str) -> bool:
-    """Tell whether a model is one's own, some of which cannot be traced."""
-    return is_named(model) and not model.startswith(LORA)
-
-
-def outcome(record: Record) -> str:
-    """Say how a run ended."""
-    if record.score is None:
-        return "diverged"
-    last = min(len(record.rows), record.run_config().evaluation.scored)
-    return f"score {100 * record.score:.2f} % (mean of the last {last} evaluations)"
 
 
 def _trained(config: RunConfig, device: str, path: Path, fresh: bool, model: Path | None, force: bool) -> Record:
@@ -163,6 +116,7 @@ def tune(
     jobs: int | None = None,
     fresh: bool = False,
     data_root: Path | None = None,
+    force: bool = False,
 ) -> None:
     """Tune a method as the tables' methods were: on the validation split, never on a seed or an image of theirs.
 
@@ -179,9 +133,10 @@ def tune(
         jobs: processes (left out: all cores).
         fresh: train everything again.
         data_root: folder of data sets (otherwise FEDECHO_DATA).
+        force: train even where the predicted memory is not free.
     """
     from fedecho.learning import plugins
-    from fedecho.studies import contenders, writing
+    from fedecho.studies import contenders, sweep, writing
     from fedecho.studies.tuning import tuning_of
 
     use_data(data_root)
@@ -191,7 +146,11 @@ def tune(
     for path, _ in ends:
         require([known for known, _ in ends].count(path) == 1, "space", path, "it is given twice; give each field once")
     contender = contenders.contender_of(method, dict(ends))
-    tuned = tuning_of(contender, profile, changes=values_of(set), count=trials, refinements=refinements, seeds=seeds)
+    changes = values_of(set)
+    tuned = tuning_of(contender, profile, changes=changes, count=trials, refinements=refinements, seeds=seeds)
+    require_read(changes, tuned.configs)
+    if not force:
+        sweep.require_room(tuned.trainable(fresh), jobs)
     made = writing.make(tuned, jobs, fresh)
     print(f"{tuned.summary()}\ntable: {made.tables['md']}")
 
@@ -207,28 +166,30 @@ def _ends(text: str) -> tuple[str, tuple[float, float]]:
 
 def announcement(config: RunConfig, device: str) -> str:
     """Say what a run is going to cost: seconds, by the rate assumed of the device, and bytes at its peak."""
-    if _is_unknown(config.model):
-        return f"what {config.model} costs is not predicted"
     from fedecho.learning.cost import duration, peak
 
+    if not peak.is_known(config.model):
+        return f"what {config.model} costs is not predicted"
     rates = duration.Rates(device)
     about = f"about {duration.text(rates.seconds(config))} on {device} if it does {rates.prior:.0e} FLOP/s"
     return f"{about}; {peak.text(config)}"
 
 
 def _train(config: RunConfig, device: str, keeper: Keeper, keep_model: bool, force: bool) -> Record:
-    from fedecho.learning.bar import Bar
+    from fedecho.learning.bar import Bar, saying
+    from fedecho.learning.cost import peak
     from fedecho.learning.experiment import run as run_experiment
 
     bar = Bar()
 
     def progress(rounds: Iterable[Round]) -> Iterable[Round]:
-        # Now that all input has been found usable.
-        if not force:
-            _require_room(config, device)
+        prepared()
+        if not force:  # now that all input has been found usable
+            peak.require_room([config], device=device)
         print(announcement(config, device), file=sys.stderr)
         return bar.rounds(rounds)
 
-    return run_experiment(
-        config, on_row=bar.row, progress=progress, device=device, keeper=keeper, keep_model=keep_model
-    )
+    with saying("making ready: the data, the clients' shares of them, the schedule, the model") as prepared:
+        return run_experiment(
+            config, on_row=bar.row, progress=progress, device=device, keeper=keeper, keep_model=keep_model
+        )

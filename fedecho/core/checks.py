@@ -200,8 +200,8 @@ class Checked:
         """Raise `InputError` for a field of `names` that was set `when` nothing would read it: its run would have a
         hash of its own and the numbers of another."""
         for f in dataclasses.fields(self) if when else ():  # type: ignore[arg-type]
-            value = getattr(self, f.name)
-            require(f.name not in names or value == f.default, f.name, value, f"{why}; leave it out")
+            value, left = getattr(self, f.name), "out" if f.default is None else f"at {f.default}"
+            require(f.name not in names or value == f.default, f.name, value, f"{why}; leave it {left}")
 
 
 def require_jobs(jobs: int | None) -> None:
