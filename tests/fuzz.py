@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from fedecho.cli import main, train
+from fedecho.cli import main, words
 from fedecho.core.checks import InputError
 from fedecho.core.config import config_hash, from_dict, to_dict
 from fedecho.core.records import load
@@ -102,7 +102,7 @@ def of_command(args: list[str]) -> None:
 
 def of_config(assignment: tuple[str, str]) -> None:
     """Change a field, and send the outcome through JSON."""
-    config = contenders.configure("fedecho", "smoke", 0, train.values_of(["=".join(assignment)]))
+    config = contenders.configure("fedecho", "smoke", 0, words.values_of(["=".join(assignment)]))
     again = from_dict(type(config), json.loads(json.dumps(to_dict(config))))
     assert config_hash(again) == config_hash(config)
 

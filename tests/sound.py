@@ -16,7 +16,7 @@ def sound(record: Record) -> Record:
     """Return the record with a row for each evaluation of its config (all but the last if it diverged): its own rows
     in their order, each as often as the others, with what they lack."""
     config, given = record.run_config(), record.rows
-    due = config.evaluated_rounds()
+    due = list(config.evaluated_rounds())
     rows = [
         {"virtual_time": 1.0 * number, **ROW, **given[place * len(given) // len(due)], "round": number,
          "arrivals": number * config.protocol.buffer_size} for place, number in enumerate(due)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import io
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from fedecho.learning import bar as bars
-from fedecho.learning.bar import Lines, bar
+from fedecho.learning.bar import Lines, bar, saying
 from fedecho.studies import sweep
 from tests.test_sweep import configs
 
@@ -67,3 +68,32 @@ def test_a_sweep_into_a_file_writes_lines(tmp_path: Path, capfd: pytest.CaptureF
     sweep.sweep(configs(2), tmp_path, jobs=1)
     said = capfd.readouterr().err
     assert "\r" not in said and said.splitlines()[-1].startswith("2 of 2 runs (100 %), ")
+
+
+class Waiting(threading.Timer):
+    """A timer whose time does not pass by itself."""
+
+    made: list[Waiting] = []
+
+    def start(self) -> None:
+        self.made.append(self)
+
+    def passes(self) -> None:
+        if not self.finished.is_set():
+            self.function(*self.args, **self.kwargs)
+
+
+def test_what_is_long_in_coming_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """After half a minute; not once the first line has come, nor after the end."""
+    monkeypatch.setattr(threading, "Timer", Waiting)
+    monkeypatch.setattr(Waiting, "made", [])
+    with saying("reading"):
+        Waiting.made[0].passes()
+    with saying("training") as begun:
+        begun()
+        Waiting.made[1].passes()
+    with saying("drawing"):
+        pass
+    Waiting.made[2].passes()
+    assert capsys.readouterr().err == "reading ...\n"
+    assert [timer.interval for timer in Waiting.made] == [bars.SECONDS] * 3 and bars.SECONDS <= 60

@@ -20,8 +20,9 @@ from typing import Any
 import pytest
 
 from fedecho import studies
-from fedecho.cli import main, train
+from fedecho.cli import main, words
 from fedecho.core import files, records
+from fedecho.core.checks import InputError
 from fedecho.core.clock import Clock
 from fedecho.core.config import MethodConfig, RunConfig, config_hash
 from fedecho.core.files import write_whole
@@ -33,6 +34,7 @@ from fedecho.studies import contenders, sweep, writing
 from fedecho.studies.theory.study import TheoryStudy
 from fedecho.studies.training import Trained
 from tests import toy
+from tests.fuzz import Reached, walled
 from tests.sound import sound
 
 SMALL = ["--set", "protocol.rounds=2", "data.train_size=500", "partition.min_size=1", "partition.alpha=1.0"]
@@ -95,6 +97,16 @@ BAD = [
     (["run", "--set", f"local.batch_size={10**30}"], "batch_size = 1000", "below 9,007"),
     (["run", "--set", f"method.distill.steps={'9' * 400}"], "steps = 9999", "(400 characters)"),
     (["run", "--set", "local.batch_size=999999999"], "memory = ", "--force"),
+    (["run", "--method", "fedbuff", "--set", "data.pool_size=9"], "data.pool_size = 9", "fedbuff has no use for U"),
+    (["run", "--set", "partition.kind=iid", "partition.too_small=top up"], "partition.too_small = 'top up'", "shares"),
+    (["compare", "--methods", "fedbuff", "ca2fl", "--set", "data.pool=noise"], "data.pool = 'noise'", "no use for U"),
+    (["tune", "--method", "fedbuff", "--set", "data.pool_mix=0.1"], "data.pool_mix = 0.1", "no use for U"),
+    (
+        ["run", "--method", "fedbuff", "--set", "data.validation_size=100"],
+        "validation = 100",
+        "its own validation split",
+    ),
+    (["run", "--profile", "language", "--set", "execution.channels_last=true"], "channels_last = True", "leave it off"),
     (["run", "--set", f"local.lr={'[' * 5000}"], "lr = '[[[", "(5,002 characters)"),
     (["run", "--set", f"data.name={'x' * 5000}"], "= 'xxx", "(5,002 characters)"),
     (["run", "--set", "local.lr=nan"], "lr = 'nan'", "number > 0"),
@@ -284,11 +296,11 @@ def test_data_list_says_what_is_where(tmp_path: Path, capsys: pytest.CaptureFixt
     [("1", 1), ("0.1", 0.1), ("1e-3", 0.001), ("none", None), ("true", True), ("fast", "fast"), ("(1, 2)", (1, 2))],
 )
 def test_literals(text: str, value: object) -> None:
-    assert train.literal(text) == value and type(train.literal(text)) is type(value)
+    assert words.literal(text) == value and type(words.literal(text)) is type(value)
 
 
 def changed(assignments: Sequence[str], method: MethodConfig | None = None) -> RunConfig:
-    return contenders.changed(RunConfig(method or FedEcho()), train.values_of(assignments))
+    return contenders.changed(RunConfig(method or FedEcho()), words.values_of(assignments))
 
 
 def test_changes_reach_nested_fields() -> None:
@@ -403,6 +415,42 @@ def test_a_run_that_memory_does_not_hold_is_not_begun(
     assert list(elsewhere.iterdir()) == []
     main.main([*command, "--force"])
     assert "score" in capsys.readouterr().out
+
+
+def test_what_one_of_several_methods_reads_may_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = [contenders.configure(name, "smoke", 0, {"data.pool_size": 9}) for name in ("fedbuff", "fedecho")]
+    words.require_read({"data.pool_size": 9}, runs)
+    with pytest.raises(InputError, match="no use for U; leave it out"):
+        words.require_read({"data.pool_size": 9}, runs[:1])
+    monkeypatch.setattr(FedBuff, "plugin", "mine.py")  # a method of one's own may use the server's pool
+    words.require_read({"data.pool_size": 9}, runs[:1])
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["sweep", "--profile", "smoke", "--only", "vision"],
+        ["sweep", "--profile", "smoke", "--only", "vision", "--budget", "2h"],
+        ["tables", "--profile", "smoke", "--only", "20_ablation_alpha"],
+        ["tune", "--profile", "smoke", "--method", "fedbuff", "--trials", "2"],
+        ["compare", "--profile", "smoke", "--methods", "fedbuff", "ca2fl"],
+    ],
+    ids=" ".join,
+)
+def test_runs_that_memory_does_not_hold_are_not_begun(
+    command: list[str], elsewhere: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As many as are trained at once: two of them and their workers, of which either alone would fit."""
+    walled(monkeypatch, elsewhere / "home")
+    monkeypatch.setattr(peak, "free_memory", lambda: 2 * peak.WORKER)
+    with pytest.raises(SystemExit) as stop:
+        main.main([*command, "--jobs", "2"])
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert stop.value.code == 2 and re.match(r"fedecho: memory = '\d+ MB of 2 workers' is not usable: 600 MB are", line)
+    for allowed in (["--jobs", "1"], ["--jobs", "2", "--force"]):
+        with pytest.raises(Reached):
+            main.main([*command, *allowed])
+    assert not (elsewhere / "home").exists()
 
 
 def test_whoever_reads_the_output_may_stop(tmp_path: Path) -> None:

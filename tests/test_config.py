@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from fedecho.core.settings import Data, Delays, Evaluation, Local, Partition, Pr
 from fedecho.learning.echo_settings import Distillation
 from fedecho.learning.methods import CA2FL, FADAS, AdaMasFL, FedAC, FedAsync, FedAvg, FedBuff, FedEcho, FedStaleAsync
 
+SHA256 = "0" * 64
 BAD: list[tuple[Callable[[], object], str, str]] = [
     (lambda: Distillation(alpha_min=0.9), "alpha_max = 0.8", r"\[0.9, 1\]"),
     (lambda: Distillation(alpha_max=1.5), "alpha_max = 1.5", r"a number in \[0, 1\]$"),
@@ -76,6 +78,75 @@ def test_bad_input_is_named_in_one_line(make: Callable[[], object], field: str, 
         make()
     message = str(caught.value)
     assert message.startswith(field) and re.search(allowed, message) and "\n" not in message
+
+
+ALONE = Protocol(50, 25, 1)
+OFF = "nothing is distilled; leave it "
+UNREAD: list[tuple[Callable[[], object], str, str]] = [
+    (lambda: Data(sha256=SHA256), "sha256 = ", "only a file .npz has one; leave it out"),
+    (lambda: Data(mask=False), "mask = False", "leave it at True"),
+    (lambda: Data(vocabulary=500), "vocabulary = 500", "leave it at 1000"),
+    (lambda: Partition("iid", alpha=0.5), "alpha = 0.5", "kind iid draws no shares; leave it at 0.1"),
+    (lambda: Partition("natural", alpha=0.5), "alpha = 0.5", "kind natural draws no shares"),
+    (lambda: Partition("natural", straggler_classes=1, straggler_mix="pure"), "straggler_mix = 'pure'", "no shares"),
+    (lambda: Partition("iid", max_redraws=5), "max_redraws = 5", "no shares"),
+    (lambda: Partition(too_small="top up", max_redraws=5), "max_redraws = 5", "drawn once"),
+    (lambda: Partition(straggler_share=0.5), "straggler_share = 0.5", "own no class; leave it at 1.0"),
+    (lambda: Partition(straggler_mix="pure"), "straggler_mix = 'pure'", "own no class; leave it at mixed"),
+    (lambda: Delays(trace_sha256=SHA256), "trace_sha256 = ", "only the model trace has; leave it out"),
+    (lambda: Delays(function_sha256=SHA256), "function_sha256 = ", "only the model function has"),
+    (lambda: RunConfig(FedBuff(), protocol=replace(ALONE, dispatch="on_arrival")), "dispatch = ", "M = 1"),
+    (lambda: RunConfig(FedBuff(), protocol=replace(ALONE, delta="fadas_code")), "delta = 'fadas_code'", "M = 1"),
+    (lambda: FedAsync(staleness="hinge", polynomial_a=1.0), "polynomial_a = 1.0", "is hinge; leave it at 0.5"),
+    (lambda: FedAsync(hinge_a=1.0), "hinge_a = 1.0", "is polynomial; leave it at 10.0"),
+    (lambda: FedAsync(staleness="constant", hinge_b=1.0), "hinge_b = 1.0", "is constant"),
+    (lambda: FADAS(delay_threshold=3.0), "delay_threshold = 3.0", "delay_adaptive off"),
+    (lambda: FedAC(correction="none", control_step="weighted"), "control_step = ", "c stays 0"),
+    (lambda: Distillation(steps=0, temperature=2.0), "temperature = 2.0", f"{OFF}at 1.0"),
+    (lambda: Distillation(lr=0.0, bank_top_k=3), "bank_top_k = 3", f"{OFF}out"),
+    (lambda: Distillation(clip_norm=None, clip="value"), "clip = 'value'", "nothing is clipped"),
+    (lambda: Distillation(alpha_min=0.5, alpha_max=0.5, alpha_scope="sample"), "alpha_scope = ", "0.5 throughout"),
+    (lambda: Distillation(alpha_min=0, alpha_max=0, alpha_direction="falling"), "alpha_direction = ", "0 throughout"),
+    (lambda: Distillation(alpha_min=1, alpha_max=1, hard_label="majority"), "hard_label = ", "without hard labels"),
+    (lambda: Distillation(alpha_min=0, alpha_max=0, kl="reverse"), "kl = 'reverse'", "without KL"),
+    (lambda: Distillation(teachers="fresh", bank_decay=0.5), "bank_decay = 0.5", "no age; leave it at 1.0"),
+    (lambda: Distillation(teachers="fresh", bank_max_age=5), "bank_max_age = 5", "no age; leave it out"),
+    (lambda: Distillation(source="average", bank_dtype="float16"), "bank_dtype = ", "not the bank"),
+    (lambda: Distillation(source="average", entropy_of="clients"), "entropy_of = 'clients'", "not the bank"),
+    (lambda: Distillation(source="average", pool_weights="agreement"), "pool_weights = ", "agrees with itself"),
+    (lambda: Distillation(warmup_rounds=5, corrupt_rounds=5), "corrupt_rounds = 5", "give more, or 0"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("make", "field", "allowed"), UNREAD)
+def test_what_is_switched_off_cannot_be_set(make: Callable[[], object], field: str, allowed: str) -> None:
+    """It would give a run a hash of its own, and the numbers of another."""
+    with pytest.raises(InputError) as caught:
+        make()
+    assert str(caught.value).startswith(field) and allowed in str(caught.value)
+
+
+READ: list[Callable[[], object]] = [
+    lambda: Partition(straggler_classes=2, straggler_share=0.5, straggler_mix="pure", max_redraws=5),
+    lambda: Partition("natural", min_size=5, straggler_classes=1),
+    lambda: Protocol(50, 25, 2, dispatch="on_arrival"),
+    lambda: FedAsync(polynomial_a=1.0),
+    lambda: FedAsync(staleness="hinge", hinge_a=1.0, hinge_b=2.0),
+    lambda: FADAS(delay_adaptive=True, delay_threshold=3.0),
+    lambda: FedAC(control_step="weighted"),
+    lambda: Distillation(steps=0, lr=0.5, batch_size=8),
+    lambda: Distillation(clip="value", kl="reverse", alpha_scope="sample", alpha_direction="falling"),
+    lambda: Distillation(alpha_min=1, alpha_max=1, hard_label="majority", pool_weights="agreement"),
+    lambda: Distillation(alpha_min=0, alpha_max=0, hard_label="majority", entropy_of="clients"),
+    lambda: Distillation(teachers="slow", bank_decay=0.5, bank_max_age=5),
+    lambda: Distillation(source="average", include_fresh=False, pool_weights="certainty", warmup_rounds=2),
+    lambda: Distillation(warmup_rounds=5, corrupt_rounds=6),
+]
+
+
+@pytest.mark.parametrize("make", READ)
+def test_what_is_read_can_be_set(make: Callable[[], object]) -> None:
+    assert make()
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf")])
@@ -143,3 +214,11 @@ def test_unknown_method_and_field_in_a_file() -> None:
 def test_configs_are_immutable() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         RunConfig(FedBuff()).seed = 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("rounds", "every", "after"), [(10, 5, [5, 10]), (11, 5, [5, 10, 11]), (3, 5, [3]), (5, 5, [5]), (1, 1, [1])]
+)
+def test_a_model_is_scored_every_so_many_rounds_and_at_the_end(rounds: int, every: int, after: list[int]) -> None:
+    config = RunConfig(FedBuff(), protocol=Protocol(rounds=rounds), evaluation=Evaluation(every=every))
+    assert (config.evaluations, list(config.evaluated_rounds())) == (len(after), after)

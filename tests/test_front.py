@@ -359,7 +359,8 @@ def test_rows_are_told_apart_by_what_differs() -> None:
     assert comparing.labels_of(runs) == [
         "FedBuff, method.server_lr=default", "FedBuff, method.server_lr=0.5", "CA2FL", "FADAS-da",
     ]  # fmt: skip
-    heavy = contenders.changed(runs[0], {"delays.model": "pareto", "delays.shape": 1.5, "partition.kind": "iid"})
+    iid = {"partition.kind": "iid", "partition.alpha": 0.1}
+    heavy = contenders.changed(runs[0], {"delays.model": "pareto", "delays.shape": 1.5, **iid})
     assert comparing.labels_of([runs[0], heavy]) == ["FedBuff", "FedBuff"]  # they are in two blocks
     assert (comparing.cell_of(heavy).setting, comparing.cell_of(heavy).delay) == ("iid", "pareto 1.5")
 

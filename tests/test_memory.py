@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
+from fedecho.core.checks import InputError
 from fedecho.core.clock import Clock
 from fedecho.core.config import MethodConfig, RunConfig, override_all
 from fedecho.core.settings import Data
@@ -36,7 +38,8 @@ def measured_peak(work: Callable[[], object]) -> int:
 
 
 def scaled(method: MethodConfig, model: str = "cnn-w8", **changes: Any) -> RunConfig:
-    fields = {"model": model, "protocol.rounds": 2, "protocol.clients": 30, "partition.kind": "iid", **changes}
+    iid = {"partition.kind": "iid", "partition.alpha": 0.1}
+    fields = {"model": model, "protocol.rounds": 2, "protocol.clients": 30, **iid, **changes}
     return override_all(tiny(method), fields)
 
 
@@ -127,6 +130,57 @@ def test_a_bank_of_a_vocabulary_takes_n_u_l_rows_and_their_sum(
     assert (held["uploads"], held["state"]) == tuple(
         work.predicted_bytes(config)[part] for part in ("uploads", "state")
     )
+
+
+@pytest.fixture
+def sizes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run of T rounds holds T GB at its peak, all of it data; a worker takes 1 GB besides."""
+    monkeypatch.setattr(peak, "predicted_peak", lambda run: {"data": run.protocol.rounds * 10**9, "state": 0})
+    monkeypatch.setattr(peak, "_total", lambda run: run.protocol.rounds * 10**9)
+    monkeypatch.setattr(peak, "WORKER", 10**9)
+
+
+RUNS = [scaled(FedBuff(), **{"protocol.rounds": rounds, "seed": seed}) for rounds in (2, 5) for seed in (0, 1)]
+
+
+@pytest.mark.parametrize(
+    ("workers", "needed", "words"),
+    [
+        (0, 5, "'5,000 MB' is not usable: 4,999 MB are free; lower what"),  # one, in this process
+        (1, 6, "'6,000 MB of 1 workers' is not usable: 5,999 MB are free; lower what"),
+        (2, 12, "run fewer at a time with --jobs, lower what takes most of it (data 5,000), or go on with --force"),
+        (3, 15, "'15,000 MB of 3 workers'"),  # 5 + 5 + 2 + 3
+        (9, 18, "'18,000 MB of 4 workers'"),  # there are no more runs than 4
+    ],
+)
+def test_the_largest_runs_at_once_have_to_fit(
+    workers: int, needed: int, words: str, sizes: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(peak, "free_memory", lambda: needed * 10**9)
+    peak.require_room(RUNS, workers)
+    monkeypatch.setattr(peak, "free_memory", lambda: needed * 10**9 - 10**6)
+    with pytest.raises(InputError) as caught:
+        peak.require_room(RUNS, workers)
+    assert words in str(caught.value)
+    peak.require_room(RUNS, workers, "cuda")
+    monkeypatch.setattr(peak, "free_memory", lambda: None)
+    peak.require_room(RUNS, workers)  # the system does not say
+
+
+def test_models_of_ones_own_and_no_runs_have_room(sizes: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peak, "free_memory", lambda: 0)
+    peak.require_room([], 3)
+    peak.require_room([replace(RUNS[0], model="mine:net")], 3)
+    with pytest.raises(InputError, match="memory"):
+        peak.require_room([replace(RUNS[0], model="lora:small", model_sha256="0" * 64)])
+
+
+def test_of_runs_that_differ_in_their_seed_one_is_reckoned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each draws a schedule, and there may be thousands."""
+    asked = list[RunConfig]()
+    monkeypatch.setattr(peak, "_total", lambda run: asked.append(run) or run.protocol.rounds)
+    assert peak.largest(RUNS, 3) == [(5, RUNS[2]), (5, RUNS[3]), (2, RUNS[0])]
+    assert asked == [RUNS[0], RUNS[2]]
 
 
 def test_activations_of_a_known_model() -> None:

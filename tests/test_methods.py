@@ -411,7 +411,7 @@ def test_clients_predict_with_the_statistics_that_are_asked_for(
     # the one image of U, 2 and 4, would give -1 and 1. The layer behind them is the identity.
     module = nn.Sequential(nn.BatchNorm1d(1, affine=False), nn.Flatten(), nn.Linear(2, 2, bias=False))
     pooled = replace(server, model=FlatModel(module), pool=torch.tensor([[[0.0, 4.0]]]))
-    method = echo(fedbuff(FedBuff()), pooled, Distillation(client_buffers=whose, steps=0))
+    method = echo(fedbuff(FedBuff()), pooled, Distillation(client_buffers=whose, steps=1))
     start = Weights(torch.zeros(4), torch.tensor([0.0, 1.0]))
     state = method.init(start, 2)
     module.train()  # as local training leaves it

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from fedecho.core.checks import InputError
 from fedecho.core.settings import Partition
+from fedecho.simulation import partition
 from fedecho.simulation.delays import SLOW
 from fedecho.simulation.partition import _topped_up, divide
 
@@ -28,9 +29,8 @@ def histogram(shard: np.ndarray) -> np.ndarray:
     st.floats(0.2, 100.0), st.integers(0, 3), st.floats(0.1, 1), st.sampled_from(["mixed", "pure"]), st.integers(0, 50)
 )
 def test_disjoint_and_complete(alpha: float, owned: int, share: float, mix: Any, seed: int) -> None:
-    partition = Partition(
-        alpha=alpha, straggler_classes=owned, straggler_share=share, straggler_mix=mix, min_size=1, max_redraws=10_000
-    )
+    how: dict[str, Any] = {"straggler_share": share, "straggler_mix": mix} if owned else {}
+    partition = Partition(alpha=alpha, straggler_classes=owned, min_size=1, max_redraws=10_000, **how)
     shards = divide(LABELS, partition, SPEEDS, seed)
     assert sorted(np.concatenate(shards.clients).tolist()) == list(range(len(LABELS)))
     assert min(map(len, shards.clients)) >= 1
@@ -170,7 +170,7 @@ def test_a_natural_minimum_cannot_be_redrawn() -> None:
 def test_a_client_that_is_too_small_is_given_some_of_the_largest_one() -> None:
     plain = divide(LABELS, Partition(alpha=0.1, min_size=1), SPEEDS, 0)
     most = min(map(len, plain.clients)) + 5
-    shards = divide(LABELS, Partition(alpha=0.1, min_size=most, too_small="top up", max_redraws=1), SPEEDS, 0)
+    shards = divide(LABELS, Partition(alpha=0.1, min_size=most, too_small="top up"), SPEEDS, 0)
     assert min(map(len, shards.clients)) == most and shards.redraws == 0
     assert max(map(len, shards.clients)) < max(map(len, plain.clients))
     assert np.sort(np.concatenate(shards.clients)).tolist() == list(range(len(LABELS)))
@@ -224,3 +224,25 @@ def test_topping_up_leaves_sole_owners_alone() -> None:
 def test_what_nobody_can_spare_is_an_error() -> None:
     with pytest.raises(InputError, match="raise alpha or lower min_size"):
         divide(LABELS, Partition(alpha=0.05, min_size=len(LABELS) // len(SPEEDS), too_small="top up"), SPEEDS, 0)
+
+
+def test_sizes_are_those_of_the_shards_and_only_the_last_draw_is_gathered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A draw that leaves a client too small costs no gathering of images: there may be ten thousand of them."""
+    gathered, sizes = list[list[int]](), list[list[int]]()
+
+    def gather(*args: Any) -> tuple[np.ndarray, ...]:
+        shards = honest(*args)
+        gathered.append([len(shard) for shard in shards])
+        return shards
+
+    def measure(*args: Any) -> np.ndarray:
+        sizes.append(measured(*args).tolist())
+        return np.array(sizes[-1])
+
+    honest, measured = partition._shards, partition._sizes
+    monkeypatch.setattr(partition, "_shards", gather)
+    monkeypatch.setattr(partition, "_sizes", measure)
+    how: dict[str, Any] = {"straggler_classes": 2, "straggler_share": 0.7}
+    shards = divide(LABELS, Partition(alpha=0.5, min_size=60, **how), SPEEDS, 0)
+    assert shards.redraws == len(sizes) - 1 > 0 and gathered == sizes[-1:]
+    assert all(min(each) < 60 for each in sizes[:-1]) and {sum(each) for each in sizes} == {len(LABELS)}

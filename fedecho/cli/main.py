@@ -24,8 +24,9 @@ import tyro
 from fedecho.cli.others import bench, data
 from fedecho.cli.publish import cite, claims, latex, site
 from fedecho.cli.records import compare, show
+from fedecho.cli.sweep import sweep
 from fedecho.cli.tables import check, golden, tables, tolerances, verify
-from fedecho.cli.train import run, sweep, tune
+from fedecho.cli.train import run, tune
 from fedecho.core.checks import InputError, NotebookError, one_line, require
 from fedecho.core.files import expanded
 from fedecho.core.processes import Stopped, stoppable

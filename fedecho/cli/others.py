@@ -23,10 +23,12 @@ def data(
         data_root: the data folder (otherwise FEDECHO_DATA).
     """
     from fedecho import data as datasets
+    from fedecho.learning.bar import saying
 
     if action == "fetch":
         require(name is not None, "name", name, "say which data set to fetch: cifar10, cifar100 or stl10")
-        print(datasets.fetch(str(name), data_root))
+        with saying(f"getting and unpacking {name}"):
+            print(datasets.fetch(str(name), data_root))
         return
     print(f"data folder: {datasets.data_root(data_root)}")
     for known in dict.fromkeys((*datasets.DATASETS, *datasets.TEXTS, *datasets.POOLS)):
@@ -57,10 +59,12 @@ def bench(scale: Literal["laptop", "paper"] = "laptop", device: str = "cpu", pro
         processes: runs at a time that are compared with one (left out: all cores, or 4 on a GPU).
     """
     from fedecho.cli import bench, bench_paper
+    from fedecho.learning.bar import saying
     from fedecho.learning.experiment import require_device
 
     require(device == "cpu" or scale == "paper", "device", device, "the laptop's ratios are of CPU time; use cpu")
     require(processes is None or processes >= 1, "processes", processes, "give at least 1")
     require_device(device)
-    for line in [bench.report()] if scale == "laptop" else bench_paper.lines(device, processes):
-        print(line, flush=True)
+    with saying("measuring, each thing several times"):
+        for line in [bench.report()] if scale == "laptop" else bench_paper.lines(device, processes):
+            print(line, flush=True)

@@ -60,6 +60,7 @@ def site(profile: str = "laptop") -> None:
         profile: whose; any but laptop gets a folder of its own in paper/site.
     """
     require_clone("site")
+    from fedecho.learning.bar import saying
     from fedecho.report.publish.site import build
     from fedecho.studies import profiles
 
@@ -67,7 +68,8 @@ def site(profile: str = "laptop") -> None:
     there = {found.name.lower().replace("_", "-") for found in importlib.metadata.distributions()}
     for package in ("sphinx", "furo", "myst-nb", "sphinx-design", "sphinx-mathjax-offline"):
         require(package in there, "site", package, "install fedecho[docs] first")
-    print(build(name, planned(name)))
+    with saying("writing the pages"):
+        print(build(name, planned(name)))
 
 
 def planned(profile: str) -> list[Study]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import tyro
 
-from fedecho.cli.train import outcome, values_of
+from fedecho.cli.words import outcome, require_read, values_of
 from fedecho.core.checks import require, require_jobs
 from fedecho.core.config import RunConfig
 from fedecho.core.files import own_dir, paper, use_data
@@ -97,6 +98,7 @@ def compare(
     jobs: int | None = None,
     fresh: bool = False,
     data_root: Path | None = None,
+    force: bool = False,
 ) -> None:
     """Put runs side by side: those of records that are there, or of methods, trained where they have no record. Writes
     a table with intervals, paired tests and a figure to build/custom.
@@ -111,33 +113,40 @@ def compare(
         jobs: processes (all cores if left out).
         fresh: train every run again.
         data_root: folder of data sets (otherwise FEDECHO_DATA).
+        force: train even where the predicted memory is not free.
     """
     from fedecho.learning import plugins
     from fedecho.studies import compare as comparing
-    from fedecho.studies import profiles, writing
+    from fedecho.studies import profiles, sweep, writing
 
     use_data(data_root)
     plugins.load_all(plugin)
     require(bool(records) != bool(methods), "compare", (*records, *methods), "give records, or --methods, not both")
     require_jobs(jobs)
     if records:
-        for name, value in (("set", set), ("seeds", seeds), ("profile", profile), ("fresh", fresh), ("jobs", jobs)):
+        others = {"set": set, "seeds": seeds, "profile": profile, "fresh": fresh, "jobs": jobs, "force": force}
+        for name, value in others.items():
             require(not value, name, value, "records are compared as they are; leave it out")
         made = comparing.compared([read(word) for word in records])
     else:
         scale = profile or "laptop"
-        configs = dict(_run(name, scale, set) for name in methods)
+        changes = values_of(set)
+        configs = dict(_run(name, scale, changes) for name in methods)
+        require_read(changes, list(configs.values()))
         require(len(configs) == len(methods), "methods", methods, "one is given twice; give each once")
         chosen = seeds or profiles.profile(scale).seeds
         lists = {"methods": methods, "set": set, "plugin": plugin, "profile": [scale], "seeds": chosen}
         words = [word for name, given in lists.items() if given for word in (f"--{name}", *map(str, given))]
         command = shlex.join(["fedecho", "compare", *words])
-        made = writing.make(comparing.of_configs(configs, chosen, scale, command), jobs, fresh)
+        study = comparing.of_configs(configs, chosen, scale, command)
+        if not force:
+            sweep.require_room(study.trainable(fresh), jobs)
+        made = writing.make(study, jobs, fresh)
     print(made.text, f"table: {made.tables['md']}", *(f"figure: {path}" for path in made.figures.values()), sep="\n")
 
 
-def _run(name: str, profile: str, assignments: Sequence[str]) -> tuple[str, RunConfig]:
+def _run(name: str, profile: str, changes: Mapping[str, Any]) -> tuple[str, RunConfig]:
     from fedecho.studies import contenders
 
     label = contenders.contender_of(name, {}).label
-    return label, contenders.configure(name, profile, 0, values_of(assignments))
+    return label, contenders.configure(name, profile, 0, changes)

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import tyro
 
-from fedecho.cli.train import tell
+from fedecho.cli.words import tell
 from fedecho.core import files, numerics
 from fedecho.core.checks import require, require_jobs
 from fedecho.core.files import paper, use_data
@@ -26,6 +26,7 @@ def tables(
     fresh: bool = False,
     jobs: int | None = None,
     data_root: Path | None = None,
+    force: bool = False,
 ) -> None:
     """Execute the notebooks, which train what has no record; write tables, figures and claims to paper/.
 
@@ -34,9 +35,11 @@ def tables(
         fresh: train everything again, from the beginning.
         jobs: processes for training (all cores if left out).
         data_root: folder of data sets (otherwise FEDECHO_DATA).
+        force: train even where the predicted memory is not free.
     """
+    from fedecho.learning.bar import saying
     from fedecho.report.publish import readme
-    from fedecho.studies import forecast, plan, profiles
+    from fedecho.studies import forecast, plan, profiles, sweep
     from fedecho.studies.claims import ledger
     from fedecho.studies.study import TABLES
     from fedecho.studies.training import Trained
@@ -53,9 +56,12 @@ def tables(
     trained = [study for study in studies if isinstance(study, Trained)]
     left_out = [why for stem in stems if (why := notebooks.left_out(stem, profile)) is not None]
     reasons = [*left_out, *(f"{study.name}: {o.why}" for study in trained for o in study.obstacles(fresh))]
-    todo = plan.runs_of(trained, fresh, all_runs=False)
-    said = forecast.outlook(studies, todo, profile, fresh=fresh, jobs=jobs)
+    with saying("reading the records that are there, and reckoning what is missing"):
+        todo = plan.runs_of(trained, fresh, all_runs=False)
+        said = forecast.outlook(studies, todo, profile, fresh=fresh, jobs=jobs)
     print(*reasons, *said, sep="\n", file=sys.stderr)
+    if not force:
+        sweep.require_room([run for runs in todo.values() for run in runs], jobs)
     plan.train_all(todo, jobs, fresh)
     for path in notebooks.make(profile, only=only, fresh=fresh, jobs=jobs):
         print(path)
@@ -94,6 +100,7 @@ def verify(
     """
     from fedecho.core.own import is_named
     from fedecho.learning import plugins
+    from fedecho.learning.bar import saying
     from fedecho.studies import verify as verifying
 
     use_data(data_root)
@@ -106,9 +113,11 @@ def verify(
     require(bool(only) or folder.is_dir(), "records", str(folder), "no such folder; run `fedecho sweep` first")
     found = list(folder.glob("*.json")) if only is None else verifying.of_table(only, profile)
     outcomes, failed = verifying.verify(verifying.drawn(found, None if all else sample, seed), jobs, functions), 0
-    for outcome in outcomes:
-        print(outcome, flush=True)
-        failed += not outcome.ok
+    with saying("making the first of the records again") as first:
+        for outcome in outcomes:
+            first()
+            print(outcome, flush=True)
+            failed += not outcome.ok
     if failed:
         sys.exit(1)
 
@@ -141,6 +150,7 @@ def tolerances(
         seed: of the draw; another one adds other runs to what is known.
         data_root: folder of data sets (otherwise FEDECHO_DATA).
     """
+    from fedecho.learning.bar import saying
     from fedecho.studies import remake, tolerance
 
     use_data(data_root)
@@ -151,8 +161,10 @@ def tolerances(
     known = {tolerance.kind_of(tolerance.load(path)): path for path in found}
     for name in kind:
         require(name in known, "kind", name, f"choose among {'; '.join(known)}")
-    for line in remake.measure([known[name] for name in kind or known], variant):
-        print(line, flush=True)
+    with saying("making records again under other instructions") as first:
+        for line in remake.measure([known[name] for name in kind or known], variant):
+            first()
+            print(line, flush=True)
 
 
 def check(profile: str = "laptop", records: bool = False) -> None:
@@ -163,6 +175,7 @@ def check(profile: str = "laptop", records: bool = False) -> None:
         profile: whose tables.
         records: only read every record, manifest and other sealed file of all profiles, in seconds.
     """
+    from fedecho.learning.bar import saying
     from fedecho.studies import check as checking
     from fedecho.studies import profiles
 
@@ -173,7 +186,8 @@ def check(profile: str = "laptop", records: bool = False) -> None:
         if unsound:
             sys.exit(1)
         return
-    differences = checking.check(profiles.whole(profile).name)
+    with saying("making every table, figure and claim again from the records, which takes minutes"):
+        differences = checking.check(profiles.whole(profile).name)
     print("\n".join(differences) or f"{profile}: every table, figure and claim is what the records give")
     if differences:
         sys.exit(1)

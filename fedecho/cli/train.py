@@ -1,54 +1,23 @@
-"""The commands that train: one run, and everything that a table lacks."""
+"""The commands that train one method: a run, and the search for its rates."""
 
 from __future__ import annotations
 
-import ast
 import signal
 import sys
-import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from fedecho.cli.words import literal, outcome, require_read, tell, values_of
 from fedecho.core import files, numerics, processes
 from fedecho.core.checks import require, require_jobs
-from fedecho.core.config import LORA, RunConfig
-from fedecho.core.files import own_dir, records_dir, require_folder, use_data
-from fedecho.core.own import is_named
+from fedecho.core.config import RunConfig
+from fedecho.core.files import own_dir, records_dir, use_data
 from fedecho.core.records import Record, find, load, progress_path, record_path, require_usable, save
 from fedecho.simulation.schedule import Round
 
 if TYPE_CHECKING:
     from fedecho.learning.resume import Keeper
-    from fedecho.studies.cluster import Cluster
-
-
-def literal(text: str) -> Any:
-    """Return the value of a word on the command line: a number, true, false, none, or the word itself."""
-    named = {"none": None, "null": None, "true": True, "false": False}
-    if text.lower() in named:
-        return named[text.lower()]
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):  # of nested or unhashable ones
-        return text
-
-
-def values_of(assignments: Sequence[str]) -> dict[str, Any]:
-    """Read `field=value`, e.g. `method.distill.lr=0.1`, several times; raises `InputError` for a field given twice."""
-    values = {}
-    for assignment in assignments:
-        path, equals, text = assignment.partition("=")
-        require(bool(equals), "set", assignment, "write field=value, e.g. method.distill.lr=0.1")
-        require(path not in values, "set", assignment, f"{path} is given twice; give it once")
-        values[path] = literal(text)
-    return values
-
-
-def tell(words: str | None) -> None:
-    """Say something beside the outcome, if there is anything to say."""
-    if words is not None:
-        print(f"fedecho: {words}", file=sys.stderr)
 
 
 def run(
@@ -89,7 +58,9 @@ def run(
     use_data(data_root)
     require_device(device)
     plugins.load_all(plugin)
-    config = contenders.configure(method, profile, seed, values_of(set))
+    changes = values_of(set)
+    config = contenders.configure(method, profile, seed, changes)
+    require_read(changes, [config])
     committed = [own_dir(profile)] if config.is_own else [records_dir(profile), records_dir(profile) / "runs"]
     known = [records] if records else committed
     places = [numerics.place(place, config) for place in known]
@@ -110,26 +81,6 @@ def run(
     if save_model is not None:
         print(f"model: {save_model}")
     print(f"next: fedecho show {path}")
-
-
-def _require_room(config: RunConfig, device: str) -> None:
-    from fedecho.learning.cost import peak
-
-    if device == "cpu" and not _is_unknown(config.model):
-        peak.require_room(config)
-
-
-def _is_unknown(model: str) -> bool:
-    """Tell whether a model is one's own, some of which cannot be traced."""
-    return is_named(model) and not model.startswith(LORA)
-
-
-def outcome(record: Record) -> str:
-    """Say how a run ended."""
-    if record.score is None:
-        return "diverged"
-    last = min(len(record.rows), record.run_config().evaluation.scored)
-    return f"score {100 * record.score:.2f} % (mean of the last {last} evaluations)"
 
 
 def _trained(config: RunConfig, device: str, path: Path, fresh: bool, model: Path | None, force: bool) -> Record:
@@ -165,6 +116,7 @@ def tune(
     jobs: int | None = None,
     fresh: bool = False,
     data_root: Path | None = None,
+    force: bool = False,
 ) -> None:
     """Tune a method as the tables' methods were: on the validation split, never on a seed or an image of theirs.
 
@@ -181,9 +133,10 @@ def tune(
         jobs: processes (left out: all cores).
         fresh: train everything again.
         data_root: folder of data sets (otherwise FEDECHO_DATA).
+        force: train even where the predicted memory is not free.
     """
     from fedecho.learning import plugins
-    from fedecho.studies import contenders, writing
+    from fedecho.studies import contenders, sweep, writing
     from fedecho.studies.tuning import tuning_of
 
     use_data(data_root)
@@ -193,7 +146,11 @@ def tune(
     for path, _ in ends:
         require([known for known, _ in ends].count(path) == 1, "space", path, "it is given twice; give each field once")
     contender = contenders.contender_of(method, dict(ends))
-    tuned = tuning_of(contender, profile, changes=values_of(set), count=trials, refinements=refinements, seeds=seeds)
+    changes = values_of(set)
+    tuned = tuning_of(contender, profile, changes=changes, count=trials, refinements=refinements, seeds=seeds)
+    require_read(changes, tuned.configs)
+    if not force:
+        sweep.require_room(tuned.trainable(fresh), jobs)
     made = writing.make(tuned, jobs, fresh)
     print(f"{tuned.summary()}\ntable: {made.tables['md']}")
 
@@ -209,124 +166,30 @@ def _ends(text: str) -> tuple[str, tuple[float, float]]:
 
 def announcement(config: RunConfig, device: str) -> str:
     """Say what a run is going to cost: seconds, by the rate assumed of the device, and bytes at its peak."""
-    if _is_unknown(config.model):
-        return f"what {config.model} costs is not predicted"
     from fedecho.learning.cost import duration, peak
 
+    if not peak.is_known(config.model):
+        return f"what {config.model} costs is not predicted"
     rates = duration.Rates(device)
     about = f"about {duration.text(rates.seconds(config))} on {device} if it does {rates.prior:.0e} FLOP/s"
     return f"{about}; {peak.text(config)}"
 
 
 def _train(config: RunConfig, device: str, keeper: Keeper, keep_model: bool, force: bool) -> Record:
-    from fedecho.learning.bar import Bar
+    from fedecho.learning.bar import Bar, saying
+    from fedecho.learning.cost import peak
     from fedecho.learning.experiment import run as run_experiment
 
     bar = Bar()
 
     def progress(rounds: Iterable[Round]) -> Iterable[Round]:
-        # Now that all input has been found usable.
-        if not force:
-            _require_room(config, device)
+        prepared()
+        if not force:  # now that all input has been found usable
+            peak.require_room([config], device=device)
         print(announcement(config, device), file=sys.stderr)
         return bar.rounds(rounds)
 
-    return run_experiment(
-        config, on_row=bar.row, progress=progress, device=device, keeper=keeper, keep_model=keep_model
-    )
-
-
-def sweep(
-    profile: str = "laptop",
-    only: str | None = None,
-    budget: str | None = None,
-    jobs: int | None = None,
-    fresh: bool = False,
-    shard: str | None = None,
-    cluster: bool = False,
-    shared: Path | None = None,
-    gpus_per_run: float | None = None,
-    data_root: Path | None = None,
-    device: str = "cpu",
-) -> None:
-    """Train whatever a table still lacks, in parallel processes; Ctrl-C loses only the runs in progress.
-
-    Args:
-        profile: smoke, laptop or paper, or that of a block: cifar-small, language, generation.
-        only: which runs: vision, tuning, a study such as controls, or all (left out: vision; with a budget or of a
-            block: all).
-        budget: a time such as 25m or 1h30m: the most wanted runs first, an unfinished one is kept for the next call.
-        jobs: processes (left out: all cores, or one on a GPU, which several can share).
-        fresh: train everything again.
-        shard: k/n, e.g. 3/16: part k of n of the runs, for n machines that each do one.
-        cluster: use the Ray cluster that this machine belongs to, or the one in RAY_ADDRESS; records come back here.
-        shared: with a cluster, a folder that all its nodes see: what a node that died had done of a run is kept there.
-        gpus_per_run: with a cluster and a GPU, the share of one that a run asks for, e.g. 0.25 (left out: 1).
-        data_root: folder of data sets (otherwise FEDECHO_DATA).
-        device: cpu or cuda.
-    """
-    began = time.time()  # before anything heavy is imported: a budget counts from here
-    from fedecho.studies import forecast, plan, profiles
-
-    use_data(data_root)
-    scale = profiles.profile(profile).name
-    require_jobs(jobs)
-    nodes, mine = _nodes(cluster, shared, gpus_per_run, device), plan.shard(shard)
-    jobs = jobs or (None if device == "cpu" or nodes else 1)
-    known = plan.trained(scale)
-    only = only or ("vision" if budget is None and "vision" in known else "all")
-    names = list(known) if only == "all" else [only]
-    if budget is not None:
-        require(not fresh, "fresh", fresh, "it does not go together with a budget; leave one of them out")
-        _sweep_within(budget, began, scale, names, mine, jobs, nodes, device)
-        return
-    studies, trained = plan.named(names, scale), 0
-    tell(numerics.warning(part for study in studies for part in study.parts()))
-    todo = plan.runs_of(studies, fresh, True, mine)
-    said = forecast.outlook(studies, todo, scale, jobs=jobs, device=device)
-    print(*said, sep="\n", file=sys.stderr)
-    while any(todo.values()):  # the trials of a tuning ask for others
-        trained += plan.train_all(todo, jobs, fresh, nodes, device)
-        todo, fresh = plan.runs_of(studies, False, True, mine), False
-    print(f"{only}, {profile}: {trained} runs trained, the others had records")
-
-
-def _nodes(cluster: bool, shared: Path | None, gpus: float | None, device: str) -> Cluster | None:
-    from fedecho.learning.experiment import require_device
-    from fedecho.studies.cluster import Cluster
-
-    for name, value in (("shared", shared), ("gpus_per_run", gpus)):
-        require(cluster or value is None, name, str(value), "it is for a cluster; give --cluster, or leave it out")
-    if not cluster:
-        require_device(device)
-        return None
-    require(device in ("cpu", "cuda"), "device", device, "the nodes of a cluster have cpu or cuda")
-    require(gpus is None or device == "cuda", "gpus_per_run", gpus, "it goes with --device cuda")
-    require(gpus is None or 0 < gpus <= 1, "gpus_per_run", gpus, "give a share above 0, 1 at most")
-    return Cluster(None if device == "cpu" else gpus or 1.0, shared and require_folder(shared, "shared"))
-
-
-def _sweep_within(
-    budget: str,
-    began: float,
-    scale: str,
-    names: Sequence[str],
-    mine: Callable[[RunConfig], bool],
-    jobs: int | None,
-    nodes: Cluster | None,
-    device: str,
-) -> None:
-    from fedecho.learning.cost import peak
-    from fedecho.studies import budget as budgets
-    from fedecho.studies import plan as plans
-
-    seconds = budgets.seconds_of(budget)
-    tell(numerics.warning(part for study in plans.named(names, scale) for part in study.parts()))
-    plan = budgets.plan([run for run in plans.ordered(scale, names) if mine(run.config)], device)
-    if plan.todo:
-        budgets.require_enough(plan, seconds, device)
-    print(*plan.left_out, plan.outlook(f"{scale}: "), sep="\n", file=sys.stderr)
-    if plan.todo:
-        print(f"of those at a time, the first one: {peak.text(plan.todo[0].config)}", file=sys.stderr)
-        plan = budgets.work_off(plan, seconds - (time.time() - began), jobs=jobs, cluster=nodes, device=device)
-        print(f"{len(plan.finished)} runs finished; {plan.outlook()}")
+    with saying("making ready: the data, the clients' shares of them, the schedule, the model") as prepared:
+        return run_experiment(
+            config, on_row=bar.row, progress=progress, device=device, keeper=keeper, keep_model=keep_model
+        )

@@ -196,6 +196,13 @@ class Checked:
     def validate(self) -> None:
         """Check combinations of fields; dataclasses override this and raise `InputError`."""
 
+    def unread(self, when: bool, why: str, *names: str) -> None:
+        """Raise `InputError` for a field of `names` that was set `when` nothing would read it: its run would have a
+        hash of its own and the numbers of another."""
+        for f in dataclasses.fields(self) if when else ():  # type: ignore[arg-type]
+            value, left = getattr(self, f.name), "out" if f.default is None else f"at {f.default}"
+            require(f.name not in names or value == f.default, f.name, value, f"{why}; leave it {left}")
+
 
 def require_jobs(jobs: int | None) -> None:
     """Raise `InputError` for a number of processes that no machine has; none given = as many as there are cores."""

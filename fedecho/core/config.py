@@ -90,10 +90,15 @@ class RunConfig(Checked):
         """How the server distils (`Distillation`); none if it does not."""
         return getattr(self.method, "distill", None)
 
-    def evaluated_rounds(self) -> list[int]:
-        """Return after how many rounds the model is scored: every so many, and at the end."""
-        rounds = self.protocol.rounds
-        return [*range(self.evaluation.every, rounds, self.evaluation.every), rounds]
+    @property
+    def evaluations(self) -> int:
+        """How many times the model is scored."""
+        return -(-self.protocol.rounds // self.evaluation.every)
+
+    def evaluated_rounds(self) -> Iterator[int]:
+        """Yield after how many rounds the model is scored, which may be millions: every so many, and at the end."""
+        rounds, every = self.protocol.rounds, self.evaluation.every
+        return (min(number, rounds) for number in range(every, rounds + every, every))
 
     def validate(self) -> None:
         """Check what needs two parts at once."""
@@ -104,6 +109,8 @@ class RunConfig(Checked):
         faulty = self.faults.count(clients)
         some = self.faults.share == 0 or 0 < faulty < clients
         require(some, "share", self.faults.share, f"that is {faulty} of {clients} clients; give another share")
+        alone = "with M = 1 each arrival closes a round, and who starts is alone"
+        self.protocol.unread(self.protocol.buffer_size == 1, alone, "dispatch", "delta")
         needs_slow = self.partition.straggler_classes > 0 and self.partition.straggler_share > 0
         require(
             not needs_slow or (counts is not None and counts[2] > 0),

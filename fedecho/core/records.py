@@ -6,6 +6,7 @@ import datetime
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -111,19 +112,10 @@ def _check(record: Record) -> None:
     for name, own in (("hash", config_hash(config)), ("seed", config.seed)):
         require(getattr(record, name) == own, name, getattr(record, name), f"its config has {own}")
     check_rows(rows, _ROW)
-    rounds, every = config.protocol.rounds, config.evaluation.every
-    count = len(range(every, rounds, every)) + 1  # before a list of them is made: a config may say millions
-    require(
-        (record.status == "done") == (len(rows) == count),
-        "status",
-        record.status,
-        f"it has {len(rows)} of {count} rows",
-    )
-    require(len(rows) <= count, "rows", len(rows), f"its config asks for {count}")
-    due = [
-        (min(r, rounds), min(r, rounds) * config.protocol.buffer_size)
-        for r in range(every, every * len(rows) + 1, every)
-    ]
+    whole, words = len(rows) == config.evaluations, f"it has {len(rows)} of {config.evaluations} rows"
+    require((record.status == "done") == whole, "status", record.status, words)
+    require(len(rows) <= config.evaluations, "rows", len(rows), f"its config asks for {config.evaluations}")
+    due = [(number, number * config.protocol.buffer_size) for number in islice(config.evaluated_rounds(), len(rows))]
     made = [(row["round"], row["arrivals"]) for row in rows]
     require(made == due, "rows", made, "its config asks for others (round, arrivals)")
     times = [row["virtual_time"] for row in rows]

@@ -14,19 +14,8 @@ from annotated_types import Interval
 from fedecho.core import own
 from fedecho.core.checks import BelowOne, Checked, Count, Natural, NotNegative, Positive, Share, require
 
-DelayModel = Literal[
-    "constant",
-    "mild",
-    "large",
-    "uniform",
-    "exponential",
-    "lognormal",
-    "pareto",
-    "bursty",
-    "periodic",
-    "trace",
-    "function",
-]
+DelayModel = Literal["constant", "mild", "large", "uniform", "exponential", "lognormal", "pareto", "bursty", "periodic",
+                     "trace", "function"]  # fmt: skip
 SHAPES = {"pareto": (0.1, 100.0), "lognormal": (1e-3, 10.0)}
 """Delay model -> ends of its `shape`."""
 TaskKind = Literal["classification", "generation"]
@@ -69,18 +58,15 @@ class Data(Checked):
 
     def validate(self) -> None:
         """Check that what belongs to some data or one task is asked of these alone."""
-        require(self.is_file or self.sha256 is None, "sha256", self.sha256, "only a file .npz has one; leave it out")
         generates = self.task == "generation"
+        self.unread(not self.is_file, "only a file .npz has one", "sha256")
         require(not generates or self.name == "austen", "task", self.task, "only austen has running text; name that")
-        masked = self.name == "austen" and not generates
-        require(self.mask or masked, "mask", self.mask, "only austen has a mask, on its passages; leave it out")
-        words = "it belongs to the task generation; leave it out"
-        require(generates or self.vocabulary == 1000, "vocabulary", self.vocabulary, words)
+        self.unread(self.name != "austen" or generates, "only austen has a mask, on its passages", "mask")
+        self.unread(not generates, "it belongs to the task generation", "vocabulary")
         require(generates or self.pool != "self", "pool", self.pool, "only with the task generation is U sampled so")
         own = self.pool == self.name or (self.name, self.pool) == ("cifar100", "cifar100-20k")
         require(not own, "pool", self.pool, f"U would be the clients' own {self.name}; choose another source")
-        pairs = self.pool_mix == 0 or self.pool_size > 1
-        require(pairs, "pool_size", self.pool_size, "mixing needs at least 2 images")
+        require(self.pool_mix == 0 or self.pool_size > 1, "pool_size", self.pool_size, "mixing needs at least 2 images")
 
 
 @dataclass(frozen=True)
@@ -105,13 +91,14 @@ class Partition(Checked):
     max_redraws: Count = 10_000
 
     def validate(self) -> None:
-        """Check that the kind goes with what slow clients own."""
-        owned = self.kind != "iid" or self.straggler_classes == 0
-        require(owned, "straggler_classes", self.straggler_classes, "with kind iid nobody owns a class; give 0")
-        whole = self.kind != "natural" or self.straggler_share == 1
-        require(
-            whole, "straggler_share", self.straggler_share, "with kind natural a novel is one client's or not; give 1"
-        )
+        """Check that the kind goes with what slow clients own, and with how shares are drawn."""
+        kind, owned = self.kind, self.straggler_classes
+        require(kind != "iid" or owned == 0, "straggler_classes", owned, "with kind iid nobody owns a class; give 0")
+        whole, words = kind != "natural" or self.straggler_share == 1, "a novel is one client's or not; give 1"
+        require(whole, "straggler_share", self.straggler_share, f"with kind natural {words}")
+        self.unread(kind != "dirichlet", f"kind {kind} draws no shares", "alpha", "straggler_mix", "max_redraws")
+        self.unread(self.too_small == "top up", "what is topped up is drawn once", "max_redraws")
+        self.unread(owned == 0, "slow clients own no class", "straggler_share", "straggler_mix")
 
 
 @dataclass(frozen=True)
@@ -170,25 +157,17 @@ class Delays(Checked):
 
     def validate(self) -> None:
         """Check that each option belongs to the model."""
-        require(
-            self.shape is None or self.model in ("pareto", "lognormal"),
-            "shape",
-            self.shape,
-            f"it has no meaning for delay model {self.model}; leave it out",
-        )
+        self.unread(self.model not in SHAPES, f"it has no meaning for delay model {self.model}", "shape")
         low, high = SHAPES.get(self.model, (0, math.inf))
         held = self.shape is None or low <= self.shape <= high
         require(held, "shape", self.shape, f"give a number in [{low:g}, {high:g}], or times are no longer finite")
-        require(
-            (self.trace is not None) == (self.model == "trace"),
-            "trace",
-            self.trace,
-            "give a CSV file exactly when the delay model is trace",
-        )
+        traced = (self.trace is not None) == (self.model == "trace")
+        require(traced, "trace", self.trace, "give a CSV file exactly when the delay model is trace")
         named = self.function is not None and own.is_named(self.function)
-        right = named if self.model == "function" else self.function is None
-        words = "give module:function exactly when the delay model is function"
-        require(right, "function", self.function, words)
+        right, words = named if self.model == "function" else self.function is None, "the delay model is function"
+        require(right, "function", self.function, f"give module:function exactly when {words}")
+        for name in ("trace", "function"):
+            self.unread(self.model != name, f"it is the digest of what only the model {name} has", f"{name}_sha256")
 
 
 @dataclass(frozen=True)
@@ -211,11 +190,10 @@ class Faults(Checked):
         kind, share, scale = self.kind, self.share, self.scale
         require(kind != "none" or share == 0, "share", share, "say with kind what is wrong with them, or give 0")
         require(kind == "none" or share > 0, "share", share, f"with kind {kind} give a share in (0, 1)")
-        scaled = kind in ("noise", "scaled")
-        require(scaled or scale == 1, "scale", scale, f"it has no meaning for kind {kind}; leave it out")
+        self.unread(kind not in ("noise", "scaled"), f"it has no meaning for kind {kind}", "scale")
         require(kind != "noise" or scale > 0, "scale", scale, "noise needs a positive norm; give a number > 0")
-        changed = kind != "scaled" or scale != 1
-        require(changed, "scale", scale, "deltas multiplied by 1 are honest; give another number, e.g. -4")
+        honest = kind == "scaled" and scale == 1
+        require(not honest, "scale", scale, "deltas multiplied by 1 are honest; give another number, e.g. -4")
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sized
+from contextlib import contextmanager
 from typing import Generic, TypeVar
 
 from tqdm import tqdm
@@ -19,6 +21,18 @@ CALM = {"TQDM_MININTERVAL": "30"}
 SECONDS, SHARE = 30.0, 0.05
 """Between two lines are at least so many seconds and this share of the whole."""
 _LINE = "{desc}{n_fmt} of {total_fmt} {unit}s ({percentage:.0f} %), {elapsed} so far, {remaining} to go{postfix}"
+
+
+@contextmanager
+def saying(what: str) -> Iterator[Callable[[], None]]:
+    """Say on stderr what is done, where half a minute passes before the block ends or what it yields is called."""
+    timer = threading.Timer(SECONDS, print, [f"{what} ..."], {"file": sys.stderr, "flush": True})
+    timer.daemon = True
+    timer.start()
+    try:
+        yield timer.cancel
+    finally:
+        timer.cancel()
 
 
 class Lines(Generic[T]):

@@ -94,6 +94,7 @@ class Distillation(Checked):
         check_form(self.bank_top_k, self.bank_labels)
         taught = self.include_fresh or self.teachers != "fresh"
         require(taught, "include_fresh", self.include_fresh, "with teachers = fresh nobody would teach; leave it on")
+        self._check_unread()
         if self.weighs:
             self._check_weighting()
         if self.trim:
@@ -103,6 +104,24 @@ class Distillation(Checked):
     def weighs(self) -> bool:
         """Whether the rows are weighted by what they or their clients say of the data (`weighting.py`)."""
         return self.prior_correction > 0 or self.energy_weight > 0 or self.teacher_weights != "equal"
+
+    def _check_unread(self) -> None:
+        """Check that nothing is set that the other settings switch off; a profile's minibatches stay what they are."""
+        fixed, averaged = self.alpha_min == self.alpha_max, self.source == "average"
+        labelled = self.alpha_min < 1 or self.pool_weights == "agreement"
+        others = set(vars(self)) - {"steps", "lr", "batch_size"}
+        self.unread(self.steps == 0 or self.lr == 0, "with steps or lr = 0 nothing is distilled", *others)
+        self.unread(self.clip_norm is None, "with clip_norm = none nothing is clipped", "clip")
+        self.unread(fixed, f"alpha is {self.alpha_min:g} throughout", "alpha_scope", "alpha_direction")
+        self.unread(not labelled, "alpha is 1 throughout, without hard labels", "hard_label")
+        self.unread(self.alpha_max == 0, "alpha is 0 throughout, without KL", "kl")
+        self.unread(self.teachers == "fresh", "rows of this round have no age", "bank_decay", "bank_max_age")
+        forms = ("bank_dtype", "bank_top_k", "bank_labels", "average", "entropy_of", "hard_label", "client_buffers")
+        self.unread(averaged, "the average of the server's models teaches, not the bank", *forms)
+        agreed, words = averaged and self.pool_weights == "agreement", "a single teacher agrees with itself"
+        require(not agreed, "pool_weights", self.pool_weights, f"{words}; give equal or certainty")
+        warm, words = self.corrupt_rounds > self.warmup_rounds, f"none of the first {self.warmup_rounds} is taught"
+        require(warm or self.corrupt_rounds == 0, "corrupt_rounds", self.corrupt_rounds, f"{words}; give more, or 0")
 
     def _check_trim(self) -> None:
         """Check that the rows are whole, of logits, and count alike or not at all."""

@@ -84,7 +84,7 @@ def _tensor(labels: Labels, device: torch.device) -> Tensor:
 def read_images(config: RunConfig, device: torch.device, root: Path | None = None) -> Inputs:
     """Return the images of a data set and its pool, normalised and past the model's stem unless crops come first."""
     splits = datasets.load(config.data.name, root)
-    if config.data.validation_size and splits.validation is None:
+    if config.data.validation_size:
         splits = datasets.carve(splits, validation=config.data.validation_size, pool=0)
     split = config.evaluation.split
     train, scored = splits.train, splits.test if split == "test" else splits.validation
@@ -188,6 +188,7 @@ def _pool_texts(own: Texts, config: RunConfig, root: Path | None) -> Texts:
 
 def _require_for_texts(config: RunConfig) -> None:
     require(not config.local.augment, "augment", True, f"crops are for images, {config.data.name} holds texts")
+    require(not config.execution.channels_last, "channels_last", True, f"{config.data.name} holds texts; leave it off")
     require(config.data.pool_mix == 0, "pool_mix", config.data.pool_mix, "only images can be mixed; give 0")
     size = config.data.validation_size
     require(size == 0, "validation_size", size, f"{config.data.name} has a validation split of its own; leave it out")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,9 +53,13 @@ def divide(
         require(groups is not None, "kind", "natural", "these data have no chapters; choose dirichlet or iid")
         assert groups is not None
         return Shards(_natural(labels, groups, partition, clients, slow, owned, seed), owned, 0)
+    portions = _portions(labels, partition, clients, slow, owned)
     for redraw in range(draws):
         rng = stream(seed, "partition", redraw)
-        shards = _draw(labels, partition, clients, slow, owned, rng)
+        cuts = [_cut(portion, partition, rng) for portion in portions]
+        if partition.too_small == "redraw" and min(_sizes(portions, cuts, clients)) < least:
+            continue  # before the images are gathered: there may be ten thousand draws
+        shards = _shards(portions, cuts, clients)
         if partition.too_small == "top up":
             shards = _topped_up(shards, slow if owned else slow[:0], least)
         if min(map(len, shards)) >= least:
@@ -88,38 +93,56 @@ def _straggler_classes(labels: Indices, partition: Partition, seed: int) -> tupl
     return tuple(sorted(map(int, drawn)))
 
 
-def _draw(
-    labels: Indices,
-    partition: Partition,
-    clients: int,
-    slow: Indices,
-    owned: tuple[int, ...],
-    rng: np.random.Generator,
-) -> tuple[Indices, ...]:
-    parts: list[list[Indices]] = [[np.empty(0, np.int64)] for _ in range(clients)]
-    pure = bool(owned) and partition.straggler_mix == "pure"
+class Portion(NamedTuple):
+    """Images of one class, and the clients among whom they are cut: evenly, or at the shares of a Dirichlet draw."""
+
+    images: Indices
+    receivers: Indices
+    evenly: bool
+
+
+def _portions(
+    labels: Indices, partition: Partition, clients: int, slow: Indices, owned: tuple[int, ...]
+) -> list[Portion]:
+    """Return class by class what slow clients own of it, and what all share, or the others alone (`pure`)."""
+    out, pure = list[Portion](), bool(owned) and partition.straggler_mix == "pure"
     others = np.setdiff1d(np.arange(clients), slow) if pure else np.arange(clients)
     for label in np.unique(labels):
         images = np.flatnonzero(labels == label)
         reserved = round(partition.straggler_share * len(images)) if label in owned else 0
-        for shared, receivers, evenly in ((images[:reserved], slow, pure), (images[reserved:], others, False)):
-            for receiver, part in zip(receivers, _cut(shared, len(receivers), partition, evenly, rng), strict=True):
-                parts[receiver].append(part)
-    return tuple(np.sort(np.concatenate(part)) for part in parts)
-
-
-def _cut(
-    images: Indices, receivers: int, partition: Partition, evenly: bool, rng: np.random.Generator
-) -> list[Indices]:
-    """Cut `images` evenly, or at the cumulative shares of one Dirichlet draw over so many receivers."""
+        out += [Portion(images[:reserved], slow, pure), Portion(images[reserved:], others, False)]
     words = "some images would be nobody's: there must be slow clients, and others where straggler_mix is pure"
-    require(receivers > 0 or len(images) == 0, "straggler_classes", partition.straggler_classes, words)
-    if receivers == 0:
-        return []
-    if evenly:
-        return np.array_split(images, receivers)
+    nobodys = any(len(portion.receivers) == 0 < len(portion.images) for portion in out)
+    require(not nobodys, "straggler_classes", partition.straggler_classes, words)
+    return [portion for portion in out if len(portion.receivers)]
+
+
+def _cut(portion: Portion, partition: Partition, rng: np.random.Generator) -> Indices:
+    """Return where a portion is cut `[receivers - 1]`; a portion without images costs a draw all the same."""
+    count, receivers = len(portion.images), len(portion.receivers)
+    if portion.evenly:  # the first ones have the rest
+        return np.cumsum(np.full(receivers, count // receivers) + (np.arange(receivers) < count % receivers))[:-1]
     shares = rng.dirichlet(np.full(receivers, partition.alpha))
-    return np.split(images, np.round(np.cumsum(shares)[:-1] * len(images)).astype(int))
+    return np.round(np.cumsum(shares)[:-1] * count).astype(int)
+
+
+def _sizes(portions: list[Portion], cuts: list[Indices], clients: int) -> Indices:
+    """Return how many images each client gets `[clients]`."""
+    sizes = np.zeros(clients, int)
+    for portion, cut in zip(portions, cuts, strict=True):
+        sizes[portion.receivers[1:]] -= cut  # where the next one's begin, there one's own end
+        sizes[portion.receivers[:-1]] += cut
+        sizes[portion.receivers[-1]] += len(portion.images)
+    return sizes
+
+
+def _shards(portions: list[Portion], cuts: list[Indices], clients: int) -> tuple[Indices, ...]:
+    """Return the images that each client gets, in order."""
+    parts: list[list[Indices]] = [[np.empty(0, np.int64)] for _ in range(clients)]
+    for portion, cut in zip(portions, cuts, strict=True):
+        for receiver, part in zip(portion.receivers, np.split(portion.images, cut), strict=True):
+            parts[receiver].append(part)
+    return tuple(np.sort(np.concatenate(part)) for part in parts)
 
 
 def _natural(

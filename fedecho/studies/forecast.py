@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fedecho.core.checks import RecordError
-from fedecho.core.config import RunConfig, config_hash
+from fedecho.core.config import RunConfig
 from fedecho.core.provenance import cores
 from fedecho.learning.cost import duration, peak
 from fedecho.learning.cost.duration import Rates
@@ -84,7 +84,7 @@ def outlook(
     shares = [*trained(tables, todo, rates), *simulated(others, fresh)]
     runs = [run for some in todo.values() for run in some]
     how = "as measured" if all(map(rates.measured, runs)) else f"at {rates.prior:.0e} FLOP/s where none was measured"
-    end = f", {how}, beside a few short examples; {_largest(runs)}" if runs else ""
+    end = f", {how}, beside a few short examples; {peak.text(peak.largest(runs, 1)[0][1])}" if runs else ""
     return [*map(str, shares), f"profile {profile}: {_in_all(len(runs), shares, jobs or cores())}{end}"]
 
 
@@ -98,9 +98,3 @@ def _in_all(runs: int, shares: Sequence[Share], processes: int) -> str:
         + (f", in all about {duration.text(seconds)} of one core{at_once}" if seconds else "")
         + (f" (not counting {unknown:,} of unknown length)" if unknown and seconds else "")
     )
-
-
-def _largest(runs: Sequence[RunConfig]) -> str:
-    # Seeds need alike, and each prediction draws a schedule.
-    first = {config_hash(replace(run, seed=0)): run for run in runs}
-    return peak.text(max(first.values(), key=lambda run: sum(peak.predicted_peak(run).values())))

@@ -20,9 +20,10 @@ from fedecho.core.processes import Stopped
 from fedecho.core.provenance import code
 from fedecho.core.provenance import cores as cores
 from fedecho.core.records import Record, find, progress_path, record_path, require_usable, save
-from fedecho.core.workers import Workers
+from fedecho.core.workers import MOST, Workers
 from fedecho.learning.bar import bar
 from fedecho.learning.checkpoint import forget
+from fedecho.learning.cost import peak
 from fedecho.learning.experiment import run
 from fedecho.learning.resume import Keeper, Paused
 from fedecho.simulation.schedule import Round
@@ -107,6 +108,12 @@ def sweep(
         for _ in bar(ended, len(todo), "run") if progress and todo else ended:
             pass
     return len(todo)
+
+
+def require_room(runs: Sequence[RunConfig], jobs: int | None, device: str = "cpu") -> None:
+    """Raise `InputError` where the largest of the runs, as many as are trained at once, need more memory than is
+    free."""
+    peak.require_room(runs, min(jobs or cores(), MOST), device)
 
 
 def each(

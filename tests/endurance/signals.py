@@ -48,7 +48,13 @@ def signalled(number: signal.Signals, delay: float) -> tuple[int, int, float, in
     left, the seconds until all others were gone, and its exit code."""
     mark = uuid.uuid4().hex
     with tempfile.TemporaryDirectory() as name:
-        variables = {**os.environ, MARK: mark, "FEDECHO_PAPER": f"{name}/paper", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        variables = {
+            **os.environ,
+            MARK: mark,
+            "FEDECHO_PAPER": f"{name}/paper",
+            "PYTHONPATH": str(ROOT),
+            "OMP_NUM_THREADS": "1",
+        }
         command = [sys.executable, "-m", "fedecho", "sweep", "--profile", "smoke", "--jobs", "2"]
         parent = subprocess.Popen(
             command, env=variables, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, preexec_fn=heed

@@ -25,8 +25,7 @@ def operations(config: RunConfig) -> float:
     images = train_count(config) / protocol.clients * config.local.epochs
     local = 3 * flops * images * protocol.buffer_size * protocol.rounds
     server = sum(work.work(config)[phase] for phase in ("inference", "distillation")) * protocol.rounds
-    evaluations = -(-protocol.rounds // config.evaluation.every)
-    return local + server + evaluations * held_out * flops
+    return local + server + config.evaluations * held_out * flops
 
 
 def kind(device: str) -> str:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from functools import cache
+from operator import itemgetter
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from fedecho.core.checks import require
-from fedecho.core.config import RunConfig
+from fedecho.core.checks import InputError
+from fedecho.core.config import LORA, RunConfig
+from fedecho.core.own import is_named
 from fedecho.core.settings import Data
 from fedecho.learning.bank import block_size
 from fedecho.learning.client import cross_entropy
@@ -21,6 +24,9 @@ from fedecho.learning.evaluation import PIECE
 from fedecho.learning.methods import AREA, CA2FL, FADAS, AdaMasFL, FedAC, FedBuff, FedEcho, FedStaleAsync
 from fedecho.learning.models.texts import example
 from fedecho.simulation import schedule
+
+WORKER = 300_000_000
+"""Bytes of a worker without its tensors: Python, torch and the bundled data, as measured on Linux."""
 
 
 def predicted_peak(config: RunConfig) -> dict[str, int]:
@@ -54,13 +60,35 @@ def _listed(parts: Mapping[str, int]) -> str:
     return ", ".join(f"{name} {megabytes(size)}" for name, size in parts.items() if size)
 
 
-def require_room(config: RunConfig) -> None:
-    """Raise `InputError` where a run would hold more than this machine has free."""
-    parts, free = predicted_peak(config), free_memory()
-    needed = sum(parts.values())
-    if free is not None:
-        words = f"{megabytes(free)} MB are free; lower what takes most of it ({_listed(parts)}), or go on with --force"
-        require(needed <= free, "memory", f"{megabytes(needed)} MB", words)
+def is_known(model: str) -> bool:
+    """Tell whether a model's memory is predicted: of one's own, some cannot be traced."""
+    return model.startswith(LORA) or not is_named(model)
+
+
+def require_room(runs: Iterable[RunConfig], workers: int = 0, device: str = "cpu") -> None:
+    """Raise `InputError` where a run, or as many of the largest as there are workers, would hold more than this machine
+    has free. Runs on a GPU and models of one's own are left out."""
+    found = largest([run for run in runs if device == "cpu" and is_known(run.model)], workers or 1)
+    needed, free = sum(size for size, _ in found) + WORKER * min(workers, len(found)), free_memory()
+    if free is not None and needed > free:
+        fewer = "run fewer at a time with --jobs, " if len(found) > 1 else ""
+        words = f"lower what takes most of it ({_listed(predicted_peak(found[0][1]))}), or go on with --force"
+        of = f" of {len(found)} workers" if workers else ""
+        raise InputError("memory", f"{megabytes(needed)} MB{of}", f"{megabytes(free)} MB are free; {fewer}{words}")
+
+
+def largest(runs: Iterable[RunConfig], count: int) -> list[tuple[int, RunConfig]]:
+    """Return the `count` runs that hold most at their peaks, with their bytes, the largest first."""
+    alike = dict[RunConfig, list[RunConfig]]()  # seeds need alike, and each prediction draws a schedule
+    for run in runs:
+        alike.setdefault(replace(run, seed=0), []).append(run)
+    sizes = [(_total(same[0]), run) for same in alike.values() for run in same[:count]]
+    return sorted(sizes, key=itemgetter(0), reverse=True)[:count]
+
+
+@cache
+def _total(run: RunConfig) -> int:
+    return sum(predicted_peak(run).values())
 
 
 def free_memory() -> int | None:

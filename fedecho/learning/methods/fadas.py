@@ -39,6 +39,10 @@ class FADAS(MethodConfig):
     delay_threshold: NotNegative = 1.0
     """tau_c, in rounds."""
 
+    def validate(self) -> None:
+        """Check that there is a threshold only of what adapts."""
+        self.unread(not self.delay_adaptive, "with delay_adaptive off no rate depends on it", "delay_threshold")
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Moments(Buffer):

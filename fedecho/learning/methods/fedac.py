@@ -40,6 +40,10 @@ class FedAC(MethodConfig):
     control_step: Literal["scaffold", "weighted"] = "scaffold"
     """c moves by (1/N) sum dC_i, or by sum w_i dC_i (N/M times more; over-reactive)."""
 
+    def validate(self) -> None:
+        """Check that c moves only where it corrects something."""
+        self.unread(self.correction == "none", "with correction = none c stays 0", "control_step")
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Controlled(Buffer):

@@ -34,6 +34,12 @@ class FedAsync(MethodConfig):
     proximal: NotNegative = 0.005
     """rho of the local objective `F_i(x) + rho/2 ||x - x_s||^2`."""
 
+    def validate(self) -> None:
+        """Check that constants are those of the chosen s(tau)."""
+        words = f"s(tau) is {self.staleness}"
+        self.unread(self.staleness != "polynomial", words, "polynomial_a")
+        self.unread(self.staleness != "hinge", words, "hinge_a", "hinge_b")
+
 
 def staleness_weight(config: FedAsync, staleness: int) -> float:
     """Return s(tau) in (0, 1] for a staleness in server steps."""

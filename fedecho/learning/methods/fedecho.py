@@ -77,6 +77,8 @@ def echo(inner: Method[Any], server: Server, settings: Distillation, ema: float 
     With `ema` the average of the distilled models is scored (`fedbuff.averaged`); what clients are sent stays the same.
     """
     said = reporter(server.model, server.pool, settings.teacher_weights)
+    if not len(server.model.buffers):
+        settings.unread(True, "the model has no BatchNorm", "client_buffers", "batchnorm")
 
     def init(x0: Weights, clients: int) -> Echo:
         shape = (len(server.pool), *predict(server.model, x0, server.pool[:1], 1).shape[1:])

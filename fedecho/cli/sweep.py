@@ -1,0 +1,125 @@
+"""The command that trains everything that a table lacks."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fedecho.cli.words import tell
+from fedecho.core import numerics
+from fedecho.core.checks import require, require_jobs
+from fedecho.core.config import RunConfig
+from fedecho.core.files import require_folder, use_data
+
+if TYPE_CHECKING:
+    from fedecho.studies.cluster import Cluster
+
+
+def sweep(
+    profile: str = "laptop",
+    only: str | None = None,
+    budget: str | None = None,
+    jobs: int | None = None,
+    fresh: bool = False,
+    shard: str | None = None,
+    cluster: bool = False,
+    shared: Path | None = None,
+    gpus_per_run: float | None = None,
+    data_root: Path | None = None,
+    device: str = "cpu",
+    force: bool = False,
+) -> None:
+    """Train whatever a table still lacks, in parallel processes; Ctrl-C loses only the runs in progress.
+
+    Args:
+        profile: smoke, laptop or paper, or that of a block: cifar-small, language, generation.
+        only: which runs: vision, tuning, a study such as controls, or all (left out: vision; with a budget or of a
+            block: all).
+        budget: a time such as 25m or 1h30m: the most wanted runs first, an unfinished one is kept for the next call.
+        jobs: processes (left out: all cores, or one on a GPU, which several can share).
+        fresh: train everything again.
+        shard: k/n, e.g. 3/16: part k of n of the runs, for n machines that each do one.
+        cluster: use the Ray cluster that this machine belongs to, or the one in RAY_ADDRESS; records come back here.
+        shared: with a cluster, a folder that all its nodes see: what a node that died had done of a run is kept there.
+        gpus_per_run: with a cluster and a GPU, the share of one that a run asks for, e.g. 0.25 (left out: 1).
+        data_root: folder of data sets (otherwise FEDECHO_DATA).
+        device: cpu or cuda.
+        force: train even where the predicted memory is not free.
+    """
+    began = time.time()  # before anything heavy is imported: a budget counts from here
+    from fedecho.learning.bar import saying
+    from fedecho.studies import forecast, plan, profiles
+    from fedecho.studies import sweep as sweeping
+
+    use_data(data_root)
+    scale = profiles.profile(profile).name
+    require_jobs(jobs)
+    nodes, mine = _nodes(cluster, shared, gpus_per_run, device), plan.shard(shard)
+    jobs = jobs or (None if device == "cpu" or nodes else 1)
+    known = plan.trained(scale)
+    only = only or ("vision" if budget is None and "vision" in known else "all")
+    names = list(known) if only == "all" else [only]
+    if budget is not None:
+        require(not fresh, "fresh", fresh, "it does not go together with a budget; leave one of them out")
+        _sweep_within(budget, began, scale, names, mine, jobs, nodes, device, force)
+        return
+    studies, trained = plan.named(names, scale), 0
+    tell(numerics.warning(part for study in studies for part in study.parts()))
+    with saying("reading the records that are there, and reckoning what is missing"):
+        todo = plan.runs_of(studies, fresh, True, mine)
+        said = forecast.outlook(studies, todo, scale, jobs=jobs, device=device)
+    print(*said, sep="\n", file=sys.stderr)
+    if not (force or cluster):
+        sweeping.require_room([run for runs in todo.values() for run in runs], jobs, device)
+    while any(todo.values()):  # the trials of a tuning ask for others
+        trained += plan.train_all(todo, jobs, fresh, nodes, device)
+        todo, fresh = plan.runs_of(studies, False, True, mine), False
+    print(f"{only}, {profile}: {trained} runs trained, the others had records")
+
+
+def _nodes(cluster: bool, shared: Path | None, gpus: float | None, device: str) -> Cluster | None:
+    from fedecho.learning.experiment import require_device
+    from fedecho.studies.cluster import Cluster
+
+    for name, value in (("shared", shared), ("gpus_per_run", gpus)):
+        require(cluster or value is None, name, str(value), "it is for a cluster; give --cluster, or leave it out")
+    if not cluster:
+        require_device(device)
+        return None
+    require(device in ("cpu", "cuda"), "device", device, "the nodes of a cluster have cpu or cuda")
+    require(gpus is None or device == "cuda", "gpus_per_run", gpus, "it goes with --device cuda")
+    require(gpus is None or 0 < gpus <= 1, "gpus_per_run", gpus, "give a share above 0, 1 at most")
+    return Cluster(None if device == "cpu" else gpus or 1.0, shared and require_folder(shared, "shared"))
+
+
+def _sweep_within(
+    budget: str,
+    began: float,
+    scale: str,
+    names: Sequence[str],
+    mine: Callable[[RunConfig], bool],
+    jobs: int | None,
+    nodes: Cluster | None,
+    device: str,
+    force: bool,
+) -> None:
+    from fedecho.learning.cost import peak
+    from fedecho.studies import budget as budgets
+    from fedecho.studies import plan as plans
+    from fedecho.studies.sweep import require_room
+
+    seconds = budgets.seconds_of(budget)
+    tell(numerics.warning(part for study in plans.named(names, scale) for part in study.parts()))
+    plan = budgets.plan([run for run in plans.ordered(scale, names) if mine(run.config)], device)
+    if plan.todo:
+        budgets.require_enough(plan, seconds, device)
+    print(*plan.left_out, plan.outlook(f"{scale}: "), sep="\n", file=sys.stderr)
+    if plan.todo:
+        print(f"of those at a time, the first one: {peak.text(plan.todo[0].config)}", file=sys.stderr)
+        if not (force or nodes):
+            require_room([run.config for run in plan.todo], jobs, device)
+        plan = budgets.work_off(plan, seconds - (time.time() - began), jobs=jobs, cluster=nodes, device=device)
+        print(f"{len(plan.finished)} runs finished; {plan.outlook()}")
