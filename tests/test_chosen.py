@@ -144,7 +144,8 @@ TUNINGS = [name for name, study in plan.trained("smoke").items() if isinstance(s
 SPECIAL = {
     "cold_costs": set[str](), "readings_tuning": {"names", "temperatures", "seeds"},
     "delay_gap": {"delays", "methods", "seeds"}, "server_cost": {"methods", "sizes"},
-    "server_cost_methods": {"methods", "sizes"}, **dict.fromkeys(TUNINGS, {"methods", "trials", "seeds"}),
+    "server_cost_methods": {"methods", "sizes"}, "many_clients": {"clients", "methods"},
+    **dict.fromkeys(TUNINGS, {"methods", "trials", "seeds"}),
 }  # fmt: skip
 """Tables that no case above is about: they have tests of their own below, or in tests/test_readings.py."""
 
@@ -203,7 +204,9 @@ def test_a_parameter_changes_what_it_names(case: Case, paper: Path) -> None:
     assert {value for value in found if value != "none"} == values
 
     means, table = store(study), study.table()
-    usual_seeds = (3,) if name == "teacher_test" else (1000,) if study.tuning else (0, 1)
+    usual_seeds = {"teacher_test": (3,), "readings": (0,), "faulty": (0,)}.get(
+        name, (1000,) if study.tuning else (0, 1)
+    )
     assert set(table.frame["seed"]) == set(given.get("seeds", usual_seeds))
     numbers = table.numbers.set_index(summary.PLACE)
     assert numbers["mean"].to_dict() == pytest.approx(means)

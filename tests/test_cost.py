@@ -27,6 +27,7 @@ from fedecho.report.summary import REFERENCE
 from fedecho.simulation.schedule import Job, Round, Schedule
 from fedecho.studies import cost, profiles
 from fedecho.studies.cost_figures import NAMES, PHASE_LOOK, by_factor
+from fedecho.studies.many_clients import ManyClients
 from fedecho.studies.server_cost import CostStudy, seconds_text, surprises, three_digits
 
 BASE = cost.base("smoke", REFERENCE)  # N 20, M_c 10, M 2, |U| 200, Q 3 x 50
@@ -364,3 +365,44 @@ def test_figures_draw_dots_and_lines(measurement: cost.Measured) -> None:
     assert list(measured.get_ydata()) == pytest.approx([2, 2])
     assert list(predicted.get_ydata()) == pytest.approx([2 / 3, 2])
     assert (steps.get_xscale(), steps.get_yscale()) == ("log", "log")
+
+
+# Many clients
+
+
+@pytest.fixture
+def many(paper: Path, measurement: cost.Measured) -> ManyClients:
+    """Its phases take .002 s each, but .001 s more where there are 40 clients."""
+    made = studies.many_clients("smoke")
+    assert isinstance(made, ManyClients)
+    points = {
+        config_hash(p.config): {
+            "rounds": 9, "bytes": work.predicted_bytes(p.config),
+            "seconds": {phase: 3 * [0.003 if p.value == 40 else 0.002] for phase in PHASES},
+        }
+        for p in made.points
+    }  # fmt: skip
+    cost.COST.save(cost.Measured(measurement.provenance, points), cost.COST.path(made.place, "server"))
+    return made
+
+
+def test_an_arrival_is_a_share_of_its_round_and_compared_with_the_fewest_clients(many: ManyClients) -> None:
+    rows = many.table().numbers.set_index(["method", "factor", "value"])
+    few, more = rows.loc[(REFERENCE, "N", 20)], rows.loc[(REFERENCE, "N", 40)]
+    assert few["server"] == pytest.approx(4 * 0.002 / few["arrivals"]) and few["ratio"] == 1
+    assert more["ratio"] == pytest.approx(1.5) and more["arrivals"] == few["arrivals"]
+    busy = rows.loc[(REFERENCE, cost.MANY, 40)]
+    assert (busy["concurrency"], busy["arrivals"], busy["ratio"]) == (16, 4, 1)
+    pool, classes = cost.base("smoke", REFERENCE).data.pool_size, 10
+    assert more["state"] - few["state"] == 20 * (pool * classes * 4 + 8)  # a row and a round for each client
+    assert rows.loc[("FedBuff", "N", 40), "state"] == 0
+
+
+def test_clients_and_methods_are_chosen(many: ManyClients) -> None:
+    own = studies.many_clients("smoke", clients=[30, 60], methods=["CA2FL"])
+    assert isinstance(own, ManyClients)
+    found = {(point.method, point.factor, point.value) for point in own.points}
+    assert found == {("CA2FL", "N", n) for n in (20, 30, 60)} | {("CA2FL", cost.MANY, 60)}
+    assert own.place != many.place and own.missing() == 1 and many.missing() == 0
+    with pytest.raises(InputError, match="methods = 'FedBuf'"):
+        studies.many_clients("smoke", methods=["FedBuf"])

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import functools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -70,12 +71,16 @@ def job_times(delays: Delays, classes: tuple[int, ...], seed: int) -> JobTime:
     """
     if delays.model == "trace":
         return _replay(_read_trace(delays, len(classes)))
-    rngs = [stream(seed, "job-times", client) for client in range(len(classes))]
+
+    @functools.cache  # of many clients few ever have a job
+    def rng(client: int) -> np.random.Generator:
+        return stream(seed, "job-times", client)
+
     if delays.function is not None:
-        return _by_function(own.function(delays.function, "delays.function"), rngs, delays.function)
+        return _by_function(own.function(delays.function, "delays.function"), rng, delays.function)
 
     def draw(client: int, start: float) -> float:
-        return _duration(delays, classes[client], rngs[client])
+        return _duration(delays, classes[client], rng(client))
 
     if delays.model == "bursty":
         return _held_by_outages(draw, seed)
@@ -100,13 +105,13 @@ def _duration(delays: Delays, speed: int, rng: np.random.Generator) -> float:
             return float(rng.uniform(*_RANGES[delays.model][speed]))
 
 
-def _by_function(seconds: Callable[..., object], rngs: list[np.random.Generator], name: str) -> JobTime:
+def _by_function(seconds: Callable[..., object], rng: Callable[[int], np.random.Generator], name: str) -> JobTime:
     """Ask a function of the user's: (client, its own random stream) -> virtual seconds; raises `InputError` for an
     answer that is no finite number in the range of durations."""
 
     def draw(client: int, start: float) -> float:
         try:
-            answer = seconds(client, rngs[client])
+            answer = seconds(client, rng(client))
         except Exception as error:  # it is the user's, and may fail in any way
             words = f"it failed for client {client} ({type(error).__name__}: {' '.join(str(error).split())})"
             raise InputError("delays.function", name, words) from None

@@ -28,9 +28,11 @@ from fedecho.studies.contenders import CONTENDERS
 from fedecho.studies.grid import Variant
 from fedecho.studies.teacher import HEARD
 
+MANY = "N, many at work"
 FACTORS = {
     "N": "protocol.clients", "M_c": "protocol.concurrency", "M": "protocol.buffer_size", "|U|": "data.pool_size",
     "Q": "method.distill.steps", "P": "model",
+    MANY: "protocol.clients",
 }  # fmt: skip
 """What is varied, one at a time, and the field of `RunConfig` it is."""
 VALUES: dict[str, dict[str, tuple[Any, ...]]] = {

@@ -49,8 +49,8 @@ def by_factor(own: pd.DataFrame, looks: Mapping[str, Look], unit: float, label: 
 
 
 @style()
-def by_method(frame: pd.DataFrame) -> Figure:
-    """Draw every method's milliseconds a round and its megabytes beside checkpoints, a column per shared factor."""
+def by_method(frame: pd.DataFrame, time: str = "server, ms a round") -> Figure:
+    """Draw every method's milliseconds and its megabytes beside checkpoints, a column per shared factor."""
     common = shared(frame)
     common = common.assign(
         **{f"memory{end}": common[f"state{end}"] + common[f"uploads{end}"] for end in ("", "_predicted")}
@@ -58,13 +58,13 @@ def by_method(frame: pd.DataFrame) -> Figure:
     factors, looks = list(dict.fromkeys(common["factor"])), {label: LOOK[label] for label in common["method"].unique()}
     figure = Figure(figsize=(WIDTH, 4.5))
     panels = figure.subplots(2, len(factors), squeeze=False, sharey="row")
-    rows = (("server", MILLI, "server, ms a round"), ("memory", MEGA, "state and uploads, MB"))
+    rows = (("server", MILLI, time), ("memory", MEGA, "state and uploads, MB"))
     for line, (name, unit, label) in zip(panels, rows, strict=True):
         for axes, factor in zip(line, factors, strict=True):
             points = common[common["factor"] == factor]
             for method, look in looks.items():
                 _draw(axes, points[points["method"] == method], name, unit, look)
-            _finish(axes, NAMES[factor], points["value"].drop_duplicates())
+            _finish(axes, NAMES.get(factor, factor), points["value"].drop_duplicates())
         line[0].set_ylabel(label)
     _legend(figure, looks)
     return finished(figure)
