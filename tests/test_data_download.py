@@ -2,23 +2,57 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
+import itertools
 import tarfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
 from fedecho.core.checks import InputError
-from fedecho.data import download
+from fedecho.data import download, npz
 from fedecho.data.download import ARCHIVES, Archive
 
 CONTENT = bytes(range(256)) * 40
 MD5 = hashlib.md5(CONTENT).hexdigest()
 HALF = len(CONTENT) // 2
+
+
+OK, BODY = b"HTTP/1.1 200 OK\r\n", CONTENT[:2048]
+ODD: dict[str, tuple[bytes, bytes, int | None]] = {
+    "endless": (OK + b"\r\n", BODY, None),
+    "endless chunks": (OK + b"Transfer-Encoding: chunked\r\n\r\n", b"800\r\n" + BODY + b"\r\n", None),
+    "an endless part": (b"HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 0-9/10\r\n\r\n", BODY, None),
+    "an endless word": (b"", b"x" * 4096, None),
+    "an endless header": (OK + b"X: ", b"x" * 4096, None),
+    "endless headers": (OK, b"X: x\r\n", None),
+    "unpacks to more": (OK + b"Content-Encoding: gzip\r\n\r\n", gzip.compress(bytes(10**6)), 1),
+    "is not packed": (OK + b"Content-Encoding: gzip\r\n\r\n", BODY, 1),
+    "a length of a terabyte": (OK + b"Content-Length: 1000000000000\r\n\r\n", BODY, 1),
+    "a length below 0": (OK + b"Content-Length: -1\r\n\r\n", BODY, 1),
+    "a length of letters": (OK + b"Content-Length: many\r\n\r\n", BODY, 1),
+    "two lengths": (OK + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\n", BODY, 1),
+    "a length of digits": (OK + b"Content-Length: " + b"9" * 5000 + b"\r\n\r\n", BODY, 1),
+    "chunks of no size": (OK + b"Transfer-Encoding: chunked\r\n\r\n", b"many\r\n", 1),
+    "a header of no name": (OK + b": x\r\n\xff\xfe: \x00\r\n\r\n", BODY, 1),
+    "no answer": (b"", b"", 0),
+    "no status": (b"HELLO\r\n\r\n", b"", 0),
+    "a status that is none": (b"HTTP/1.1 999999 What\r\n\r\n", BODY, 1),
+    "a part of something else": (b"HTTP/1.1 206 Part\r\nContent-Range: bytes 5-6/7\r\n\r\n", BODY, 1),
+    "no part": (b"HTTP/1.1 416 No\r\n\r\n", b"", 0),
+    "a file": (b"HTTP/1.1 302 Found\r\nLocation: file:///etc/passwd\r\n\r\n", b"", 0),
+    "nowhere": (b"HTTP/1.1 302 Found\r\nLocation: http://[/\r\n\r\n", b"", 0),
+    "itself": (b"HTTP/1.1 302 Found\r\nLocation: /itself\r\n\r\n", b"", 0),
+}
+"""Manner -> the head of the answer, the body, and how many times that comes (none = without end)."""
 
 
 class Host(BaseHTTPRequestHandler):
@@ -28,10 +62,12 @@ class Host(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Answer one request."""
-        manner, wanted = self.path.strip("/").split("/")[0], self.headers.get("Range")
+        manner, wanted = unquote(self.path).strip("/").split("/")[0], self.headers.get("Range")
         self.asked.append((manner, wanted))
         start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted else 0
-        if manner == "absent":
+        if manner in ODD:
+            self.odd(*ODD[manner])
+        elif manner == "absent":
             self.send_error(404)
         elif manner == "ignores-range" or not start:
             self.answer(200, bytes(len(CONTENT)) if manner == "wrong" else CONTENT, cut=manner == "dies")
@@ -39,6 +75,14 @@ class Host(BaseHTTPRequestHandler):
             self.send_error(416)
         else:
             self.answer(206, CONTENT[start:], f"bytes {start}-{len(CONTENT) - 1}/{len(CONTENT)}")
+
+    def odd(self, head: bytes, body: bytes, repeats: int | None) -> None:
+        """Send a head and a body as they are, the latter so many times, or until nobody listens any more."""
+        self.close_connection = True
+        with suppress(OSError):
+            self.wfile.write(head)
+            for _ in itertools.count() if repeats is None else range(repeats):
+                self.wfile.write(body)
 
     def answer(self, status: int, body: bytes, content_range: str | None = None, cut: bool = False) -> None:
         """Send `body`, or only half of what the header promises."""
@@ -73,7 +117,7 @@ def host(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 def get(host: str, target: Path, *manners: str) -> None:
     """Download from hosts of these manners in turn."""
     urls = [f"{host}/{manner}/a.tar.gz" for manner in manners]
-    download.download(Archive("a.tar.gz", MD5, "a", ()), target.parent, urls, progress=False)
+    download.download(Archive("a.tar.gz", MD5, "a", (), len(CONTENT)), target.parent, urls, progress=False)
 
 
 def partial(target: Path) -> Path:
@@ -152,6 +196,31 @@ def test_when_every_host_fails_one_line_says_where_to_put_the_file(host: str, tm
     assert "\n" not in message
 
 
+@pytest.mark.parametrize("progress", [False, True])
+@pytest.mark.parametrize("manner", ODD)
+def test_whatever_a_host_answers_the_next_one_is_asked(
+    host: str, tmp_path: Path, manner: str, progress: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it sends never takes more room than the file; alone, it is refused in one line."""
+
+    class Watched(download._Bounded):
+        def write(self, data: bytes) -> int:
+            written = super().write(data)
+            sizes.append(self._file.tell())
+            return written
+
+    sizes = [0]
+    monkeypatch.setattr(download, "_Bounded", Watched)
+    target, urls = tmp_path / "a.tar.gz", [f"{host}/{manner}/a.tar.gz", f"{host}/plain/a.tar.gz"]
+    archive = Archive("a.tar.gz", MD5, "a", (), len(CONTENT))
+    with pytest.raises(InputError) as caught:
+        download.download(archive, tmp_path, urls[:1], progress)
+    assert str(caught.value).isprintable() and manner in str(caught.value)
+    assert max(sizes) <= len(CONTENT) and not target.exists()
+    download.download(archive, tmp_path, urls, progress)
+    assert target.read_bytes() == CONTENT and list(tmp_path.iterdir()) == [target]
+
+
 def tarball(folder: Path, members: dict[str, bytes]) -> Archive:
     """Write an archive of these members into `folder` and return its description."""
     path = folder / "toy.tar.gz"
@@ -180,6 +249,48 @@ def test_an_archive_with_another_md5_is_not_unpacked(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="md5"):
         download.ensure_unpacked(archive, tmp_path)
     assert not (tmp_path / "toy").exists()
+
+
+def _half(content: bytes) -> bytes:
+    return content[: len(content) // 2]
+
+
+SPOILT: dict[str, Callable[[bytes], bytes]] = {
+    "nothing": lambda content: b"",
+    "ends in its head": lambda content: content[:5],
+    "ends in the middle": _half,
+    "no tar": lambda content: gzip.compress(b"x" * 2000),
+    "half a tar": lambda content: gzip.compress(_half(gzip.decompress(content))),
+    "not packed": gzip.decompress,
+    "a bit in the middle": lambda content: content[:60] + bytes([content[60] ^ 16]) + content[61:],
+}
+
+
+@pytest.mark.parametrize("how", SPOILT)
+def test_a_spoilt_archive_of_the_right_md5_is_refused_in_one_line(tmp_path: Path, how: str) -> None:
+    archive = tarball(tmp_path, {"toy/batch": bytes(range(256)) * 40, "toy/other": b"1"})
+    path = tmp_path / archive.file
+    path.write_bytes(SPOILT[how](path.read_bytes()))
+    spoilt = replace(archive, md5=hashlib.md5(path.read_bytes()).hexdigest())
+    with pytest.raises(InputError) as caught:
+        download.ensure_unpacked(spoilt, tmp_path)
+    assert "safe to unpack" in str(caught.value) and str(caught.value).isprintable()
+    assert [each.name for each in tmp_path.iterdir()] == ["toy.tar.gz"]
+
+
+@pytest.mark.parametrize(("largest", "fits"), [(4, False), (5, True)])
+def test_an_archive_unpacks_to_no_more_than_is_allowed(
+    tmp_path: Path, largest: int, fits: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All members together, by what their headers say; nothing of them is left."""
+    monkeypatch.setattr(npz, "LARGEST", largest)
+    archive = tarball(tmp_path, {"toy/a": b"12", "toy/b": b"345"})
+    if fits:
+        assert download.ensure_unpacked(archive, tmp_path) and (tmp_path / "toy" / "b").read_bytes() == b"345"
+        return
+    with pytest.raises(InputError, match="safe to unpack .it unpacks to more than 4 bytes"):
+        download.ensure_unpacked(archive, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["toy.tar.gz"]
 
 
 @pytest.mark.parametrize("members", [{"toy/a": b"1", "../escaped": b"2"}, {"other/a": b"1"}])

@@ -185,6 +185,20 @@ def test_what_the_dead_were_writing_is_removed(tmp_path: Path) -> None:
     assert files.final_name(str(stale[0])) == str(folder / "run.pt")
 
 
+@pytest.mark.parametrize("deep", [True, False])
+def test_a_folder_of_the_users_is_swept_where_runs_write_alone(tmp_path: Path, deep: bool) -> None:
+    """Records of a single run may be kept in any folder, one's home, say: what lies below it is not looked through."""
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    name = f"a.json.{files._HOST}-{dead.pid}.partial"
+    places = [tmp_path / part / name for part in ("", "unfinished", "photographs", "unfinished/older")]
+    for path in places:
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    assert sorted(files.sweep_up(tmp_path, deep=deep)) == sorted(places if deep else places[:2])
+    assert [path.exists() for path in places] == [False, False, not deep, not deep]
+
+
 def test_a_full_disk_names_the_file(tmp_path: Path) -> None:
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10, limits[1]))

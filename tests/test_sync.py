@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -198,6 +199,18 @@ def test_recipes_call_targets_that_exist(path: str) -> None:
 
 def test_the_changelog_names_the_version() -> None:
     assert f"## {PROJECT['version']} " in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_a_clone_that_would_change_the_ends_of_lines_has_the_same_bytes(tmp_path: Path) -> None:
+    """As under Windows: digests are taken of bytes, and records, tables and bundled files are compared by them."""
+    ours, theirs = tmp_path / "ours", tmp_path / "theirs"
+    ours.mkdir()
+    shutil.copy(ROOT / ".gitattributes", ours)
+    (ours / "table.csv").write_bytes(b"1,2\n3,4\n")
+    options = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "core.autocrlf=true"]
+    for command in (["init"], ["add", "."], ["commit", "-m", "all"], ["clone", str(ours), str(theirs)]):
+        subprocess.run(["git", *options, *command], cwd=ours, check=True, capture_output=True)
+    assert (theirs / "table.csv").read_bytes() == b"1,2\n3,4\n"
 
 
 def test_what_is_promised_names_tests_that_there_are() -> None:

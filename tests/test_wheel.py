@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -43,13 +45,20 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home / "target"
 
 
+def meekly() -> None:
+    """Let a process that root starts write where permissions say that it may, and nowhere else."""
+    for capability in (1, 2):  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
+        ctypes.CDLL(None).prctl(24, capability, 0, 0, 0)  # PR_CAPBSET_DROP
+
+
 def call(installed: Path, here: Path, *lines: str, **variables: str) -> dict[str, tuple[int, str, str]]:
     """Return exit code, output and errors of commands that are called in a folder, one after the other."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("FEDECHO_")}
     environment = kept | {"PYTHONPATH": str(installed), "MPLBACKEND": "Agg", **variables}
     done = subprocess.run(
-        [sys.executable, "-c", CALLS, *lines], cwd=here, env=environment, capture_output=True, text=True, check=True
-    )
+        [sys.executable, "-c", CALLS, *lines], cwd=here, env=environment, capture_output=True, text=True, check=True,
+        preexec_fn=meekly if sys.platform == "linux" else None,
+    )  # fmt: skip
     found, texts = {}, {"out": done.stdout, "err": "\n" + done.stderr}
     for line in lines:
         parts = {}
@@ -86,3 +95,36 @@ def test_what_needs_the_clone_says_so(installed: Path, tmp_path: Path) -> None:
         (said,) = err.strip().splitlines()
         assert said.startswith(f"fedecho: {line.split()[0]} = ") and "clone" in said
     assert [*tmp_path.iterdir()] == []
+
+
+@pytest.fixture
+def sealed(tmp_path: Path) -> Iterator[Path]:
+    """A clone that nobody may write to, without records."""
+    clone = tmp_path / "clone"
+    for name in ("pyproject.toml", "notebooks", "fedecho", "paper/claims.toml"):
+        (clone / name).parent.mkdir(parents=True, exist_ok=True)
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, clone / name)
+    places = [clone, *clone.rglob("*")]
+    for place in places:
+        place.chmod(place.stat().st_mode & ~0o222)
+    yield clone
+    for place in places:
+        place.chmod(place.stat().st_mode | 0o200)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="root may write anywhere but where it cannot give that up")
+def test_a_clone_that_is_read_only_works_with_a_folder_elsewhere(sealed: Path, tmp_path: Path) -> None:
+    run = " ".join(["run", "--method", "fedbuff", *SMALL])
+    compare = " ".join(["compare", "--methods", "fedbuff", "fedavg", *SMALL, "--seeds", "0", "1", "--jobs", "1"])
+    before = sorted(sealed.rglob("*"))
+    for line, (code, out, err) in call(sealed, tmp_path, run, compare, "tables", "claims", "site").items():
+        assert code == 2 and out.strip() == "", (line, err)
+        assert err.strip().splitlines()[-1].endswith("it must be a folder that can be read and written"), line
+    named = call(sealed, tmp_path, f"{run} --records mine")
+    assert [code for code, _, _ in named.values()] == [0], named
+    done = call(sealed, tmp_path, run, compare, FEDECHO_HOME=str(tmp_path / "home"))
+    assert [code for code, _, _ in done.values()] == [0, 0], done
+    assert len([*(tmp_path / "home" / "paper").rglob("records/smoke/runs/*.json")]) == 1
+    assert len([*(tmp_path / "mine").rglob("*.json")]) == len([*(tmp_path / "home" / "build").rglob("compare.md")]) == 1
+    assert sorted(sealed.rglob("*")) == before

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import tyro
 
 from fedecho.core.checks import require
-from fedecho.core.files import require_clone, write_whole
+from fedecho.core.files import require_clone, require_writable, write_whole
 
 if TYPE_CHECKING:
     from fedecho.report.publish.pages import Study
@@ -32,6 +32,7 @@ def claims(profile: str = "laptop", power: bool = False) -> None:
     if power:
         print(lines.planning(profiles.whole(profile).name))
         return
+    require_writable()
     print(ledger.text(ledger.write(profiles.whole(profile).name)))
     print(*ledger.written(profile), *readme.write(profile), sep="\n")
 
@@ -60,6 +61,7 @@ def site(profile: str = "laptop") -> None:
         profile: whose; any but laptop gets a folder of its own in paper/site.
     """
     require_clone("site")
+    require_writable()
     from fedecho.learning.bar import saying
     from fedecho.report.publish.site import build
     from fedecho.studies import profiles

@@ -46,6 +46,7 @@ def tables(
     from fedecho.studies.writing import write_protocol
 
     files.require_clone("tables")
+    files.require_writable()
     use_data(data_root)
     files.sweep_up(files.paper())
     stems = notebooks.select(only)
@@ -127,7 +128,7 @@ def golden() -> None:
     files.require_clone("golden")
     known = sorted((files.REPOSITORY / "tests").rglob("test_*.py"))
     having = [str(path) for path in known if "def test_golden" in path.read_text()]
-    command = [sys.executable, "-m", "pytest", "-q", "-k", "test_golden", *having]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "test_golden", *having]
     if subprocess.run(command, cwd=files.REPOSITORY).returncode:
         sys.exit("fedecho: the golden runs do not hold: a slip, or the numerics are new (see NUMERICS_VERSION)")
     print(f"listed in {numerics.LISTED}" if numerics.write() else "the golden runs hold; this code is listed already")
@@ -154,6 +155,7 @@ def tolerances(
     from fedecho.studies import remake, tolerance
 
     use_data(data_root)
+    files.require_writable()
     for name in variant:
         require(name in remake.VARIANTS, "variant", name, f"choose among {'; '.join(remake.VARIANTS)}")
     folders = [paper() / "records" / name / part for name in profile for part in ("", "theory")]

@@ -72,6 +72,11 @@ def paper() -> Path:
     return expanded(os.environ.get("FEDECHO_PAPER") or home() / "paper", "FEDECHO_PAPER")
 
 
+def require_writable() -> None:
+    """Raise `InputError` unless results can be written to `paper`: a clone may be read-only."""
+    require_folder(paper(), "FEDECHO_PAPER", os.R_OK | os.W_OK | os.X_OK)
+
+
 def data_root(root: Path | None = None) -> Path:
     """Return the data folder: `root` where given, else the variable FEDECHO_DATA, else the user's cache folder."""
     cache = platformdirs.user_cache_dir("fedecho", appauthor=False, opinion=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 
 import matplotlib
@@ -86,7 +85,7 @@ def staleness_histogram(plan: Schedule) -> Figure:
 def alpha_curve(settings: Distillation) -> Figure:
     """Draw alpha against the normalised entropy of the teacher, both in [0, 1] (Eq. 3-4)."""
     entropy = torch.linspace(0, 1, 101)
-    alpha = distill.mixing_weight(entropy, dataclasses.replace(settings, alpha_scope="sample"))
+    alpha = torch.stack([distill.mixing_weight(level, settings) for level in entropy])
     figure = Figure(figsize=(COLUMN, 2.2))
     axes = figure.subplots()
     axes.plot(entropy.numpy(), alpha.numpy(), color=LOOK[REFERENCE][0], linewidth=1.8)

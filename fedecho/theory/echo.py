@@ -89,7 +89,9 @@ def _batches(count: int, settings: Distillation, rng_key: tuple[int, int]) -> li
 
 @cache
 def _of_single_numbers(settings: Distillation) -> Distillation:
-    return replace(settings, alpha_scope="sample", clip="value")
+    scope: dict[str, Any] = {"alpha_scope": "sample"} if settings.alpha_min < settings.alpha_max else {}
+    clip: dict[str, Any] = {} if settings.clip_norm is None else {"clip": "value"}
+    return replace(settings, **scope, **clip)
 
 
 @dataclass(frozen=True, eq=False)
