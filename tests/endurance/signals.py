@@ -49,7 +49,8 @@ def signalled(number: signal.Signals, delay: float) -> tuple[int, int, float, in
     that is not its one line."""
     mark = uuid.uuid4().hex
     with tempfile.TemporaryDirectory() as name:
-        variables = {**os.environ, MARK: mark, "FEDECHO_PAPER": f"{name}/paper", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        places = {"FEDECHO_PAPER": f"{name}/paper", "PYTHONPATH": str(ROOT)}
+        variables = {**os.environ, **places, MARK: mark, "OMP_NUM_THREADS": "1"}
         command = [sys.executable, "-m", "fedecho", "sweep", "--profile", "smoke", "--jobs", "2"]
         said = Path(name) / "said"
         with said.open("w") as err:
