@@ -42,8 +42,8 @@ OPERATORS = [
     "core/ReplaceUnaryOperator_USub_UAdd", "core/NumberReplacer", "core/AddNot", "core/ReplaceAndWithOr",
     "core/ReplaceOrWithAnd", "core/ReplaceTrueWithFalse", "core/ReplaceFalseWithTrue", "core/ZeroIterationForLoop",
 ]  # fmt: skip
-LIMIT = 120
-"""Seconds after which a change counts as noticed: it goes on without end."""
+LIMIT = 60
+"""Seconds of CPU time after which a change counts as noticed: it goes on without end."""
 
 
 class Changed(importlib.abc.MetaPathFinder, importlib.abc.SourceLoader):
@@ -63,6 +63,16 @@ class Changed(importlib.abc.MetaPathFinder, importlib.abc.SourceLoader):
 
     def exec_module(self, module: ModuleType) -> None:
         exec(compile(self._text, str(self._path), "exec", dont_inherit=True), vars(module))
+
+
+class Unshrunk:
+    """A plugin of pytest: that an example fails is enough, and no smaller one is looked for."""
+
+    def pytest_collection(self) -> None:
+        from hypothesis import Phase, settings
+
+        settings.register_profile("unshrunk", phases=[Phase.explicit, Phase.generate], database=None)
+        settings.load_profile("unshrunk")
 
 
 def bare(text: str) -> str:
@@ -101,14 +111,15 @@ def noticed(module: str, path: Path, text: str, tests: list[str]) -> bool:
     """Tell whether tests fail once a module has another text."""
     child = os.fork()
     if child == 0:
-        signal.alarm(LIMIT)
+        signal.setitimer(signal.ITIMER_PROF, LIMIT)
         sys.meta_path.insert(0, Changed(module, path, text))
         quiet = os.open(os.devnull, os.O_WRONLY)
         os.dup2(quiet, 1)
         os.dup2(quiet, 2)
         import pytest
 
-        os._exit(int(pytest.main(["-q", "-x", "-p", "no:cacheprovider", "-p", "no:xdist", *tests]) != 0))
+        arguments = ["-q", "-x", "-p", "no:cacheprovider", "-p", "no:xdist", *tests]
+        os._exit(int(pytest.main(arguments, plugins=[Unshrunk()]) != 0))
     return os.waitpid(child, 0)[1] != 0
 
 

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from fedecho.learning.bank import Bank
 from fedecho.learning.distill import (
     Teacher,
     clip_factor,
@@ -173,6 +174,13 @@ def test_majority_label() -> None:
     bank = filled([[1.0, 0.0]], [[1.0, 0.0]], [[0.0, 9.0]])
     assert teacher(bank, DEFAULT).labels.tolist() == [1]
     assert teacher(bank, replace(DEFAULT, hard_label="majority")).labels.tolist() == [0]
+
+
+def test_majority_label_of_each_position_of_a_text() -> None:
+    bank = Bank.empty(3, (1, 2, 3), torch.device("cpu"))  # at its first position two clients of three say class 0,
+    for client, classes in enumerate([(0, 2), (0, 2), (1, 1)]):  # at its second one two say class 2
+        bank.store(client, F.one_hot(torch.tensor([classes]), 3).float(), 0)
+    assert teacher(bank, replace(DEFAULT, hard_label="majority")).labels.tolist() == [[0, 2]]
 
 
 @pytest.mark.parametrize(

@@ -73,6 +73,11 @@ def test_no_image_is_lost_where_there_is_nobody_to_hold_it(mix: Any, speed: int)
     assert "\n" not in str(caught.value)
 
 
+def test_ordinary_data_need_no_slow_client() -> None:
+    shards = divide(np.zeros(4, int), Partition(alpha=1e6, min_size=2), (0, 0), 0)
+    assert [part.tolist() for part in shards.clients] == [[0, 1], [2, 3]]
+
+
 def test_slow_clients_alone_share_all_images_where_mixed() -> None:
     partition = Partition(alpha=100.0, straggler_classes=2, min_size=1)
     assert sum(map(len, divide(LABELS, partition, (SLOW,) * 10, 0).clients)) == len(LABELS)

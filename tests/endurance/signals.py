@@ -44,23 +44,18 @@ def described(pid: int) -> str:
 
 
 def signalled(number: signal.Signals, delay: float) -> tuple[int, int, float, int]:
-    """Send a signal to a sweep `delay` seconds after its first record, or before; return its processes, those that are
-    left, the seconds until all others were gone, and its exit code."""
+    """Send a signal to a sweep `delay` seconds after its first record, or -`delay` after its start; return its
+    processes, those that are left, the seconds until all others were gone, and its exit code. Shows what it said where
+    that is not its one line."""
     mark = uuid.uuid4().hex
     with tempfile.TemporaryDirectory() as name:
-        variables = {
-            **os.environ,
-            MARK: mark,
-            "FEDECHO_PAPER": f"{name}/paper",
-            "PYTHONPATH": str(ROOT),
-            "OMP_NUM_THREADS": "1",
-        }
+        places = {"FEDECHO_PAPER": f"{name}/paper", "PYTHONPATH": str(ROOT)}
+        variables = {**os.environ, **places, MARK: mark, "OMP_NUM_THREADS": "1"}
         command = [sys.executable, "-m", "fedecho", "sweep", "--profile", "smoke", "--jobs", "2"]
-        parent = subprocess.Popen(
-            command, env=variables, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, preexec_fn=heed
-        )
-        end = time.monotonic() + 120
-        while delay >= 0 and not list(Path(name).rglob("*.json")) and time.monotonic() < end:
+        said = Path(name) / "said"
+        with said.open("w") as err:
+            parent = subprocess.Popen(command, env=variables, stderr=err, stdout=err, preexec_fn=heed)
+        while delay >= 0 and not list(Path(name).rglob("*.json")) and parent.poll() is None:
             time.sleep(0.05)
         time.sleep(abs(delay))
         processes, began = marked(mark), time.monotonic()
@@ -72,6 +67,8 @@ def signalled(number: signal.Signals, delay: float) -> tuple[int, int, float, in
         for pid in left:
             print(f"    left of {parent.pid}: {described(pid)}", flush=True)
             os.kill(pid, signal.SIGKILL)
+        if number != signal.SIGKILL and code != 128 + number:
+            print(said.read_text(errors="replace")[-3000:], flush=True)
         return len(processes), len(left), seconds, code
 
 
