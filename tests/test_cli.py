@@ -241,7 +241,14 @@ def test_verify_compares_and_fails_on_a_forgery(
         with pytest.raises(SystemExit) as stop:
             main.main(["verify", *options])
         assert stop.value.code == 1 and "BEYOND" in capsys.readouterr().out
-    assert asked == [3, 4, 2]
+    for name in "cd":
+        (records / f"{name}.json").unlink()
+    with pytest.raises(SystemExit):
+        main.main(["verify"])
+    with pytest.raises(SystemExit) as stop:
+        main.main(["verify", "--sample", "3"])
+    assert stop.value.code == 2 and "there are 2 records" in capsys.readouterr().err
+    assert asked == [3, 4, 2, 2]
 
 
 def test_tables_say_beforehand_what_is_simulated_each_run_once(
