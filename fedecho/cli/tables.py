@@ -87,7 +87,7 @@ def verify(
         all: recompute all of them, which may take days.
         theory: draw from the records of the theory notebooks in place of the training runs.
         records: another folder of records, such as build/own/laptop.
-        plugin: what records of one's own need: files of methods, and module:function of models and delays.
+        plugin: what records of your own code need: files with methods, and module:function of models and delays.
         seed: makes the draw repeatable.
         jobs: processes (all cores if left out).
         data_root: folder of data sets (otherwise FEDECHO_DATA).

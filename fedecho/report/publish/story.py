@@ -44,8 +44,8 @@ def chapters(told: Iterable[T]) -> dict[str, list[T]]:
 
 
 def aside(told: Told) -> bool:
-    """Tell whether a table only chose values for another one, or counts minutes: the paper says what it found and leaves
-    the rest out."""
+    """Tell whether a table only chose values for another one, or counts minutes: the paper says what it found and
+    leaves the rest out."""
     return re.search("_tuning$|^faulty_bound$|^cold_costs$", told.name) is not None
 
 
