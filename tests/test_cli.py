@@ -30,6 +30,7 @@ from fedecho.core.records import new_record
 from fedecho.learning.cost import peak
 from fedecho.learning.methods import FedBuff, FedEcho
 from fedecho.report import manifest
+from fedecho.report.publish import citation
 from fedecho.studies import contenders, sweep, writing
 from fedecho.studies.theory.study import TheoryStudy
 from fedecho.studies.training import Trained
@@ -253,7 +254,14 @@ def test_verify_compares_and_fails_on_a_forgery(
         with pytest.raises(SystemExit) as stop:
             main.main(["verify", *options])
         assert stop.value.code == 1 and "BEYOND" in capsys.readouterr().out
-    assert asked == [3, 4, 2]
+    for name in "cd":
+        (records / f"{name}.json").unlink()
+    with pytest.raises(SystemExit):
+        main.main(["verify"])
+    with pytest.raises(SystemExit) as stop:
+        main.main(["verify", "--sample", "3"])
+    assert stop.value.code == 2 and "there are 2 records" in capsys.readouterr().err
+    assert asked == [3, 4, 2, 2]
 
 
 def test_tables_say_beforehand_what_is_simulated_each_run_once(
@@ -345,6 +353,15 @@ def test_cite_takes_several_names_and_gives_each_key_once(
     keys = re.findall(r"^@(\w+){(.*),$", capsys.readouterr().out, re.MULTILINE)
     names = ["wang2025stragglers", "fedecho", "fedecho-toy-0123456789ab", "fedecho-other-ba9876543210"]
     assert [key for _, key in keys] == names and {kind for kind, _ in keys} == {"article", "misc"}
+
+
+def test_an_entry_of_the_package_has_its_address_and_never_the_papers(monkeypatch: pytest.MonkeyPatch) -> None:
+    named = ["Paper, https://arxiv.org/abs/2511.19966"]
+    monkeypatch.setattr("importlib.metadata.metadata", lambda name: SimpleNamespace(get_all=lambda field: named))
+    assert "url" not in citation.bibtex().partition("@misc")[2]
+    named.append("Repository, https://example.org/fedecho")
+    for entry in (citation.bibtex().partition("@misc")[2], citation.record_set(toy.TOY)):
+        assert entry.count("url ") == 1 and "url          = {https://example.org/fedecho}," in entry
 
 
 @pytest.fixture

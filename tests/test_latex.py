@@ -114,6 +114,30 @@ def test_nothing_leaves_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         assert name == "supplement" or int(pages) <= 40
 
 
+@pytest.mark.parametrize(
+    ("said", "code"),
+    [("Overfull \\hbox (4.99pt too wide)", 0), ("Overfull \\hbox (5.01pt too wide)", 2),
+     ("Overfull \\vbox (12.5pt too high)", 2), ("LaTeX Warning: Float too large for page", 2)],
+)  # fmt: skip
+def test_make_paper_fails_where_something_leaves_the_page(said: str, code: int, tmp_path: Path) -> None:
+    """With a `fedecho` that writes nothing and a `latexmk` that leaves two papers and a log."""
+    shutil.copy(files.REPOSITORY / "Makefile", tmp_path)
+    tools = {"fedecho": "exit 0", "latexmk": 'cd ../build/paper && touch main.pdf supplement.pdf supplement.log '
+             '&& printf "%s\\n" "$SAID" > main.log'}  # fmt: skip
+    for folder in ("paper", "build/paper", "bin"):
+        (tmp_path / folder).mkdir(parents=True)
+    for name, text in tools.items():
+        (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / "bin" / name).chmod(0o755)
+    done = subprocess.run(
+        ["make", "paper", "BIN=bin", "--assume-old=.venv/.ready"], cwd=tmp_path, capture_output=True, text=True,
+        check=False, env={**os.environ, "PATH": f"{tmp_path}/bin:{os.environ['PATH']}", "SAID": said},
+    )  # fmt: skip
+    assert done.returncode == code, done.stderr
+    assert (tmp_path / "paper" / "main.pdf").is_file() == (code == 0)
+    assert ("leaves the page" in done.stderr and said in done.stdout) == (code != 0)
+
+
 def overfull(log: str, limit: float = 5) -> list[str]:
     """Return the lines of a log that tell of a box that is too large by more than `limit` points."""
     boxes = re.findall(r"^(Overfull \\[hv]box \(([\d.]+)pt.*)$", log, re.MULTILINE)

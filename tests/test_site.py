@@ -5,8 +5,10 @@ from __future__ import annotations
 import importlib.util
 import json
 from collections.abc import Iterator
+from contextlib import nullcontext
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import unquote
 
@@ -118,6 +120,23 @@ def test_new_pages_replace_the_old_and_leave_those_of_other_profiles(paper: Path
     with pytest.raises(InputError, match="site = .*PROTOCOL.md.*nothing"):
         site.build()
     assert front.read_bytes() == before and not list(paper.glob("*.partial"))
+
+
+def test_what_a_stopped_call_left_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sphinx would write the pages that are missing, and an index of these alone."""
+    page, seen, ends = tmp_path / "html" / "a.html", [], [-15, 0, 0, 1, 0]
+
+    def sphinx(*command: Any, **options: Any) -> Any:
+        seen.append(page.is_file())
+        page.parent.mkdir(exist_ok=True)
+        page.touch()
+        return SimpleNamespace(returncode=ends[len(seen) - 1], stderr="WARNING: half", stdout="")
+
+    monkeypatch.setattr(site, "subprocess", SimpleNamespace(run=sphinx))
+    for end in ends:
+        with nullcontext() if end == 0 else pytest.raises(InputError, match="WARNING: half"):
+            site._sphinx(tmp_path)
+    assert seen == [False, False, True, True, False]
 
 
 def test_a_page_for_a_table(paper: Path) -> None:

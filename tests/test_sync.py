@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -87,6 +88,12 @@ def test_ci_calls_targets_that_exist_and_installs_what_make_paper_names() -> Non
 def test_make_alone_prints_help() -> None:
     done = subprocess.run(["make", "-C", str(ROOT), "--no-print-directory"], capture_output=True, text=True, check=True)
     assert "make tables" in done.stdout and "make test" in done.stdout
+
+
+def test_jupyterlab_starts_for_root_too() -> None:
+    command = ["make", "-C", str(ROOT), "lab", "--dry-run", "--assume-old=.venv/.ready"]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert "jupyter lab" in said and ("--allow-root" in said) == (os.geteuid() == 0)
 
 
 def test_citation_file_agrees_with_the_package() -> None:

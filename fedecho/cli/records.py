@@ -22,7 +22,7 @@ def show(record: tyro.conf.Positional[str], plot: Path | None = None, plugin: tu
     Args:
         record: its file, or the first digits of its hash.
         plot: a file to draw the curve to: .png, .pdf or .svg.
-        plugin: files of methods of one's own, where the run was of one.
+        plugin: files with your own methods, where the run needs one.
     """
     from fedecho.learning import plugins
     from fedecho.studies import compare as comparing
@@ -107,7 +107,7 @@ def compare(
         records: files, or the first digits of their hashes.
         methods: in place of records: methods, or rows of the main table such as "FedBuff + EMA".
         set: changes to the config of every method, as field=value.
-        plugin: files of methods of one's own, which are imported.
+        plugin: files with your own methods, which are imported.
         seeds: of each method (left out: those of the profile).
         profile: smoke, laptop or paper, or that of a block: cifar-small, language, generation (left out: laptop).
         jobs: processes (all cores if left out).

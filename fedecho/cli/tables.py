@@ -71,7 +71,7 @@ def tables(
 
 
 def verify(
-    sample: int = 3,
+    sample: int | None = None,
     profile: str = "laptop",
     only: str | None = None,
     all: bool = False,
@@ -88,13 +88,13 @@ def verify(
     numbers may differ as far as was measured for their kind of run (paper/tolerances.json).
 
     Args:
-        sample: how many.
+        sample: how many (left out: 3, or all where there are fewer).
         profile: whose records.
         only: draw from the records behind this table, e.g. vision.
         all: recompute all of them, which may take days.
         theory: draw from the records of the theory notebooks in place of the training runs.
         records: another folder of records, such as build/own/laptop.
-        plugin: what records of one's own need: files of methods, and module:function of models and delays.
+        plugin: what records of your own code need: files with methods, and module:function of models and delays.
         seed: makes the draw repeatable.
         jobs: processes (all cores if left out).
         data_root: folder of data sets (otherwise FEDECHO_DATA).
@@ -113,7 +113,8 @@ def verify(
     folder = (records or paper() / "records" / profile) / ("theory" if theory else "")
     require(bool(only) or folder.is_dir(), "records", str(folder), "no such folder; run `fedecho sweep` first")
     found = list(folder.glob("*.json")) if only is None else verifying.of_table(only, profile)
-    outcomes, failed = verifying.verify(verifying.drawn(found, None if all else sample, seed), jobs, functions), 0
+    count = None if all else sample or max(1, min(3, len(found)))
+    outcomes, failed = verifying.verify(verifying.drawn(found, count, seed), jobs, functions), 0
     with saying("making the first of the records again") as first:
         for outcome in outcomes:
             first()

@@ -40,13 +40,14 @@ def run(
             the main table such as "FedBuff + EMA".
         profile: smoke, laptop or paper.
         seed: whole number >= 0.
-        set: changes to the run's config, as field=value, e.g. local.lr=0.05 method.distill.clip_norm=none; of one's own
-            are data.name=arrays.npz, model=module:function, delays.model=function delays.function=module:function.
-        plugin: files of methods of one's own, which are imported.
+        set: changes to the run's config, as field=value, e.g. local.lr=0.05 method.distill.clip_norm=none; your
+            own parts are data.name=arrays.npz, model=module:function, delays.model=function and
+            delays.function=module:function.
+        plugin: files with your own methods, which are imported.
         fresh: train even if there is a record.
         save_model: a file .safetensors for the weights that are scored last; trains even if there is a record.
         records: folder of the record (otherwise paper/records/PROFILE/runs of the clone, or of FEDECHO_HOME, or of the
-            working directory; where anything is of one's own, build/own/PROFILE there).
+            working directory; where anything is your own, build/own/PROFILE there).
         data_root: folder of data sets (otherwise FEDECHO_DATA).
         device: cpu or cuda.
         force: train even where the predicted memory is not free.
@@ -126,7 +127,7 @@ def tune(
         space: one to three fields with their ends, searched on a log scale, e.g. local.lr=0.01:0.5 (left out: those of
             the table's row).
         set: changes to the config of every run, as field=value.
-        plugin: files of methods of one's own, which are imported.
+        plugin: files with your own methods, which are imported.
         trials: points over the whole space.
         refinements: how often 4 more are laid around the best.
         seeds: of each trial; none that a table reports.

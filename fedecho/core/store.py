@@ -76,6 +76,8 @@ def _read(store: Store[Any, Any], path: Path, modified: int, size: int) -> Any:
     try:
         return _opened(store, json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_each_once))
     except InputError as error:
+        if error.field == "plugin":  # nothing is wrong with the record: whoever reads it has to name the code
+            raise InputError(error.field, error.value, f"{path.name}: {error.allowed}") from None
         reason = f"its {error.field} is {error.value!r:.80}: {error.allowed}"
     except Exception as error:  # nested too deeply, of another type: content may fail in any way
         reason = f"it cannot be read ({type(error).__name__}: {error})"

@@ -36,7 +36,7 @@ TEXT_SHAPE = (4_000, 64)
 
 
 def load(name: str, root: Path | None = None) -> Splits:
-    """Return data set `name`, one of `DATASETS`, or a file .npz of one's own (`arrays`); read once per process.
+    """Return data set `name`, one of `DATASETS`, or a file .npz of the user's own (`arrays`); read once per process.
 
     Images are uint8 `[images, 28, 28, 1]` (Fashion-MNIST) or `[images, 32, 32, 3]`, labels int64 `0 .. classes - 1`.
     `root`: see `data_root`. InputError: an unknown name or bad data. MissingDataError: not in the data folder.

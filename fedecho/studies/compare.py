@@ -1,4 +1,4 @@
-"""Runs of one's own side by side, with the grid, the paired tests and the figure that the tables have."""
+"""Runs of your own side by side, with the grid, the paired tests and the figure that the tables have."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def of_configs(
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Compared(Comparison):
-    """A table of runs of one's own."""
+    """A table of the user's own runs."""
 
     given: Mapping[str, Record] = field(default_factory=dict)
     """Records by hash, where it is a table of these alone."""
@@ -101,7 +101,7 @@ def _study(
         name="compare", title=f"Compared: {', '.join(labels)}", notebook="compare", profile=whole,
         scale=profile if block else "", cells=cells, reference=reference, given=given or {},
         custom={"runs": [[cell.method, config_hash(cell.config)] for cell in cells]},
-        command=command or "fedecho.compare(configs, seeds)", note="Runs of one's own.",
+        command=command or "fedecho.compare(configs, seeds)", note="Your own runs.",
         figures={"bars": (lambda found: charts.bars(found.summary, reference), captions.BARS)},
     )  # fmt: skip
 

@@ -224,6 +224,7 @@ def test_with_the_keyboard_alone(chromium: Browser, built: Path) -> None:
     reader = Reader(chromium, PHONE)
     page = reader.page
     page.goto((built.parent / "paper" / "tables" / "toy.html").as_uri())
+    assert page.locator("aside").count() == page.locator("aside[aria-label]").count() == 2
     page.keyboard.press("Tab")
     assert "skip-to-content" in page.evaluate("document.activeElement.className")
     page.locator("summary").first.focus()

@@ -18,6 +18,9 @@ TITLE = "fedecho: FedEcho and its baselines, reproduced"
 PAPER_TITLE = "Stragglers Can Contribute More: Uncertainty-Aware Distillation for Asynchronous Federated Learning"
 PAPER_AUTHORS = ("Wang, Yujia", "Ma, Fenglong", "Chen, Jinghui")
 
+_OWN = ("Repository", "Source", "Homepage")
+"""Labels of `[project.urls]` under which a package has its address."""
+
 _TEMPLATE = """\
 @article{{wang2025stragglers,
   title   = {{{{{paper_title}}}}},
@@ -51,10 +54,10 @@ def version() -> str:
 
 
 def _url() -> str:
-    """Return the line with the package's address, nothing where its metadata name none."""
+    """Return the line with the package's own address, nothing where its metadata name none: the paper has its entry."""
     named = importlib.metadata.metadata("fedecho").get_all("Project-URL") or []
-    addresses = [address for _, _, address in (entry.partition(", ") for entry in named)]
-    return f"\n  url          = {{{addresses[0]}}}," if addresses else ""
+    own = [address for label, _, address in (entry.partition(", ") for entry in named) if label in _OWN]
+    return f"\n  url          = {{{own[0]}}}," if own else ""
 
 
 def bibtex() -> str:

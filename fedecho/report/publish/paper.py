@@ -28,7 +28,8 @@ _TABLE = r"""\begin{table}[htbp]
   \input{%s}
 \end{table}"""
 _CLAIMS = r"""{\small
-\begin{longtable}{@{}p{.52\linewidth}p{.17\linewidth}p{.22\linewidth}r@{}}
+\newcolumntype{L}[1]{>{\raggedright\arraybackslash}p{#1\linewidth}}
+\begin{longtable}{@{}L{.515}L{.17}L{.22}r@{}}
 \caption{The primary claims, tested on fresh seeds alone, with Holm's correction} \label{tab:claims} \\
 \toprule
 claim & verdict & in points & n \\

@@ -52,6 +52,10 @@ def _documents(path: Path) -> bool:
 
 def _sphinx(work: Path) -> None:
     """Make HTML of the sources, in a process of its own: Sphinx imports the package that it documents."""
+    whole = work / "whole"
+    if not whole.is_file():  # a call that was stopped or failed left pages of which its search index knows a part
+        shutil.rmtree(work / "html", ignore_errors=True)
+    whole.unlink(missing_ok=True)
     command = ["-m", "sphinx", "-b", "html", "-q", "-W", "--keep-going", "-j", "auto", "-d", work / "doctrees"]
     made = subprocess.run(
         [sys.executable, *map(str, [*command, work / "source", work / "html"])], capture_output=True, text=True,
@@ -60,6 +64,7 @@ def _sphinx(work: Path) -> None:
     said = (made.stderr.strip() or made.stdout.strip() or f"exit code {made.returncode}").splitlines()
     said = [line for line in said if "WARNING: " in line or "ERROR: " in line] or said  # not those of Python
     require(made.returncode == 0, "site", said[0], f"Sphinx has {len(said)} lines to say; mend {work / 'source'}")
+    whole.touch()
 
 
 def _replace(final: Path, made: Path) -> None:

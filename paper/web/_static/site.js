@@ -7,3 +7,9 @@ function mark() {
   }
 }
 addEventListener("DOMContentLoaded", () => new ResizeObserver(mark).observe(document.body));
+
+// Two landmarks of one kind are told apart by their names.
+addEventListener("DOMContentLoaded", () => {
+  for (const [drawer, name] of [["sidebar", "All pages"], ["toc", "On this page"]])
+    document.querySelector(`aside.${drawer}-drawer`)?.setAttribute("aria-label", name);
+});
