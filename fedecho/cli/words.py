@@ -50,9 +50,9 @@ def require_read(changes: Mapping[str, Any], runs: Sequence[RunConfig]) -> None:
 def _unread(run: RunConfig) -> dict[str, str]:
     """Return dotted field -> why a run does not read it, of what profiles set for all methods alike."""
     method, kind = run.method, run.partition.kind
-    pool = {} if run.distill is not None or method.plugin else dict.fromkeys(("pool", "pool_size", "pool_mix"), "")
+    pool = () if run.distill is not None or method.plugin else ("data.pool", "data.pool_size", "data.pool_mix")
     drawn = {} if kind == "dirichlet" else {"partition.too_small": f"kind {kind} draws no shares"}
-    return {f"data.{name}": f"{method.name} has no use for U" for name in pool} | drawn
+    return dict.fromkeys(pool, f"{method.name} has no use for U") | drawn
 
 
 def outcome(record: Record) -> str:
