@@ -204,8 +204,9 @@ def test_recipes_call_targets_that_exist(path: str) -> None:
     assert called and called <= targets
 
 
-def test_the_changelog_names_the_version() -> None:
-    assert f"## {PROJECT['version']} " in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+def test_the_changelog_names_the_version_and_its_day() -> None:
+    day = yaml.safe_load((ROOT / "CITATION.cff").read_text())["date-released"]
+    assert f"## {PROJECT['version']} – {day}\n" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
 def test_a_clone_that_would_change_the_ends_of_lines_has_the_same_bytes(tmp_path: Path) -> None:

@@ -82,7 +82,7 @@ def largest(runs: Iterable[RunConfig], count: int) -> list[tuple[int, RunConfig]
     alike = dict[RunConfig, list[RunConfig]]()  # seeds need alike, and each prediction draws a schedule
     for run in runs:
         alike.setdefault(replace(run, seed=0), []).append(run)
-    sizes = [(_total(same[0]), run) for same in alike.values() for run in same[:count]]
+    sizes = [(size, run) for same in alike.values() for size in [_total(same[0])] for run in same[:count]]
     return sorted(sizes, key=itemgetter(0), reverse=True)[:count]
 
 
