@@ -69,7 +69,7 @@ def unsound() -> tuple[int, list[str]]:
 
 
 def _read_record(path: Path) -> None:
-    stores: dict[str, Store[Any, Any]] = {"theory": THEORY, "cost": COST}
+    stores: dict[str, Store[Any, Any]] = {"theory": THEORY, "cost": COST, "clients": COST}
     store = stores.get(path.parent.name, RUNS)
     name = store.own_name(store.load(path))
     require(name == path.stem, "record", str(path), f"it belongs to {name}; put it there")
