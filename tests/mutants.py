@@ -24,8 +24,9 @@ from types import ModuleType
 
 ROOT = Path(__file__).resolve().parents[1]
 TESTS = {
-    "core/stats": "stats", "simulation/schedule": "schedule", "simulation/partition": "partition",
-    "learning/distill": "distill", "learning/teacher": "distill teacher_study", "learning/bank": "bank bank_forms",
+    "core/stats": "stats summary", "simulation/schedule": "schedule", "simulation/partition": "partition",
+    "learning/distill": "distill weighting", "learning/teacher": "distill teacher_study",
+    "learning/bank": "bank bank_forms",
     "learning/client": "local experiment", "learning/weighting": "weighting", "learning/certainty": "certainty",
     "learning/gate": "gate", "learning/methods/*": "methods contract",
 }  # fmt: skip

@@ -72,6 +72,11 @@ def test_features_of_a_text_are_the_mean_over_its_positions() -> None:
     torch.testing.assert_close(features(model, model.weights(), texts), seen[-1].mean(1))
 
 
+def test_features_that_tell_nothing_leave_the_share_of_the_examples() -> None:
+    nothing = torch.zeros(4, 1).double()  # three images of the client's to one of the pool: the intercept says 3/4
+    assert float(probability(nothing[:1], nothing[:3], nothing[3:])) == pytest.approx(0.75, abs=1e-3)
+
+
 def test_the_regression_is_at_its_minimum() -> None:
     # Two examples at -1 and 1: by symmetry the intercept is 0, and w solves (w / 2 n) lambda = sigma(-w), n = 2.
     own, others = torch.tensor([[1.0]]).double(), torch.tensor([[-1.0]]).double()

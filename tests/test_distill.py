@@ -169,6 +169,11 @@ def test_entropy_of_the_clients_measures_doubt_and_not_disagreement() -> None:
     assert teacher(sure_but_opposed, replace(DEFAULT, entropy_of="clients")).entropy.item() == pytest.approx(0.0)
 
 
+def test_minibatches_are_drawn_anew_for_each_seed_and_round() -> None:
+    drawn = {tuple(pool_batches(20, replace(DEFAULT, steps=1), key)[0].tolist()) for key in [(0, 1), (1, 1), (0, 2)]}
+    assert len(drawn) == 3
+
+
 def test_majority_label() -> None:
     # Two clients weakly say class 0, one loudly says class 1.
     bank = filled([[1.0, 0.0]], [[1.0, 0.0]], [[0.0, 9.0]])

@@ -70,6 +70,14 @@ def test_an_upload_arrives_once() -> None:
     assert gate(done=1).refuse(sent(now=1), JOBS[1]) == "repeated"  # also after a run was continued
 
 
+def test_an_upload_in_the_place_of_another_uses_up_its_own_once_it_is_let_in() -> None:
+    at = gate()
+    assert at.refuse(sent(delta=[0.1], client=1), JOBS[0]) == "shape"  # refused, it takes nothing of client 1
+    assert at.refuse(sent(client=1, now=1), JOBS[1]) is None
+    assert at.refuse(sent(client=2, now=2), JOBS[2]) is None
+    assert at.refuse(sent(client=2, now=2), JOBS[2]) == "repeated"
+
+
 @pytest.mark.parametrize(("limit", "reason"), [(None, None), (0.51, None), (0.49, "norm")])
 def test_the_limit_on_the_norm_is_off_by_default(limit: float | None, reason: str | None) -> None:
     assert gate(max_delta_norm=limit).refuse(sent(), JOBS[0]) == reason  # |(0.3, 0.4)| = 0.5
