@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -211,16 +212,30 @@ def machines(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     made.shutdown()
 
 
+def marked(config: RunConfig, folder: Path, marks: Path) -> Done:
+    """Leave a mark that says on which node a run is, and do it."""
+    import ray
+
+    (marks / f"{ray.get_runtime_context().get_node_id()}-{config.seed}").touch()
+    return sweep.run_and_save(config, folder)
+
+
 @pytest.mark.cluster
 @pytest.mark.timeout(400)
-def test_two_nodes_one_killed_in_the_middle(machines: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    long = [replace(run, protocol=replace(run.protocol, rounds=400)) for run in configs(6)]
-    there, here = tmp_path / "there", tmp_path / "here"
-    ended = sweep.each(long, there, cluster=Cluster())
-    next(ended)  # now each node has a run
-    machines.remove_node(machines.nodes[1], allow_graceful=False)
-    assert len(list(ended)) == 5
-    assert "tried again, 1 of 3" in capsys.readouterr().err
+def test_two_nodes_one_killed_in_the_middle(machines: Any, tmp_path: Path) -> None:
+    long = [replace(run, protocol=replace(run.protocol, rounds=300)) for run in configs(3)]
+    there, here, marks, said = tmp_path / "there", tmp_path / "here", tmp_path / "marks", list[str]()
+    marks.mkdir()
+    with Nodes[int](Cluster(), str, say=said.append) as pool:
+        for run in long:
+            pool.start(run.seed, marked, run, there, marks)
+        while not (lost := list(marks.glob(f"{machines.nodes[1].node_id}-*"))):
+            time.sleep(0.01)
+        machines.remove_node(machines.nodes[1], allow_graceful=False)
+        ended = [key for _ in iter(lambda: pool.busy, []) for key, _ in pool.ended()]
+    assert sorted(ended) == [0, 1, 2]
+    assert [line.partition(":")[0] for line in said] == [path.name.rpartition("-")[2] for path in lost]
+    assert "tried again, 1 of 3" in said[0]
     sweep.sweep(long, here, jobs=2, progress=False)
     for run in long:
         paths = [records.record_path(folder, run) for folder in (there, here)]
