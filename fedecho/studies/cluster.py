@@ -7,6 +7,7 @@ through Ray's object store. A node that dies costs what was running on it, which
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import subprocess
@@ -113,7 +114,7 @@ def connect() -> Any:
     except subprocess.SubprocessError:
         words = "no cluster answers there; start one with `ray start --head`, or name another in RAY_ADDRESS"
         raise InputError("cluster", address, words) from None
-    ray.init(address, ignore_reinit_error=True, log_to_driver=False, logging_level="ERROR")
+    ray.init(address, ignore_reinit_error=True, log_to_driver=False, logging_level=logging.ERROR)
     return ray
 
 
