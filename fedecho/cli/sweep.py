@@ -118,7 +118,7 @@ def _sweep_within(
         budgets.require_enough(plan, seconds, device)
     print(*plan.left_out, plan.outlook(f"{scale}: "), sep="\n", file=sys.stderr)
     if plan.todo:
-        print(f"of those at a time, the first one: {peak.text(plan.todo[0].config)}", file=sys.stderr)
+        print(f"the first one: {peak.text(plan.todo[0].config)}", file=sys.stderr)
         if not (force or nodes):
             require_room([run.config for run in plan.todo], jobs, device)
         plan = budgets.work_off(plan, seconds - (time.time() - began), jobs=jobs, cluster=nodes, device=device)
