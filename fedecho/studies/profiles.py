@@ -79,7 +79,7 @@ _LANGUAGE: Any = {
 _GENERATION: Any = _LANGUAGE | {"spaces": {"local.lr": (0.05, 5.0), "method.distill.lr": (0.01, 3.0)}}
 _ALL = (
     Profile(
-        "smoke", Data(train_size=2000, pool_size=200), "cnn", Protocol(20, 10, 2, 20), Local(epochs=1),
+        "smoke", Data(train_size=2000, pool_size=200), "cnn", Protocol(20, 10, 2, 10), Local(epochs=1),
         Distillation(steps=3, batch_size=50), min_size=5, **_SMOKE,
     ),
     Profile(

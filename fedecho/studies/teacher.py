@@ -13,6 +13,7 @@ from fedecho.studies.comparison import Comparison, Draw
 from fedecho.studies.grid import (
     DELAYS,
     DIR,
+    FRESH,
     MIXED,
     OWN,
     PURE,
@@ -20,7 +21,9 @@ from fedecho.studies.grid import (
     Setting,
     Variant,
     echo,
+    fresh,
     grid,
+    main_methods,
     main_settings,
     on_validation,
     plain,
@@ -136,6 +139,16 @@ def _owned_time(rows: Sequence[Variant], split: str) -> tuple[Draw, str]:
         f"the finished seeds; dotted: what {LEVEL} ends with. {'Grey: the other teachers. ' * bool(others)}Settings in "
         "which no class is theirs are left out."
     )
+
+
+def with_heard(name: str, methods: Sequence[str] | None, settings: Sequence[Setting], seeds: Seeds) -> list[Cell]:
+    """Return the runs of a profile's main table seed by seed, the chosen teachers' too unless methods are given; these
+    have the fresh seeds where all rows do."""
+    cells = grid(name, main_methods(name, methods), settings, seeds=seeds)
+    if methods is None:
+        late = fresh(name, seeds) if FRESH.get(name, {}) is None else ()
+        cells += grid(name, HEARD, settings, seeds=seeds) + grid(name, HEARD, settings, seeds=late)
+    return sorted(cells, key=lambda cell: cell.config.seed)
 
 
 def unreported(profile: str, seeds: Seeds) -> Sequence[int]:
