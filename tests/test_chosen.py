@@ -145,6 +145,7 @@ SPECIAL = {
     "cold_costs": set[str](), "readings_tuning": {"names", "temperatures", "seeds"},
     "delay_gap": {"delays", "methods", "seeds"}, "server_cost": {"methods", "sizes"},
     "server_cost_methods": {"methods", "sizes"}, "many_clients": {"clients", "methods"},
+    "server_scale": {"models", "sizes"},
     **dict.fromkeys(TUNINGS, {"methods", "trials", "seeds"}),
 }  # fmt: skip
 """Tables that no case above is about: they have tests of their own below, or in tests/test_readings.py."""

@@ -37,7 +37,7 @@ GROUPS = {
         "23_ablation_delay",
         "24_heterogeneity_buffer",
     ),
-    "cost": ("25_server_cost", "40_cold_costs"),
+    "cost": ("25_server_cost", "40_cold_costs", "41_server_scale"),
     "controls": ("26_controls", "27_sensitivity", "29_teacher", "34_faulty_clients"),
     "teacher": ("29_teacher",),
     "theory": ("30_theory_convex", "31_theory_nonconvex", "32_theory_arrivals", "33_theory_distillation"),
@@ -60,9 +60,11 @@ def select(only: str = "all") -> list[str]:
     return known if only == "all" else list(GROUPS.get(only, (only,)))
 
 
-_ALONE = ("25_server_cost", "40_cold_costs")
+_ALONE = ("25_server_cost", "41_server_scale", "40_cold_costs")
 """Notebooks that measure time, and then the one that reads what all others have written."""
-_TRAIN_THEMSELVES = ("00_quickstart", "01_algorithm_step_by_step", "03_your_own", "25_server_cost", *GROUPS["theory"])
+_TRAIN_THEMSELVES = (
+    "00_quickstart", "01_algorithm_step_by_step", "03_your_own", "25_server_cost", "41_server_scale", *GROUPS["theory"],
+)  # fmt: skip
 
 
 def make(profile: str = "laptop", only: str = "all", fresh: bool = False, jobs: int | None = None) -> Iterator[Path]:
@@ -88,7 +90,7 @@ def make(profile: str = "laptop", only: str = "all", fresh: bool = False, jobs: 
     pool = ThreadPoolExecutor(jobs or cores())
     try:
         yield from pool.map(make_one, [stem for stem in stems if stem not in _ALONE])
-        yield from (make_one(stem) for stem in stems if stem in _ALONE)
+        yield from (make_one(stem) for stem in _ALONE if stem in stems)
     except BaseException:
         pool.shutdown(wait=False, cancel_futures=True)
         kernels.stop_all()

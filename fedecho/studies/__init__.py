@@ -17,6 +17,7 @@ from fedecho.studies.writing import write as write
 ORDER = (
     "tuning", "vision", "unlabeled", "ablation_alpha", "alpha_landscape", "ablation_nu", "ablation_data_size",
     "ablation_delay", "delay_gap", "heterogeneity_buffer", "server_cost", "server_cost_methods", "many_clients",
+    "server_scale",
     "bank", "controls", "owners", "correlation", "sensitivity", "readings_tuning", "readings", "teacher",
     "teacher_test", "faulty_bound", "faulty", "cifar_small", "language", "language_pools", "generation",
     "generation_pools", "bank_vocabulary", "cifar_tuning", "language_tuning", "generation_tuning", "theory_convex",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -70,12 +71,35 @@ def by_method(frame: pd.DataFrame, time: str = "server, ms a round") -> Figure:
     return finished(figure)
 
 
+_DOT: dict[str, Any] = {"markersize": 4, "zorder": 3, "markeredgecolor": "white", "markeredgewidth": 0.4}
+_SAVING_LOOK: tuple[Look, ...] = (("#009E73", "-.", ""), ("#0072B2", "--", ""), ("#CC79A7", ":", ""))
+
+
+@style()
+def rates(frame: pd.DataFrame, savings: Sequence[str], work: float) -> Figure:
+    """Draw the updates a second that servers take by P: `rate` and `plain` as dots, what is fitted as lines, and on the
+    right the clients at work that send so many, if each takes `work` seconds."""
+    figure = Figure(figsize=(WIDTH, 3.0))
+    axes = figure.subplots()
+    measured = {REFERENCE: ("rate", LOOK[REFERENCE]), "FedBuff": ("plain", LOOK["FedBuff"])}
+    lines = {label: (f"{column}_fitted", look) for label, (column, look) in measured.items()}
+    lines |= {f"{REFERENCE}, {name}": (name, look) for name, look in zip(savings, _SAVING_LOOK, strict=True)}
+    for column, (colour, line, _) in lines.values():
+        axes.plot(frame["value"], frame[column], color=colour, linestyle=line, linewidth=1.1, zorder=2)
+    for column, (colour, _, marker) in measured.values():
+        axes.plot(frame["value"], frame[column], color=colour, linestyle="none", marker=marker, **_DOT)
+    axes.set(xscale="log", yscale="log", xlabel=NAMES["P"], ylabel="updates a second")
+    both = (lambda rate: np.multiply(rate, work), lambda clients: np.divide(clients, work))
+    axes.secondary_yaxis("right", functions=both).set_ylabel("clients at work")
+    _legend(figure, {label: look for label, (_, look) in lines.items()}, columns=3)
+    return finished(figure)
+
+
 def _draw(axes: Axes, points: pd.DataFrame, name: str, unit: float, look: Look) -> None:
     colour, line, marker = look
     x = points["value"].to_numpy(dtype=float)
     axes.plot(x, points[f"{name}_predicted"] / unit, color=colour, linestyle=line, linewidth=1.0, zorder=2)
-    axes.plot(x, points[name] / unit, color=colour, linestyle="none", marker=marker, markersize=4, zorder=3,
-              markeredgecolor="white", markeredgewidth=0.4)  # fmt: skip
+    axes.plot(x, points[name] / unit, color=colour, linestyle="none", marker=marker, **_DOT)
 
 
 def _finish(axes: Axes, name: str, values: pd.Series[int]) -> None:
@@ -88,13 +112,13 @@ def _finish(axes: Axes, name: str, values: pd.Series[int]) -> None:
     axes.margins(x=0.08)
 
 
-def _legend(figure: Figure, looks: Mapping[str, Look]) -> None:
+def _legend(figure: Figure, looks: Mapping[str, Look], columns: int | None = None) -> None:
     styles: list[dict[str, Any]] = [
         {"color": colour, "linestyle": line, "marker": marker, "label": _LABELS.get(label, label)}
         for label, (colour, line, marker) in looks.items()
     ]
     handles = [Line2D([], [], **how) for how in styles]
-    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles), handlelength=3.2)
+    figure.legend(handles=handles, loc="outside upper center", ncols=columns or len(handles), handlelength=3.2)
 
 
 def shared(frame: pd.DataFrame) -> pd.DataFrame:

@@ -28,7 +28,7 @@ from fedecho.simulation.schedule import Job, Round
 
 _WARM_UP = 2
 _ENOUGH = 0.8
-"""Seconds after which no further round is measured."""
+"""Seconds after which no further round is measured, or needed to warm up."""
 
 
 @dataclass
@@ -130,19 +130,22 @@ class Measurement:
 
 @one_thread()
 def measure(config: RunConfig, rounds: int, device: str = "cpu") -> Measurement:
-    """Measure up to `rounds` rounds, fewer where they are long, after two to warm up.
+    """Measure up to `rounds` rounds, fewer where they are long, after two to warm up, or one that is long.
 
     Seconds are those of the processor, or of the wall clock where work is queued on a GPU.
     """
     clock = Clock(seconds_on(device))
-    stand_in, spent, held = StandIn.start(config, clock, device), [], []
+    stand_in, cold = StandIn.start(config, clock, device), 0
+    spent: list[dict[str, float]] = []
+    held: list[dict[str, int]] = []
     for rnd in stand_in.server.plan.rounds[: _WARM_UP + rounds]:
-        before = dict(clock.seconds)
+        before, long = dict(clock.seconds), sum(clock.seconds.values()) > _ENOUGH
+        cold = cold or (len(spent) if long or len(spent) == _WARM_UP else 0)
         held.append(stand_in.round(rnd))
         spent.append({phase: clock.seconds.get(phase, 0.0) - before.get(phase, 0.0) for phase in PHASES})
-        if len(spent) > _WARM_UP and sum(clock.seconds.values()) > _ENOUGH:
+        if cold and sum(clock.seconds.values()) > _ENOUGH:
             break
-    timed = {phase: [s[phase] for s in spent[_WARM_UP:]] for phase in PHASES}
+    timed = {phase: [s[phase] for s in spent[cold:]] for phase in PHASES}
     return Measurement(timed, {holding: max(h[holding] for h in held) for holding in HOLDINGS})
 
 

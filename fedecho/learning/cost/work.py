@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from functools import cache
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from fedecho import data as datasets
+from fedecho.core import own
 from fedecho.core.checks import require
 from fedecho.core.config import LORA, RunConfig
 from fedecho.core.settings import Data
@@ -79,7 +81,8 @@ def train_count(config: RunConfig) -> int:
 @cache
 def outline(model: str, data: Data) -> nn.Module:
     """Return a model for a data set without its numbers: shapes alone, which take no memory."""
-    return models.build(model, *shape_of(model, data), 0, data.task).to("meta")
+    with nullcontext() if own.is_named(model) or model.startswith(LORA) else torch.device("meta"):
+        return models.build(model, *shape_of(model, data), 0, data.task).to("meta")
 
 
 def model_size(model: str, data: Data) -> tuple[int, int, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -76,10 +77,10 @@ class TextEncoder(nn.Module):
         return logits
 
 
-def text_encoder(shape: tuple[int, ...], classes: int) -> nn.Module:
+def text_encoder(shape: tuple[int, ...], classes: int, width: int = 32, layers: int = 1) -> nn.Module:
     """Return the encoder for `shape` = (vocabulary, context): 137,318 parameters at 4,000 x 64 and 6 classes."""
     vocabulary, context = shape
-    return TextEncoder(vocabulary, context, classes)
+    return TextEncoder(vocabulary, context, classes, width, max(2, width // 64), layers)
 
 
 _ZIPF = 5.0
@@ -135,7 +136,16 @@ def example(shape: tuple[int, ...], count: int, device: str) -> Tensor:
     return torch.zeros(count, *shape, device=device)
 
 
+SIZES = ((4, 1), (16, 1), (64, 2), (128, 4), (256, 6), (512, 6), (768, 8), (1024, 12), (2048, 30))
+"""Width and layers of the larger and smaller encoders `text-encoder-<width>x<layers>`: 17 thousand parameters to a
+billion, for what a server costs."""
 TEXT_MODELS: dict[TaskKind, dict[str, Callable[[tuple[int, ...], int], nn.Module]]] = {
-    "classification": {"text-encoder": text_encoder},
+    "classification": {
+        "text-encoder": text_encoder,
+        **{
+            f"text-encoder-{width}x{layers}": partial(text_encoder, width=width, layers=layers)
+            for width, layers in SIZES
+        },
+    },
     "generation": {"text-decoder": text_decoder},
 }

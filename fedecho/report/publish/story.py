@@ -46,7 +46,7 @@ def chapters(told: Iterable[T]) -> dict[str, list[T]]:
 def aside(told: Told) -> bool:
     """Tell whether a table only chose values for another one, counts minutes, or adds detail to one: the paper says
     what it found and leaves the rest out."""
-    return re.search("_tuning$|^faulty_bound$|^cold_costs$|^many_clients$", told.name) is not None
+    return re.search("_tuning$|^faulty_bound$|^cold_costs$|^many_clients$|^server_scale$", told.name) is not None
 
 
 def _chapter(told: Told) -> str:

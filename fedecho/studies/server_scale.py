@@ -1,0 +1,261 @@
+"""41: how many updates a second can one server take, against the size of its model, |U| and M_c, and what helps?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.optimize import nnls
+
+from fedecho.core.checks import require
+from fedecho.core.config import RunConfig, config_hash, override
+from fedecho.core.files import records_dir
+from fedecho.learning.cost import work
+from fedecho.learning.cost.work import HOLDINGS, PHASES
+from fedecho.report import captions
+from fedecho.report.summary import REFERENCE
+from fedecho.studies import contenders, cost
+from fedecho.studies.contenders import CONTENDERS
+from fedecho.studies.cost import FACTORS, Measured, Point
+from fedecho.studies.cost_figures import rates
+from fedecho.studies.profiles import BLOCKS
+from fedecho.studies.server_cost import CostStudy, made_by, three_digits
+from fedecho.studies.study import Study, Table, table
+
+_ENCODER = "text-encoder"
+MODELS = {
+    "smoke": (f"{_ENCODER}-4x1", f"{_ENCODER}-16x1", _ENCODER),
+    "laptop": (
+        f"{_ENCODER}-4x1", f"{_ENCODER}-16x1", _ENCODER, f"{_ENCODER}-64x2", f"{_ENCODER}-128x4", f"{_ENCODER}-256x6",
+        f"{_ENCODER}-512x6", f"{_ENCODER}-768x8", f"{_ENCODER}-1024x12",
+    ),
+    "paper": (_ENCODER, f"{_ENCODER}-256x6", f"{_ENCODER}-1024x12"),
+}  # fmt: skip
+"""Profile -> models that are measured."""
+BEYOND = f"{_ENCODER}-2048x30"
+"""A model of a billion parameters, whose cost is read off the fit."""
+VARIED: dict[str, dict[str, tuple[int, ...]]] = {
+    "smoke": {"|U|": (25, 50), "M_c": (5, 10)},
+    "laptop": {"|U|": (50, 100, 200, 400, 800), "M_c": (5, 10, 25, 50)},
+    "paper": {"|U|": (50, 200, 800), "M_c": (10, 25, 50)},
+}
+"""Profile -> factor -> values, at the middle model."""
+PLAIN = "FedBuff"
+SAVINGS = ("|U| / 10", "clients predict", "adapters alone")
+ADAPTERS = 0.01
+"""Share of the parameters that are trained and sent where clients train adapters (LoRA) alone."""
+WORK_MINUTES = 10
+"""A client's time for one update, to say how many clients at work a rate of arrivals means."""
+
+
+@table
+def server_scale(profile: str = "laptop", *, models: Sequence[str] = (), sizes: Sequence[int] = ()) -> Study:
+    """Return what one server takes of updates a second by the size of its model; raises `InputError` for a model that
+    does not exist or does not read texts."""
+    for model in models:
+        work.outline(model, base(profile).data)
+    return ServerScale(
+        name="server_scale", title="How many updates a second can one server take?", notebook="41_server_scale",
+        profile=profile, points=points(profile, models or MODELS[profile], sizes),
+        note="FedEcho's server alone on stand-in uploads, Transformers of random weights, one varied at a time. "
+        "Updates a second: M / seconds of a round. In brackets: fitted, not measured. Held: versions in flight (the "
+        "bound), uploads of a round, and the bank.",
+        details="Seconds are medians over rounds, of one thread's processor time. Fitted: each phase is a sum of terms "
+        "in proportion to calls, to FLOPs or entries, and to parameters moved (inference and aggregation M P, "
+        "distillation Q P), with factors of at least 0 by least squares of the relative error over all points. "
+        "Clients predict: they send their logits on U, C numbers an image, and the server neither rebuilds nor runs "
+        f"their models. Adapters alone: clients train and send {ADAPTERS:.0%} of the parameters; a pass over U costs "
+        "what it did. FedBuff: the buffer is averaged, and that is all.",
+    )  # fmt: skip
+
+
+def points(profile: str, models: Sequence[str], sizes: Sequence[int] = ()) -> list[Point]:
+    """Return the servers that are measured: by model, FedEcho's and FedBuff's; by |U| and by M_c at the middle one."""
+    middle, own = models[len(models) // 2], base(profile)
+    varied = VARIED[profile] | ({"|U|": tuple(sorted({own.data.pool_size, *sizes}))} if sizes else {})
+    sized = [
+        Point("P", label, override(base(profile, label), "model", model), model == middle)
+        for label in (REFERENCE, PLAIN)
+        for model in models
+    ]
+    at_middle = override(own, "model", middle)
+    return sized + [
+        Point(factor, REFERENCE, config := override(at_middle, FACTORS[factor], value), config == at_middle)
+        for factor, values in varied.items()
+        for value in values
+    ]
+
+
+def base(profile: str, label: str = REFERENCE) -> RunConfig:
+    """Return a server's run on texts, under large delays."""
+    return contenders.base(BLOCKS["language"][profile], CONTENDERS[label], 0)
+
+
+# A model of the seconds
+
+
+def terms(config: RunConfig, moved: float = 1.0) -> dict[str, list[float]]:
+    """Return by phase what its seconds are a sum of: calls, units of work (`work.work`), parameters moved.
+
+    Of the P parameters the share `moved` is trained and sent.
+    """
+    units, arrivals = work.work(config), config.protocol.buffer_size
+    sent = moved * work.model_size(config.model, config.data)[0]
+    if config.distill is None:
+        return {"aggregation": [1.0, moved * units["aggregation"]]}
+    return {
+        "inference": [arrivals, units["inference"], arrivals * sent],
+        "bank": [arrivals, units["bank"]],
+        "aggregation": [1.0, moved * units["aggregation"]],
+        "distillation": [config.distill.steps, units["distillation"], config.distill.steps * sent],
+    }
+
+
+def fit(configs: Sequence[RunConfig], seconds: Sequence[Mapping[str, float]]) -> dict[str, np.ndarray]:
+    """Return by phase the factors c >= 0 of its terms: the least sum of (c · terms / seconds - 1)^2 over all points."""
+    out = {}
+    for phase in PHASES:
+        rows = [np.array(terms(c)[phase]) / s[phase] for c, s in zip(configs, seconds, strict=True) if s[phase]]
+        if rows:
+            scale = np.max(rows, axis=0)  # terms differ by many orders of magnitude
+            out[phase] = nnls(np.array(rows) / scale, np.ones(len(rows)))[0] / scale
+    return out
+
+
+def fitted(factors: Mapping[str, np.ndarray], config: RunConfig, moved: float = 1.0) -> dict[str, float]:
+    """Return the seconds of a round by phase, as fitted."""
+    return dict.fromkeys(PHASES, 0.0) | {p: float(factors[p] @ np.array(t)) for p, t in terms(config, moved).items()}
+
+
+def savings(factors: Mapping[str, np.ndarray], config: RunConfig) -> dict[str, float]:
+    """Return the updates a second that the server would take, as fitted, with each of `SAVINGS`, and without a bank."""
+    few = override(config, "data.pool_size", max(1, config.data.pool_size // 10))
+    seconds = {
+        "|U| / 10": sum(fitted(factors, few).values()),
+        "clients predict": sum(fitted(factors, config).values()) - fitted(factors, config)["inference"],
+        "adapters alone": sum(fitted(factors, config, ADAPTERS).values()),
+    }
+    return {name: config.protocol.buffer_size / spent for name, spent in seconds.items()}
+
+
+# The table
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ServerScale(CostStudy):
+    """A table of the updates a second that one server takes."""
+
+    @property
+    def caption(self) -> str:
+        """What the rates are and how to read them."""
+        own = base(self.profile)
+        protocol, how = own.protocol, own.distill
+        return (
+            f"{self.note} M = {protocol.buffer_size}, M_c = {protocol.concurrency}, |U| = {own.data.pool_size}, Q = "
+            f"{how.steps} minibatches of {how.batch_size}."
+        )
+
+    @property
+    def place(self) -> Path:
+        """The folder of the measurement."""
+        return self.home / "records" if self.custom else records_dir(self.profile) / "scale"
+
+    def measured(self) -> tuple[Measured, pd.DataFrame]:
+        """Return the measurement and a row per point of FedEcho, and one beyond them; raises `InputError` where nothing
+        is measured yet."""
+        found = cost.measured(self.place, self.points)
+        require(found is not None, "cost", self.profile, "nothing is measured yet; run `fedecho tables --only cost`")
+        assert found is not None
+        return found, scale_frame(self.points, found)
+
+    def table(self) -> Table:
+        """Return a row per server, with the figure of rates."""
+        found, frame = self.measured()
+        notes = " ".join(filter(None, [f"Profile {self.profile}.", made_by(found), captions.caveat(self.profile)]))
+        words = (
+            "Updates a second that one thread takes, by the parameters of the model, both axes logarithmic; right: "
+            f"clients at work, where each needs {WORK_MINUTES} minutes. Dots: measured; lines: fitted, to a billion "
+            "parameters."
+        )
+        drawn = {"rate": (rates(frame[frame["factor"] == "P"], SAVINGS, 60.0 * WORK_MINUTES), words)}
+        return Table(frame, display(frame), frame, notes, drawn, record_set=found.digest)
+
+    def sentences(self) -> list[str]:
+        """Say what the fit leaves over and what helps most, each number made from the frame."""
+        _, frame = self.measured()
+        seen = frame[frame["rate"].notna()]
+        off = (seen["rate_fitted"] / seen["rate"]).agg(["min", "max"])
+        large = seen[seen["factor"] == "P"].iloc[-1]
+        return [
+            f"Fitted rates are {off['min']:.2f} to {off['max']:.2f} times those measured.",
+            f"At P = {large['value']:,} one thread takes {three_digits(large['rate'])} updates a second, as many as "
+            f"{three_digits(60 * WORK_MINUTES * large['rate'])} clients at work send who need {WORK_MINUTES} minutes "
+            f"each; {100 * large['inference'] / large['server']:.0f} % of its time is inference, "
+            f"{100 * large['distillation'] / large['server']:.0f} % distillation.",
+            *(
+                f"With “{name}” it would take {large[name] / large['rate_fitted']:.3g} times as many."
+                for name in SAVINGS
+            ),
+        ]
+
+
+def scale_frame(points: Sequence[Point], found: Measured) -> pd.DataFrame:
+    """Return a row per server of FedEcho: factor, value, model, hash, seconds by phase and of a round (`server`),
+    `rate` (updates a second) and `rate_fitted`, `plain` and `plain_fitted` (FedBuff's), the rates of `SAVINGS`, bytes
+    by holding and `held`; what is not measured is none."""
+    configs = {config_hash(p.config): p.config for p in points}
+    seconds = {name: _medians(found, name) for name in configs}
+    factors = fit([*configs.values()], [*seconds.values()])
+    own = [p for p in points if p.method == REFERENCE]
+    last = max((p for p in own if p.factor == "P"), key=lambda point: point.value)
+    beyond = Point("P", REFERENCE, override(last.config, "model", BEYOND), False)
+    sized = [p for p in own if p.factor == "P"]
+    return pd.DataFrame([_row(p, seconds, factors) for p in (*sized, beyond, *(p for p in own if p not in sized))])
+
+
+def _medians(found: Measured, name: str) -> dict[str, float]:
+    return {phase: found.points[name]["seconds"][phase][1] for phase in PHASES}
+
+
+def _row(point: Point, seconds: Mapping[str, Mapping[str, float]], factors: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    config, name = point.config, config_hash(point.config)
+    plain = replace(config, method=CONTENDERS[PLAIN].method)
+    arrivals, spent, bare = config.protocol.buffer_size, seconds.get(name), seconds.get(config_hash(plain))
+    sizes = work.predicted_bytes(config)
+    return {
+        "factor": point.factor, "value": point.value, "method": point.method, "model": config.model, "hash": name,
+        **{phase: spent[phase] if spent else np.nan for phase in PHASES},
+        "server": sum(spent.values()) if spent else np.nan,
+        "rate": arrivals / sum(spent.values()) if spent else np.nan,
+        "rate_fitted": arrivals / sum(fitted(factors, config).values()),
+        **savings(factors, config),
+        "plain": arrivals / sum(bare.values()) if bare else np.nan,
+        "plain_fitted": arrivals / sum(fitted(factors, plain).values()),
+        **{holding: sizes[holding] for holding in HOLDINGS}, "held": sum(sizes[holding] for holding in HOLDINGS),
+    }  # fmt: skip
+
+
+def display(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows as texts, indexed by what is varied."""
+    texts = [
+        {"varied": row["factor"], "value": f"{row['value']:,}"}
+        | {f"{phase}, s": _seen(row[phase]) for phase in ("inference", "distillation")}
+        | {"rest, s": _seen(row["bank"] + row["aggregation"])}
+        | {"fitted / measured": f"{row['rate_fitted'] / row['rate']:.2f}" if row["rate"] > 0 else captions.NOTHING}
+        | {"updates/s": _seen(row["rate"], row["rate_fitted"])}
+        | {name: f"({three_digits(row[name])})" for name in SAVINGS}
+        | {PLAIN: _seen(row["plain"], row["plain_fitted"]), "held, GB": three_digits(row["held"] / 1e9)}
+        for row in frame.to_dict("records")
+    ]
+    return pd.DataFrame(texts).set_index(["varied", "value"])
+
+
+def _seen(measured: float, otherwise: float | None = None) -> str:
+    """Write what was measured, or in brackets what was fitted."""
+    if measured >= 0:
+        return three_digits(measured)
+    return captions.NOTHING if otherwise is None else f"({three_digits(otherwise)})"
