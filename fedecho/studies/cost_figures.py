@@ -72,7 +72,7 @@ def by_method(frame: pd.DataFrame, time: str = "server, ms a round") -> Figure:
 
 
 _DOT: dict[str, Any] = {"markersize": 4, "zorder": 3, "markeredgecolor": "white", "markeredgewidth": 0.4}
-_SAVING_LOOK: tuple[Look, ...] = (("#009E73", "-.", ""), ("#0072B2", "--", ""), ("#CC79A7", ":", ""))
+_SAVING_LOOK: tuple[Look, ...] = (("#009E73", "-.", ""), ("#CC79A7", "--", ""), ("#000000", ":", ""))
 
 
 @style()
