@@ -213,3 +213,12 @@ def test_a_full_disk_names_the_file(tmp_path: Path) -> None:
 def test_an_error_of_something_else_stays_what_it_is(tmp_path: Path) -> None:
     with pytest.raises(TimeoutError), files.whole(tmp_path / "a.json"):
         raise TimeoutError("a download")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no process ends by a signal there")
+def test_a_ctrl_c_while_a_command_is_loaded_ends_it_without_a_traceback(tmp_path: Path) -> None:
+    slow = "import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(60)\n"
+    (tmp_path / "tyro.py").write_text(slow)  # the first of the command's imports that is not Python's own
+    whole = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
+    made = subprocess.run([sys.executable, "-m", "fedecho", "--version"], env=whole, capture_output=True, text=True)
+    assert (made.returncode, made.stdout, made.stderr) == (-signal.SIGINT, "", "")
