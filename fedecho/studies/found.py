@@ -20,6 +20,10 @@ _LAPTOP: dict[str, tuple[Point, ...]] = {
         {"local.lr": 0.0903, "method.server_lr": 0.0225},
         {"local.lr": 0.112, "method.server_lr": 0.00698, "method.beta1": 0.386},
     ),
+    "FedStaleAsync": ({}, {"local.lr": 0.112, "method.server_lr": 0.507, "method.beta": 0.0566}),
+    "ACE (buffered)": ({}, {"local.lr": 0.264, "method.server_lr": 0.288}),
+    "AREA": ({}, {"local.lr": 0.264}),
+    "AdaMasFL-public": ({}, {"local.lr": 0.404, "method.server_lr": 0.115, "method.beta": 0.196}),
     "FedEcho": ({"local.lr": 0.147, "method.distill.lr": 0.0225},),
     "FedEcho (tuned eta)": ({"local.lr": 0.147, "method.distill.lr": 0.0225},),
 }  # fmt: skip
@@ -63,8 +67,8 @@ FOUND: dict[str, dict[str, tuple[Point, ...]]] = {
     "laptop": _LAPTOP, "smoke": _LAPTOP, "cifar-small": _CIFAR, "cifar-smoke": _CIFAR, "language": _LANGUAGE,
     "language-smoke": _LANGUAGE, "generation": _GENERATION, "generation-smoke": _GENERATION,
 }  # fmt: skip
-"""Profile -> contender -> the values that its search began with (from an earlier one, in paper/records/superseded), and
-those that it chose where they are others, from the records in paper/records/tuning and tuning-<profile>.
+"""Profile -> contender -> the values that its search began with (from an earlier one, in paper/records/superseded; none =
+the protocol's own), and those that it chose where they are others, from the records in paper/records/tuning and tuning-<profile>.
 
 The smoke profiles borrow them; the paper profile runs at the protocol's own values until it is tuned.
 """
