@@ -32,29 +32,36 @@ from fedecho.studies.server_scale import (
 OWN = base("smoke")  # M 2 of M_c 10, |U| 50, Q 2 x 25
 M, U, Q, C = 2, 50, 2, 6
 P, _, F = work.model_size("text-encoder", OWN.data)
+A = work.activations("text-encoder", OWN.data)
 KNOWN = {
-    "inference": np.array([1e-3, 2e-12, 3e-9]),
+    "inference": np.array([1e-3, 2e-12, 3e-9, 4e-9]),
     "bank": np.array([1e-4, 5e-9]),
     "aggregation": np.array([2e-4, 0.0]),
-    "distillation": np.array([3e-3, 0.0, 1e-9]),
+    "distillation": np.array([3e-3, 0.0, 1e-9, 5e-9]),
 }
 
 
 def test_terms_are_calls_work_and_parameters_moved() -> None:
     assert terms(OWN) == {
-        "inference": [M, M * U * F, M * P],
+        "inference": [M, M * U * F, M * P, M * U * A],
         "bank": [M, (M + 1) * U * C],
         "aggregation": [1, M * P],
-        "distillation": [Q, 3 * Q * 25 * F, Q * P],
+        "distillation": [Q, 3 * Q * 25 * F, Q * P, Q * 25 * A],
     }
     assert terms(base("smoke", "FedBuff")) == {"aggregation": [1, M * P]}
 
 
+def test_layers_put_out_their_vectors() -> None:
+    """Two linear layers of attention, two of the feed-forward net and its ReLU, two norms: 9 times 32 and 64 numbers at
+    each of 16 places, the words' vectors at 64, the last norm and the head at one."""
+    assert work.activations("text-encoder", OWN.data) == 16 * (96 + 32 + 64 + 64 + 32 + 32 + 32) + 64 * 32 + 32 + 6
+
+
 def test_of_adapters_alone_a_hundredth_is_moved_and_a_pass_costs_what_it_did() -> None:
     whole, few = terms(OWN), terms(OWN, 0.01)
-    assert few["inference"] == [M, M * U * F, pytest.approx(0.01 * M * P)]
+    assert few["inference"] == [M, M * U * F, pytest.approx(0.01 * M * P), M * U * A]
     assert few["aggregation"][1] == pytest.approx(0.01 * whole["aggregation"][1])
-    assert few["distillation"][:2] == whole["distillation"][:2]
+    assert [few["distillation"][k] for k in (0, 1, 3)] == [whole["distillation"][k] for k in (0, 1, 3)]
 
 
 def test_a_fit_finds_the_factors_that_made_the_seconds() -> None:
@@ -75,7 +82,10 @@ def test_what_takes_no_time_has_no_factors_and_no_factor_is_negative() -> None:
 
 
 def test_savings_by_hand() -> None:
-    factors = KNOWN | {"inference": np.array([0.0, 1.0 / (M * U * F), 0.0]), "distillation": np.array([1.5, 0.0, 0.0])}
+    factors = KNOWN | {
+        "inference": np.array([0.0, 1.0 / (M * U * F), 0.0, 0.0]),
+        "distillation": np.array([1.5, 0.0, 0.0, 0.0]),
+    }
     factors |= {"bank": np.zeros(2), "aggregation": np.array([0.0, 1.0 / (M * P)])}
     assert fitted(factors, OWN) == {"inference": 1, "bank": 0, "aggregation": 1, "distillation": 3}
     found = savings(factors, OWN)

@@ -65,9 +65,11 @@ def server_scale(profile: str = "laptop", *, models: Sequence[str] = (), sizes: 
         "Updates a second: M / seconds of a round. In brackets: fitted, not measured. Held: versions in flight (the "
         "bound), uploads of a round, and the bank.",
         details="Seconds are medians over rounds, of one thread's processor time. Fitted: each phase is a sum of terms "
-        "in proportion to calls, to FLOPs or entries, and to parameters moved (inference and aggregation M P, "
-        "distillation Q P), with factors of at least 0 by least squares of the relative error over all points. "
-        "Clients predict: they send their logits on U, C numbers an image, and the server neither rebuilds nor runs "
+        "in proportion to calls, to FLOPs or entries, to parameters moved (inference and aggregation M P, distillation "
+        "Q P) and to the numbers that layers put out, with factors of at least 0 by least squares of the relative error "
+        "over all points. FedBuff's largest point, where the stack of M updates takes 2 GB of fresh memory each round, "
+        "is slower than that. "
+        "|U| / 10: a minibatch is at most the pool. Clients predict: they send their logits on U, C numbers an image, and the server neither rebuilds nor runs "
         f"their models. Adapters alone: clients train and send {ADAPTERS:.0%} of the parameters; a pass over U costs "
         "what it did. FedBuff: the buffer is averaged, and that is all.",
     )  # fmt: skip
@@ -99,19 +101,22 @@ def base(profile: str, label: str = REFERENCE) -> RunConfig:
 
 
 def terms(config: RunConfig, moved: float = 1.0) -> dict[str, list[float]]:
-    """Return by phase what its seconds are a sum of: calls, units of work (`work.work`), parameters moved.
+    """Return by phase what its seconds are a sum of: calls, units of work (`work.work`), parameters moved, and numbers
+    that layers put out (`work.activations`).
 
     Of the P parameters the share `moved` is trained and sent.
     """
-    units, arrivals = work.work(config), config.protocol.buffer_size
-    sent = moved * work.model_size(config.model, config.data)[0]
+    units, arrivals, pool = work.work(config), config.protocol.buffer_size, config.data.pool_size
+    sent, written = moved * work.model_size(config.model, config.data)[0], work.activations(config.model, config.data)
+    aggregation = [1.0, moved * units["aggregation"]]
     if config.distill is None:
-        return {"aggregation": [1.0, moved * units["aggregation"]]}
+        return {"aggregation": aggregation}
+    steps, images = config.distill.steps, work.distilled_images(config.distill, pool)
     return {
-        "inference": [arrivals, units["inference"], arrivals * sent],
+        "inference": [arrivals, units["inference"], arrivals * sent, arrivals * pool * written],
         "bank": [arrivals, units["bank"]],
-        "aggregation": [1.0, moved * units["aggregation"]],
-        "distillation": [config.distill.steps, units["distillation"], config.distill.steps * sent],
+        "aggregation": aggregation,
+        "distillation": [steps, units["distillation"], steps * sent, images * written],
     }
 
 

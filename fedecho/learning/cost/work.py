@@ -109,6 +109,19 @@ def _traced(model: str, data: Data) -> tuple[tuple[int, int, int], tuple[int, ..
     return (trained, buffers, counter.get_total_flops()), tuple(logits.shape[1:])
 
 
+@cache
+def activations(model: str, data: Data) -> int:
+    """Return the numbers that the layers of a model put out in one input's forward pass."""
+    module, sizes = outline(model, data).eval(), list[int]()
+    layers = [layer for layer in module.modules() if not list(layer.children())]
+    hooks = [layer.register_forward_hook(lambda _, __, out: sizes.append(out.numel())) for layer in layers]
+    with torch.no_grad():
+        module(example(shape_of(model, data)[0], 1, "meta"))
+    for hook in hooks:
+        hook.remove()
+    return sum(sizes)
+
+
 def work(config: RunConfig) -> dict[str, float]:
     """Return the units of work a round: FLOPs of inference `M |U| F` and of distillation 3 Q b F (backward counts as
     two forward passes), entries of the bank written and averaged `(M + 1) |U| L C`, or `(M + N) |U| L C` where all rows
