@@ -67,8 +67,9 @@ FOUND: dict[str, dict[str, tuple[Point, ...]]] = {
     "laptop": _LAPTOP, "smoke": _LAPTOP, "cifar-small": _CIFAR, "cifar-smoke": _CIFAR, "language": _LANGUAGE,
     "language-smoke": _LANGUAGE, "generation": _GENERATION, "generation-smoke": _GENERATION,
 }  # fmt: skip
-"""Profile -> contender -> the values that its search began with (from an earlier one, in paper/records/superseded; none =
-the protocol's own), and those that it chose where they are others, from the records in paper/records/tuning and tuning-<profile>.
+"""Profile -> contender -> the values that its search began with (from an earlier one, in paper/records/superseded;
+none = the protocol's own), and those that it chose where they are others, from the records in paper/records/tuning and
+tuning-<profile>.
 
 The smoke profiles borrow them; the paper profile runs at the protocol's own values until it is tuned.
 """

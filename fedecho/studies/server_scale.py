@@ -66,12 +66,12 @@ def server_scale(profile: str = "laptop", *, models: Sequence[str] = (), sizes: 
         "bound), uploads of a round, and the bank.",
         details="Seconds are medians over rounds, of one thread's processor time. Fitted: each phase is a sum of terms "
         "in proportion to calls, to FLOPs or entries, to parameters moved (inference and aggregation M P, distillation "
-        "Q P) and to the numbers that layers put out, with factors of at least 0 by least squares of the relative error "
-        "over all points. FedBuff's largest point, where the stack of M updates takes 2 GB of fresh memory each round, "
-        "is slower than that. "
-        "|U| / 10: a minibatch is at most the pool. Clients predict: they send their logits on U, C numbers an image, and the server neither rebuilds nor runs "
-        f"their models. Adapters alone: clients train and send {ADAPTERS:.0%} of the parameters; a pass over U costs "
-        "what it did. FedBuff: the buffer is averaged, and that is all.",
+        "Q P) and to the numbers that layers put out, with factors of at least 0 by least squares of the relative "
+        "error over all points. What fresh memory costs is not in it: at 105 million parameters FedBuff stacks 2 GB of "
+        "updates a round, and most of its time goes into that. |U| / 10: a minibatch is at most the pool. Clients "
+        "predict: they send their logits on U, C numbers an image, and the server neither rebuilds nor runs their "
+        f"models. Adapters alone: clients train and send {ADAPTERS:.0%} of the parameters; a pass over U costs what it "
+        "did. FedBuff: the buffer is averaged, and that is all.",
     )  # fmt: skip
 
 
