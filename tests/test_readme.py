@@ -18,6 +18,7 @@ setting,delay,method,mean,half,n,diverged,runs,difference,difference_half
 Dir,large,FedEcho,80.25,1,5,0,5,,
 Dir,large,FedBuff,79.0,1,5,0,5,1.25,1.5
 Dir,large,CA2FL,82.0,1,4,1,5,-1.75,0.5
+Dir,large,"FedEcho, another teacher",83.0,1,5,0,5,-2.80,0.5
 Dir,mild,FedBuff,78.0,1,5,0,5,2.64,0.5
 """
 CLAIMS = [
@@ -55,7 +56,7 @@ def folder(tmp_path: Path) -> Path:
         ("{{ span(each('toy', ['FedBuff'], [('Dir', 'mild'), ('Dir', 'large')], 'difference')) }}", "1.2 to 2.6"),
         ("{{ span([1.25, 1.26], 0) }}", "1"),
         ("{{ lead('toy', 'FedBuff', ('Dir', 'large'))[0]|d2 }}", "−0.25"),
-        ("{{ best('toy', ('Dir', 'large')) }}", "FedEcho"),  # CA2FL has a run that diverged
+        ("{{ best('toy', ('Dir', 'large')) }}", "FedEcho"),  # CA2FL has a run that diverged, and the other teacher is aside
         ("{{ pick('toy', 'half', method='FedBuff', delay='mild')|d0 }}", "1"),
         ("{{ words[at('toy', 'CA2FL', ('Dir', 'large'), 'n')|int] }}", "four"),
         ("{% for line in claims('primary') %}{{ line.n }}{% endfor %}", "1010"),

@@ -16,6 +16,7 @@ import pandas as pd
 from fedecho.core.checks import require
 from fedecho.core.files import REPOSITORY, folder_of, paper, write_whole
 from fedecho.core.sums import require_sealed
+from fedecho.report.summary import REFERENCE
 
 HOME = REPOSITORY / "paper"
 PAGES = {HOME / "README.md.j2": REPOSITORY / "README.md", HOME / "RESULTS.md.j2": HOME / "RESULTS.md"}
@@ -78,8 +79,10 @@ class Tables:
         return mean - half, mean + half
 
     def best(self, table: str, place: Place) -> str:
-        """Return the row of the highest mean at a place, of those of which no run diverged."""
+        """Return the row of the highest mean at a place, of those of which no run diverged; FedEcho with another
+        teacher than the paper's is left aside."""
         known = _frame(self.folder / f"{table}.csv")
+        known = known[~known["method"].str.startswith(f"{REFERENCE}, ")]
         block = known[(known["setting"] == place[0]) & (known["delay"] == place[1]) & (known["diverged"] == 0)]
         return str(block["method"].iloc[block["mean"].argmax()])
 
