@@ -38,11 +38,12 @@ FEW = 3
 OWN_ETA = f"{REFERENCE} (tuned eta)"
 _RIVALS = ("FedBuff (tuned eta)", "FedBuff + EMA", "CA2FL (tuned eta)", "FedAC-public", "FADAS", REFERENCE, OWN_ETA)
 _OWNED = ("FedBuff + EMA", REFERENCE, OWN_ETA)
+_IMAGES = {DIR: _RIVALS, "Dir(0.3)": _RIVALS, MIXED: _OWNED, PURE: _OWNED}
 _TEXTS = {DIR: ("FedAC-public", REFERENCE)}
 FRESH: dict[str, Mapping[str, Sequence[str]] | None] = {
-    "smoke": None,
+    "smoke": _IMAGES,
     "language-smoke": _TEXTS,
-    "laptop": {DIR: _RIVALS, "Dir(0.3)": _RIVALS, MIXED: _OWNED, PURE: _OWNED},
+    "laptop": _IMAGES,
     "language": _TEXTS,
 }
 """Profile -> partition -> contenders of the main table that are run on the fresh seeds of the primary claims too: those
