@@ -135,7 +135,11 @@ def test_a_billion_parameters_are_fitted_and_said_to_be(scale: ServerScale) -> N
     assert line["updates/s"].startswith("(") and line["inference, s"] == "–"
     assert not texts.iloc[0]["updates/s"].startswith("(") and texts.iloc[0]["fitted / measured"] != "–"
     assert "Fitted rates are" in scale.sentences()[0] and len(scale.sentences()) == 2 + len(SAVINGS)
-    assert [*scale.table().figures] == ["rate"]
+
+
+def test_the_table_is_written_with_its_figure(scale: ServerScale) -> None:
+    made = studies.write(scale)
+    assert [*made.figures] == ["rate"] and "How many updates a second" in made.tables["md"].read_text()
 
 
 def test_models_and_sizes_are_chosen(scale: ServerScale) -> None:

@@ -209,7 +209,7 @@ class ServerScale(CostStudy):
 
 
 def scale_frame(points: Sequence[Point], found: Measured) -> pd.DataFrame:
-    """Return a row per server of FedEcho: factor, value, model, hash, seconds by phase and of a round (`server`),
+    """Return a row per server of FedEcho: factor, value, model, hash, commit, dirty, seconds by phase and of a round (`server`),
     `rate` (updates a second) and `rate_fitted`, `plain` and `plain_fitted` (FedBuff's), the rates of `SAVINGS`, bytes
     by holding and `held`; what is not measured is none."""
     configs = {config_hash(p.config): p.config for p in points}
@@ -219,7 +219,8 @@ def scale_frame(points: Sequence[Point], found: Measured) -> pd.DataFrame:
     last = max((p for p in own if p.factor == "P"), key=lambda point: point.value)
     beyond = Point("P", REFERENCE, override(last.config, "model", BEYOND), False)
     sized = [p for p in own if p.factor == "P"]
-    return pd.DataFrame([_row(p, seconds, factors) for p in (*sized, beyond, *(p for p in own if p not in sized))])
+    rows = [_row(p, seconds, factors) for p in (*sized, beyond, *(p for p in own if p not in sized))]
+    return pd.DataFrame(rows).assign(**{name: found.provenance[name] for name in ("commit", "dirty")})
 
 
 def _medians(found: Measured, name: str) -> dict[str, float]:
