@@ -209,8 +209,8 @@ class ServerScale(CostStudy):
 
 
 def scale_frame(points: Sequence[Point], found: Measured) -> pd.DataFrame:
-    """Return a row per server of FedEcho: factor, value, model, hash, commit, dirty, seconds by phase and of a round (`server`),
-    `rate` (updates a second) and `rate_fitted`, `plain` and `plain_fitted` (FedBuff's), the rates of `SAVINGS`, bytes
+    """Return a row per server of FedEcho: factor, value, model, hash, commit, dirty, seconds by phase and of a round
+    (`server`), `rate` (updates a second) and `rate_fitted`, `plain` and `plain_fitted` (FedBuff's), the rates of `SAVINGS`, bytes
     by holding and `held`; what is not measured is none."""
     configs = {config_hash(p.config): p.config for p in points}
     seconds = {name: _medians(found, name) for name in configs}
