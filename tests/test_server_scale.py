@@ -12,6 +12,7 @@ from fedecho.core.checks import InputError
 from fedecho.core.config import config_hash, override
 from fedecho.learning import models
 from fedecho.learning.cost import stand_in, work
+from fedecho.learning.cost.fit import fit, fitted, terms
 from fedecho.learning.cost.work import PHASES
 from fedecho.learning.models.texts import SIZES
 from fedecho.report.summary import REFERENCE
@@ -23,10 +24,7 @@ from fedecho.studies.server_scale import (
     ServerScale,
     base,
     display,
-    fit,
-    fitted,
     savings,
-    terms,
 )
 
 OWN = base("smoke")  # M 2 of M_c 10, |U| 50, Q 2 x 25

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.optimize import nnls
 
 from fedecho.core.checks import require
 from fedecho.core.config import RunConfig, config_hash, override
 from fedecho.core.files import records_dir
 from fedecho.learning.cost import work
+from fedecho.learning.cost.fit import Factors, fit, fitted
 from fedecho.learning.cost.work import HOLDINGS, PHASES
 from fedecho.report import captions
 from fedecho.report.summary import REFERENCE
@@ -97,46 +97,10 @@ def base(profile: str, label: str = REFERENCE) -> RunConfig:
     return contenders.base(BLOCKS["language"][profile], CONTENDERS[label], 0)
 
 
-# A model of the seconds
+# The table
 
 
-def terms(config: RunConfig, moved: float = 1.0) -> dict[str, list[float]]:
-    """Return by phase what its seconds are a sum of: calls, units of work (`work.work`), parameters moved, and numbers
-    that layers put out (`work.activations`).
-
-    Of the P parameters the share `moved` is trained and sent.
-    """
-    units, arrivals, pool = work.work(config), config.protocol.buffer_size, config.data.pool_size
-    sent, written = moved * work.model_size(config.model, config.data)[0], work.activations(config.model, config.data)
-    aggregation = [1.0, moved * units["aggregation"]]
-    if config.distill is None:
-        return {"aggregation": aggregation}
-    steps, images = config.distill.steps, work.distilled_images(config.distill, pool)
-    return {
-        "inference": [arrivals, units["inference"], arrivals * sent, arrivals * pool * written],
-        "bank": [arrivals, units["bank"]],
-        "aggregation": aggregation,
-        "distillation": [steps, units["distillation"], steps * sent, images * written],
-    }
-
-
-def fit(configs: Sequence[RunConfig], seconds: Sequence[Mapping[str, float]]) -> dict[str, np.ndarray]:
-    """Return by phase the factors c >= 0 of its terms: the least sum of (c · terms / seconds - 1)^2 over all points."""
-    out = {}
-    for phase in PHASES:
-        rows = [np.array(terms(c)[phase]) / s[phase] for c, s in zip(configs, seconds, strict=True) if s[phase]]
-        if rows:
-            scale = np.max(rows, axis=0)  # terms differ by many orders of magnitude
-            out[phase] = nnls(np.array(rows) / scale, np.ones(len(rows)))[0] / scale
-    return out
-
-
-def fitted(factors: Mapping[str, np.ndarray], config: RunConfig, moved: float = 1.0) -> dict[str, float]:
-    """Return the seconds of a round by phase, as fitted."""
-    return dict.fromkeys(PHASES, 0.0) | {p: float(factors[p] @ np.array(t)) for p, t in terms(config, moved).items()}
-
-
-def savings(factors: Mapping[str, np.ndarray], config: RunConfig) -> dict[str, float]:
+def savings(factors: Factors, config: RunConfig) -> dict[str, float]:
     """Return the updates a second that the server would take, as fitted, with each of `SAVINGS`, and without a bank."""
     few = override(config, "data.pool_size", max(1, config.data.pool_size // 10))
     seconds = {
@@ -145,9 +109,6 @@ def savings(factors: Mapping[str, np.ndarray], config: RunConfig) -> dict[str, f
         "adapters alone": sum(fitted(factors, config, ADAPTERS).values()),
     }
     return {name: config.protocol.buffer_size / spent for name, spent in seconds.items()}
-
-
-# The table
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -210,8 +171,8 @@ class ServerScale(CostStudy):
 
 def scale_frame(points: Sequence[Point], found: Measured) -> pd.DataFrame:
     """Return a row per server of FedEcho: factor, value, model, hash, commit, dirty, seconds by phase and of a round
-    (`server`), `rate` (updates a second) and `rate_fitted`, `plain` and `plain_fitted` (FedBuff's), the rates of `SAVINGS`, bytes
-    by holding and `held`; what is not measured is none."""
+    (`server`), `rate` (updates a second) and `rate_fitted`, `plain` and `plain_fitted` (FedBuff's), the rates of
+    `SAVINGS`, bytes by holding and `held`; what is not measured is none."""
     configs = {config_hash(p.config): p.config for p in points}
     seconds = {name: _medians(found, name) for name in configs}
     factors = fit([*configs.values()], [*seconds.values()])
@@ -227,7 +188,7 @@ def _medians(found: Measured, name: str) -> dict[str, float]:
     return {phase: found.points[name]["seconds"][phase][1] for phase in PHASES}
 
 
-def _row(point: Point, seconds: Mapping[str, Mapping[str, float]], factors: Mapping[str, np.ndarray]) -> dict[str, Any]:
+def _row(point: Point, seconds: Mapping[str, Mapping[str, float]], factors: Factors) -> dict[str, Any]:
     config, name = point.config, config_hash(point.config)
     plain = replace(config, method=CONTENDERS[PLAIN].method)
     arrivals, spent, bare = config.protocol.buffer_size, seconds.get(name), seconds.get(config_hash(plain))
