@@ -343,7 +343,8 @@ def test_whether_the_tables_use_what_was_chosen(
         monkeypatch.setattr(contenders, "PENDING", {profile: ("FADAS",)})
         assert tuning._used(found, profile).endswith("the tables still use what was chosen before for FADAS.")
         monkeypatch.setattr(contenders, "PENDING", {})
-        monkeypatch.delitem(contenders.FOUND[profile], "AREA")
+        for values in (contenders.FOUND, contenders.TUNED):
+            monkeypatch.delitem(values[profile], "AREA")
         del found["AREA"]
         assert tuning._used(found, profile).endswith("; nothing is chosen yet for AREA, in no other table so far.")
 

@@ -1,4 +1,4 @@
-"""A model of a server's seconds, fitted to measured ones: each phase is a sum of terms in proportion to what it does."""
+"""A model of the seconds that a server takes, fitted to measured ones: each phase is a sum of terms."""
 
 from __future__ import annotations
 
