@@ -17,6 +17,7 @@ from fedecho.learning.cost.work import PHASES
 from fedecho.learning.models.texts import SIZES
 from fedecho.report.summary import REFERENCE
 from fedecho.studies import cost
+from fedecho.studies.server_cost import CostStudy
 from fedecho.studies.server_scale import (
     BEYOND,
     MODELS,
@@ -177,3 +178,8 @@ def test_one_long_round_warms_up_and_one_is_measured(each: float, rounds: int, m
     found = stand_in.measure(OWN, 20).summary()
     assert found["rounds"] == rounds and found["seconds"]["aggregation"][1] == pytest.approx(each)
     assert now[0] == pytest.approx(each * (rounds + (1 if each > 0.8 else 2)))
+
+
+def test_every_folder_of_measurements_is_read_as_one() -> None:
+    built = [build("smoke") for build in studies.TABLES.values()]
+    assert {study.place.name for study in built if isinstance(study, CostStudy)} == {*cost.MEASURED}

@@ -19,7 +19,7 @@ from fedecho.report.publish import readme
 from fedecho.report.reported import numbers
 from fedecho.studies import tolerance
 from fedecho.studies.claims import ledger
-from fedecho.studies.cost import COST
+from fedecho.studies.cost import COST, MEASURED
 from fedecho.studies.study import TABLES
 from fedecho.studies.writing import write, write_protocol
 from fedecho.theory.records import THEORY
@@ -69,7 +69,7 @@ def unsound() -> tuple[int, list[str]]:
 
 
 def _read_record(path: Path) -> None:
-    stores: dict[str, Store[Any, Any]] = {"theory": THEORY, "cost": COST, "clients": COST}
+    stores: dict[str, Store[Any, Any]] = {"theory": THEORY, **dict.fromkeys(MEASURED, COST)}
     store = stores.get(path.parent.name, RUNS)
     name = store.own_name(store.load(path))
     require(name == path.stem, "record", str(path), f"it belongs to {name}; put it there")

@@ -119,6 +119,8 @@ COST: Store[str, Measured] = Store(
     Measured, name=lambda name: name, own_name=lambda measurement: "server", check=_check
 )
 """The measurements, one to a profile, apart from the records of runs: no two measurements are equal."""
+MEASURED = ("cost", "clients", "scale")
+"""Folders of a profile's records that hold one: of methods, by the number of clients, by the size of the model."""
 
 
 def measured(folder: Path, wanted: Sequence[Point]) -> Measured | None:
