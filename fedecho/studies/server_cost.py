@@ -101,12 +101,17 @@ class CostStudy(Study):
         if self.lacking(fresh):
             cost.measure_all(self.place, self.profile, self.points)
 
-    def measured(self) -> tuple[Measured, pd.DataFrame]:
-        """Return the measurement and its frame; raises `InputError` where nothing is measured yet."""
+    def measurement(self) -> Measured:
+        """Return the measurement; raises `InputError` where nothing is measured yet."""
         found = cost.measured(self.place, self.points)
         words = "nothing is measured yet; run `fedecho tables --only cost`"
         require(found is not None, "cost", self.profile, words)
         assert found is not None
+        return found
+
+    def measured(self) -> tuple[Measured, pd.DataFrame]:
+        """Return the measurement and its frame; raises `InputError` where nothing is measured yet."""
+        found = self.measurement()
         return found, cost.frame(self.profile, self.points, found)
 
     def table(self) -> Table:

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fedecho.core.checks import require
 from fedecho.core.config import RunConfig, config_hash, override
 from fedecho.core.files import records_dir
 from fedecho.learning.cost import work
@@ -18,7 +17,7 @@ from fedecho.learning.cost.fit import Factors, fit, fitted
 from fedecho.learning.cost.work import HOLDINGS, PHASES
 from fedecho.report import captions
 from fedecho.report.summary import REFERENCE
-from fedecho.studies import contenders, cost
+from fedecho.studies import contenders
 from fedecho.studies.contenders import CONTENDERS
 from fedecho.studies.cost import FACTORS, Measured, Point
 from fedecho.studies.cost_figures import rates
@@ -101,7 +100,7 @@ def base(profile: str, label: str = REFERENCE) -> RunConfig:
 
 
 def savings(factors: Factors, config: RunConfig) -> dict[str, float]:
-    """Return the updates a second that the server would take, as fitted, with each of `SAVINGS`, and without a bank."""
+    """Return the updates a second that the server would take, as fitted, with each of `SAVINGS`."""
     few = override(config, "data.pool_size", max(1, config.data.pool_size // 10))
     seconds = {
         "|U| / 10": sum(fitted(factors, few).values()),
@@ -133,9 +132,7 @@ class ServerScale(CostStudy):
     def measured(self) -> tuple[Measured, pd.DataFrame]:
         """Return the measurement and a row per point of FedEcho, and one beyond them; raises `InputError` where nothing
         is measured yet."""
-        found = cost.measured(self.place, self.points)
-        require(found is not None, "cost", self.profile, "nothing is measured yet; run `fedecho tables --only cost`")
-        assert found is not None
+        found = self.measurement()
         return found, scale_frame(self.points, found)
 
     def table(self) -> Table:
