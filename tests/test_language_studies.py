@@ -20,6 +20,7 @@ from fedecho.studies import samples
 from fedecho.studies.comparison import Comparison
 from fedecho.studies.generation import NATURAL, TEACHERS, perplexity
 from fedecho.studies.grid import DIR
+from fedecho.studies.teacher import HEARD
 from fedecho.studies.vocabulary import FORMS, VOCABULARIES, allocated, bits, position_bytes
 from tests import toy
 from tests.sound import sound
@@ -39,7 +40,7 @@ def nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_main_table_has_every_place_and_the_stated_seeds() -> None:
     cells = cells_of("language")
     assert len({(cell.setting, cell.delay) for cell in cells}) == 3 * 3 * 2 + 1
-    assert len({cell.method for cell in cells}) == 10
+    assert len({cell.method for cell in cells}) == 10 + len(HEARD)
     for name in ("austen", *DOWNLOADED):
         seeds = {c.config.seed for c in cells if c.config.data.name == name}
         assert seeds == set(range(15 if name == "austen" else 5))  # the fresh ones of the claim on Austen's novels

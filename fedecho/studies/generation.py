@@ -22,12 +22,12 @@ from fedecho.studies.grid import (
     Variant,
     echo,
     grid,
-    main_methods,
     plain,
 )  # fmt: skip
 from fedecho.studies.profiles import BLOCKS
 from fedecho.studies.profiles import profile as scale_of
 from fedecho.studies.study import Study, table
+from fedecho.studies.teacher import with_heard
 
 NATURAL = "natural (by novel)"
 BY_NOVEL: Changes = {"partition.kind": "natural"}
@@ -72,7 +72,7 @@ def generation(
     chosen = [Setting(name, delay, SETTINGS[name], (DIR, delay)) for name in settings for delay in delays]
     return Comparison(
         name="generation", title="Running text to continue", notebook="13_table_generation", profile=profile,
-        scale=scale, cells=grid(scale, main_methods(scale, methods), chosen, seeds=seeds), columns=COLUMNS,
+        scale=scale, cells=with_heard(scale, methods, chosen, seeds), columns=COLUMNS,
         figures={
             "bars": (lambda found: charts.bars(found.summary), NEXT),
             "curves_rounds": (
@@ -88,7 +88,8 @@ def generation(
         "the blocks of each; Dir(0.1): shares of each novel's blocks are drawn from a Dirichlet distribution over "
         "clients, and a client below 10 blocks is topped up. Accuracy is over all positions; perplexity that of the "
         "mean loss of the last 5 evaluations. The tokens are learnt from the whole training text, of which clients "
-        f"hold a fifth. Every method is {search_words(scale)}.",
+        f"hold a fifth. Every method is {search_words(scale)}. The last two rows are FedEcho, at its own "
+        "rates, with the teachers that were chosen on images.",
     )  # fmt: skip
 
 
