@@ -114,6 +114,7 @@ def test_select() -> None:
     assert notebooks.select() == [path.stem for path in ALL]
     assert notebooks.select("vision") == ["10_table_vision"]
     assert notebooks.select("02_tuning") == ["02_tuning"]
+    assert notebooks.select("faulty_clients") == ["34_faulty_clients"] != notebooks.select("controls")
     with pytest.raises(InputError, match=r"^only = 'visoin' is not usable: choose one of all, quickstart, .*10_table"):
         notebooks.select("visoin")
 

@@ -54,10 +54,12 @@ def catalogue() -> dict[str, Path]:
 
 
 def select(only: str = "all") -> list[str]:
-    """Return the stems that `only` asks for, in reading order: all, a group, or one notebook by its stem."""
+    """Return the stems that `only` asks for, in reading order: all, a group, or one notebook by its stem, with or
+    without the number."""
     known = list(catalogue())
-    require(only in ("all", *GROUPS, *known), "only", only, f"choose one of all, {', '.join([*GROUPS, *known])}")
-    return known if only == "all" else list(GROUPS.get(only, (only,)))
+    groups = {**{stem.partition("_")[2]: (stem,) for stem in known}, **GROUPS, "all": tuple(known)}
+    require(only in (*groups, *known), "only", only, f"choose one of all, {', '.join([*GROUPS, *known])}")
+    return list(groups.get(only, (only,)))
 
 
 _ALONE = ("25_server_cost", "41_server_scale", "40_cold_costs")

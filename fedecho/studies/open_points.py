@@ -17,7 +17,7 @@ from fedecho.studies.profiles import profile as scale_of
 ETA_D = "method.distill.lr"
 TEMPERATURES = (0.5, 2.0, 3.0)
 OWN_RATES: dict[str, float] = {
-    "clip by value": 0.0225, "probabilities averaged": 0.0225, "temperature 0.5": 0.0225,
+    "clip by value": 0.0225, "Adam": 0.000093, "probabilities averaged": 0.0225, "temperature 0.5": 0.0225,
     "temperature 2": 0.0225, "temperature 3": 0.0225, "reverse KL": 0.0225,
 }  # fmt: skip
 """Reading that shifts the scale of the gradient -> eta_d as tuned for it again (`readings_tuning`)."""
