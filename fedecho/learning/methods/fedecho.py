@@ -45,13 +45,17 @@ class FedEcho(MethodConfig):
         require(ema is None, "inner.ema", ema, "FedEcho scores its own distilled model; leave it out, or set ema")
 
 
+Packed = tuple[float, int, tuple[Tensor, ...]]
+"""When a row arrived in virtual seconds, its client, and the row as the bank keeps it."""
+
+
 @dataclass(frozen=True, eq=False)
 class Echo:
     """The inner method's state, the bank, the round's packed rows by (arrival, client), the last round's metrics."""
 
     inner: Any
     bank: Bank
-    arrived: tuple[tuple[float, int, tuple[Tensor, ...]], ...] = ()
+    arrived: tuple[Packed, ...] = ()
     round: int = 0
     """t, taken from the uploads: a round in which every upload failed is never closed."""
     scored: Weights | None = None
@@ -93,17 +97,8 @@ def echo(inner: Method[Any], server: Server, settings: Distillation, ema: float 
         return None if said is None or client in state.heard else said(data)
 
     def receive(state: Echo, update: Update) -> Echo:
-        arrived = state.arrived
-        if state.pool is not None or server.write is None:  # else there is no U yet
-            with server.clock("inference"):
-                row = _client_row(update, _with_own_pool(server, state), settings)
-            if state.bank.can_keep(row):  # else keep the client's old row
-                with server.clock("bank"):
-                    arrived = (*arrived, (update.arrived_at, update.client, state.bank.pack(row)))
-        if update.report is not None and state.evidence is not None:
-            state.evidence.hear(update.client, update.report)
-            state = replace(state, heard=(*state.heard, update.client))
-            update = replace(update, report=None)
+        arrived = (*state.arrived, *_packed(state, update, server, settings))
+        state, update = _heard(state, update)
         return replace(state, inner=inner.receive(state.inner, update), arrived=arrived, round=update.round)
 
     def close_round(state: Echo, x: Weights) -> tuple[Echo, Weights]:
@@ -131,6 +126,26 @@ def echo(inner: Method[Any], server: Server, settings: Distillation, ema: float 
         metrics=lambda state: state.metrics,
     )
     return around(inner, method)
+
+
+def _packed(state: Echo, update: Update, server: Server, settings: Distillation) -> list[Packed]:
+    """Return the client's row; none before there is a U, or where the bank cannot keep it and the old row stays."""
+    if state.pool is None and server.write is not None:
+        return []
+    with server.clock("inference"):
+        row = _client_row(update, _with_own_pool(server, state), settings)
+    if not state.bank.can_keep(row):
+        return []
+    with server.clock("bank"):
+        return [(update.arrived_at, update.client, state.bank.pack(row))]
+
+
+def _heard(state: Echo, update: Update) -> tuple[Echo, Update]:
+    """Note what a client says of its data, and return the update without it."""
+    if update.report is None or state.evidence is None:
+        return state, update
+    state.evidence.hear(update.client, update.report)
+    return replace(state, heard=(*state.heard, update.client)), replace(update, report=None)
 
 
 def _with_own_pool(server: Server, state: Echo) -> Server:
