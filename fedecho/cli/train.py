@@ -62,11 +62,7 @@ def run(
     changes = values_of(set)
     config = contenders.configure(method, profile, seed, changes)
     require_read(changes, [config])
-    committed = [own_dir(profile)] if config.is_own else [records_dir(profile), records_dir(profile) / "runs"]
-    known = [records] if records else committed
-    places = [numerics.place(place, config) for place in known]
-    for place in places:
-        require_usable(place)
+    places = _places(config, profile, records)
     if save_model is not None:
         export.require_writable(save_model)
     tell(numerics.warning(numerics.of(config.method)))
@@ -82,6 +78,16 @@ def run(
     if save_model is not None:
         print(f"model: {save_model}")
     print(f"next: fedecho show {path}")
+
+
+def _places(config: RunConfig, profile: str, records: Path | None) -> list[Path]:
+    """Return the folders in which a run may have its record, last the one for a new one; raises `InputError` where one
+    cannot be used."""
+    committed = [own_dir(profile)] if config.is_own else [records_dir(profile), records_dir(profile) / "runs"]
+    places = [numerics.place(place, config) for place in ([records] if records else committed)]
+    for place in places:
+        require_usable(place)
+    return places
 
 
 def _trained(config: RunConfig, device: str, path: Path, fresh: bool, model: Path | None, force: bool) -> Record:
