@@ -1,4 +1,4 @@
-"""What tables cost from nothing: counted once, as recorded; and what is said before work from what was measured."""
+"""What tables cost from scratch: counted once, as recorded; and what is said before work from what was measured."""
 
 from __future__ import annotations
 

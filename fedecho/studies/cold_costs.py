@@ -1,4 +1,4 @@
-"""40: how long does each table take from nothing?"""
+"""40: how long does each table take from scratch?"""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ PICTURE = "Minutes of one core for the runs that are each table's own, by what t
 def cold_costs(profile: str = "laptop") -> Study:
     """Return the table: the recorded minutes of every other table."""
     return ColdCosts(
-        name="cold_costs", title="What each table costs from nothing", notebook="40_cold_costs", profile=profile,
+        name="cold_costs", title="What each table costs from scratch", notebook="40_cold_costs", profile=profile,
         note="Minutes of one core that the runs of each table took, as recorded, diverged ones included. "
         "Own runs: those that no table above has; the total counts each run once. Not recorded: timings of a server, "
         "which are measurements themselves.",

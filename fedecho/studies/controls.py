@@ -1,4 +1,4 @@
-"""26: what is FedEcho's gain made of, and where is it larger than that of an average of models?"""
+"""26: what is FedEcho's gain made of, and where is it ahead of FedBuff + EMA?"""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ def correlation(
         for tail in delays
     ]  # fmt: skip
     return Comparison(
-        name="correlation", title="Where FedEcho beats an average of models, and where not", notebook="26_controls",
+        name="correlation", title="Where FedEcho beats FedBuff + EMA, and where not", notebook="26_controls",
         profile=profile, cells=grid(profile, plain(("FedBuff + EMA", REFERENCE)), settings, few=FEW, seeds=seeds),
         family="table",
         figures={

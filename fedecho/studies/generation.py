@@ -71,7 +71,7 @@ def generation(
         require(name in SETTINGS, "settings", name, f"choose among {', '.join(SETTINGS)}")
     chosen = [Setting(name, delay, SETTINGS[name], (DIR, delay)) for name in settings for delay in delays]
     return Comparison(
-        name="generation", title="Running text to continue", notebook="13_table_generation", profile=profile,
+        name="generation", title="Language modelling", notebook="13_table_generation", profile=profile,
         scale=scale, cells=with_heard(scale, methods, chosen, seeds), columns=COLUMNS,
         figures={
             "bars": (lambda found: charts.bars(found.summary), NEXT),

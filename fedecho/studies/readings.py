@@ -29,7 +29,7 @@ NORMED = tuple(
 """The same settings on the smallest model whose statistics travel, at the rates that were tuned without them."""
 NO_EFFECT = "no effect here"
 DETAILS = (
-    "Open points are numbered as in the list that this reproduction began with. Clip by value: at nu, each component "
+    "Open points: A1 to A28 number them, the words say what each is about. Clip by value: at nu, each component "
     "alone. Statistics as sent: clients' rows are predicted with the BatchNorm statistics of the version that they "
     "started from. Averaged model sent: clients start from the model before distillation. EMA on top: the moving "
     "average (0.95) of the distilled models is scored. Stale deltas count less: (1 + tau)^(-1/2). Official loop's "
@@ -137,7 +137,7 @@ class Readings(Comparison):
         texts, summary = super().shown(found), found.summary
         gap = f"{self.reference} − row"
         texts.loc[summary["no_effect"].to_numpy(), gap] = NO_EFFECT
-        texts.insert(0, "open point", summary["point"].where(summary["point"] != "", captions.NOTHING).tolist())
+        texts.insert(1, "open point", summary["point"].where(summary["point"] != "", captions.NOTHING).tolist())
         texts.insert(3, "eta_d", [captions.NOTHING if np.isnan(rate) else f"{rate:g}" for rate in summary["eta_d"]])
         for rival, column in RIVALS.items():
             pairs = zip(summary[column], summary[f"{column}_half"], strict=True)

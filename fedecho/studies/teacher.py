@@ -90,9 +90,12 @@ def teacher(
         note="FedEcho by how the bank's rows are weighted: prior correction (lambda), energy weights (beta), both, "
         f"three published ones. For the choice alone, on seeds {', '.join(map(str, chosen))}, which no table reports.",
         details="lambda: y_i(u)_c - lambda log m_i(c), m_i the mean prediction of client i's row over U. beta: weights "
-        "softmax over clients of beta z_i(u), z_i the standardised log-sum-exp of the row. FedAUX's certainties and "
-        "label counts are sent by the clients, all others are worked out of the bank. All rows have FedEcho's tuned "
-        "rates. Nothing here is scored on test images or on a seed that a table reports.",
+        "softmax over clients of beta z_i(u), z_i the standardised log-sum-exp of the row. FedAUX's certainties: how "
+        "likely each image of U is to be client i's, by a logistic regression that the client fits to its own images. "
+        "Seen prior: m_i(c) as weights. Certainties and label counts are sent by the clients, all others are worked "
+        "out of the bank. Sources: lambda, logit adjustment (arXiv 2007.07314); beta, energy scores (2010.03759); "
+        "FedAUX (2102.02514); label counts, FedGen (ICML 2021); seen prior, FedRevive (2511.00655). All rows have "
+        "FedEcho's tuned rates. Nothing here is scored on test images or on a seed that a table reports.",
     )  # fmt: skip
 
 

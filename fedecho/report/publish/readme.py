@@ -73,6 +73,12 @@ class Tables:
         places = list(places)
         return [self.at(table, row, place, column) for row in rows for place in places]
 
+    def places(self, table: str) -> list[Place]:
+        """Return all places of a table."""
+        return list(
+            _frame(self.folder / f"{table}.csv")[["setting", "delay"]].drop_duplicates().itertuples(index=False)
+        )
+
     def lead(self, table: str, row: str, place: Place) -> tuple[float, float]:
         """Return the 95 % interval of the reference's lead over a row."""
         mean, half = (self.at(table, row, place, column) for column in ("difference", "difference_half"))
@@ -108,7 +114,8 @@ class Tables:
 
     def asked(self) -> dict[str, Callable[..., Any]]:
         """Return all of these by name."""
-        asks = (self.pick, self.at, self.each, self.lead, self.best, self.text, self.claims, self.claim, self.verdict)
+        asks: list[Callable[..., Any]] = [self.pick, self.at, self.each, self.places, self.lead, self.best, self.text]
+        asks += [self.claims, self.claim, self.verdict]
         return {ask.__name__: ask for ask in asks}
 
 
