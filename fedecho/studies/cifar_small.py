@@ -34,8 +34,8 @@ def cifar_small(
         note="Reduced scale: 10,000 CIFAR-10 images, a small CNN, 200 rounds; not comparable with the paper's own "
         "numbers.",
         details="The images are split across 50 clients, and 5,000 were set aside for validation; the small strided "
-        "CNN on 32x32x3; U: 1,000 of the first 20,000 training images of CIFAR-100; M = 5 of M_c = 25 jobs, 2 epochs, no "
-        f"augmentation. Every method is {search_words(scale)}. The last two rows are FedEcho, at its "
+        "CNN on 32x32x3; U: 1,000 of the first 20,000 training images of CIFAR-100; M = 5 of M_c = 25 jobs, 2 epochs, "
+        f"no augmentation. Every method is {search_words(scale)}. The last two rows are FedEcho, at its "
         "own rates, with the teachers that were chosen on Fashion-MNIST. The paper's own scale is 50,000 images, "
         "ResNet-18, 500 rounds.",
     )  # fmt: skip

@@ -71,13 +71,13 @@ def language(
         note="Texts classified by a small Transformer; rates tuned on Austen, Dir(0.1), large delays. Names masked "
         "unless kept. Not run: the data set was not there.",
         details="Austen: which of her six novels is a passage of 60 words from; 3,600 passages are split across 50 "
-        "clients, and every name that would give a novel away is masked. SST-2 (2 classes) and AG News (4): 3,600 texts "
-        "of each. A Transformer encoder of one layer; U: 200 held-out texts; 150 rounds of M = 5 of M_c = 25 jobs, 1 "
-        "epoch in batches of 20; clients whose share is below 10 texts are topped up. Stragglers: 9 slow clients hold "
-        f"two novels (one class) in equal parts, and nothing else. Every method is {search_words(scale)}; it keeps its "
-        "values on the other texts. The last two rows are FedEcho, at its own rates, with the teachers that were "
-        "chosen on images. SST-2 and AG News are not in the package: rows say “not run” where they "
-        "neither lie in the data folder nor have records.",
+        "clients, and every name that would give a novel away is masked. SST-2 (2 classes) and AG News (4): 3,600 "
+        "texts of each. A Transformer encoder of one layer; U: 200 held-out texts; 150 rounds of M = 5 of M_c = 25 "
+        "jobs, 1 epoch in batches of 20; clients whose share is below 10 texts are topped up. Stragglers: 9 slow "
+        f"clients hold two novels (one class) in equal parts, and nothing else. Every method is {search_words(scale)}; "
+        "it keeps its values on the other texts. The last two rows are FedEcho, at its own rates, with the teachers "
+        "that were chosen on images. SST-2 and AG News are not in the package: rows say “not run” where they neither "
+        "lie in the data folder nor have records.",
     )  # fmt: skip
 
 
