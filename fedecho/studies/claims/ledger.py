@@ -105,7 +105,8 @@ def _block(role: Role, lines: Sequence[Line]) -> Iterator[str]:
     for line in lines:
         # A claim in many places is written once.
         about = "" if line.claim == last else _often(line.claim, lines)
-        cells = [line.place, *(cell(line) for cell in columns.values()), _paper(line)]
+        where = line.place or ("mean of several, see below" if role == "primary" else "")
+        cells = [where, *(cell(line) for cell in columns.values()), _paper(line)]
         rows.append([about, *(captions.NOTHING if cell is None else cell for cell in cells)])
         last = line.claim
     yield render.github(rows, [":--"] * len(rows[0]))
