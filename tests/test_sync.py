@@ -227,3 +227,23 @@ def test_what_is_promised_names_tests_that_there_are() -> None:
     assert len(named) >= 10
     for path, name in named:
         assert (ROOT / path).is_file() and f"def {name}" in (ROOT / path).read_text(encoding="utf-8"), (path, name)
+
+
+@pytest.mark.parametrize("tagged", [False, True])
+def test_a_version_without_a_tag_is_released_with_its_part_of_the_changelog(tmp_path: Path, tagged: bool) -> None:
+    job = yaml.safe_load((ROOT / ".github/workflows/release.yml").read_text())["jobs"]["release"]
+    (tmp_path / "gh").write_text('#!/bin/sh\nprintf "%s\\n" "$@" > said\n')
+    (tmp_path / "gh").chmod(0o755)
+    (tmp_path / "CITATION.cff").write_text("cff-version: 1.2.0\nversion: 2.0.0\n")
+    (tmp_path / "CHANGELOG.md").write_text(
+        "# Changelog\n\n## 2.0.0 – today\nnew\n\n### Fixed\nwrong\n\n## 1.0.0 – once\nold\n"
+    )
+    who = {"GIT_AUTHOR_NAME": "a", "GIT_AUTHOR_EMAIL": "a@b", "GIT_COMMITTER_NAME": "a", "GIT_COMMITTER_EMAIL": "a@b"}
+    env = {**os.environ, **who, "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
+    first = ["git init -q", "git commit -q --allow-empty -m all", *["git tag v2.0.0"] * tagged]
+    for line in (*first, job["steps"][-1]["run"]):
+        subprocess.run(["bash", "-e", "-c", line], cwd=tmp_path, env=env, check=True, capture_output=True)
+    assert (tmp_path / "said").is_file() is not tagged
+    if not tagged:
+        assert (tmp_path / "said").read_text().startswith("release\ncreate\nv2.0.0\n--target\n")
+        assert (tmp_path / "notes.md").read_text() == "new\n\n### Fixed\nwrong\n\n"
