@@ -185,6 +185,13 @@ def test_only_where_classes_are_owned_is_a_panel_split(tmp_path: Path) -> None:
         assert below.get_position().y1 < mild.get_position().y0
 
 
+def test_an_interval_far_wider_than_the_others_does_not_take_their_room() -> None:
+    rows = {"method": ["FedAvg", "FedBuff", "FedEcho"], "mean": [70.0, 80.0, 84.0], "half": [1.0, 36.0, 1.0]}
+    found = pd.DataFrame(rows).assign(setting="Dir(0.1)", delay="mild", n=5, diverged=0, straggler_mean=np.nan)
+    axes = charts.bars(found.assign(straggler_half=np.nan)).axes[0]
+    assert axes.get_xlim() == pytest.approx((69 - 0.8, 85 + 0.8))  # 80 ± 4 is inside, and 5 % of 16 on both sides
+
+
 def test_bars_without_records(tmp_path: Path) -> None:
     found = summary.summarise(summary.collect(stored(cells_of("FedEcho"), tmp_path)))
     assert words(charts.bars(found)) == "not run"

@@ -31,6 +31,8 @@ from fedecho.report.figures import (
 from fedecho.report.summary import BLOCK, NOT_RUN, REFERENCE
 
 _HALF = {"mean": "half", "straggler_mean": "straggler_half"}
+_WIDE = 4
+"""How many times as wide as the median one an interval has to be to reach beyond its panel."""
 _CLASSES = {"mean": "all classes", "straggler_mean": "slow clients' own classes"}
 
 
@@ -58,11 +60,20 @@ def bars(summary: pd.DataFrame, reference: str = REFERENCE, label: str = ACCURAC
                 axes.set_title(f"{setting} · {delay} delays", loc="left", fontsize=7).set_in_layout(False)
             axes.tick_params(labelleft=left == 0)
             _draw_block(axes, block, reference, kind)
-    for axes in figure.axes:  # only now do panels that share an axis know their range
-        low, high = axes.get_xlim() if summary["n"].any() else (0.0, 100.0)
-        axes.set_xlim(max(-2.0, low), min(102.0, high))
+    for (setting, kind), axes in first.items():  # of which panels share the axis
+        axes.set_xlim(*_range(summary[summary["setting"] == setting], kind))
     label_axes(figure, label)
     return finished(figure)
+
+
+def _range(block: pd.DataFrame, column: str) -> tuple[float, float]:
+    """Return from where to where an axis goes: over all means and their intervals, but for what would take the room of
+    the others where one interval is far wider than most."""
+    half = block[_HALF[column]].fillna(0)
+    reach = half.clip(upper=_WIDE * half[half > 0].median())
+    low, high = (block[column] - reach).min(), (block[column] + reach).max()
+    room = 0.05 * (high - low) or 1.0
+    return (0.0, 100.0) if np.isnan(low) else (max(-2.0, low - room), min(102.0, high + room))
 
 
 def _draw_block(axes: Axes, block: pd.DataFrame, reference: str, column: str) -> None:
