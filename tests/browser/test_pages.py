@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 WIDE, PHONE = 1280, 400
-SERIOUS = ("serious", "critical")
+COUNTED = ("moderate", "serious", "critical")
 SHOWN = ("index", "paper/tables/vision", "paper/claims", "paper/PROTOCOL", "notebooks/01_algorithm_step_by_step", "api",
          "api/fedecho.learning.distill", "search")  # fmt: skip
 """A page of each kind."""
@@ -119,7 +119,7 @@ def violations(page: Page) -> list[str]:
     pytest.importorskip("axe_playwright_python")
     page.add_script_tag(content=(resources.files("axe_playwright_python") / "axe.min.js").read_text(encoding="utf-8"))
     found: dict[str, Any] = page.evaluate("() => axe.run({resultTypes: ['violations']})")
-    grave = [rule for rule in found["violations"] if rule["impact"] in SERIOUS]
+    grave = [rule for rule in found["violations"] if rule["impact"] in COUNTED]
     return [f"{rule['id']}: {json.dumps(node['html'])[:160]}" for rule in grave for node in rule["nodes"]]
 
 
