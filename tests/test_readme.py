@@ -57,6 +57,7 @@ def folder(tmp_path: Path) -> Path:
         ("{{ span([1.25, 1.26], 0) }}", "1"),
         ("{{ lead('toy', 'FedBuff', ('Dir', 'large'))[0]|d2 }}", "−0.25"),
         ("{% for place in places('toy') %}{{ place|join(' ') }};{% endfor %}", "Dir large;Dir mild;"),
+        ("{{ below('toy', ('Dir', 'large'), 'difference', 1.25)|join('; ') }}", "FedEcho, another teacher; CA2FL"),
         ("{{ best('toy', ('Dir', 'large')) }}", "FedEcho"),  # CA2FL has a run that diverged
         ("{{ pick('toy', 'half', method='FedBuff', delay='mild')|d0 }}", "1"),
         ("{{ words[at('toy', 'CA2FL', ('Dir', 'large'), 'n')|int] }}", "four"),

@@ -79,6 +79,12 @@ class Tables:
             _frame(self.folder / f"{table}.csv")[["setting", "delay"]].drop_duplicates().itertuples(index=False)
         )
 
+    def below(self, table: str, place: Place, column: str, limit: float = 0.0) -> list[str]:
+        """Return the rows of a place whose number in a column lies below a limit, the lowest first."""
+        known = _frame(self.folder / f"{table}.csv")
+        block = known[(known["setting"] == place[0]) & (known["delay"] == place[1]) & (known[column] < limit)]
+        return list(block.sort_values(column)["method"])
+
     def lead(self, table: str, row: str, place: Place) -> tuple[float, float]:
         """Return the 95 % interval of the reference's lead over a row."""
         mean, half = (self.at(table, row, place, column) for column in ("difference", "difference_half"))
@@ -114,7 +120,7 @@ class Tables:
 
     def asked(self) -> dict[str, Callable[..., Any]]:
         """Return all of these by name."""
-        asks: list[Callable[..., Any]] = [self.pick, self.at, self.each, self.places, self.lead, self.best, self.text]
+        asks: list[Callable[..., Any]] = [self.pick, self.at, self.each, self.places, self.below, self.lead, self.best, self.text]
         asks += [self.claims, self.claim, self.verdict]
         return {ask.__name__: ask for ask in asks}
 
