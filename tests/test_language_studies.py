@@ -41,6 +41,8 @@ def test_the_main_table_has_every_place_and_the_stated_seeds() -> None:
     cells = cells_of("language")
     assert len({(cell.setting, cell.delay) for cell in cells}) == 3 * 3 * 2 + 1
     assert len({cell.method for cell in cells}) == 10 + len(HEARD)
+    heard = {cell.setting for cell in cells if cell.method in {row.label for row in HEARD}}
+    assert heard == {"Austen, stragglers own 2 novels"}
     for name in ("austen", *DOWNLOADED):
         seeds = {c.config.seed for c in cells if c.config.data.name == name}
         assert seeds == set(range(15 if name == "austen" else 5))  # the fresh ones of the claim on Austen's novels

@@ -171,4 +171,8 @@ def test_the_compact_form() -> None:
     assert tabular.compact(blocks(3, 2), [False] * 6) is None  # it fits as it is
     assert tabular.compact(blocks(5, 2).drop(index=("Dir(0.1), stragglers own 2 classes",)), [False] * 8) is not None
     uneven = blocks(5, 2).iloc[1:]
+    fewer = tabular.compact(uneven, [False] * 9)
+    assert fewer is not None and r"\#1 & -- & 83.4 & 83.4" in fewer
+    first, *others = uneven.index
+    uneven.index = pd.MultiIndex.from_tuples([(*first[:-1], "another"), *others], names=uneven.index.names)
     assert tabular.compact(uneven, [False] * 9) is None

@@ -15,6 +15,7 @@ from typing import Any
 
 import pandas as pd
 
+from fedecho.report.captions import NOTHING
 from fedecho.report.publish.latex import typeset
 
 _PAGE = 345.0
@@ -85,16 +86,17 @@ def plain(texts: pd.DataFrame, bold: Sequence[bool]) -> list[str]:
 
 def compact(texts: pd.DataFrame, bold: Sequence[bool]) -> str | None:
     """Return the first column alone, rows by blocks, for one column of a page; none where there are under 4 blocks, or
-    these have other rows.
+    one has rows that the longest lacks.
 
     Only the means are there, to one decimal; the blocks are lettered, and named below.
     """
     blocks = _blocks(texts.iloc[:, :1].map(_mean), bold)
-    names = [row for row, _ in blocks[0].rows]
-    if len(blocks) < 4 or any([row for row, _ in block.rows] != names for block in blocks):
+    known = [{row: cell for row, cell in block.rows} for block in blocks]
+    names = list(max(known, key=len))
+    if len(blocks) < 4 or any(not cells.keys() <= set(names) for cells in known):
         return None
     letters = [chr(ord("a") + k) if k < 26 else str(k - 25) for k in range(len(blocks))]
-    lines = [[name, *(block.rows[k][1] for block in blocks)] for k, name in enumerate(names)]
+    lines = [[name, *(cells.get(name, typeset(NOTHING)) for cells in known)] for name in names]
     heads = _line(["", *letters])
     body = "\n".join(_line(line).strip() for line in lines)
     named = "; ".join(f"{letter}: {block.name}" for letter, block in zip(letters, blocks, strict=True))

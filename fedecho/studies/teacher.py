@@ -144,13 +144,16 @@ def _owned_time(rows: Sequence[Variant], split: str) -> tuple[Draw, str]:
     )
 
 
-def with_heard(name: str, methods: Sequence[str] | None, settings: Sequence[Setting], seeds: Seeds) -> list[Cell]:
-    """Return the runs of a profile's main table seed by seed, the chosen teachers' too unless methods are given; these
-    have the fresh seeds where all rows do."""
+def with_heard(
+    name: str, methods: Sequence[str] | None, settings: Sequence[Setting], seeds: Seeds, *,
+    heard: Sequence[Setting] | None = None,
+) -> list[Cell]:  # fmt: skip
+    """Return the runs of a profile's main table seed by seed, the chosen teachers' too unless methods are given, in all
+    settings or in those of `heard`; these have the fresh seeds where all rows do."""
     cells = grid(name, main_methods(name, methods), settings, seeds=seeds)
     if methods is None:
-        late = fresh(name, seeds) if FRESH.get(name, {}) is None else ()
-        cells += grid(name, HEARD, settings, seeds=seeds) + grid(name, HEARD, settings, seeds=late)
+        late, where = fresh(name, seeds) if FRESH.get(name, {}) is None else (), settings if heard is None else heard
+        cells += grid(name, HEARD, where, seeds=seeds) + grid(name, HEARD, where, seeds=late)
     return sorted(cells, key=lambda cell: cell.config.seed)
 
 

@@ -120,7 +120,16 @@ class Tables:
 
     def asked(self) -> dict[str, Callable[..., Any]]:
         """Return all of these by name."""
-        asks: list[Callable[..., Any]] = [self.pick, self.at, self.each, self.places, self.below, self.lead, self.best, self.text]
+        asks: list[Callable[..., Any]] = [
+            self.pick,
+            self.at,
+            self.each,
+            self.places,
+            self.below,
+            self.lead,
+            self.best,
+            self.text,
+        ]
         asks += [self.claims, self.claim, self.verdict]
         return {ask.__name__: ask for ask in asks}
 
