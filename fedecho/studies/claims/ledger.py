@@ -14,7 +14,7 @@ from fedecho.report.summary import NOT_RUN, NOT_STATED, VERDICTS
 from fedecho.studies.claims import table_of
 from fedecho.studies.claims.claim import Role
 from fedecho.studies.claims.lines import Line, evaluate
-from fedecho.studies.claims.verdicts import RULE
+from fedecho.studies.claims.verdicts import COLUMNS, RULE
 
 _TITLES: dict[tuple[Role, str], str] = {
     ("primary", ""): "Primary claims",
@@ -86,6 +86,7 @@ def markdown(lines: Sequence[Line]) -> str:
         "What the paper, as a summary reports it, and this package claim, asked of the records of the profile "
         f"`{profile}`. Made by `fedecho claims` from `claims.toml`. {captions.caveat(profile)}".strip(),
         RULE,
+        f"Columns: {COLUMNS}",
     ]
     for (role, family), title in _TITLES.items():
         chosen = _part(lines, role, family)

@@ -30,12 +30,13 @@ RULE = f"""\
 Each primary claim is tested once, on fresh seeds alone, by paired t-tests. **Supported**: the lead is above 0 (of \
 equivalence: between both signs of the smallest effect of interest). **Not supported**: it is below that effect \
 (outside). Both: supported, {SMALL}. **Inconclusive**: neither, or the better one alone diverged. **At the floor**: no \
-run learns anything, so nothing varies. **Not run**: records are missing. p, two-sided, belongs to the side that is \
-shown more clearly (beside *not supported* a small p speaks against a lead as large as the smallest effect), corrected \
-by Holm over the claims written down together: the chance of any false verdict is at most 5 %. Power: the chance of a \
-verdict, either one, that earlier seeds let expect; n for 80 %: the seeds that this would need, as all seeds together \
-let expect. Checks of the theory follow their notebooks' rules. All else is exploratory: estimates with 95 % \
-intervals, positive in the claimed direction."""
+run learns anything, so nothing varies. **Not run**: records are missing. p values are corrected by Holm over the \
+claims written down together: the chance of any false verdict is at most 5 %. Checks of the theory follow their \
+notebooks' rules. All else is exploratory: estimates with 95 % intervals, positive in the claimed direction."""
+COLUMNS = """\
+p, two-sided, is that of the side which is shown more clearly: beside *not supported* a small one speaks against a \
+lead as large as the smallest effect. Power: the chance of a verdict, either one, that earlier seeds let expect. n \
+for 80 %: the seeds that this would need, as all seeds together let expect."""
 
 
 @dataclass(frozen=True)
