@@ -1,6 +1,6 @@
 """`python -m fedecho.cli`: the same as `fedecho`."""
 
-from fedecho.__main__ import main
+from fedecho.cli.main import main
 
 if __name__ == "__main__":
     main()

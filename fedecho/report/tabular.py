@@ -92,7 +92,7 @@ def compact(texts: pd.DataFrame, bold: Sequence[bool]) -> str | None:
     """
     blocks = _blocks(texts.iloc[:, :1].map(_mean), bold)
     known = [{row: cell for row, cell in block.rows} for block in blocks]
-    names = list(max(known, key=len))
+    names = max((list(cells) for cells in known), key=len)
     if len(blocks) < 4 or any(not cells.keys() <= set(names) for cells in known):
         return None
     letters = [chr(ord("a") + k) if k < 26 else str(k - 25) for k in range(len(blocks))]
