@@ -167,7 +167,9 @@ def test_everyone_can_read_them(chromium: Browser, scheme: Literal["light", "dar
 
 
 def test_axe_notices_grey_on_grey(chromium: Browser, tmp_path: Path) -> None:
-    (tmp_path / "grey.html").write_text('<html lang="en"><title>x</title><p style="color: #aaa">pale</p></html>')
+    (tmp_path / "grey.html").write_text(
+        '<html lang="en"><title>x</title><main><h1>x</h1><p style="color: #aaa">pale</p></main></html>'
+    )
     reader = Reader(chromium)
     reader.page.goto((tmp_path / "grey.html").as_uri())
     assert [line.partition(":")[0] for line in violations(reader.page)] == ["color-contrast"]
