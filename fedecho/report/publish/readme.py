@@ -81,9 +81,8 @@ class Tables:
 
     def below(self, table: str, place: Place, column: str, limit: float = 0.0) -> list[str]:
         """Return the rows of a place whose number in a column lies below a limit, the lowest first."""
-        known = _frame(self.folder / f"{table}.csv")
-        block = known[(known["setting"] == place[0]) & (known["delay"] == place[1]) & (known[column] < limit)]
-        return list(block.sort_values(column)["method"])
+        block = self._block(table, place)
+        return list(block[block[column] < limit].sort_values(column)["method"])
 
     def lead(self, table: str, row: str, place: Place) -> tuple[float, float]:
         """Return the 95 % interval of the reference's lead over a row."""
@@ -93,10 +92,13 @@ class Tables:
     def best(self, table: str, place: Place) -> str:
         """Return the row of the highest mean at a place, of those of which no run diverged; FedEcho with another
         teacher than the paper's is left aside."""
-        known = _frame(self.folder / f"{table}.csv")
-        known = known[~known["method"].str.startswith(f"{REFERENCE}, ")]
-        block = known[(known["setting"] == place[0]) & (known["delay"] == place[1]) & (known["diverged"] == 0)]
+        block = self._block(table, place)
+        block = block[~block["method"].str.startswith(f"{REFERENCE}, ") & (block["diverged"] == 0)]
         return str(block["method"].iloc[block["mean"].argmax()])
+
+    def _block(self, table: str, place: Place) -> pd.DataFrame:
+        known = _frame(self.folder / f"{table}.csv")
+        return known[(known["setting"] == place[0]) & (known["delay"] == place[1])]
 
     def text(self, name: str) -> str:
         """Return a file of the folder, whole."""
@@ -120,18 +122,8 @@ class Tables:
 
     def asked(self) -> dict[str, Callable[..., Any]]:
         """Return all of these by name."""
-        asks: list[Callable[..., Any]] = [
-            self.pick,
-            self.at,
-            self.each,
-            self.places,
-            self.below,
-            self.lead,
-            self.best,
-            self.text,
-        ]
-        asks += [self.claims, self.claim, self.verdict]
-        return {ask.__name__: ask for ask in asks}
+        names = "pick at each places below lead best text claims claim verdict"
+        return {name: getattr(self, name) for name in names.split()}
 
 
 def _frame(path: Path) -> pd.DataFrame:
