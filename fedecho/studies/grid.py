@@ -43,7 +43,7 @@ _TEXTS = {DIR: ("FedAC-public", REFERENCE)}
 FRESH: dict[str, Mapping[str, Sequence[str]] | None] = {
     "smoke": _IMAGES,
     "language-smoke": _TEXTS,
-    "laptop": _IMAGES,
+    "laptop": None,
     "language": _TEXTS,
 }
 """Profile -> partition -> contenders of the main table that are run on the fresh seeds of the primary claims too: those
