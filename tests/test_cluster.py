@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from fedecho import data as datasets
 from fedecho.core import numerics, records
@@ -63,6 +64,27 @@ def test_progress_in_a_shared_folder_is_that_of_the_node_that_died(tmp_path: Pat
     done, found = at_node(task(sweep.run_and_save, config, shared=tmp_path), {})
     assert done.rounds_made == config.protocol.rounds - 1  # and not all of them
     assert list(found) and not [path for path in tmp_path.rglob("*") if path.is_file()]  # a record goes from there
+
+
+def test_what_a_shared_folder_has_is_newer_than_what_was_sent(tmp_path: Path) -> None:
+    (config,) = configs(1)
+    (tmp_path / "there").write_bytes(b"new")
+    sent = {"there": b"old", "not there": b"old"}
+    found, _ = at_node(task(_contents, config, files=sent, shared=tmp_path), {})
+    assert found == {"there": b"new", "not there": b"old"}
+
+
+def _contents(_: RunConfig, folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_a_run_has_one_thread_whatever_the_node_had() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        assert at_node(task(lambda *_: torch.get_num_threads(), configs(1)[0]), {}) == (1, {})
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_an_error_comes_back_as_a_value() -> None:
@@ -149,6 +171,19 @@ def test_a_fourth_death_ends_the_sweep(tmp_path: Path, monkeypatch: pytest.Monke
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
+def test_what_a_run_raises_is_raised_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stand_in(monkeypatch, Ray())
+    with pytest.raises(InputError, match="model = 'perceptron'"):
+        sweep.sweep([replace(configs(1)[0], model="perceptron")], tmp_path, cluster=Cluster(), progress=False)
+
+
+def test_no_more_runs_are_sent_than_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stand_in(monkeypatch, Ray())
+    tasks = [(run.seed, lambda config, _: config.seed, (run, tmp_path)) for run in configs(4)]
+    with Nodes[int](Cluster(), str) as pool:
+        assert [(value, len(pool.busy)) for _, value in pool.each(tasks, 2)] == [(0, 1), (1, 1), (2, 1), (3, 0)]
+
+
 def test_a_budget_works_on_a_cluster_and_what_it_cut_off_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -157,7 +192,9 @@ def test_a_budget_works_on_a_cluster_and_what_it_cut_off_goes_on(
     with Nodes[Wanted](Cluster(), str) as pool:
         pool.start(run, sweep.run_and_save, *run[::-1], None, "cpu", 0.0)
         assert pool.ended() == [(run, Done(1, 1, pytest.approx(0, abs=60)))]
-    assert run.progress.is_file() and not run.path.exists()
+        assert run.progress.is_file() and not run.path.exists()
+        pool.start(run, sweep.run_and_save, *run[::-1], None, "cpu", 0.0)
+        assert pool.ended() == [(run, Done(2, 1, pytest.approx(0, abs=60)))]  # the first round came along
     left = budget.work_off(budget.plan([run], "cpu"), 1e4, cluster=Cluster(), say=lambda words: None)
     assert left.finished == [run] and run.path.is_file() and not run.progress.exists()
 
@@ -176,6 +213,9 @@ def test_a_share_of_a_gpu_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
         assert (pool.slots, ray.options["num_gpus"]) == (8, 0.25)
     with Nodes[int](Cluster(), str) as pool:
         assert (pool.slots, ray.options["num_gpus"]) == (16, 0)
+    stand_in(monkeypatch, Ray(CPU=6.0, GPU=2.0))
+    with Nodes[int](Cluster(gpus_per_run=0.25), str) as pool:
+        assert pool.slots == 6  # a core for each
     stand_in(monkeypatch, Ray(CPU=16.0))
     with pytest.raises(InputError, match=r"gpus_per_run = 1.0 .*the cluster has 0 GPUs"), Nodes[int](Cluster(1.0), str):
         pass

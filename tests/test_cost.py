@@ -396,6 +396,7 @@ def test_an_arrival_is_a_share_of_its_round_and_compared_with_the_fewest_clients
     pool, classes = cost.base("smoke", REFERENCE).data.pool_size, 10
     assert more["state"] - few["state"] == 20 * (pool * classes * 4 + 8)  # a row and a round for each client
     assert rows.loc[("FedBuff", "N", 40), "state"] == 0
+    assert more["memory"] == more["state"] + more["uploads"] and more["uploads"] > 0
 
 
 def test_clients_and_methods_are_chosen(many: ManyClients) -> None:
