@@ -6,8 +6,10 @@ import gzip
 import hashlib
 import io
 import itertools
+import shutil
 import tarfile
 import threading
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -276,6 +278,23 @@ def test_a_spoilt_archive_of_the_right_md5_is_refused_in_one_line(tmp_path: Path
         download.ensure_unpacked(spoilt, tmp_path)
     assert "safe to unpack" in str(caught.value) and str(caught.value).isprintable()
     assert [each.name for each in tmp_path.iterdir()] == ["toy.tar.gz"]
+
+
+def test_no_flipped_bit_of_an_archive_ends_in_a_traceback(tmp_path: Path) -> None:
+    """Every 29th bit, the md5 being that of what there is; what unpacks nevertheless is caught by the right md5."""
+    archive = tarball(tmp_path, {"toy/batch": bytes(range(256)) * 40, "toy/other": b"1"})
+    path, causes = tmp_path / archive.file, set()
+    content = path.read_bytes()
+    for place in range(0, 8 * len(content), 29):
+        spoilt = bytearray(content)
+        spoilt[place // 8] ^= 1 << place % 8
+        path.write_bytes(spoilt)
+        try:
+            download.ensure_unpacked(replace(archive, md5=hashlib.md5(spoilt).hexdigest()), tmp_path)
+        except InputError as error:
+            causes.add(type(error.__context__))
+        shutil.rmtree(tmp_path / "toy", ignore_errors=True)
+    assert {zlib.error, gzip.BadGzipFile, tarfile.ReadError} <= causes
 
 
 @pytest.mark.parametrize(("largest", "fits"), [(4, False), (5, True)])
