@@ -107,4 +107,4 @@ lint: $(STAMP) ## ruff, mypy, and notebooks without outputs
 clean: ## remove what can be made again (records, custom tables and runs of edited or own code stay)
 	test ! -d build || find build -mindepth 1 -maxdepth 1 ! -name custom ! -name edited ! -name own -exec rm -rf {} +
 	rm -rf paper/executed paper/site paper/main.pdf paper/supplement.pdf .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	rm -rf paper/records/smoke paper/records/tuning-smoke paper/records/*cifar-smoke paper/records/*language-smoke paper/records/*generation-smoke paper/tables/smoke paper/figures/smoke paper/claims-smoke.* paper/SHA256SUMS-smoke
+	rm -rf paper/records/smoke paper/records/tuning-smoke paper/records/*cifar-smoke paper/records/*resnet-smoke paper/records/*language-smoke paper/records/*generation-smoke paper/tables/smoke paper/figures/smoke paper/claims-smoke.* paper/SHA256SUMS-smoke

@@ -26,7 +26,7 @@ from fedecho.studies.contenders import TUNED
 from fedecho.studies.controls import CONTROLS
 from fedecho.studies.delay import Gaps, gaps
 from fedecho.studies.faulty import NORMS, RIVALS
-from fedecho.studies.grid import PURE
+from fedecho.studies.grid import MIXED, PURE
 from fedecho.studies.server_cost import CostStudy
 from fedecho.studies.training import Trained
 from fedecho.studies.tuning import Tuning
@@ -45,6 +45,11 @@ MAIN: list[Case] = [
     ("cifar_small", {"methods": ["CA2FL"]}, {"method": ["CA2FL", ECHO]}, "method.name", {"ca2fl", "fedecho"}),
     ("cifar_small", {"settings": [PURE]}, {"setting": [PURE]}, "partition.straggler_mix", {"pure"}),
     ("cifar_small", {"delays": ["large"]}, {"delay": ["large"]}, "delays.model", {"large"}),
+    ("cifar_resnet", {"methods": ["FADAS"]}, {"method": ["FADAS", ECHO]}, "method.name", {"fadas", "fedecho"}),
+    ("cifar_resnet", {"settings": [PURE]}, {"setting": [PURE], "delay": ["mild", "large"]},
+     "partition.straggler_mix", {"pure"}),
+    ("cifar_resnet", {"delays": ["large"]}, {"setting": ["Dir(0.1)", PURE, MIXED], "delay": ["large"]},
+     "delays.model", {"large"}),
     ("language", {"methods": ["CA2FL"]}, {"method": ["CA2FL", ECHO]}, "method.name", {"ca2fl", "fedecho"}),
     ("language", {"texts": ["AG News"]},
      {"setting": ["AG News, Dir(0.1)", "AG News, Dir(0.3)", "AG News, stragglers own 1 class"],

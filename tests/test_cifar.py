@@ -60,8 +60,8 @@ def test_a_run_of_the_block_continues_to_the_same_bytes(tmp_path: Path) -> None:
 
 
 @needs_cifar
-@pytest.mark.parametrize("model", ["resnet18", "resnet18-groupnorm"])
-def test_the_papers_models_take_a_step(model: str) -> None:
+@pytest.mark.parametrize("model", ["resnet8", "resnet18", "resnet18-groupnorm"])
+def test_residual_networks_take_a_step(model: str) -> None:
     small = {
         "model": model, "local.augment": True, "local.epochs": 1, "data.train_size": 500, "data.pool_size": 50,
         "data.validation_size": 100, "evaluation.split": "validation", "partition.kind": "iid",

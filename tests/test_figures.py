@@ -192,6 +192,18 @@ def test_an_interval_far_wider_than_the_others_does_not_take_their_room() -> Non
     assert axes.get_xlim() == pytest.approx((69 - 0.8, 85 + 0.8))  # 80 ± 4 is inside, and 5 % of 16 on both sides
 
 
+def test_a_setting_without_a_kind_of_delay_has_no_panel_for_it(tmp_path: Path) -> None:
+    wanted = [("Dir(0.1)", "large"), (PURE, "large"), ("Dir(0.1)", "mild")]
+    cells = [cell for cell in CELLS if cell.method == "FedEcho" and (cell.setting, cell.delay) in wanted]
+    for cell in cells:
+        put(tmp_path, cell, 0.6)
+    found = stored(cells, tmp_path)
+    for figure in (charts.bars(summary.summarise(summary.collect(found))), curves.curves(found)):
+        titles = [title for axes in figure.axes if (title := axes.get_title("left").strip())]
+        assert sorted(titles) == sorted(f"{setting} · {delay} delays" for setting, delay in wanted)
+        assert all(axes.lines for axes in figure.axes)
+
+
 def test_bars_without_records(tmp_path: Path) -> None:
     found = summary.summarise(summary.collect(stored(cells_of("FedEcho"), tmp_path)))
     assert words(charts.bars(found)) == "not run"

@@ -14,6 +14,10 @@ from fedecho.learning.flat import FlatModel
         ("cnn", (1, 28, 28), 10_362, 0),
         ("cnn-w2", (1, 28, 28), 29_930, 0),
         ("cnn-batchnorm", (1, 28, 28), 10_362 + 2 * 48, 2 * 48),
+        # 12 * 16 * 9 for the stem; 2 * 16 * 16 * 9; 16 * 32 * (9 + 1) + 32 * 32 * 9; the same twice as wide; 650 at the
+        # end; and two for each channel that is normalised, 16 + 2 * 16 + 3 * 32 + 3 * 64.
+        ("resnet8", (3, 32, 32), 79_338, 2 * 336),
+        ("resnet8-groupnorm", (3, 32, 32), 79_338, 0),
         ("resnet18", (3, 32, 32), 11_173_962, 9_600),
         ("resnet18-groupnorm", (3, 32, 32), 11_173_962, 0),
     ],
@@ -44,6 +48,19 @@ def test_resnet18_maps_cifar_images_to_logits() -> None:
     with torch.no_grad():
         assert model(torch.zeros(1, 3, 32, 32)).shape == (1, 10)
         assert model.layer4(model.layer3(model.layer2(model.layer1(torch.zeros(1, 64, 32, 32))))).shape[-1] == 4
+
+
+def test_a_block_adds_what_came_in() -> None:
+    images = torch.tensor([[[[1.0, -2.0], [3.0, 4.0]]]])
+    same, half = (models.Block(1, 1, stride, torch.nn.BatchNorm2d).eval() for stride in (1, 2))
+    for block in (same, half):
+        torch.nn.init.zeros_(block.body[0].weight)  # what is left is the way beside
+    assert same(images).tolist() == [[[[1, 0], [3, 4]]]]
+    torch.nn.init.constant_(half.beside[0].weight, 2.0)
+    assert half(images).item() == pytest.approx(2, rel=1e-4)  # the first of each four, times 2
+    torch.nn.init.dirac_(same.body[0].weight)
+    torch.nn.init.dirac_(same.body[3].weight)
+    assert torch.allclose(same(images), torch.tensor([[[[2.0, 0], [6, 8]]]]), rtol=1e-4)
 
 
 def test_initial_weights_depend_on_the_seed_and_leave_the_global_generator_alone() -> None:

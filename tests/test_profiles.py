@@ -67,10 +67,26 @@ def test_tuning_is_equal_for_all_and_apart_from_what_is_reported(name: str) -> N
     assert not {*of.tuning_seeds} & {*of.seeds}
 
 
-@pytest.mark.parametrize("name", [name for name in profiles.PROFILES if not name.endswith("smoke") and name != "paper"])
+DAYS = ("paper", "cifar-resnet")
+"""What trains there takes days."""
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in profiles.PROFILES if not name.endswith("smoke") and name not in DAYS]
+)
 def test_every_search_has_a_dozen_trials_on_two_seeds_and_a_refinement(name: str) -> None:
     of = profiles.PROFILES[name]
     assert of.trials >= 12 and of.refinements >= 1 and of.tuning_seeds == (1000, 1001)
+
+
+def test_a_trial_of_the_residual_network_is_shorter_and_said_to_be() -> None:
+    tuning = studies.TABLES["cifar_resnet_tuning"]("laptop")
+    assert isinstance(tuning, Tuning)
+    work = {cell.method: cell.config.protocol.rounds * cell.config.protocol.buffer_size for cell in tuning.asked()}
+    assert len(work) == 6 and set(work.values()) == {100 * 5}  # FedAvg's too
+    assert "over 100 rounds" in tuning.caption and "over seed 1000," in tuning.caption
+    assert "large delays over 100 rounds, on seed 1000, which" in contenders.search_words("cifar-resnet")
+    assert "large delays, on seeds 1000 and 1001, which" in contenders.search_words("laptop")
 
 
 def test_every_method_searches_its_local_and_its_server_rate() -> None:
@@ -114,7 +130,9 @@ def test_a_search_begins_with_what_was_in_use() -> None:
     assert start("FADAS", "paper") == {"local.lr": 0.1, "method.server_lr": 1e-3, "method.beta1": 0.9}
 
 
-@pytest.mark.parametrize("name", ["tuning", "cifar_tuning", "language_tuning", "generation_tuning"])
+@pytest.mark.parametrize(
+    "name", ["tuning", "cifar_tuning", "cifar_resnet_tuning", "language_tuning", "generation_tuning"]
+)
 def test_tables_use_what_the_records_chose_and_nothing_at_an_edge(name: str) -> None:
     study = studies.TABLES[name]("laptop")
     assert isinstance(study, Tuning) and not study.edges()

@@ -109,7 +109,8 @@ def compare(
         set: changes to the config of every method, as field=value.
         plugin: files with your own methods, which are imported.
         seeds: of each method (left out: those of the profile).
-        profile: smoke, laptop or paper, or that of a block: cifar-small, language, generation (left out: laptop).
+        profile: smoke, laptop or paper, or that of a block: cifar-small, cifar-resnet, language, generation (left out:
+            laptop).
         jobs: processes (all cores if left out).
         fresh: train every run again.
         data_root: folder of data sets (otherwise FEDECHO_DATA).

@@ -35,7 +35,7 @@ def sweep(
     """Train whatever a table still lacks, in parallel processes; Ctrl-C loses only the runs in progress.
 
     Args:
-        profile: smoke, laptop or paper, or that of a block: cifar-small, language, generation.
+        profile: smoke, laptop or paper, or that of a block: cifar-small, cifar-resnet, language, generation.
         only: which runs: vision, tuning, a study such as controls, or all (left out: vision; with a budget or of a
             block: all).
         budget: a time such as 25m or 1h30m: the most wanted runs first, an unfinished one is kept for the next call.

@@ -136,7 +136,7 @@ def golden() -> None:
 
 
 def tolerances(
-    profile: tuple[str, ...] = ("laptop", "cifar-small", "language", "generation"),
+    profile: tuple[str, ...] = ("laptop", "cifar-small", "cifar-resnet", "language", "generation"),
     kind: tuple[str, ...] = (),
     variant: tuple[str, ...] = ("AVX512, 1 thread", "AVX2, 1 thread"),
     seed: int = 0,

@@ -129,7 +129,7 @@ def tune(
 
     Args:
         method: a method's name, or a row of the main table such as "CA2FL (tuned eta)".
-        profile: smoke, laptop or paper, or that of a block: cifar-small, language, generation.
+        profile: smoke, laptop or paper, or that of a block: cifar-small, cifar-resnet, language, generation.
         space: one to three fields with their ends, searched on a log scale, e.g. local.lr=0.01:0.5 (left out: those of
             the table's row).
         set: changes to the config of every run, as field=value.

@@ -48,6 +48,8 @@ def bars(summary: pd.DataFrame, reference: str = REFERENCE, label: str = ACCURAC
     first: dict[tuple[str, str], Axes] = {}
     for (i, setting), (j, delay) in product(enumerate(settings), enumerate(delays)):
         block = summary[(summary["setting"] == setting) & (summary["delay"] == delay)]
+        if block.empty:
+            continue
         kinds = list(_HALF)[: 1 + int(block["straggler_mean"].notna().any())]
         for k, kind in enumerate(kinds):
             left = width * j + k

@@ -138,7 +138,9 @@ def panels(
     found = {(s, d): axes[i, j] for i, s in enumerate(settings) for j, d in enumerate(delays)}
     for (setting, delay), panel in found.items():
         panel.set_title(f"{setting} · {delay} delays", loc="left", pad=10)
-    return figure, found
+        if (setting, delay) not in places:
+            panel.remove()
+    return figure, {place: panel for place, panel in found.items() if place in places}
 
 
 def label_axes(figure: Figure, x: str = "", y: str = "") -> None:

@@ -29,7 +29,8 @@ GROUPS = {
     "language": ("11_table_language", "13_table_generation", "28_bank_compression"),
     "generation": ("13_table_generation", "28_bank_compression"),
     "unlabeled": ("12_table_unlabeled",),
-    "cifar": ("14_table_cifar",),
+    "cifar": ("14_table_cifar", "15_table_cifar_resnet"),
+    "resnet": ("15_table_cifar_resnet",),
     "ablations": (
         "20_ablation_alpha",
         "21_ablation_nu",

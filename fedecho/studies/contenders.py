@@ -81,9 +81,13 @@ TUNED: dict[str, dict[str, Point]] = {
 """Profile -> contender -> the values that every table uses."""
 
 
-def base(name: str, contender: Contender, seed: int) -> RunConfig:
-    """Return a contender's run at a profile's scale: Dir(0.1), large delays, untuned defaults."""
+def base(name: str, contender: Contender, seed: int, rounds: int = 0) -> RunConfig:
+    """Return a contender's run at a profile's scale: Dir(0.1), large delays, untuned defaults; of the work of so many
+    asynchronous `rounds`, where given."""
     scale = profile(name)
+    scale = dataclasses.replace(
+        scale, protocol=dataclasses.replace(scale.protocol, rounds=rounds or scale.protocol.rounds)
+    )
     method = contender.method
     if isinstance(method, FedEcho):
         method = dataclasses.replace(method, distill=scale.distill)
@@ -93,6 +97,7 @@ def base(name: str, contender: Contender, seed: int) -> RunConfig:
     partition = Partition(min_size=scale.min_size, too_small=scale.too_small)
     return RunConfig(
         method, seed, scale.data, partition, protocol, Delays(), scale.model, scale.local, Evaluation(every=every),
+        execution=scale.execution,
     )  # fmt: skip
 
 
@@ -104,9 +109,10 @@ def tuned(config: RunConfig, label: str, name: str) -> RunConfig:
 def search_words(name: str) -> str:
     """Say how much every method is tuned at a profile, and where."""
     scale = profile(name)
-    seeds = " and ".join(map(str, scale.tuning_seeds))
+    seeds = f"seed{'s' * (len(scale.tuning_seeds) > 1)} {' and '.join(map(str, scale.tuning_seeds))}"
+    rounds = f" over {scale.tuning_rounds} rounds" if scale.tuning_rounds else ""
     return (
-        f"tuned by validation accuracy at Dir(0.1) and large delays, on seeds {seeds}, which no table reports: the "
+        f"tuned by validation accuracy at Dir(0.1) and large delays{rounds}, on {seeds}, which no table reports: the "
         f"values in use before, {scale.trials} trials over the space and {AROUND * scale.refinements} around the best"
     )
 

@@ -39,6 +39,14 @@ _CIFAR: dict[str, tuple[Point, ...]] = {
     "FedEcho": ({"local.lr": 0.0554, "method.distill.lr": 0.004}, {"local.lr": 0.0554, "method.distill.lr": 0.0108}),
     "FedEcho (tuned eta)": ({"local.lr": 0.0554, "method.distill.lr": 0.004},),
 }  # fmt: skip
+_RESNET: dict[str, tuple[Point, ...]] = {
+    "FedAvg (sync)": ({},),
+    **{
+        label: (_CIFAR[label][-1],)
+        for label in ("FedBuff (tuned eta)", "FedBuff + EMA", "CA2FL (tuned eta)", "FADAS", "FedEcho")
+    },
+}
+"""Its searches begin with what the small network chose on these images, FedAvg's with the protocol's own."""
 _LANGUAGE: dict[str, tuple[Point, ...]] = {
     "FedAvg (sync)": ({"local.lr": 0.0208},),
     "FedBuff": ({"local.lr": 0.0208},),
@@ -64,8 +72,9 @@ _GENERATION: dict[str, tuple[Point, ...]] = {
     "FedEcho": ({"local.lr": 1.59, "method.distill.lr": 0.237},),
 }
 FOUND: dict[str, dict[str, tuple[Point, ...]]] = {
-    "laptop": _LAPTOP, "smoke": _LAPTOP, "cifar-small": _CIFAR, "cifar-smoke": _CIFAR, "language": _LANGUAGE,
-    "language-smoke": _LANGUAGE, "generation": _GENERATION, "generation-smoke": _GENERATION,
+    "laptop": _LAPTOP, "smoke": _LAPTOP, "cifar-small": _CIFAR, "cifar-smoke": _CIFAR, "cifar-resnet": _RESNET,
+    "resnet-smoke": _RESNET, "language": _LANGUAGE, "language-smoke": _LANGUAGE, "generation": _GENERATION,
+    "generation-smoke": _GENERATION,
 }  # fmt: skip
 """Profile -> contender -> the values that its search began with (from an earlier one, in paper/records/superseded;
 none = the protocol's own), and those that it chose where they are others, from the records in paper/records/tuning and

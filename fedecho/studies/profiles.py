@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from fedecho.core.checks import require
-from fedecho.core.settings import Data, Local, Protocol
+from fedecho.core.settings import Data, Execution, Local, Protocol
 from fedecho.learning.echo_settings import Distillation
 
 
@@ -41,6 +41,9 @@ class Profile:
     """Seeds that the primary claims are tested on, chosen after them and before any of their runs (`grid.fresh`)."""
     refinements: int = 1
     """How often each method's best trial is refined: more than once where a chosen value lay at an edge."""
+    tuning_rounds: int = 0
+    """T of a trial, where that is shorter than a run of the tables; 0 = the same."""
+    execution: Execution = field(default_factory=Execution)
 
 
 _SMOKE: Any = {"seeds": (0, 1), "fresh": (2,), "speed_counts": (10, 6, 4), "trials": 2, "refinements": 0}
@@ -59,6 +62,11 @@ _CIFAR: Any = {
     ),
     "spaces": {"method.distill.lr": (3e-4, 0.3)},
     "settings": ("Dir(0.1)", "Dir(0.1), stragglers own 2 classes, pure"),
+}
+_RESNET: Any = {
+    "methods": ("FedAvg (sync)", "FedBuff (tuned eta)", "FedBuff + EMA", "CA2FL (tuned eta)", "FADAS", "FedEcho"),
+    "spaces": _CIFAR["spaces"],
+    "execution": Execution(channels_last=True),
 }
 _LANGUAGE: Any = {
     "methods": (
@@ -99,6 +107,16 @@ _ALL = (
         Local(epochs=1), Distillation(steps=3, batch_size=50), min_size=5, **_SMOKE, **_CIFAR,
     ),
     Profile(
+        "cifar-resnet", Data("cifar10", 25_000, "cifar100-20k", 1000, validation_size=5000), "resnet8",
+        Protocol(50, 25, 5, 500), Local(augment=True), Distillation(steps=10, batch_size=100), (0, 1, 2),
+        trials=6, tuning_rounds=100, **_FULL | {"tuning_seeds": (1000,)}, **_RESNET,
+    ),
+    Profile(
+        "resnet-smoke", Data("cifar10", 1000, "cifar100-20k", 100, validation_size=1000), "resnet8",
+        Protocol(10, 5, 2, 5), Local(epochs=1, augment=True), Distillation(steps=2, batch_size=50), min_size=5,
+        **_SMOKE | {"speed_counts": (5, 3, 2)}, **_RESNET,
+    ),
+    Profile(
         "language", Data("austen", pool_size=200), "text-encoder", Protocol(50, 25, 5, 150),
         Local(epochs=1, batch_size=20), Distillation(steps=5, batch_size=50), (0, 1, 2, 3, 4), fresh=_FRESH, **_FULL,
         **_LANGUAGE,
@@ -122,6 +140,7 @@ WHOLE = ("smoke", "laptop", "paper")
 """The profiles at which every table can be made."""
 BLOCKS = {
     "cifar": {"smoke": "cifar-smoke", "laptop": "cifar-small", "paper": "cifar-small"},
+    "resnet": {"smoke": "resnet-smoke", "laptop": "cifar-resnet", "paper": "cifar-resnet"},
     "language": {"smoke": "language-smoke", "laptop": "language", "paper": "language"},
     "generation": {"smoke": "generation-smoke", "laptop": "generation", "paper": "generation"},
 }

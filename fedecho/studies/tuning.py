@@ -44,9 +44,11 @@ class Tuning(Trained):
     def caption(self) -> str:
         """What the trials are and how one of them is chosen."""
         (setting, delay), seeds = SETTING, ", ".join(map(str, self.seeds))
+        over, rounds = f"seed{'s' * (len(self.seeds) > 1)} {seeds}", scale_of(self.at).tuning_rounds
+        where = f"{setting} and {delay} delays{f', over {rounds} rounds' if rounds else ''}"
         return (
-            f"Validation accuracy in %, mean of the last 5 evaluations and over seeds {seeds}, which no table reports, "
-            f"at {setting} and {delay} delays. Trials of every method: the values in use before, {self.count} over its "
+            f"Validation accuracy in %, mean of the last 5 evaluations and over {over}, which no table reports, "
+            f"at {where}. Trials of every method: the values in use before, {self.count} over its "
             f"search space, then {self.refinements} × {search.AROUND} around the best. Chosen (bold): the values in "
             "use, unless others are better on every seed. Runs: finished of asked."
         )
@@ -73,7 +75,8 @@ class Tuning(Trained):
     def cell(self, contender: Contender, point: Point, seed: int) -> Cell:
         """Return one run of a trial."""
         changes = {"evaluation.split": "validation", **self.changes, **point}
-        config = override_all(placed(base(self.at, contender, seed), self.at, *SETTING), changes)
+        plain = base(self.at, contender, seed, scale_of(self.at).tuning_rounds)
+        config = override_all(placed(plain, self.at, *SETTING), changes)
         return Cell(contender.label, *SETTING, set_aside(config), point)
 
     def train(self, jobs: int | None = None, fresh: bool = False) -> None:
@@ -225,4 +228,7 @@ tuning = _tuning("tuning", "Tuning on the validation split", "02_tuning")
 generation_tuning = _tuning("generation_tuning", "Tuning of the generative task", "13_table_generation", "generation")
 language_tuning = _tuning("language_tuning", "Tuning of the language block", "11_table_language", "language")
 cifar_tuning = _tuning("cifar_tuning", "Tuning of the reduced CIFAR-10 block", "14_table_cifar", "cifar")
-TUNINGS = ("tuning", "cifar_tuning", "language_tuning", "generation_tuning")
+cifar_resnet_tuning = _tuning(
+    "cifar_resnet_tuning", "Tuning of CIFAR-10 with a residual network", "15_table_cifar_resnet", "resnet"
+)
+TUNINGS = ("tuning", "cifar_tuning", "cifar_resnet_tuning", "language_tuning", "generation_tuning")
