@@ -45,6 +45,8 @@ MAIN: list[Case] = [
     ("cifar_small", {"methods": ["CA2FL"]}, {"method": ["CA2FL", ECHO]}, "method.name", {"ca2fl", "fedecho"}),
     ("cifar_small", {"settings": [PURE]}, {"setting": [PURE]}, "partition.straggler_mix", {"pure"}),
     ("cifar_small", {"delays": ["large"]}, {"delay": ["large"]}, "delays.model", {"large"}),
+    ("cifar_clients", {"methods": ["CA2FL"]}, {"method": ["CA2FL", ECHO]}, "method.name", {"ca2fl", "fedecho"}),
+    ("cifar_clients", {"settings": [MIXED]}, {"setting": [MIXED]}, "partition.straggler_mix", {"mixed"}),
     ("cifar_resnet", {"methods": ["FADAS"]}, {"method": ["FADAS", ECHO]}, "method.name", {"fadas", "fedecho"}),
     ("cifar_resnet", {"settings": [PURE]}, {"setting": [PURE], "delay": ["mild", "large"]},
      "partition.straggler_mix", {"pure"}),

@@ -12,6 +12,7 @@ from fedecho.core.checks import MissingDataError
 from fedecho.core.config import RunConfig, override_all
 from fedecho.data.sources import CIFARS
 from fedecho.learning import experiment
+from fedecho.learning.methods import FedEcho
 from fedecho.learning.resume import Keeper, Paused
 from fedecho.report import notebooks
 from fedecho.studies.training import Trained
@@ -83,6 +84,18 @@ def test_clients_validation_test_and_pool_share_no_image() -> None:
     hashes = [{image.tobytes() for image in part} for part in parts]
     assert [len(part) for part in hashes] == [10_000, 5_000, 10_000, 1_000]
     assert len(set.union(*hashes)) == sum(map(len, hashes))
+
+
+def test_a_thousand_clients_are_as_slow_and_as_stale_as_fifty() -> None:
+    fifty, thousand = block("laptop"), studies.cifar_clients("laptop")
+    assert isinstance(thousand, Trained)
+    few, many = ({c.delays.speed_counts: c.protocol for c in each.configs} for each in (fifty, thousand))
+    assert set(few) == {None, (25, 16, 9)} and set(many) == {None, (500, 320, 180)}
+    for protocol in many.values():
+        assert (protocol.clients, protocol.concurrency, protocol.buffer_size) == (1_000, 100, 20)
+        assert protocol.rounds == few[None].rounds and few[None].concurrency / few[None].buffer_size == 5
+    banks = {c.method.distill.bank_dtype for c in thousand.configs if isinstance(c.method, FedEcho)}
+    assert banks == {"float16"} and {c.data.train_size for c in thousand.configs} == {45_000}
 
 
 # Without the data

@@ -19,10 +19,10 @@ ORDER = (
     "ablation_delay", "delay_gap", "heterogeneity_buffer", "server_cost", "server_cost_methods", "many_clients",
     "server_scale",
     "bank", "controls", "owners", "correlation", "sensitivity", "readings_tuning", "readings", "teacher",
-    "teacher_test", "faulty_bound", "faulty", "cifar_small", "cifar_resnet", "language", "language_pools", "generation",
-    "generation_pools", "bank_vocabulary", "cifar_tuning", "cifar_resnet_tuning", "language_tuning",
-    "generation_tuning", "theory_convex", "theory_bound", "theory_nonconvex", "theory_arrivals", "theory_methods",
-    "theory_distillation",
+    "teacher_test", "faulty_bound", "faulty", "cifar_small", "cifar_clients", "cifar_resnet", "language",
+    "language_pools", "generation", "generation_pools", "bank_vocabulary", "cifar_tuning", "cifar_resnet_tuning",
+    "language_tuning", "generation_tuning", "theory_convex", "theory_bound", "theory_nonconvex", "theory_arrivals",
+    "theory_methods", "theory_distillation",
 )  # fmt: skip
 for _module in pkgutil.walk_packages(__path__, f"{__name__}."):  # a file that is added is a table without more ado
     importlib.import_module(_module.name)
