@@ -16,7 +16,7 @@ from fedecho.studies.teacher import HEARD
 MANY = {"smoke": (100, 1_000), "laptop": (1_000, 45_000), "paper": (1_000, 45_000)}
 """Profile -> N and images."""
 WITHOUT = ("FedBuff", "CA2FL", "FedEcho (tuned eta)")
-"""Rows of the smaller block that are left out: those whose method has a better tuned one, and FedEcho with a tuned eta."""
+"""Rows of the smaller block that are left out: where a method has two, one of them."""
 HALF: Changes = {"method.distill.bank_dtype": "float16"}
 
 

@@ -38,16 +38,19 @@ FEW = 3
 OWN_ETA = f"{REFERENCE} (tuned eta)"
 _RIVALS = ("FedBuff (tuned eta)", "FedBuff + EMA", "CA2FL (tuned eta)", "FedAC-public", "FADAS", REFERENCE, OWN_ETA)
 _OWNED = ("FedBuff + EMA", REFERENCE, OWN_ETA)
-_IMAGES = {DIR: _RIVALS, "Dir(0.3)": _RIVALS, MIXED: _OWNED, PURE: _OWNED}
+_LATER = ("FedStaleAsync", "ACE (buffered)", "AREA", "AdaMasFL-public")
+_IMAGES = {
+    DIR: (*_RIVALS, *_LATER), "Dir(0.3)": (*_RIVALS, *_LATER), MIXED: (*_OWNED, *_LATER), PURE: (*_OWNED, *_LATER),
+}  # fmt: skip
 _TEXTS = {DIR: ("FedAC-public", REFERENCE)}
 FRESH: dict[str, Mapping[str, Sequence[str]] | None] = {
     "smoke": _IMAGES,
     "language-smoke": _TEXTS,
-    "laptop": None,
+    "laptop": _IMAGES,
     "language": _TEXTS,
 }
 """Profile -> partition -> contenders of the main table that are run on the fresh seeds of the primary claims too: those
-that a claim is about; none = all."""
+that a claim is about, and the methods of 2025 and 2026; none = all."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ from fedecho.studies.comparison import Comparison, Draw
 from fedecho.studies.grid import (
     DELAYS,
     DIR,
-    FRESH,
     MIXED,
     OWN,
     PURE,
@@ -29,6 +28,7 @@ from fedecho.studies.grid import (
     plain,
     run_at,
 )
+from fedecho.studies.profiles import WHOLE
 from fedecho.studies.profiles import profile as scale_of
 from fedecho.studies.study import Study, table
 
@@ -149,10 +149,10 @@ def with_heard(
     heard: Sequence[Setting] | None = None,
 ) -> list[Cell]:  # fmt: skip
     """Return the runs of a profile's main table seed by seed, the chosen teachers' too unless methods are given, in all
-    settings or in those of `heard`; these have the fresh seeds where all rows do."""
+    settings or in those of `heard`; these have the fresh seeds in whole tables."""
     cells = grid(name, main_methods(name, methods), settings, seeds=seeds)
     if methods is None:
-        late, where = fresh(name, seeds) if FRESH.get(name, {}) is None else (), settings if heard is None else heard
+        late, where = fresh(name, seeds) if name in WHOLE else (), settings if heard is None else heard
         cells += grid(name, HEARD, where, seeds=seeds) + grid(name, HEARD, where, seeds=late)
     return sorted(cells, key=lambda cell: cell.config.seed)
 
