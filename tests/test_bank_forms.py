@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from fedecho.core.checks import InputError
 from fedecho.learning import bank as bank_module
 from fedecho.learning.bank import Bank, bank_average, first, largest, rebuilt, row_bytes
 from fedecho.learning.echo_settings import Distillation
@@ -134,6 +135,15 @@ def test_blocks_of_the_pool_change_nothing(
         assert (same.weights is None) == (taught.weights is None)
         if same.weights is not None and taught.weights is not None:
             torch.testing.assert_close(same.weights, taught.weights)
+
+
+@pytest.mark.parametrize("kept", ["bank_top_k", "bank_labels"])
+def test_a_form_that_drops_nothing_is_no_form_of_its_own(server: Server, kept: str) -> None:
+    x = server.model.weights()
+    classes = server.model.logits(server.pool[:1]).shape[-1]
+    echo(fedbuff(FedBuff()), server, Distillation(steps=1, **{kept: classes - 1})).init(x, 2)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=f"{kept} = {classes} .*there are {classes} classes; leave it out"):
+        echo(fedbuff(FedBuff()), server, Distillation(steps=1, **{kept: classes})).init(x, 2)  # type: ignore[arg-type]
 
 
 # The label subset

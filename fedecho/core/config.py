@@ -111,6 +111,8 @@ class RunConfig(Checked):
         require(some, "share", self.faults.share, f"that is {faulty} of {clients} clients; give another share")
         alone = "with M = 1 each arrival closes a round, and who starts is alone"
         self.protocol.unread(self.protocol.buffer_size == 1, alone, "dispatch", "delta")
+        for method in methods_in(self.method):
+            method.unread(self.protocol.in_step, "with M_c = M no update is stale", "staleness_exponent")
         needs_slow = self.partition.straggler_classes > 0 and self.partition.straggler_share > 0
         require(
             not needs_slow or (counts is not None and counts[2] > 0),
@@ -122,6 +124,10 @@ class RunConfig(Checked):
         words = "with pool = self the model must have learnt something before it writes U; give 1 or more rounds"
         require(written, "warmup_rounds", 0, words)
         if self.distill is not None:
+            warmup, rounds = self.distill.warmup_rounds, self.protocol.rounds
+            require(
+                warmup < rounds, "warmup_rounds", warmup, f"nothing is distilled in T = {rounds} rounds; give fewer"
+            )
             self._check_weighting()
 
     def _check_weighting(self) -> None:

@@ -87,6 +87,8 @@ def echo(inner: Method[Any], server: Server, settings: Distillation, ema: float 
     def init(x0: Weights, clients: int) -> Echo:
         shape = (len(server.pool), *predict(server.model, x0, server.pool[:1], 1).shape[1:])
         dtype, kept = DTYPES[settings.bank_dtype], (settings.bank_top_k, settings.bank_labels)
+        for name in ("bank_top_k", "bank_labels"):
+            settings.unread(getattr(settings, name) == shape[-1], f"there are {shape[-1]} classes", name)
         bank = Bank.empty(clients, shape, server.pool.device, dtype, *kept, settings.average)
         evidence = Evidence.empty(clients, shape, settings, server.pool.device)
         averaged = x0 if settings.source == "average" else None
