@@ -486,3 +486,13 @@ def test_rows_are_banked_by_arrival_and_then_by_client(two: Server, monkeypatch:
     torch.testing.assert_close(
         state.bank.dense()[:, 0, 0], torch.tensor([0.2, 0.0, 0.1, 0.3])
     )  # 3's last, not its first
+
+
+@pytest.mark.parametrize("off", [{"steps": 0}, {"lr": 0.0}, {"warmup_rounds": 2}], ids=str)
+def test_where_nothing_is_distilled_nothing_is_said_of_it(two: Server, off: dict[str, Any]) -> None:
+    updates = [[an_update([1.0, 2.0])], [an_update([3.0, 2.0], base=1, now=1)]]
+    method, inner = echo(fedbuff(FedBuff()), two, Distillation(**off)), fedbuff(FedBuff())
+    state, x = play(method, weights(0.0, 0.0), *updates)
+    assert method.metrics(state) == {} and torch.equal(x.params, play(inner, weights(0.0, 0.0), *updates)[1].params)
+    taught, _ = play(echo(fedbuff(FedBuff()), two, Distillation(steps=1)), weights(0.0, 0.0), *updates)
+    assert taught.metrics["teachers"] == 1

@@ -205,7 +205,7 @@ def row_weights(bank: Bank, server: Server, settings: Distillation, round_index:
     unlimited = settings.bank_decay == 1 and settings.bank_max_age is None
     if settings.teachers == "seen" and unlimited:
         return None
-    age = (round_index - bank.uploaded).clamp_min(0)
+    age = round_index - bank.uploaded
     weights = bank.seen().float() * settings.bank_decay ** age.float()
     if settings.bank_max_age is not None:
         weights = weights * (age <= settings.bank_max_age)
