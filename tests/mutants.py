@@ -27,7 +27,7 @@ TESTS = {
     "core/stats": "stats summary", "simulation/schedule": "schedule", "simulation/partition": "partition",
     "learning/distill": "distill weighting", "learning/teacher": "distill teacher_study",
     "learning/bank": "bank bank_forms",
-    "learning/client": "local experiment", "learning/weighting": "weighting", "learning/certainty": "certainty",
+    "learning/client": "local augment methods", "learning/weighting": "weighting", "learning/certainty": "certainty",
     "learning/gate": "gate", "learning/methods/*": "methods contract",
 }  # fmt: skip
 """Module -> the tests that are to notice what changes in it."""

@@ -1,6 +1,7 @@
 """A crop is a shift with a padded border; a flip mirrors columns."""
 
 import numpy as np
+import pytest
 import torch
 
 from fedecho.learning.client import ClientData, crop_and_flip, normalise
@@ -15,6 +16,12 @@ def test_every_output_is_a_shifted_perhaps_mirrored_copy() -> None:
         canvas[4:10, 4:10] = image
         windows = [canvas[r : r + 6, c : c + 6] for r in range(9) for c in range(9)]
         assert any(torch.equal(cropped, w) or torch.equal(cropped, w.flip(1)) for w in windows)
+
+
+def test_bytes_are_shares_of_255_less_their_mean_over_their_deviation() -> None:
+    images = torch.tensor([[[[0, 255]], [[51, 204]]]], dtype=torch.uint8)
+    mean, std = (torch.tensor(values).view(1, 2, 1, 1) for values in ([0.5, 0.2], [0.5, 0.1]))
+    assert normalise(images, mean, std).flatten().tolist() == pytest.approx([-1, 1, 0, 6], abs=1e-5)
 
 
 def test_bytes_cropped_and_then_normalised_equal_normalised_and_then_cropped() -> None:

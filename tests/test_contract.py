@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from fedecho.core.config import METHODS as KNOWN
-from fedecho.core.config import MethodConfig
+from fedecho.core.config import MethodConfig, methods_in
 from fedecho.learning.client import Update
 from fedecho.learning.echo_settings import Distillation
 from fedecho.learning.flat import FlatModel, Weights
@@ -138,3 +138,8 @@ def test_state_survives_a_file(
         s, x_next = method.close_round(s, x)
         results.append(simulate(method, server, make_updates, range(3, 5), s, x_next)[1])
     assert torch.equal(results[0].params, results[1].params)
+
+
+@pytest.mark.parametrize("config", METHODS, ids=repr)
+def test_only_adamasfl_takes_steps_of_one_length(config: MethodConfig, server: Server) -> None:
+    assert build(config, server).normalised is any(isinstance(each, AdaMasFL) for each in methods_in(config))

@@ -66,7 +66,7 @@ class Comparison(Trained):
         """Return the table with its figures."""
         found = self.results()
         notes = captions.notes(found.frame, self.at) + (f" Compared with: {self.reference}." if self.custom else "")
-        figures = {} if found.frame.empty else self.figures  # there is nothing to be seen yet
+        figures = self.figures if found.frame["hash"].any() else {}  # there may be nothing to be seen yet
         drawn = {name: (draw(found), words) for name, (draw, words) in figures.items()}
         return Table(found.frame, self.shown(found), found.summary, notes, drawn, summary.best_of_block(found.summary))
 

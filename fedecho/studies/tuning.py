@@ -91,7 +91,8 @@ class Tuning(Trained):
         frame, found = summary.collect(self.found()), self.trials()
         spaces = [contenders.space_of(contender, self.at) for contender in self.contenders]
         decays = {path for space in spaces for path, of in space.items() if of.decay}
-        figures = {"trials": (response.response_curves(found, decays), response.CAPTION)}
+        drawn = response.response_curves(found, decays) if frame["hash"].any() else None
+        figures = {} if drawn is None else {"trials": (drawn, response.CAPTION)}
         notes = captions.notes(frame, self.at)
         return Table(frame, response.display(found), found, notes, figures, found["chosen"].tolist())
 
