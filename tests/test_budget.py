@@ -231,7 +231,11 @@ def test_a_finished_run_leaves_no_progress_behind(tmp_path: Path) -> None:
         (["--shard", "1.5/3"], "shard = '1.5/3'", "k/n"),
         (["--device", "cuda"], "device = 'cuda'", "this machine has cpu"),
         (["--budget", "5m", "--device", "cuda:1"], "device = 'cuda:1'", "this machine has cpu"),
-        (["--profile", "cifar-small", "--only", "bank"], "only = 'bank'", "all, cifar_small, cifar_tuning"),
+        (
+            ["--profile", "cifar-small", "--only", "bank"],
+            "only = 'bank'",
+            "all, cifar_small, cifar_clients, cifar_tuning",
+        ),
         (["--profile", "cifar-small", "--budget", "5m"], "data = 'cifar10'", "fedecho data fetch cifar10"),
         (["--profile", "cifar-small"], "data = 'cifar10'", "fedecho data fetch cifar10"),
     ],

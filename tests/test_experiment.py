@@ -81,7 +81,7 @@ def outcome(record: Record) -> list[tuple[float, float]]:
     return [(row["accuracy"], row["loss"]) for row in record.rows]
 
 
-@pytest.mark.parametrize("changes", [{"steps": 0}, {"lr": 0.0}, {"warmup_rounds": 99}])
+@pytest.mark.parametrize("changes", [{"steps": 0}, {"lr": 0.0}])
 @pytest.mark.parametrize("inner", [FedBuff(), CA2FL()], ids=["fedbuff", "ca2fl"])
 def test_fedecho_without_distillation_is_its_inner_method(inner: MethodConfig, changes: dict[str, Any]) -> None:
     echoed = final_params(tiny(FedEcho(inner=inner, distill=Distillation(**changes))))

@@ -37,14 +37,14 @@ def cifar_clients(
             "bars": (lambda found: charts.bars(found.summary), captions.BARS),
             "curves_rounds": (lambda found: curves.curves(found.found), captions.CURVES),
         },
-        note=f"{clients:,} clients with {images:,} CIFAR-10 images in all, M = 20 of M_c = 100 jobs, a small CNN, "
-        "large delays; methods as tuned with 50 clients.",
-        details="The clients share 20 times as many as in the reduced block and four times the images (all but the "
-        "5,000 of validation); each takes part some four times in 200 rounds. M_c / M, so the mean staleness, is the "
-        "same. Clients whom the draw gives fewer than 10 images are given some of the largest. FedEcho's bank holds "
-        "1,000 rows for each of the clients in half precision, 20 MB in all. Rates are those of the reduced block, "
-        "tuned with 50 clients of 200 images: all methods take them over alike. The last row is FedEcho with the "
-        "teacher that was chosen on Fashion-MNIST among those that ask nothing of the clients. Three seeds.",
+        note=f"{clients:,} clients share {images:,} CIFAR-10 images; large delays; methods as tuned with 50 clients.",
+        details="M = 20 of M_c = 100 jobs, the small CNN. The clients share four times the images of the reduced block "
+        "(all but the 5,000 of validation) and are 20 times as many; each takes part some four times in 200 rounds. "
+        "M_c / M, so the mean staleness, is the same. Clients whom the draw gives fewer than 10 images are given some "
+        "of the largest. FedEcho's bank holds 1,000 rows for each of the clients in half precision, 20 MB in all. "
+        "Rates are those of the reduced block, tuned with 50 clients of 200 images: all methods take them over alike. "
+        "The last row is FedEcho with the teacher that was chosen on Fashion-MNIST among those that ask nothing of the "
+        "clients. Three seeds.",
     )  # fmt: skip
 
 

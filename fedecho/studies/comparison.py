@@ -66,8 +66,8 @@ class Comparison(Trained):
         """Return the table with its figures."""
         found = self.results()
         notes = captions.notes(found.frame, self.at) + (f" Compared with: {self.reference}." if self.custom else "")
-        figures = self.figures if found.frame["hash"].any() else {}  # there may be nothing to be seen yet
-        drawn = {name: (draw(found), words) for name, (draw, words) in figures.items()}
+        hidden = self.by_sweep and not found.frame["hash"].any()  # there is nothing to be seen yet
+        drawn = {name: (draw(found), words) for name, (draw, words) in self.figures.items() if not hidden}
         return Table(found.frame, self.shown(found), found.summary, notes, drawn, summary.best_of_block(found.summary))
 
     def shown(self, found: Results) -> pd.DataFrame:

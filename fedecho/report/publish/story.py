@@ -44,13 +44,18 @@ def chapters(told: Iterable[T]) -> dict[str, list[T]]:
 
 
 def aside(told: Told) -> bool:
-    """Tell whether a table only chose values for another one, counts minutes, or adds detail to one: the paper says
-    what it found and leaves the rest out."""
-    return re.search("_tuning$|^faulty_bound$|^cold_costs$|^many_clients$|^server_scale$", told.name) is not None
+    """Tell whether a table only chose values for another one, counts minutes, adds detail to one or has not been run:
+    the paper says what it found and leaves the rest out."""
+    return (
+        re.search(
+            "_tuning$|^faulty_bound$|^cold_costs$|^many_clients$|^server_scale$|^cifar_(clients|resnet)$", told.name
+        )
+        is not None
+    )
 
 
 def _chapter(told: Told) -> str:
-    if aside(told) or re.search("tuning|cost", told.name):
+    if re.search("tuning|cost|^faulty_bound$|^many_clients$|^server_scale$", told.name):
         return LAST
     return next(title for title, begin in CHAPTERS.items() if re.match(begin, told.notebook))
 
