@@ -215,7 +215,7 @@ def test_a_parameter_changes_what_it_names(case: Case, paper: Path) -> None:
     assert {value for value in found if value != "none"} == values
 
     means, table = store(study), study.table()
-    usual_seeds = {"teacher_test": (3,), "readings": (0,), "faulty": (0,)}.get(
+    usual_seeds = {"teacher_test": (3,), "readings": (0,), "faulty": (0,), "cifar_resnet": (0,)}.get(
         name, (1000,) if study.tuning else (0, 1)
     )
     assert set(table.frame["seed"]) == set(given.get("seeds", usual_seeds))

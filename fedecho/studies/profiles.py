@@ -114,7 +114,7 @@ _ALL = (
     Profile(
         "resnet-smoke", Data("cifar10", 1000, "cifar100-20k", 100, validation_size=1000), "resnet8",
         Protocol(10, 5, 2, 5), Local(epochs=1, augment=True), Distillation(steps=2, batch_size=50), min_size=5,
-        **_SMOKE | {"speed_counts": (5, 3, 2)}, **_RESNET,
+        **_SMOKE | {"seeds": (0,), "speed_counts": (5, 3, 2)}, **_RESNET,
     ),
     Profile(
         "language", Data("austen", pool_size=200), "text-encoder", Protocol(50, 25, 5, 150),
