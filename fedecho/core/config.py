@@ -111,23 +111,20 @@ class RunConfig(Checked):
         require(some, "share", self.faults.share, f"that is {faulty} of {clients} clients; give another share")
         alone = "with M = 1 each arrival closes a round, and who starts is alone"
         self.protocol.unread(self.protocol.buffer_size == 1, alone, "dispatch", "delta")
+        # All that are at work start when a round closes, and close the next.
+        in_step = self.protocol.concurrency == self.protocol.buffer_size and self.protocol.dispatch == "on_flush"
         for method in methods_in(self.method):
-            method.unread(self.protocol.in_step, "with M_c = M no update is stale", "staleness_exponent")
+            method.unread(in_step, "with M_c = M no update is stale", "staleness_exponent")
         needs_slow = self.partition.straggler_classes > 0 and self.partition.straggler_share > 0
-        require(
-            not needs_slow or (counts is not None and counts[2] > 0),
-            "straggler_classes",
-            self.partition.straggler_classes,
-            "fix delays.speed_counts with at least 1 slow client first",
-        )
+        has_slow, owned = counts is not None and counts[2] > 0, self.partition.straggler_classes
+        words = "fix delays.speed_counts with at least 1 slow client first"
+        require(not needs_slow or has_slow, "straggler_classes", owned, words)
         written = self.data.pool != "self" or self.distill is None or self.distill.warmup_rounds > 0
         words = "with pool = self the model must have learnt something before it writes U; give 1 or more rounds"
         require(written, "warmup_rounds", 0, words)
         if self.distill is not None:
             warmup, rounds = self.distill.warmup_rounds, self.protocol.rounds
-            require(
-                warmup < rounds, "warmup_rounds", warmup, f"nothing is distilled in T = {rounds} rounds; give fewer"
-            )
+            require(warmup < rounds, "warmup_rounds", warmup, f"give fewer than the T = {rounds} rounds")
             self._check_weighting()
 
     def _check_weighting(self) -> None:

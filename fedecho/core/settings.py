@@ -125,11 +125,6 @@ class Protocol(Checked):
     norm_quantiles: bool = False
     """Whether the record also has the median and the largest `|Delta_i|` of the uploads that were let in."""
 
-    @property
-    def in_step(self) -> bool:
-        """Whether no update is ever stale: all that are at work start when a round closes, and close the next."""
-        return self.concurrency == self.buffer_size and self.dispatch == "on_flush"
-
     def validate(self) -> None:
         """Check M <= M_c <= N."""
         at_work, size = self.concurrency, self.buffer_size

@@ -46,12 +46,8 @@ def chapters(told: Iterable[T]) -> dict[str, list[T]]:
 def aside(told: Told) -> bool:
     """Tell whether a table only chose values for another one, counts minutes, adds detail to one or has not been run:
     the paper says what it found and leaves the rest out."""
-    return (
-        re.search(
-            "_tuning$|^faulty_bound$|^cold_costs$|^many_clients$|^server_scale$|^cifar_(clients|resnet)$", told.name
-        )
-        is not None
-    )
+    names = "_tuning$|^(faulty_bound|cold_costs|many_clients|server_scale|cifar_clients|cifar_resnet)$"
+    return re.search(names, told.name) is not None
 
 
 def _chapter(told: Told) -> str:
