@@ -80,7 +80,7 @@ html: $(STAMP) ## claims, tables, figures and executed notebooks as pages in pap
 	$(BIN)/fedecho site --profile $(PROFILE)
 
 browser: $(STAMP) ## the pages and a notebook in JupyterLab, tried in Chromium
-	$(BIN)/python -m pytest -m browser -rs tests/browser
+	$(BIN)/python -m pytest -n $(or $(JOBS),auto) -m browser -rs tests/browser
 
 verify: $(STAMP) ## recompute three records drawn at random and compare
 	$(BIN)/fedecho verify --sample 3
