@@ -104,8 +104,7 @@ def owners(
         },
         note="Large delays. Slow clients hold k classes in equal parts and nothing else; the other classes are split "
         "among the other clients by Dir(0.1).",
-        details="k = 2 is the pure setting of the main table and has its seeds, and the fresh ones for methods that a "
-        "primary claim is about; k = 1 and k = 4 have three.",
+        details="k = 2 is the pure setting of the main table and has its seeds; k = 1 and k = 4 have three.",
     )  # fmt: skip
 
 
