@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import tempfile
-import warnings
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -119,7 +118,7 @@ def verify(paths: Sequence[Path], jobs: int | None = None, named: Collection[str
             _require_named(record.run_config(), named)
     for record in stored.values():
         if isinstance(record, TheoryRecord):
-            yield compare(record, _simulated(record), known)
+            yield compare(record, engine.execute_quietly(record.run()), known)
     runs = {r.run_config(): r for r in stored.values() if isinstance(r, Record)}
     with tempfile.TemporaryDirectory() as name:
         for config, again in _trained(list(runs), Path(name), jobs):
@@ -130,12 +129,6 @@ def _require_named(config: RunConfig, named: Collection[str]) -> None:
     for function in filter(None, (config.model, config.delays.function)):
         known = not own.is_named(function) or function.startswith(LORA) or function in named
         require(known, "plugin", function, "a record names this code of a user's own; to have it run, name it too")
-
-
-def _simulated(record: TheoryRecord) -> TheoryRecord:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", engine.StabilityWarning)  # it was given when the record was made
-        return engine.execute(record.run())
 
 
 def _trained(configs: Sequence[RunConfig], folder: Path, jobs: int | None) -> Iterator[tuple[RunConfig, Record]]:

@@ -35,8 +35,6 @@ NAMES = [name for name in TABLES if name.startswith("theory")]
 STEMS = sorted({TABLES[name]("smoke").notebook for name in NAMES})
 TINY = {"rounds": [4, 8], "buffers": [1, 2]}
 
-pytestmark = pytest.mark.filterwarnings("ignore::fedecho.theory.engine.StabilityWarning")
-
 
 @pytest.fixture(autouse=True)
 def paper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

@@ -82,7 +82,7 @@ class TheoryStudy(Study):
         if self.custom:
             print(f"custom table {self.name}, in {self.home}: {len(todo)} runs to simulate", file=sys.stderr)
         for run in bar(todo, unit="run", desc=self.name.replace("_", ", ")):
-            THEORY.save(engine.execute(run), THEORY.path(self.places[0], run))
+            THEORY.save(engine.execute_quietly(run), THEORY.path(self.places[0], run))
 
     def questions(self) -> dict[str, Question]:
         """Return by name what claims may ask of it."""
