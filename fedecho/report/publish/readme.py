@@ -24,9 +24,9 @@ PAGES = {HOME / "README.md.j2": REPOSITORY / "README.md", HOME / "RESULTS.md.j2"
 Place = Sequence[str]
 """Setting and delay."""
 _WORDS = (
-    "none one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
-    "eighteen nineteen twenty"
-).split()
+    "none", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
+    "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty",
+)  # fmt: skip
 
 
 def render(template: str, folder: Path) -> str:
