@@ -131,6 +131,15 @@ def test_means_differences_and_counts(compared: list[Cell], tmp_path: Path) -> N
     assert math.isnan(row(found, "FedEcho")["p_holm"]) and math.isnan(row(found, "FedEcho")["difference"])
 
 
+def test_the_median_does_not_follow_a_run_that_collapsed(tmp_path: Path) -> None:
+    for seed, accuracy in enumerate((0.10, 0.71, 0.75)):
+        put(tmp_path, cell("FedEcho", seed).config, accuracy)
+    cells = [cell(method, seed) for seed in range(3) for method in ("FedEcho", "FADAS")]
+    found = summary_of(cells, tmp_path)
+    assert (row(found, "FedEcho")["mean"], row(found, "FedEcho")["median"]) == pytest.approx((52, 71))
+    assert math.isnan(row(found, "FADAS")["median"])
+
+
 def test_a_diverged_run_is_counted_and_not_averaged(compared: list[Cell], tmp_path: Path) -> None:
     found = summary_of(compared, tmp_path)
     rival = row(found, "CA2FL")

@@ -131,10 +131,10 @@ def summarise(
     reported: pd.DataFrame | None = None,
     family: Literal["block", "table"] = "block",
 ) -> pd.DataFrame:
-    """Return one row per setting, delay and method, in percent and points: mean and half width of the 95 % interval
-    over the n finished seeds, and what chance gives; difference = reference minus method, paired, with its p and Holm's
-    p in its `family`; what the paper has (`reported`), and the means of the study's own columns over the runs that have
-    them."""
+    """Return one row per setting, delay and method, in percent and points: mean with the half width of its 95 %
+    interval, and median, over the n finished seeds, and what chance gives; difference = reference minus method, paired,
+    with its p and Holm's p in its `family`; what the paper has (`reported`), and the means of the study's own columns
+    over the runs that have them."""
     blocks = [_block(block, reference, reported) for _, block in frame.groupby(BLOCK, sort=False)]
     out = pd.concat(blocks, ignore_index=True)
     families = out.groupby(BLOCK, sort=False) if family == "block" else [((), out)]
@@ -172,7 +172,8 @@ def _method(runs: pd.DataFrame, reference: Mapping[int, float], reported: pd.Dat
     straggler = stats.mean_ci(list(by_seed(runs, "straggler").values()))
     gap, gap_half, p, pairs = stats.paired_difference(reference, scores)
     return place | {
-        "mean": mean, "half": half, "n": n, "diverged": int((runs["status"] == "diverged").sum()), "runs": len(runs),
+        "mean": mean, "half": half, "median": float(np.median([*scores.values()] or [np.nan])), "n": n,
+        "diverged": int((runs["status"] == "diverged").sum()), "runs": len(runs),
         "chance": float(runs["chance"].mean()),
         "rejected": float(runs["rejected"].sum()), "difference": gap, "difference_half": gap_half,
         "p": np.nan if p is None else p, "pairs": pairs,
