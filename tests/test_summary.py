@@ -257,7 +257,7 @@ def test_written_files(compared: list[Cell], tmp_path: Path) -> None:
     assert r"\noindent 95 \% of it. Details: PROTOCOL.md.\par\noindent n\par" in tex
     assert "| FedEcho | **72.00 ± 2.48** | 3 | – | – | not stated |" in md
     assert "| FedBuff | 70.00 ± 0.00 | 3 | +2.00 ± 2.48 | 0.074 | 74.14 |" in md
-    assert csv.splitlines()[0].startswith("setting,delay,method,mean,half,n,diverged")
+    assert csv.splitlines()[0].startswith("setting,delay,method,mean,half,median,n,diverged")
     assert "Dir(0.1),large,FedBuff,70," in csv
 
 
