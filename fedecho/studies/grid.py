@@ -47,7 +47,7 @@ FRESH: dict[str, Mapping[str, Sequence[str]] | None] = {
     "smoke": _IMAGES,
     "language-smoke": _TEXTS,
     "laptop": None,
-    "language": _TEXTS,
+    "language": None,
 }
 """Profile -> partition -> contenders of the main table that are run on the fresh seeds of the primary claims too: those
 that a claim is about, and the methods of 2025 and 2026; none = all."""
