@@ -103,3 +103,21 @@ def test_weights_that_are_pickles_are_never_loaded(monkeypatch: pytest.MonkeyPat
     with pytest.raises(InputError, match="no safetensors") as caught:
         generated.load_pipeline("somewhere", "cpu")
     assert "\n" not in str(caught.value)
+
+
+def test_what_a_command_prints_is_seen(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/ada")
+
+    def said(folder: Path) -> str:
+        print(f"into {folder}")
+        return "done"
+
+    assert command(said, args=["--folder", "~/x"]) == "done" and capsys.readouterr().out == "into /home/ada/x\n"
+    assert (
+        command(said, generated.main, args=["said", "--folder", "y"]) == "done"
+        and capsys.readouterr().out == "into y\n"
+    )
+    with pytest.raises(SystemExit, match="2"):
+        command(said, args=[])
+    seen = capsys.readouterr()
+    assert seen.out == "" and seen.err.startswith("fedecho: ") and seen.err.count("\n") == 1

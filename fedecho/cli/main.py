@@ -5,8 +5,6 @@ Only a bug has a traceback.
 
 from __future__ import annotations
 
-import contextlib
-import functools
 import importlib.metadata
 import inspect
 import io
@@ -16,7 +14,6 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import tyro
@@ -28,11 +25,10 @@ from fedecho.cli.sweep import sweep
 from fedecho.cli.tables import check, golden, tables, tolerances, verify
 from fedecho.cli.train import run, tune
 from fedecho.core.checks import InputError, NotebookError, one_line, require
-from fedecho.core.files import expanded
 from fedecho.core.processes import Stopped, stoppable
 from fedecho.core.provenance import code, refused
 from fedecho.core.workers import WorkerDied
-from fedecho.data.command import unboxed
+from fedecho.data.command import deferred, parsed
 
 COMMANDS = (
     run, show, compare, sweep, tune, tables, verify, tolerances, claims, check, golden, data, bench, cite, site, latex,
@@ -73,42 +69,11 @@ def version() -> str:
 
 
 def _parsed(args: Sequence[str]) -> Callable[[], None]:
-    """Let tyro parse; turn its refusal into one line and exit code 2."""
-    out, err = io.StringIO(), io.StringIO()
-    try:
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            return _parse(args)
-    except SystemExit as stop:
-        if stop.code in (0, None):
-            sys.stdout.write(out.getvalue())
-            raise
-        message = unboxed(err.getvalue() or out.getvalue())
-        sys.exit(_fail(message or "see fedecho --help", 2))
-
-
-def _parse(args: Sequence[str]) -> Callable[[], None]:
-    call: Callable[[], None] = tyro.extras.subcommand_cli_from_dict(
-        {command.__name__: _deferred(command) for command in COMMANDS}, args=list(args), prog="fedecho",
-        description=f"{__doc__} `fedecho --version` says which one this is.",
-    )  # fmt: skip
+    read = tyro.extras.subcommand_cli_from_dict
+    known: Any = {command.__name__: deferred(command) for command in COMMANDS}
+    about = f"{__doc__} `fedecho --version` says which one this is."
+    call: Callable[[], None] = parsed(lambda: read(known, args=list(args), prog="fedecho", description=about))
     return call
-
-
-def _deferred(command: Callable[..., None]) -> Callable[..., Callable[[], None]]:
-    """Parse now, work later: a usage error is told apart from one that the work raises."""
-
-    @functools.wraps(command)
-    def defer(**given: Any) -> Callable[[], None]:
-        return functools.partial(command, **{name: _expanded(value, name) for name, value in given.items()})
-
-    return defer
-
-
-def _expanded(value: Any, name: str) -> Any:
-    """Return a path with its `~` as the home folder, also inside a tuple; a shell leaves the one in --records=~/x."""
-    if isinstance(value, tuple):
-        return tuple(_expanded(each, name) for each in value)
-    return expanded(value, name) if isinstance(value, Path) else value
 
 
 def _fail(message: str, code: int) -> int:

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fedecho.cli.words import tell
 from fedecho.core import numerics
 from fedecho.core.checks import require, require_jobs
-from fedecho.core.config import RunConfig
 from fedecho.core.files import require_folder, use_data
 
 if TYPE_CHECKING:
+    from fedecho.studies.budget import Plan
     from fedecho.studies.cluster import Cluster
 
 
@@ -51,6 +50,7 @@ def sweep(
     """
     began = time.time()  # before anything heavy is imported: a budget counts from here
     from fedecho.learning.bar import saying
+    from fedecho.studies import budget as budgets
     from fedecho.studies import forecast, plan, profiles
     from fedecho.studies import sweep as sweeping
 
@@ -62,12 +62,14 @@ def sweep(
     known = plan.trained(scale)
     only = only or ("vision" if budget is None and "vision" in known else "all")
     names = list(known) if only == "all" else [only]
-    if budget is not None:
-        require(not fresh, "fresh", fresh, "it does not go together with a budget; leave one of them out")
-        _sweep_within(budget, began, scale, names, mine, jobs, nodes, device, force)
-        return
+    require(budget is None or not fresh, "fresh", fresh, "it does not go together with a budget; leave one of them out")
+    seconds = None if budget is None else budgets.seconds_of(budget)
     studies, trained = plan.named(names, scale), 0
     tell(numerics.warning(part for study in studies for part in study.parts()))
+    if seconds is not None:
+        left = budgets.plan([run for run in plan.ordered(scale, names) if mine(run.config)], device)
+        _work_off(left, seconds, began, scale, device, force, jobs=jobs, cluster=nodes)
+        return
     with saying("reading the records that are there, and reckoning what is missing"):
         todo = plan.runs_of(studies, fresh, True, mine)
         said = forecast.outlook(studies, todo, scale, jobs=jobs, device=device)
@@ -75,7 +77,8 @@ def sweep(
     if not (force or cluster):
         sweeping.require_room([run for runs in todo.values() for run in runs], jobs, device)
     while any(todo.values()):  # the trials of a tuning ask for others
-        trained += plan.train_all(todo, jobs, fresh, nodes, device)
+        for place, runs in todo.items():
+            trained += sweeping.sweep(runs, place, jobs=jobs, fresh=fresh, cluster=nodes, device=device)
         todo, fresh = plan.runs_of(studies, False, True, mine), False
     print(f"{only}, {profile}: {trained} runs trained, the others had records")
 
@@ -95,31 +98,20 @@ def _nodes(cluster: bool, shared: Path | None, gpus: float | None, device: str) 
     return Cluster(None if device == "cpu" else gpus or 1.0, shared and require_folder(shared, "shared"))
 
 
-def _sweep_within(
-    budget: str,
-    began: float,
-    scale: str,
-    names: Sequence[str],
-    mine: Callable[[RunConfig], bool],
-    jobs: int | None,
-    nodes: Cluster | None,
-    device: str,
-    force: bool,
-) -> None:
+def _work_off(
+    plan: Plan, seconds: float, began: float, scale: str, device: str, force: bool, *, jobs: int | None,
+    cluster: Cluster | None,
+) -> None:  # fmt: skip
     from fedecho.learning.cost import peak
     from fedecho.studies import budget as budgets
-    from fedecho.studies import plan as plans
     from fedecho.studies.sweep import require_room
 
-    seconds = budgets.seconds_of(budget)
-    tell(numerics.warning(part for study in plans.named(names, scale) for part in study.parts()))
-    plan = budgets.plan([run for run in plans.ordered(scale, names) if mine(run.config)], device)
     if plan.todo:
         budgets.require_enough(plan, seconds, device)
     print(*plan.left_out, plan.outlook(f"{scale}: "), sep="\n", file=sys.stderr)
     if plan.todo:
         print(f"the first one: {peak.text(plan.todo[0].config)}", file=sys.stderr)
-        if not (force or nodes):
+        if not (force or cluster):
             require_room([run.config for run in plan.todo], jobs, device)
-        plan = budgets.work_off(plan, seconds - (time.time() - began), jobs=jobs, cluster=nodes, device=device)
+        plan = budgets.work_off(plan, seconds - (time.time() - began), jobs=jobs, cluster=cluster, device=device)
         print(f"{len(plan.finished)} runs finished; {plan.outlook()}")

@@ -6,7 +6,7 @@ import dataclasses
 import math
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Union, get_args, get_origin
 
 from annotated_types import Interval
@@ -69,6 +69,12 @@ def require(condition: bool, name: str, value: object, allowed: str) -> None:
     """Raise `InputError` naming the field, the value and what is allowed, unless `condition` holds."""
     if not condition:
         raise InputError(name, value, allowed)
+
+
+def require_known(name: str, given: Iterable[str], known: Iterable[str]) -> None:
+    """Raise `InputError` for one of the values `given` for a parameter that is not known."""
+    for value in given:
+        require(value in known, name, value, f"choose among {', '.join(known)}")
 
 
 class Kind(NamedTuple):

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import re
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
-from fedecho.core.checks import InputError
+from fedecho.core.checks import InputError, one_line
+from fedecho.core.files import expanded
 
 
 def command(*actions: Callable[..., Any], args: Sequence[str] | None = None) -> Any:
@@ -19,21 +22,46 @@ def command(*actions: Callable[..., Any], args: Sequence[str] | None = None) -> 
     """
     import tyro  # here, for it takes a quarter of a second
 
-    out = io.StringIO()
+    known: Any = {action.__name__: deferred(action) for action in actions}
+    read: Any = tyro.extras.subcommand_cli_from_dict if len(actions) > 1 else tyro.cli
     try:
-        with contextlib.redirect_stderr(out), contextlib.redirect_stdout(out):
-            call = tyro.extras.subcommand_cli_from_dict if len(actions) > 1 else tyro.cli
-            known: Any = {action.__name__: action for action in actions} if len(actions) > 1 else actions[0]
-            return call(known, args=args)
+        return parsed(lambda: read(known if len(actions) > 1 else deferred(actions[0]), args=args))()
+    except (InputError, OSError) as error:
+        print(f"fedecho: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def parsed(parse: Callable[[], Any]) -> Any:
+    """Return what tyro parsed; its refusal becomes one line and exit code 2."""
+    out, err = io.StringIO(), io.StringIO()
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            return parse()
     except SystemExit as stop:
         if stop.code in (0, None):
             sys.stdout.write(out.getvalue())
             raise
-        print(f"fedecho: {unboxed(out.getvalue())}", file=sys.stderr)
+        message = unboxed(err.getvalue() or out.getvalue())
+        print(f"fedecho: {one_line(message or 'see --help')}", file=sys.stderr)
         sys.exit(2)
-    except (InputError, OSError) as error:
-        print(f"fedecho: {error}", file=sys.stderr)
-        sys.exit(2)
+
+
+def deferred(action: Callable[..., Any]) -> Callable[..., Callable[[], Any]]:
+    """Parse now, work later: a usage error is told apart from one that the work raises, and what it prints is seen."""
+
+    @functools.wraps(action)
+    def defer(*places: Any, **given: Any) -> Callable[[], Any]:
+        named = {name: _expanded(value, name) for name, value in given.items()}
+        return functools.partial(action, *(_expanded(place, "path") for place in places), **named)
+
+    return defer
+
+
+def _expanded(value: Any, name: str) -> Any:
+    """Return a path with its `~` as the home folder, also inside a tuple; a shell leaves the one in --records=~/x."""
+    if isinstance(value, tuple):
+        return tuple(_expanded(each, name) for each in value)
+    return expanded(value, name) if isinstance(value, Path) else value
 
 
 def unboxed(text: str) -> str:

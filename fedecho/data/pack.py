@@ -97,7 +97,8 @@ def unpack(folder: tyro.conf.Positional[Path], root: Root = None) -> list[Path]:
         require(file_sha256(path) == digest, "part", str(path), "its SHA-256 is another one; copy it again")
     new = {file: [folder / name for name in pieces] for file, pieces in entries.items()}
     for file in [file for file in new if os.path.lexists(target / file)]:
-        same = is_file(target / file) and file_sha256(target / file) == _joint_sha256(new.pop(file))
+        whole_sha256 = hashlib.sha256(b"".join(part.read_bytes() for part in new.pop(file))).hexdigest()
+        same = is_file(target / file) and file_sha256(target / file) == whole_sha256
         require(same, "file", str(target / file), "it is there with other content; move it away first")
     for file, parts in new.items():
         with whole(target / file) as partial, partial.open("wb") as out:
@@ -119,13 +120,6 @@ def _entries(index: Path) -> dict[str, dict[str, str]]:
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
         words = f"it is not an index ({type(error).__name__}: {error}); pack again"
         raise InputError("folder", str(index), words) from None
-
-
-def _joint_sha256(parts: Sequence[Path]) -> str:
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(part.read_bytes())
-    return digest.hexdigest()
 
 
 def main(args: Sequence[str] | None = None) -> None:

@@ -51,18 +51,13 @@ def accuracy_text(row: Mapping[Any, Any]) -> str:
     return "diverged" if row["diverged"] else NOT_RUN
 
 
-def n_text(row: Mapping[Any, Any]) -> str:
-    """Write the number of finished runs, and of those that diverged."""
-    return f"{row['n']} ({row['diverged']} diverged)" if row["diverged"] else str(row["n"])
-
-
 def display(summary: pd.DataFrame, reference: str, columns: Sequence[Column] = (), word: str = "row") -> pd.DataFrame:
     """Return a summary as texts to read, indexed by setting, delay and method; `word`: what a row is."""
     texts = pd.DataFrame([
         {
             **{name: row[name] for name in PLACE},
             "accuracy, %": accuracy_text(row),
-            "n": n_text(row),
+            "n": f"{row['n']} ({row['diverged']} diverged)" if row["diverged"] else str(row["n"]),
             f"{reference} − {word}": number(row["difference"], row["difference_half"], "+"),
             "p (Holm)": p_text(row["p_holm"]),
             "slow classes, %": number(row["straggler_mean"], row["straggler_half"]),

@@ -74,7 +74,7 @@ def make(profile: str = "laptop", only: str = "all", fresh: bool = False, jobs: 
     """Execute the notebooks that `only` asks for and yield the copies in `paper/executed`, in reading order.
 
     As many run at a time as there are `jobs` (none = cores), those that measure time after the others and alone. Their
-    runs are best trained before (`plan.train_all`); `fresh` is for what only a notebook itself can make again.
+    runs are best trained before (`sweep.sweep`); `fresh` is for what only a notebook itself can make again.
     Without it, a notebook is not executed whose copy came from the same sources and records.
     """
     folder = files.folder_of("executed", profile)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fedecho.core.checks import require
+from fedecho.core.checks import require_known
 from fedecho.learning.cost import work
-from fedecho.report import captions, charts
 from fedecho.report.summary import Column
-from fedecho.studies.comparison import Comparison
+from fedecho.studies.comparison import BARS, Comparison
 from fedecho.studies.grid import FEW, HERE, Changes, Seeds, echo, grid
 from fedecho.studies.study import Study, table
 
@@ -24,8 +23,7 @@ FORMS: dict[str, Changes] = {
 @table
 def bank(profile: str = "laptop", *, forms: Sequence[str] = tuple(FORMS), seeds: Seeds = None) -> Study:
     """Return the table: FedEcho by the form in which the bank keeps its rows."""
-    for form in forms:
-        require(form in FORMS, "forms", form, f"choose among {', '.join(FORMS)}")
+    require_known("forms", forms, FORMS)
     rows = [echo(form, **FORMS[form]) for form in dict.fromkeys(["float32", *forms])]
     return Comparison(
         name="bank", title="The bank in fewer bytes", notebook="25_server_cost", profile=profile,
@@ -34,7 +32,7 @@ def bank(profile: str = "laptop", *, forms: Sequence[str] = tuple(FORMS), seeds:
             Column("bytes an image", lambda record: float(work.bank_bytes(record.run_config())[0]), 0),
             Column("bank, MB", lambda record: work.bank_bytes(record.run_config())[1] / 1e6),
         ),
-        figures={"bars": (lambda found: charts.bars(found.summary, "float32"), captions.BARS)},
+        figures=BARS,
         note="FedEcho, large delays, by how the bank keeps a client's logits: 4 or 2 bytes a number, or only the k "
         "largest of each image.",
         details="Of the k largest logits of an image the rest is replaced by the one value that keeps the row's "

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fedecho.core.settings import Delays
-from fedecho.report import captions, charts, curves
-from fedecho.studies.comparison import Comparison
+from fedecho.studies.comparison import CURVES, Comparison
 from fedecho.studies.grid import DIR, FEW, PARTITIONS, PURE, Changes, Seeds, Setting, Variant, grid, main_methods
 from fedecho.studies.profiles import BLOCKS
 from fedecho.studies.profiles import profile as scale_of
@@ -33,10 +32,7 @@ def cifar_clients(
         name="cifar_clients", title="CIFAR-10 with a thousand clients", notebook="14_table_cifar", profile=profile,
         scale=scale, cells=grid(scale, rows, [many(scale, name, clients, images) for name in settings],
                                 few=FEW, seeds=seeds),
-        figures={
-            "bars": (lambda found: charts.bars(found.summary), captions.BARS),
-            "curves_rounds": (lambda found: curves.curves(found.found), captions.CURVES),
-        },
+        figures=CURVES,
         note=f"{clients:,} clients share {images:,} CIFAR-10 images; large delays; methods as tuned with 50 clients.",
         details="M = 20 of M_c = 100 jobs, the small CNN. The clients share four times the images of the reduced block "
         "(all but the 5,000 of validation) and are 20 times as many; each takes part some four times in 200 rounds. "

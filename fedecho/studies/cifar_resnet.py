@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fedecho.report import captions, charts, curves
-from fedecho.studies.comparison import Comparison
+from fedecho.studies.comparison import CURVES, Comparison
 from fedecho.studies.contenders import search_words
 from fedecho.studies.grid import DELAYS, DIR, MIXED, PURE, Seeds, Setting, grid, main_methods, main_settings
 from fedecho.studies.profiles import BLOCKS
@@ -34,10 +33,7 @@ def cifar_resnet(
     return Comparison(
         name="cifar_resnet", title="CIFAR-10 with a residual network", notebook="15_table_cifar_resnet",
         profile=profile, scale=scale, by_sweep=True, cells=grid(scale, rows, places, seeds=seeds),
-        figures={
-            "bars": (lambda found: charts.bars(found.summary), captions.BARS),
-            "curves_rounds": (lambda found: curves.curves(found.found), captions.CURVES),
-        },
+        figures=CURVES,
         note="25,000 CIFAR-10 images, a ResNet of eight layers, 500 rounds; the paper's scale is another one.",
         details="The images are split across 50 clients, and 5,000 were set aside for validation; crops and flips; "
         "a ResNet of 79,338 parameters for 32x32x3 with BatchNorm, whose statistics travel with the models; U: 1,000 "

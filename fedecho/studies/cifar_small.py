@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fedecho.report import captions, charts, curves
-from fedecho.studies.comparison import Comparison
+from fedecho.studies.comparison import CURVES, Comparison
 from fedecho.studies.contenders import search_words
 from fedecho.studies.grid import DELAYS, Seeds, main_settings
 from fedecho.studies.profiles import BLOCKS
@@ -27,10 +26,7 @@ def cifar_small(
     return Comparison(
         name="cifar_small", title="A reduced CIFAR-10 block", notebook="14_table_cifar", profile=profile, scale=scale,
         cells=with_heard(scale, methods, main_settings(scale, settings, delays), seeds),
-        figures={
-            "bars": (lambda found: charts.bars(found.summary), captions.BARS),
-            "curves_rounds": (lambda found: curves.curves(found.found), captions.CURVES),
-        },
+        figures=CURVES,
         note="Reduced scale: 10,000 CIFAR-10 images, a small CNN, 200 rounds; not comparable with the paper's own "
         "numbers.",
         details="The images are split across 50 clients, and 5,000 were set aside for validation; the small strided "

@@ -12,10 +12,10 @@ from fedecho.core.checks import require
 from fedecho.core.config import MethodConfig, RunConfig, config_hash, to_dict
 from fedecho.core.records import Record
 from fedecho.core.settings import Partition
-from fedecho.report import captions, charts, summary
+from fedecho.report import captions, summary
 from fedecho.report.summary import Cell
 from fedecho.studies import profiles
-from fedecho.studies.comparison import Comparison
+from fedecho.studies.comparison import BARS, Comparison
 from fedecho.studies.contenders import CONTENDERS
 from fedecho.studies.study import Table
 from fedecho.studies.writing import Made, make, write
@@ -102,7 +102,7 @@ def _study(
         scale=profile if block else "", cells=cells, reference=reference, given=given or {},
         custom={"runs": [[cell.method, config_hash(cell.config)] for cell in cells]},
         command=command or "fedecho.compare(configs, seeds)", note="Your own runs.",
-        figures={"bars": (lambda found: charts.bars(found.summary, reference), captions.BARS)},
+        figures=BARS,
     )  # fmt: skip
 
 

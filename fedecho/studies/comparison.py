@@ -9,7 +9,7 @@ from typing import Literal
 import pandas as pd
 from matplotlib.figure import Figure
 
-from fedecho.report import captions, summary
+from fedecho.report import captions, charts, curves, summary
 from fedecho.report.summary import Cell, Column, Found
 from fedecho.studies.study import Table
 from fedecho.studies.training import Trained
@@ -79,3 +79,10 @@ class Comparison(Trained):
         """What the numbers are and how to read them."""
         owned = any(cell.config.partition.straggler_classes for cell in self.cells)
         return captions.comparison(self.note, self.family, owned)
+
+
+BARS: dict[str, tuple[Draw, str]] = {
+    "bars": (lambda found: charts.bars(found.summary, found.study.reference), captions.BARS)
+}
+CURVES = {**BARS, "curves_rounds": (lambda found: curves.curves(found.found), captions.CURVES)}
+"""The figures that most tables have: name -> what draws it, and its caption."""

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from fedecho.core.checks import require
+from fedecho.core.checks import require, require_known
 from fedecho.report import captions, charts, figures
 from fedecho.report.summary import REFERENCE, Cell, summarise
-from fedecho.studies.comparison import Comparison, Results
+from fedecho.studies.comparison import BARS, Comparison, Results
 from fedecho.studies.grid import (
     FEW,
     HERE,
@@ -61,7 +61,7 @@ def controls(profile: str = "laptop", *, methods: Sequence[str] = RIVALS, seeds:
     )
     return Comparison(
         name="controls", title="What FedEcho's gain is made of", notebook="26_controls", profile=profile, cells=cells,
-        figures={"bars": (lambda found: charts.bars(found.summary), captions.BARS)},
+        figures=BARS,
         note="Large delays. Each row changes one thing of FedEcho, or is a control without distillation.",
         details="Slow clients' rows left out, only slow clients' rows, this round's M clients only: whose logits the "
         "teacher averages. Decay: a row's weight is 0.99 to the power of its age in rounds. Averaged model: the "
@@ -134,8 +134,7 @@ def correlation(
     seeds: Seeds = None,
 ) -> Study:
     """Return the map: the share of two classes that slow clients own x the tail of the delays."""
-    for tail in delays:
-        require(tail in TAILS, "delays", tail, f"choose among {', '.join(TAILS)}")
+    require_known("delays", delays, TAILS)
     settings = [
         Setting(f"correlation {share:g}", tail, shared(share) | ({"delays.model": tail} if tail == "pareto" else {}),
                 (PURE, "large" if tail == "pareto" else tail))

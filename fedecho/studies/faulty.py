@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 from fedecho.core.checks import require
 from fedecho.core.records import Record
 from fedecho.report import captions, charts
-from fedecho.report.summary import PLACE, REFERENCE, Cell, Column
+from fedecho.report.summary import PLACE, REFERENCE, Column
 from fedecho.studies.comparison import Comparison, Results
-from fedecho.studies.grid import HERE, Seeds, Setting, Variant, echo, few_seeds, grid, on_validation, plain, run_at
+from fedecho.studies.grid import HERE, Seeds, Setting, Variant, echo, few_seeds, grid, plain, tried
 from fedecho.studies.profiles import profile as scale_of
 from fedecho.studies.study import Study, table
 from fedecho.studies.teacher import Choice
@@ -58,12 +58,7 @@ def faulty_bound(profile: str = "laptop", *, methods: Sequence[str] = RIVALS, se
     measured = [replace(row, changes={"protocol.norm_quantiles": True}) for row in rows]
     return Choice(
         name="faulty_bound", title="How long honest updates are", notebook="34_faulty_clients", profile=profile,
-        tuning=True,
-        cells=[
-            Cell(row.label, HERE.name, HERE.delay, on_validation(run_at(profile, row, HERE, seed)))
-            for seed in chosen
-            for row in measured
-        ],
+        cells=tried(profile, measured, [HERE], chosen), tuning=True,
         columns=(Column("median norm", median_norm, 3), Column("largest norm", _largest_norm, 3)),
         note=f"L2 norms of honest clients' updates, seed {', '.join(map(str, chosen))}, which no table reports: median "
         "over a run of the medians between evaluations, and the largest of all.",

@@ -6,24 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fedecho.core.checks import require
+from fedecho.core.checks import require_known
 from fedecho.core.records import Record
 from fedecho.report import captions, charts, curves
 from fedecho.report.summary import Column
 from fedecho.studies.comparison import Comparison
 from fedecho.studies.contenders import search_words
-from fedecho.studies.grid import (
-    DELAYS,
-    DIR,
-    WITHOUT_POOL,
-    Changes,
-    Seeds,
-    Setting,
-    Variant,
-    echo,
-    grid,
-    plain,
-)  # fmt: skip
+from fedecho.studies.grid import DELAYS, DIR, WITHOUT_POOL, Changes, Seeds, Setting, Variant, echo, grid, plain
 from fedecho.studies.profiles import BLOCKS
 from fedecho.studies.profiles import profile as scale_of
 from fedecho.studies.study import Study, table
@@ -67,8 +56,7 @@ def generation(
 ) -> Study:
     """Return the table: methods x who holds what x delays."""
     scale = BLOCKS["generation"][profile]
-    for name in settings:
-        require(name in SETTINGS, "settings", name, f"choose among {', '.join(SETTINGS)}")
+    require_known("settings", settings, SETTINGS)
     chosen = [Setting(name, delay, SETTINGS[name], (DIR, delay)) for name in settings for delay in delays]
     return Comparison(
         name="generation", title="Language modelling", notebook="13_table_generation", profile=profile,

@@ -119,6 +119,12 @@ def grid(
     ]
 
 
+def tried(name: str, variants: Iterable[Variant], settings: Sequence[Setting], seeds: Sequence[int]) -> list[Cell]:
+    """Return every variant in every setting as it is scored for a choice."""
+    cells = grid(name, variants, settings, seeds=seeds)
+    return [dataclasses.replace(cell, config=on_validation(cell.config)) for cell in cells]
+
+
 def few_seeds(name: str) -> int:
     """Return how many seeds a table of many rows has: at smoke scale one, which shows that its runs work."""
     return 1 if name == "smoke" else FEW

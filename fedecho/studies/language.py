@@ -6,21 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from fedecho.core.checks import require
+from fedecho.core.checks import require_known
 from fedecho.report import captions, charts, curves
-from fedecho.studies.comparison import Comparison, Draw, Results
+from fedecho.studies.comparison import BARS, Comparison, Draw, Results
 from fedecho.studies.contenders import search_words
-from fedecho.studies.grid import (
-    DELAYS,
-    DIR,
-    PURE,
-    WITHOUT_POOL,
-    Seeds,
-    Setting,
-    Variant,
-    grid,
-    plain,
-)
+from fedecho.studies.grid import DELAYS, DIR, PURE, WITHOUT_POOL, Seeds, Setting, Variant, grid, plain
 from fedecho.studies.profiles import BLOCKS
 from fedecho.studies.profiles import profile as scale_of
 from fedecho.studies.study import Study, table
@@ -55,8 +45,7 @@ def language(
     """Return the table: methods x texts x heterogeneity x delays; Austen's names left in for comparison."""
     scale = BLOCKS["language"][profile]
     size = scale_of(scale).data.train_size or 3600
-    for text in texts:
-        require(text in TEXTS, "texts", text, f"choose among {', '.join(TEXTS)}")
+    require_known("texts", texts, TEXTS)
     data = {AUSTEN: {}, **{label: {"data.name": name, "data.train_size": size} for label, name in OTHERS.items()}}
     kept = Setting(f"{KEPT}, {DIR}", "large", {"data.mask": False}, (DIR, "large"))
     chosen = [
@@ -105,8 +94,7 @@ def among(*texts: str, draw: Draw) -> Draw:
 def language_pools(profile: str = "laptop", *, pools: Sequence[str] = tuple(POOLS), seeds: Seeds = None) -> Study:
     """Return FedEcho on Austen by the source of U at equal |U|, beside methods without U."""
     scale = BLOCKS["language"][profile]
-    for pool in pools:
-        require(pool in POOLS, "pools", pool, f"choose among {', '.join(POOLS)}")
+    require_known("pools", pools, POOLS)
     rows = [
         Variant("held-out"),
         *(Variant(label, {"data.pool": POOLS[label]}) for label in pools),
@@ -116,7 +104,7 @@ def language_pools(profile: str = "laptop", *, pools: Sequence[str] = tuple(POOL
     return Comparison(
         name="language_pools", title="Texts of another domain as the unlabelled pool", notebook="11_table_language",
         profile=profile, scale=scale, cells=grid(scale, rows, [here], seeds=seeds), reference="held-out",
-        figures={"bars": (lambda found: charts.bars(found.summary, "held-out"), captions.BARS)},
+        figures=BARS,
         note="FedEcho on Austen by the source of U, 200 texts each; FedBuff and FedBuff + EMA use none. held-out: "
         "Austen's own passages without labels.",
         details="The other sources are phrases from film reviews, news and questions, of which most words are not in "

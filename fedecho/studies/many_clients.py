@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pandas as pd
 
-from fedecho.core.checks import require
+from fedecho.core.checks import require_known
 from fedecho.core.config import override_all
-from fedecho.core.files import records_dir
-from fedecho.report import captions
 from fedecho.report.summary import REFERENCE
 from fedecho.studies import cost
 from fedecho.studies.cost import MANY, SERVERS, Point
@@ -31,8 +28,7 @@ METHODS = ("FedBuff", "CA2FL", REFERENCE, HEARD[0].label)
 @table
 def many_clients(profile: str = "laptop", *, clients: Sequence[int] = (), methods: Sequence[str] = METHODS) -> Study:
     """Return what servers take of time and memory by the number of clients."""
-    for label in methods:
-        require(label in SERVERS, "methods", label, f"choose among {', '.join(SERVERS)}")
+    require_known("methods", methods, SERVERS)
     return ManyClients(
         name="many_clients", title="Many clients", notebook="25_server_cost", profile=profile,
         points=points(profile, clients or CLIENTS[profile], methods),
@@ -67,22 +63,19 @@ def points(profile: str, clients: Sequence[int], methods: Sequence[str]) -> list
 class ManyClients(CostStudy):
     """A table of costs by the number of clients."""
 
+    kept: ClassVar = ("many_clients", "clients")
+
     @property
     def caption(self) -> str:
         """What the costs are and how to read them."""
         own = cost.base(self.profile, REFERENCE)
         return f"{self.note} |U| = {own.data.pool_size}, Q = {own.distill.steps}. MB = 10^6 bytes."
 
-    @property
-    def place(self) -> Path:
-        """The folder of the measurement."""
-        return self.home / "records" if self.custom else records_dir(self.profile) / "clients"
-
     def table(self) -> Table:
         """Return a row per method and number of clients, with a figure."""
         found, frame = self.measured()
         frame = an_arrival(frame, self.points)
-        notes = " ".join(filter(None, [f"Profile {self.profile}.", made_by(found), captions.caveat(self.profile)]))
+        notes = made_by(found, self.profile)
         words = (
             "Milliseconds an arrival (above) and MB of state and uploads (below) by the number of clients, a column "
             "per group. Dots: measured; lines: predicted, from the profile's own point alone; both axes logarithmic. "

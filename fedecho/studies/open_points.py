@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fedecho.core.checks import require
+from fedecho.core.checks import require_known
 from fedecho.core.config import override_all
 from fedecho.report.summary import REFERENCE
 from fedecho.studies.contenders import TUNED
@@ -126,6 +126,5 @@ def has_norm(profile: str) -> bool:
 def chosen(profile: str, names: Sequence[str] | None, temperatures: Sequence[float]) -> list[Reading]:
     """Return the readings called `names`, or all; raises `InputError` naming the known ones."""
     known = {reading.label: reading for reading in readings_of(profile, temperatures)}
-    for name in names or ():
-        require(name in known, "names", name, f"choose among {', '.join(known)}")
+    require_known("names", names or (), known)
     return [reading for label, reading in known.items() if not names or label in names]

@@ -11,8 +11,7 @@ from pathlib import Path
 from fedecho.core import files, records
 from fedecho.core.checks import require
 from fedecho.core.config import RunConfig, config_hash
-from fedecho.studies import profiles, sweep
-from fedecho.studies.cluster import Cluster
+from fedecho.studies import profiles
 from fedecho.studies.grid import DIR, PURE
 from fedecho.studies.study import TABLES
 from fedecho.studies.sweep import Wanted
@@ -55,19 +54,6 @@ def runs_of(
         todo = study.lacking(fresh) if all_runs else study.trainable(fresh)
         out.setdefault(study.places[0], {}).update(dict.fromkeys(filter(wanted, todo)))
     return {place: list(runs) for place, runs in out.items()}
-
-
-def train_all(
-    todo: dict[Path, list[RunConfig]],
-    jobs: int | None = None,
-    fresh: bool = False,
-    cluster: Cluster | None = None,
-    device: str = "cpu",
-) -> int:
-    """Train runs by folder (`runs_of`) and return how many that was."""
-    return sum(
-        sweep.sweep(runs, place, jobs=jobs, fresh=fresh, cluster=cluster, device=device) for place, runs in todo.items()
-    )
 
 
 def shard(part: str | None) -> Callable[[RunConfig], bool]:

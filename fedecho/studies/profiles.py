@@ -127,7 +127,7 @@ _ALL = (
     ),
     Profile(
         "generation", Data("austen", 3000, pool_size=50, task="generation"), "text-decoder", Protocol(50, 25, 5, 100),
-        Local(epochs=1, batch_size=20), Distillation(steps=5, batch_size=25), (0, 1, 2, 3, 4), **_FULL, **_GENERATION,
+        Local(epochs=1, batch_size=20), Distillation(steps=5, batch_size=25), tuple(range(8)), **_FULL, **_GENERATION,
     ),
     Profile(
         "generation-smoke", Data("austen", 300, pool_size=10, task="generation", vocabulary=257), "text-decoder",

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pandas as pd
 
-from fedecho.core.checks import require
+from fedecho.core.checks import require, require_known
 from fedecho.core.files import records_dir
 from fedecho.learning.cost import work
 from fedecho.learning.cost.work import HOLDINGS, PHASES
@@ -63,8 +63,7 @@ def server_cost_methods(
 
 
 def _study(name: str, title: str, profile: str, methods: Sequence[str], sizes: Sequence[int], **words: Any) -> Study:
-    for label in methods:
-        require(label in SERVERS, "methods", label, f"choose among {', '.join(SERVERS)}")
+    require_known("methods", methods, SERVERS)
     others = [label for label in methods if label != REFERENCE]
     points = cost.points(profile, others, sizes)
     return CostStudy(name=name, title=title, notebook="25_server_cost", profile=profile, points=points, **words)
@@ -75,6 +74,8 @@ class CostStudy(Study):
     """A table of measured and predicted costs."""
 
     points: Sequence[Point]
+    kept: ClassVar = ("server_cost", "cost")
+    """The table that a custom measurement belongs to, and the folder of a profile's."""
 
     @property
     def caption(self) -> str:
@@ -89,8 +90,9 @@ class CostStudy(Study):
 
     @property
     def place(self) -> Path:
-        """The folder of the measurement, which both tables share."""
-        return replace(self, name="server_cost").home / "records" if self.custom else records_dir(self.profile) / "cost"
+        """The folder of the measurement, which the tables of `kept` share."""
+        name, folder = self.kept
+        return replace(self, name=name).home / "records" if self.custom else records_dir(self.profile) / folder
 
     def lacking(self, fresh: bool = False) -> list[Path]:
         """Return the folder of the measurement where something is not measured yet, or `fresh`."""
@@ -117,7 +119,7 @@ class CostStudy(Study):
     def table(self) -> Table:
         """Return the table: by method, or of the reference's server by factor, with all figures."""
         found, frame = self.measured()
-        notes = " ".join(filter(None, [f"Profile {self.profile}.", made_by(found), captions.caveat(self.profile)]))
+        notes = made_by(found, self.profile)
         if self.name == "server_cost_methods":
             return Table(frame, methods_display(frame), frame, notes, record_set=found.digest)
         own = frame[frame["method"] == REFERENCE]
@@ -210,11 +212,12 @@ def surprises(frame: pd.DataFrame) -> list[str]:
     ]
 
 
-def made_by(measurement: Measured) -> str:
-    """Name the machine, the measurement and the commit that made it."""
+def made_by(measurement: Measured, profile: str) -> str:
+    """Name the profile, the machine, the measurement and the commit that made it."""
     made = measurement.provenance
     hardware, commit = made["hardware"], str(made["commit"] or "unknown")[:7]
     device = hardware["gpu"] or f"one thread of {hardware['cpu'] or hardware['machine']}"
     dirty = ", with uncommitted changes" if made["dirty"] else ""
     version, name = made["versions"]["torch"], measurement.digest
-    return f"Measured on {device}, torch {version}; measurement {name}, commit {commit}{dirty}."
+    measured = f"Measured on {device}, torch {version}; measurement {name}, commit {commit}{dirty}."
+    return f"Profile {profile}. {measured} {captions.caveat(profile)}".rstrip()

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
 
 from fedecho.core.config import RunConfig, config_hash, override
-from fedecho.core.files import records_dir
 from fedecho.learning.cost import work
 from fedecho.learning.cost.fit import Factors, fit, fitted
 from fedecho.learning.cost.work import HOLDINGS, PHASES
@@ -114,6 +112,8 @@ def savings(factors: Factors, config: RunConfig) -> dict[str, float]:
 class ServerScale(CostStudy):
     """A table of the updates a second that one server takes."""
 
+    kept: ClassVar = ("server_scale", "scale")
+
     @property
     def caption(self) -> str:
         """What the rates are and how to read them."""
@@ -124,11 +124,6 @@ class ServerScale(CostStudy):
             f"{how.steps} minibatches of {how.batch_size}."
         )
 
-    @property
-    def place(self) -> Path:
-        """The folder of the measurement."""
-        return self.home / "records" if self.custom else records_dir(self.profile) / "scale"
-
     def measured(self) -> tuple[Measured, pd.DataFrame]:
         """Return the measurement and a row per point of FedEcho, and one beyond them; raises `InputError` where nothing
         is measured yet."""
@@ -138,7 +133,7 @@ class ServerScale(CostStudy):
     def table(self) -> Table:
         """Return a row per server, with the figure of rates."""
         found, frame = self.measured()
-        notes = " ".join(filter(None, [f"Profile {self.profile}.", made_by(found), captions.caveat(self.profile)]))
+        notes = made_by(found, self.profile)
         words = (
             "Updates a second that one thread takes, by the parameters of the model, both axes logarithmic; right: "
             f"clients at work, where each needs {WORK_MINUTES} minutes. Dots: measured; lines: fitted, to a billion "

@@ -24,9 +24,8 @@ from fedecho.core.workers import MOST, Workers
 from fedecho.learning.bar import bar
 from fedecho.learning.checkpoint import forget
 from fedecho.learning.cost import peak
-from fedecho.learning.experiment import run
+from fedecho.learning.experiment import Wrap, run
 from fedecho.learning.resume import Keeper, Paused
-from fedecho.simulation.schedule import Round
 from fedecho.studies.cluster import Cluster, Nodes
 
 Source = tuple[str, str]
@@ -176,9 +175,7 @@ def run_and_save(
     return Done(None, config.protocol.rounds - keeper.begun, time.monotonic() - began)
 
 
-def record_of(
-    config: RunConfig, folder: Path, fresh: bool = False, progress: Callable[[Iterable[Round]], Iterable[Round]] = iter
-) -> Record:
+def record_of(config: RunConfig, folder: Path, fresh: bool = False, progress: Wrap = iter) -> Record:
     """Return the record of one run from `folder`, after training it here if it is missing or `fresh` is wanted.
 
     Code with other numerics has a folder of its own (`numerics.place`).

@@ -24,9 +24,8 @@ from fedecho.studies.grid import (
     grid,
     main_methods,
     main_settings,
-    on_validation,
     plain,
-    run_at,
+    tried,
 )
 from fedecho.studies.profiles import WHOLE
 from fedecho.studies.profiles import profile as scale_of
@@ -71,15 +70,9 @@ def teacher(
     energetic = [echo(f"beta = {b:g}", factors={"beta": b}, energy_weight=b) for b in betas]
     rows = [OWN, *map(_corrected, strengths), *energetic, COMBINED, *PUBLISHED, *plain(RIVALS)]
     chosen = unreported(profile, seeds)
-    cells = [
-        _cell(profile, row, place, seed)
-        for seed in chosen
-        for place in main_settings(profile, settings, delays)
-        for row in rows
-    ]
     return Choice(
         name="teacher", title="Teachers in which stragglers are heard", notebook="29_teacher", profile=profile,
-        cells=cells, tuning=True,
+        cells=tried(profile, rows, main_settings(profile, settings, delays), chosen), tuning=True,
         figures={
             "bars": (
                 lambda found: charts.bars(found.summary, label="validation accuracy, %"),
@@ -164,10 +157,6 @@ def unreported(profile: str, seeds: Seeds) -> Sequence[int]:
     reported = {*of.seeds, *of.fresh, *UNSEEN[profile]} & {*chosen}
     require(not reported, "seeds", list(chosen), f"give some that no table of {profile} reports")
     return chosen
-
-
-def _cell(profile: str, row: Variant, place: Setting, seed: int) -> Cell:
-    return Cell(row.label, place.name, place.delay, on_validation(run_at(profile, row, place, seed)), dict(row.factors))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from fedecho.core.config import RunConfig, config_hash
 from fedecho.core.records import Record
 from fedecho.learning.cost import duration
 from fedecho.learning.cost.duration import Rates
-from fedecho.report.summary import Cell, Found
+from fedecho.report.summary import Found
 from fedecho.studies import sweep
 from fedecho.studies.study import TABLES, Study
 
@@ -37,10 +36,6 @@ class Trained(Study):
     """Whether the runs are trials of a tuning, whose records lie apart."""
     by_sweep: bool = False
     """Whether a sweep alone trains what the committed table lacks: hours, whose outcome a claim waits for."""
-
-    @abstractmethod
-    def asked(self) -> Sequence[Cell]:
-        """Return the runs of the table, with their places in it."""
 
     @property
     def at(self) -> str:

@@ -4,20 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fedecho.report import captions, charts
-from fedecho.studies.comparison import Comparison
-from fedecho.studies.grid import (
-    FEW,
-    HERE,
-    PURE_LARGE,
-    WITHOUT_POOL,
-    Changes,
-    Seeds,
-    Variant,
-    fresh,
-    grid,
-    plain,
-)
+from fedecho.studies.comparison import BARS, Comparison
+from fedecho.studies.grid import FEW, HERE, PURE_LARGE, WITHOUT_POOL, Changes, Seeds, Variant, fresh, grid, plain
 from fedecho.studies.study import Study, table
 
 POOLS = ("digits", "diffusion", "dead-leaves", "noise")
@@ -51,7 +39,7 @@ def unlabeled(profile: str = "laptop", *, pools: Sequence[str] | None = None, se
     return Comparison(
         name="unlabeled", title="The unlabelled pool U by its source", notebook="12_table_unlabeled", profile=profile,
         cells=cells, reference="held-out",
-        figures={"bars": (lambda found: charts.bars(found.summary, "held-out"), captions.BARS)},
+        figures=BARS,
         note="FedEcho by the source of U, all of equal size; FedBuff and FedBuff + EMA use none. Below noise: "
         "remedies without real images.",
         details="held-out: images of the clients' distribution without their labels. The distillation rate was tuned "

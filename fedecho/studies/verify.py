@@ -120,23 +120,17 @@ def verify(paths: Sequence[Path], jobs: int | None = None, named: Collection[str
         if isinstance(record, TheoryRecord):
             yield compare(record, engine.execute_quietly(record.run()), known)
     runs = {r.run_config(): r for r in stored.values() if isinstance(r, Record)}
+    for error in sweep.absent_data(runs).values():
+        raise error
     with tempfile.TemporaryDirectory() as name:
-        for config, again in _trained(list(runs), Path(name), jobs):
-            yield compare(runs[config], again, known)
+        for config in sweep.each(list(runs), Path(name), jobs=jobs):
+            yield compare(runs[config], records.load(records.record_path(Path(name), config)), known)
 
 
 def _require_named(config: RunConfig, named: Collection[str]) -> None:
     for function in filter(None, (config.model, config.delays.function)):
         known = not own.is_named(function) or function.startswith(LORA) or function in named
         require(known, "plugin", function, "a record names this code of a user's own; to have it run, name it too")
-
-
-def _trained(configs: Sequence[RunConfig], folder: Path, jobs: int | None) -> Iterator[tuple[RunConfig, Record]]:
-    for error in sweep.absent_data(configs).values():
-        raise error
-    if configs:
-        for config in sweep.each(configs, folder, jobs=jobs):
-            yield config, records.load(records.record_path(folder, config))
 
 
 def compare(stored: Recorded, again: Recorded, known: Tolerances) -> Outcome:

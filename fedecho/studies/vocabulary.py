@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from fedecho.core.checks import require
+from fedecho.core.checks import require_known
 from fedecho.core.records import Record
 from fedecho.learning.bank import DTYPES, Bank
 from fedecho.learning.cost import work
@@ -79,8 +79,7 @@ def bank_vocabulary(
 ) -> Study:
     """Return the table: FedEcho by the form of the bank and the size of the vocabulary."""
     scale, known = BLOCKS["generation"][profile], VOCABULARIES["smoke" if profile == "smoke" else "laptop"]
-    for form in forms:
-        require(form in FORMS, "forms", form, f"choose among {', '.join(FORMS)}")
+    require_known("forms", forms, FORMS)
     rows = [echo(form, **FORMS[form]) for form in dict.fromkeys([WHOLE, *forms])]
     cells = []
     for place, size in enumerate(known if vocabularies is None else vocabularies):

@@ -10,7 +10,6 @@ import functools
 import itertools
 import tomllib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +36,13 @@ def read(name: str, path: Path | None = None) -> list[Claim]:
     whole(name)
     found: dict[str, Claim] = {}
     for position, entry in enumerate(_entries(path or files.REPOSITORY / "paper" / "claims.toml"), start=1):
-        with _naming(str(entry.get("id", f"claim {position}"))):
+        try:
             for claim in _claims(entry, name):
                 require(claim.line not in found, "id", claim.id, "every claim and place comes once")
                 found[claim.line] = claim
+        except InputError as error:
+            place = f"claims.toml, {entry.get('id', f'claim {position}')}: {error.field}"
+            raise InputError(place, error.value, error.allowed) from None
     return list(found.values())
 
 
@@ -51,14 +53,6 @@ def _entries(path: Path) -> list[dict[str, Any]]:
         raise InputError("claims", str(path), f"it cannot be read ({error})".replace("\n", " ")) from None
     require(isinstance(entries, list), "claim", entries, f"give a list of claims in {path.name}")
     return list(entries or ())
-
-
-@contextmanager
-def _naming(entry: str) -> Iterator[None]:
-    try:
-        yield
-    except InputError as error:
-        raise InputError(f"claims.toml, {entry}: {error.field}", error.value, error.allowed) from None
 
 
 def _claims(entry: Mapping[str, Any], name: str) -> Iterator[Claim]:

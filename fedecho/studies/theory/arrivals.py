@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from fedecho.core.checks import require_known
 from fedecho.learning.methods import FedEcho
 from fedecho.report import figures as kit
 from fedecho.report.captions import NOTHING
 from fedecho.studies.study import Study, table
 from fedecho.studies.theory import base, charts
-from fedecho.studies.theory.base import KINDS, METHODS, Grid, biased_run, require_known, scale
+from fedecho.studies.theory.base import KINDS, METHODS, Grid, biased_run, scale
 from fedecho.studies.theory.results import Entry, Results, log_ratio, points, predicted, rival
 from fedecho.studies.theory.study import TheoryStudy
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from fedecho.core.checks import require
 from fedecho.core.settings import Delays
 from fedecho.learning.echo_settings import Distillation
 from fedecho.learning.methods import AREA, CA2FL, FADAS, AdaMasFL, FedAC, FedAsync, FedBuff, FedEcho, FedStaleAsync
@@ -110,12 +109,6 @@ def run_of(objective: str, grids: Scale, **changes: Any) -> TheoryRun:
 def few(run: TheoryRun, grids: Scale, **changes: Any) -> TheoryRun:
     """Return `run` over the smaller grid."""
     return replace(run, **{"rounds": grids.few_rounds, "buffers": grids.few_buffers, **changes})
-
-
-def require_known(name: str, given: Iterable[str], known: Iterable[str]) -> None:
-    """Raise `InputError` for one of the values `given` for a parameter that is not known."""
-    for value in given:
-        require(value in known, name, value, f"choose among {', '.join(known)}")
 
 
 # Kinds of arrivals

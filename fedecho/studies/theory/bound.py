@@ -13,13 +13,13 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from fedecho.core import stats
-from fedecho.core.checks import require
+from fedecho.core.checks import require, require_known
 from fedecho.core.settings import Delays
 from fedecho.report import figures as kit
 from fedecho.report.captions import NOTHING
 from fedecho.studies.study import Study, table
 from fedecho.studies.theory import base, charts
-from fedecho.studies.theory.base import ASSUMED, Grid, few, require_known, run_of, scale
+from fedecho.studies.theory.base import ASSUMED, Grid, few, run_of, scale
 from fedecho.studies.theory.results import Array, Entry, Result, Results
 from fedecho.studies.theory.study import TheoryStudy
 from fedecho.theory import bound, fits

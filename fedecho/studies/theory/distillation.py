@@ -8,14 +8,14 @@ from typing import Literal
 
 from matplotlib.figure import Figure
 
-from fedecho.core.checks import require
+from fedecho.core.checks import require, require_known
 from fedecho.learning.echo_settings import Distillation
 from fedecho.learning.methods import FedEcho
 from fedecho.report import figures as kit
 from fedecho.report.captions import NOTHING
 from fedecho.studies.study import Study, table
 from fedecho.studies.theory import base, charts
-from fedecho.studies.theory.base import DERIVED, DISTIL, POWERS, SOFT, Grid, require_known, run_of, scale
+from fedecho.studies.theory.base import DERIVED, DISTIL, POWERS, SOFT, Grid, run_of, scale
 from fedecho.studies.theory.results import Entry, Result, Results, log_ratio, points
 from fedecho.studies.theory.study import TheoryStudy
 

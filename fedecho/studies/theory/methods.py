@@ -10,11 +10,12 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from fedecho.core import stats
+from fedecho.core.checks import require_known
 from fedecho.learning.methods import FedAC, FedAsync, FedEcho
 from fedecho.report import figures as kit
 from fedecho.studies.study import Study, table
 from fedecho.studies.theory import base
-from fedecho.studies.theory.base import KINDS, METHODS, Grid, Scale, biased_run, few, require_known, run_of, scale
+from fedecho.studies.theory.base import KINDS, METHODS, Grid, Scale, biased_run, few, run_of, scale
 from fedecho.studies.theory.results import Entry, Result, Results
 from fedecho.studies.theory.study import TheoryStudy
 from fedecho.theory.config import TheoryRun

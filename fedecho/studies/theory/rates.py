@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from fedecho.core.checks import require_known
 from fedecho.report import figures as kit
 from fedecho.report.captions import NOTHING
 from fedecho.studies.study import Study, table
@@ -35,7 +36,7 @@ def _table(name: str, title: str, notebook: str, known: tuple[str, ...], details
         profile: str = "laptop", *, objectives: Sequence[str] = known, rounds: Grid = (), buffers: Grid = (),
         step: str = "joint", seed: int = 0,
     ) -> Study:  # fmt: skip
-        base.require_known("objectives", objectives, known)
+        require_known("objectives", objectives, known)
         entries = list(_entries(objectives, base.scale(profile, rounds, buffers, seed), step))
         return TheoryStudy(
             name=name, title=title, notebook=notebook, profile=profile, entries=entries, rows=_rows, bold=_bold,
