@@ -27,7 +27,6 @@ from fedecho.studies.grid import (
     plain,
     tried,
 )
-from fedecho.studies.profiles import WHOLE
 from fedecho.studies.profiles import profile as scale_of
 from fedecho.studies.study import Study, table
 
@@ -142,11 +141,11 @@ def with_heard(
     heard: Sequence[Setting] | None = None,
 ) -> list[Cell]:  # fmt: skip
     """Return the runs of a profile's main table seed by seed, the chosen teachers' too unless methods are given, in all
-    settings or in those of `heard`; these have the fresh seeds in whole tables."""
+    settings or in those of `heard`; these have the fresh seeds too."""
     cells = grid(name, main_methods(name, methods), settings, seeds=seeds)
     if methods is None:
-        late, where = fresh(name, seeds) if name in WHOLE else (), settings if heard is None else heard
-        cells += grid(name, HEARD, where, seeds=seeds) + grid(name, HEARD, where, seeds=late)
+        where = settings if heard is None else heard
+        cells += grid(name, HEARD, where, seeds=seeds) + grid(name, HEARD, where, seeds=fresh(name, seeds))
     return sorted(cells, key=lambda cell: cell.config.seed)
 
 
