@@ -63,13 +63,22 @@ _LANGUAGE: dict[str, tuple[Point, ...]] = {
     "FedEcho (tuned eta)": ({"local.lr": 0.0128, "method.distill.lr": 0.0127},),
 }
 _GENERATION: dict[str, tuple[Point, ...]] = {
-    "FedAvg (sync)": ({"local.lr": 1.0},),
-    "FedBuff": ({"local.lr": 0.251},),
-    "FedBuff + EMA": ({"local.lr": 0.398},),
+    "FedAvg (sync)": ({"local.lr": 1.0}, {"local.lr": 1.94, "method.server_lr": 1.0}),
+    "FedBuff": ({"local.lr": 0.251}, {"local.lr": 0.734}),
+    "FedBuff (tuned eta)": ({"local.lr": 0.251}, {"local.lr": 1.31, "method.server_lr": 0.395}),
+    "FedBuff + EMA": ({"local.lr": 0.398}, {"local.lr": 1.31, "method.server_lr": 0.507, "method.ema": 0.575}),
     "CA2FL": ({"local.lr": 0.251},),
-    "FedAC-public": ({"local.lr": 0.158, "method.server_lr": 0.004},),
-    "FADAS": ({"local.lr": 1.59, "method.server_lr": 0.00711},),
+    "CA2FL (tuned eta)": ({"local.lr": 0.251}, {"local.lr": 1.31, "method.server_lr": 0.395}),
+    "FedAC-public": (
+        {"local.lr": 0.158, "method.server_lr": 0.004},
+        {"local.lr": 0.281, "method.server_lr": 0.0043, "method.beta1": 0.835},
+    ),
+    "FADAS": (
+        {"local.lr": 1.59, "method.server_lr": 0.00711},
+        {"local.lr": 1.31, "method.server_lr": 0.00698, "method.beta1": 0.386},
+    ),
     "FedEcho": ({"local.lr": 1.59, "method.distill.lr": 0.237},),
+    "FedEcho (tuned eta)": ({"local.lr": 1.59, "method.distill.lr": 0.237},),
 }
 FOUND: dict[str, dict[str, tuple[Point, ...]]] = {
     "laptop": _LAPTOP, "smoke": _LAPTOP, "cifar-small": _CIFAR, "cifar-smoke": _CIFAR, "cifar-resnet": _RESNET,
