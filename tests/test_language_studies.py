@@ -188,4 +188,5 @@ def test_texts_have_all_seeds_of_their_profile_in_every_block(name: str, count: 
     seeds: dict[tuple[str, str, str], list[int]] = {}
     for cell in cells_of(name):
         seeds.setdefault((cell.setting, cell.delay, cell.method), []).append(cell.config.seed)
-    assert all(found == list(range(count)) for found in seeds.values())
+    for (_, delay, _), found in seeds.items():
+        assert found == list(range(count if delay == "large" else 5))
