@@ -196,7 +196,8 @@ def store(study: Trained) -> dict[tuple[str, str, str], float]:
 def paper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("FEDECHO_PAPER", str(tmp_path / "paper"))
     monkeypatch.setattr(grid, "FRESH", {})  # the seeds of a table are then the profile's own
-    for name in ("smoke", "language-smoke"):  # where eta = 1 was chosen, both rows of a method are the same runs
+    # Where eta = 1 was chosen, both rows of a method are the same runs.
+    for name in ("smoke", "language-smoke", "generation-smoke"):
         for label in doubles(name):
             eta = "method.inner.server_lr" if label.startswith("FedEcho") else "method.server_lr"
             monkeypatch.setitem(TUNED[name], label, {eta: 0.5})
