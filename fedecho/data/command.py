@@ -22,10 +22,10 @@ def command(*actions: Callable[..., Any], args: Sequence[str] | None = None) -> 
     """
     import tyro  # here, for it takes a quarter of a second
 
-    known: Any = {action.__name__: deferred(action) for action in actions}
-    read: Any = tyro.extras.subcommand_cli_from_dict if len(actions) > 1 else tyro.cli
+    calls: Any = {action.__name__: deferred(action) for action in actions}
+    one, several = tyro.cli, tyro.extras.subcommand_cli_from_dict
     try:
-        return parsed(lambda: read(known if len(actions) > 1 else deferred(actions[0]), args=args))()
+        return parsed(lambda: several(calls, args=args) if len(calls) > 1 else one(*calls.values(), args=args))()
     except (InputError, OSError) as error:
         print(f"fedecho: {error}", file=sys.stderr)
         sys.exit(2)
