@@ -91,12 +91,12 @@ def test_elsewhere_tuning_comes_first() -> None:
     assert order[0].evaluation.split == "validation" and order[-1].evaluation.split == "test"
 
 
-@pytest.mark.parametrize("profile", ["smoke", "paper", "cifar-small", "language", "generation-smoke"])
+@pytest.mark.parametrize("profile", profiles.PROFILES)
 def test_the_order_has_every_run_once(profile: str) -> None:
     names = list(trained(profile))
     order = [run.path for run in ordered(profile, names)]
     everything = {Wanted(study.places[0], c).path for study in named(names, profile) for c in study.configs}
-    assert len(order) == len(set(order)) and set(order) == everything
+    assert len(order) == len(set(order)) > 0 and set(order) == everything
 
 
 # The plan
@@ -300,11 +300,6 @@ def test_keepers_of_plain_sweeps_write_nothing_for_short_runs(tmp_path: Path) ->
     assert Keeper(tmp_path / "x.pt").every == 30
     sweep.run_and_save(tiny(FedBuff()), tmp_path)
     assert not (tmp_path / "unfinished").exists()
-
-
-def test_all_profiles_have_a_first_run() -> None:
-    for profile in profiles.PROFILES:
-        assert ordered(profile, list(trained(profile)))
 
 
 def test_a_round_without_end_is_stopped_at_the_deadline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

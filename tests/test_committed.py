@@ -25,20 +25,11 @@ FOLDERS = sorted({path.parent for path in ALL if "smoke" not in path.parts[len(H
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.relative_to(HOME).as_posix())
-def test_every_record_has_the_hash_of_its_config(folder: Path) -> None:
-    found = sorted(folder.glob("*-*.json"))
-    records = [_store(folder).load(path) for path in found]  # which has the hash of its own config, or is refused
-    assert [_store(folder).own_name(record) for record in records] == [path.stem for path in found]
-
-
-def _store(folder: Path) -> Store[Any, Any]:
-    return THEORY if folder.name == "theory" else RUNS
-
-
-@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.relative_to(HOME).as_posix())
-def test_every_record_is_written_again_as_it_was_read(folder: Path) -> None:
+def test_every_record_has_the_hash_of_its_config_and_is_written_again_as_it_was_read(folder: Path) -> None:
+    store: Store[Any, Any] = THEORY if folder.name == "theory" else RUNS
     for path in folder.glob("*-*.json"):
-        assert dumps(_store(folder).load(path)) == path.read_text(), path.name
+        record = store.load(path)  # which has the hash of its own config, or is refused
+        assert (store.own_name(record), dumps(record)) == (path.stem, path.read_text())
 
 
 # What is refused

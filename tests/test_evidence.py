@@ -48,6 +48,7 @@ def test_a_seed_that_a_table_drops_is_noticed(monkeypatch: pytest.MonkeyPatch) -
 
 def test_records_are_set_aside_and_come_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FEDECHO_PAPER", str(tmp_path))
+    monkeypatch.setattr(plan, "TABLES", {"vision": vision})
     study = vision("laptop")
     assert isinstance(study, Comparison)
     asked = record_path(study.places[-1], study.configs[0])

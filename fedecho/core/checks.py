@@ -145,9 +145,9 @@ def _number(kind: Any, bounds: Any) -> Callable[[Any], bool]:
     # An open end is the closed one a float further in.
     low = low if bounds.gt is None else math.nextafter(bounds.gt, math.inf)
     high = high if bounds.lt is None else math.nextafter(bounds.lt, -math.inf)
-    return lambda value: (
-        isinstance(value, kind) and not isinstance(value, bool) and not _is_vast(value) and low <= value <= high
-    )
+    if kind is int:
+        low, high = max(low, 1 - _LARGEST), min(high, _LARGEST - 1)
+    return lambda value: isinstance(value, kind) and low <= value <= high and not isinstance(value, bool)
 
 
 def describe(hint: Any) -> str:
@@ -190,12 +190,12 @@ class Checked:
     def __post_init__(self) -> None:
         """Check each field against its annotation; raise `InputError` otherwise."""
         known = kinds_of(type(self))
-        for name, kind in known.items():
-            value = getattr(self, name)
-            require(not isinstance(value, float) or math.isfinite(value), name, value, "give a finite number, or none")
-            is_int = type(value) is int and not _is_vast(value)
-            if is_int and not kind.accepts(value) and kind.accepts(float(value)):
-                object.__setattr__(self, name, float(value))
+        for name, value in list(vars(self).items()):
+            if isinstance(value, float):
+                require(math.isfinite(value), name, value, "give a finite number, or none")
+            elif type(value) is int and not known[name].accepts(value) and not _is_vast(value):
+                number = float(value)
+                object.__setattr__(self, name, number if known[name].accepts(number) else value)
         check(vars(self), known)
         self.validate()
 
@@ -206,8 +206,9 @@ class Checked:
         """Raise `InputError` for a field of `names` that was set `when` nothing would read it: its run would have a
         hash of its own and the numbers of another."""
         for f in dataclasses.fields(self) if when else ():  # type: ignore[arg-type]
-            value, left = getattr(self, f.name), "out" if f.default is None else f"at {f.default}"
-            require(f.name not in names or value == f.default, f.name, value, f"{why}; leave it {left}")
+            if f.name in names:
+                value, left = getattr(self, f.name), "out" if f.default is None else f"at {f.default}"
+                require(value == f.default, f.name, value, f"{why}; leave it {left}")
 
 
 def require_jobs(jobs: int | None) -> None:

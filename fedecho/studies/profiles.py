@@ -87,7 +87,7 @@ _LANGUAGE: Any = {
 _GENERATION: Any = _LANGUAGE | {"spaces": {"local.lr": (0.05, 5.0), "method.distill.lr": (0.01, 3.0)}}
 _ALL = (
     Profile(
-        "smoke", Data(train_size=2000, pool_size=200), "cnn", Protocol(20, 10, 2, 10), Local(epochs=1),
+        "smoke", Data(train_size=2000, pool_size=200), "cnn", Protocol(20, 10, 2, 6), Local(epochs=1),
         Distillation(steps=3, batch_size=50), min_size=5, **_SMOKE,
     ),
     Profile(
@@ -103,7 +103,7 @@ _ALL = (
         Protocol(50, 25, 5, 200), Local(), Distillation(steps=10, batch_size=100), (0, 1, 2, 3, 4), **_FULL, **_CIFAR,
     ),
     Profile(
-        "cifar-smoke", Data("cifar10", 2000, "cifar100-20k", 200, validation_size=1000), "cnn", Protocol(20, 10, 2, 10),
+        "cifar-smoke", Data("cifar10", 2000, "cifar100-20k", 200, validation_size=1000), "cnn", Protocol(20, 10, 2, 6),
         Local(epochs=1), Distillation(steps=3, batch_size=50), min_size=5, **_SMOKE, **_CIFAR,
     ),
     Profile(
@@ -122,8 +122,9 @@ _ALL = (
         **_LANGUAGE,
     ),
     Profile(
-        "language-smoke", Data("austen", train_size=600, pool_size=50), "text-encoder", Protocol(20, 10, 2, 10),
-        Local(epochs=1, batch_size=20), Distillation(steps=2, batch_size=25), **_SMOKE, **_LANGUAGE,
+        "language-smoke", Data("austen", train_size=300, pool_size=50), "text-encoder", Protocol(10, 5, 2, 6),
+        Local(epochs=1, batch_size=20), Distillation(steps=2, batch_size=25), **_SMOKE | {"speed_counts": (5, 3, 2)},
+        **_LANGUAGE,
     ),
     Profile(
         "generation", Data("austen", 3000, pool_size=50, task="generation"), "text-decoder", Protocol(50, 25, 5, 100),
