@@ -65,6 +65,13 @@ def test_on_the_same_machine_nothing_is_granted() -> None:
     assert compare(made(0.5), made(0.5), NOTHING).ok
 
 
+def test_a_line_tells_how_long_two_runs_agree() -> None:
+    """An oscillating run grows apart from its last bits: its beginning shows whether it is the same run."""
+    one = replace(record([0.1, 0.2, 0.3, 0.4]), provenance=made(0.5).provenance)
+    two = replace(record([0.1, 0.2009, 0.302, 0.4]), provenance=made(0.5, "AVX2").provenance)
+    assert str(compare(one, two, KNOWN)).endswith("; the first 2 of 4 rows agree to 0.001")
+
+
 def test_elsewhere_so_much_is_granted_as_was_measured() -> None:
     within = compare(made(0.5), made(0.5 + 0.9 * FACTOR * 0.01, "AVX2"), KNOWN)
     assert within.ok and not within.identical

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from fedecho.theory.records import THEORY, TheoryRecord
 
 FACTOR = 3.0
 """How many times the largest measured distance is granted: it is the largest of few runs."""
+CLOSE = 1e-3
+"""The distance up to which two rows are said to agree."""
 WRITTEN = "facts.samples"
 """What a model wrote, which is no number."""
 _SMALLEST = {Record: 1.0, TheoryRecord: 1e-20}
@@ -47,6 +50,13 @@ def distances(one: Recorded, two: Recorded) -> dict[str, float]:
     least = _SMALLEST[type(one)]
     first, second = (dict(_columns(record)) for record in (one, two))
     return {name: _distance(first.get(name), second.get(name), least) for name in {**first, **second}}
+
+
+def agreeing(one: Recorded, two: Recorded) -> int:
+    """Return how many rows agree to `CLOSE` before the first that does not: runs that oscillate grow apart from their
+    last bits, so that their ends say little of whether they are the same run, and their beginnings much."""
+    gaps = (_distance(a, b, _SMALLEST[type(one)]) for a, b in zip(one.rows, two.rows, strict=False))
+    return sum(1 for _ in takewhile(lambda gap: gap <= CLOSE, gaps))
 
 
 def _columns(record: Recorded) -> Iterator[tuple[str, list[Any]]]:

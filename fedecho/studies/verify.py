@@ -39,6 +39,8 @@ class Outcome:
     """Column -> tolerance, none where the kind was not measured; a column without one has to be equal."""
     other_words: bool = False
     """Whether elsewhere the model wrote another text: one word drawn otherwise, and the rest is another."""
+    rows: str = ""
+    """How many rows agree closely from the first on, of how many (`tolerance.agreeing`)."""
 
     @property
     def identical(self) -> bool:
@@ -67,9 +69,9 @@ class Outcome:
         if self.allowed is None:
             return f"{about}BEYOND: no tolerance was measured for {self.kind}; {self._said(self.beyond)}"
         if self.beyond:
-            return f"{about}BEYOND the tolerance of {self.kind}: {self._said(self.beyond)}"
+            return f"{about}BEYOND the tolerance of {self.kind}: {self._said(self.beyond)}; {self.rows}"
         nearest = sorted(self.gaps, key=lambda name: -self.gaps[name] / (self.allowed or {})[name])
-        return f"{about}within the tolerance of {self.kind}: {self._said(nearest)}"
+        return f"{about}within the tolerance of {self.kind}: {self._said(nearest)}; {self.rows}"
 
     def _said(self, names: Sequence[str]) -> str:
         more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
@@ -143,7 +145,8 @@ def compare(stored: Recorded, again: Recorded, known: Tolerances) -> Outcome:
         return Outcome(name, kind, {}, differing)
     gaps = {column: gap for column, gap in tolerance.distances(stored, again).items() if gap > 0}
     other_words = bool(differing) and gaps.pop(tolerance.WRITTEN, None) is not None
-    return Outcome(name, kind, gaps, differing, known.allowed(kind), other_words)
+    rows = f"the first {tolerance.agreeing(stored, again)} of {len(stored.rows)} rows agree to {tolerance.CLOSE}"
+    return Outcome(name, kind, gaps, differing, known.allowed(kind), other_words, rows)
 
 
 def _text(record: Recorded) -> str:
