@@ -40,7 +40,7 @@ _CIFAR: dict[str, tuple[Point, ...]] = {
     "FedEcho (tuned eta)": ({"local.lr": 0.0554, "method.distill.lr": 0.004},),
 }  # fmt: skip
 _RESNET: dict[str, tuple[Point, ...]] = {
-    "FedAvg (sync)": ({},),
+    "FedAvg (sync)": ({}, {"local.lr": 0.326, "method.server_lr": 0.574}),
     **{
         label: (_CIFAR[label][-1],)
         for label in ("FedBuff (tuned eta)", "FedBuff + EMA", "CA2FL (tuned eta)", "FADAS", "FedEcho")
