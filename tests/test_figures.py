@@ -97,7 +97,7 @@ def test_curves_show_finished_runs_and_name_the_rest(tmp_path: Path) -> None:
         put(tmp_path, cell, 0.5, 0.7, status="done" if cell.method == "FedEcho" else "diverged")
     figure = curves.curves(stored(cells, tmp_path))
     x, y = line(figure.axes[0], "FedEcho")
-    assert (x, y) == ([5, 10], pytest.approx([50, 70]))
+    assert (x, y) == ([5, 6], pytest.approx([50, 70]))
     assert "no finished run: FADAS" in words(figure)
     assert [line.get_label() for line in figure.axes[0].lines] == ["FedEcho"]
 

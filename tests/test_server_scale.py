@@ -175,7 +175,7 @@ def test_one_long_round_warms_up_and_one_is_measured(each: float, rounds: int, m
         return dict.fromkeys(work.HOLDINGS, 0)
 
     monkeypatch.setattr(stand_in.StandIn, "round", work_on)
-    found = stand_in.measure(OWN, 20).summary()
+    found = stand_in.measure(override(OWN, "protocol.rounds", 10), 20).summary()
     assert found["rounds"] == rounds and found["seconds"]["aggregation"][1] == pytest.approx(each)
     assert now[0] == pytest.approx(each * (rounds + (1 if each > 0.8 else 2)))
 
