@@ -108,11 +108,16 @@ def grid(
     """
     variants, whole = list(variants), profile(name).seeds
     mains = not any(v.changes for v in variants)
-    return [
-        Cell(v.label, s.name, s.delay, run_at(name, v, s, seed), {**s.factors, **v.factors})
-        for seed in ((*whole, *fresh(name)) if seeds is None else seeds)
-        for s in settings
+    chosen = (*whole, *fresh(name)) if seeds is None else seeds
+    cells = [
+        (s, v, Cell(v.label, s.name, s.delay, run_at(name, v, s, chosen[0]), {**s.factors, **v.factors}))
+        for s in (settings if chosen else ())
         for v in variants
+    ]  # checked once, not once a seed
+    return [
+        dataclasses.replace(cell, config=dataclasses.replace(cell.config, seed=seed))
+        for seed in chosen
+        for s, v, cell in cells
         if seeds is not None
         or seed in whole[:few]
         or (mains and not s.changes and (seed in whole or has_fresh(name, v, s)))

@@ -62,7 +62,8 @@ class Trained(Study):
 
     def paths(self) -> set[Path]:
         """Return the committed records that it reads, there or not."""
-        return {records.record_path(self.places[-1], config) for config in self.configs}
+        place = self.places[-1]
+        return {records.record_path(place, config) for config in self.configs}
 
     def records(self) -> dict[Path, Record | None]:
         """Return its committed records by file, each once, none where there is no record."""
