@@ -28,7 +28,7 @@ LOWEST = bank distill methods contract models records config figures summary tab
 .PHONY: help setup tables test lowest mutants smoke lab paper html browser verify fuzz endurance bench check lint clean
 
 help: ## this text
-	@echo "fedecho: FedEcho (arXiv 2511.19966) and its baselines, reproduced."
+	@echo "fedecho: FedEcho (arXiv 2511.19966) and its baselines, re-implemented."
 	@echo
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
 	@echo

@@ -1,4 +1,4 @@
-"""FedEcho (arXiv 2511.19966) and its baselines, reproduced: `run(config)` is Algorithm 1, a `Record` its outcome.
+"""FedEcho (arXiv 2511.19966) and its baselines, re-implemented: `run(config)` is Algorithm 1, a `Record` its outcome.
 
 >>> from fedecho import compare, configure, run
 >>> record = run(configure("fedecho", seed=7), progress=True)  # doctest: +SKIP

@@ -24,7 +24,7 @@ from fedecho.report.summary import Cell
 from fedecho.studies import TABLES, cost, grid, plan
 from fedecho.studies.contenders import TUNED
 from fedecho.studies.controls import CONTROLS
-from fedecho.studies.delay import Gaps, gaps
+from fedecho.studies.delay import AT_THEIR_BEST, Gaps, gaps
 from fedecho.studies.faulty import NORMS, RIVALS
 from fedecho.studies.grid import MIXED, PURE
 from fedecho.studies.server_cost import CostStudy
@@ -234,7 +234,7 @@ def test_a_parameter_changes_what_it_names(case: Case, paper: Path) -> None:
 GAPS: list[tuple[dict[str, Any], list[str], list[str], set[int]]] = [
     ({"delays": ["mild", "bursty"], "methods": ["FADAS"]}, ["mild − large"], ["FADAS", ECHO], {0, 1}),
     ({"delays": ["none (M_c = M)"], "seeds": [4]}, ["none (M_c = M) − large", "mild − large"],
-     ["FedBuff", "FedBuff + EMA", "CA2FL", "FADAS", ECHO], {4}),
+     [*AT_THEIR_BEST, ECHO], {4}),
 ]  # fmt: skip
 
 

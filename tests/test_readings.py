@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import fields
@@ -264,3 +265,19 @@ def test_old_records_stay_in_use() -> None:
 
 def here(cell: Cell) -> bool:
     return cell.setting == grid.DIR and cell.delay == "large" and cell.config.seed < grid.FEW
+
+
+# The page of the open points
+
+
+def test_the_page_of_open_points_has_each_once_and_names_fields_that_there_are() -> None:
+    page = (files.REPOSITORY / "paper" / "OPEN_POINTS.md").read_text(encoding="utf-8")
+    rows = [line.split(" | ") for line in page.splitlines() if line.startswith("| A")]
+    assert [row[0] for row in rows] == [f"| A{k}" for k in range(1, 29)]
+    own = grid.run_at("laptop", grid.OWN, grid.HERE, 0)
+    named = re.findall(r"`([a-z]+(?:\.[a-z_]+)+)`", page)
+    assert len({*named}) > 25
+    for field in named:
+        assert functools.reduce(getattr, field.split("."), own) is not ...  # an unknown name raises AttributeError
+    changed = {path for reading in readings_of("laptop") for path in reading.changes}
+    assert changed - {"model", "local.weight_decay"} <= {*named}

@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
@@ -274,6 +275,37 @@ def test_the_protocol_has_a_section_of_each_table_and_its_links_lead_somewhere(p
     # In the order of the notebooks.
     order = [TABLES[name]().notebook for name in sections]
     assert order == sorted(order)
+
+
+def test_the_protocol_says_how_little_slow_clients_send() -> None:
+    runs = {table: TABLES[table]("laptop") for table in ("vision", "teacher_test")}
+    seen: dict[tuple[str, str, str], list[Record]] = {}
+    for table, study in runs.items():
+        for cell in study.asked():
+            if isinstance(study, Trained) and cell.method in ("FedEcho", "FedAvg (sync)"):
+                found = study.find(cell.config)
+                seen.setdefault((table, cell.method, f"{cell.setting}, {cell.delay}"), []).append(found)  # type: ignore[arg-type]
+
+    def share(table: str, setting: str, fact: str = "arrivals_slow") -> list[float]:
+        return sorted(record.facts[fact] for record in seen[table, "FedEcho", setting])
+
+    ordinary, later = share("vision", "Dir(0.1), large"), share("teacher_test", "Dir(0.1), large", "clients_slow")
+    assert (ordinary[0], ordinary[-1]) == pytest.approx((0.002, 0.016)) and 1500 * np.median(ordinary) == pytest.approx(
+        6
+    )
+    assert [share("vision", "Dir(0.1), large", "clients_slow")[k] for k in (0, -1)] == [2, 8] and later[:4] == [
+        0,
+        1,
+        1,
+        2,
+    ]
+    for setting in (grid.MIXED, grid.PURE):
+        for table in runs:
+            assert {round(100 * x, 1) for x in share(table, f"{setting}, large")} <= {1.6, 1.7, 1.8, 1.9}
+        assert {round(100 * x) for x in share("vision", f"{setting}, mild")} <= {10, 11}
+    times = [seen["vision", method, f"{grid.MIXED}, large"] for method in ("FedAvg (sync)", "FedEcho")]
+    waiting, not_waiting = (np.median([record.rows[-1]["virtual_time"] for record in of]) for of in times)
+    assert waiting / not_waiting == pytest.approx(60, rel=0.1)
 
 
 def test_a_table_refers_to_its_section_wherever_it_lies(paper: Path) -> None:

@@ -1,7 +1,7 @@
 """Echo distillation: its loss, and the clipped steps towards a teacher (see `teacher.py`).
 
-Equations 2-4 and lines 12-16 of Algorithm 1 of FedEcho (arXiv 2511.19966), as far as a summary of the paper gives them;
-every gap is a field of `Distillation` (`echo_settings.py`).
+Equations 2-4 and lines 12-16 of Algorithm 1 of FedEcho (arXiv 2511.19966), as far as a summary of the paper gives them
+(it numbers entropy, alpha and loss together, 3-4); every gap is a field of `Distillation` (`echo_settings.py`).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Teacher:
 def mixing_weight(entropy: Tensor, settings: Distillation) -> Tensor:
     r"""Return alpha in [alpha_min, alpha_max] for entropies `[batch, ...]`: a scalar per batch, or `[batch, ...]`.
 
-    The more uncertain the teacher, the more weight on KL (Eq. 3-4):
+    The more uncertain the teacher, the more weight on KL (Eq. 3-4, \bar H the mean over the minibatch):
 
     .. math:: \alpha = \alpha_{\min} + (\alpha_{\max} - \alpha_{\min})\,\bar H
     """
@@ -81,7 +81,7 @@ def distillation_loss(
     weights: Tensor | None = None,
     nats: Tensor | None = None,
 ) -> Tensor:
-    r"""Return the loss of a minibatch B of U in nats (Eq. 3), q the student's distribution.
+    r"""Return the loss of a minibatch B of U in nats (Eq. 3-4), q the student's distribution.
 
     .. math:: L = \operatorname{mean}_{u \in B} \big[\alpha \operatorname{KL}(p_u \,\|\, q_u)
               + (1 - \alpha) \operatorname{CE}(q_u, \text{label}_u)\big]

@@ -71,7 +71,8 @@ class Distillation(Checked):
     """m: instead, the entries of the first m classes are kept (of a vocabulary in order of frequency: the m most
     frequent tokens), and one number for all others as above; none = all. Unspecified in paper."""
     include_fresh: bool = True
-    """Whether this round's M uploads already count in this round's teacher (they are stored on arrival)."""
+    """Whether this round's M uploads already count in this round's teacher, as in Algorithm 1, which stores them on
+    arrival."""
     client_buffers: Literal["own", "server"] = "own"
     """BatchNorm statistics of the rebuilt client model: the client's own, or those of the version it started from."""
     batchnorm: Literal["eval", "train"] = "eval"

@@ -107,11 +107,12 @@ def run(
             with clock("local"):  # the client returns Delta_i = x_i - x_s
                 update = work(task, config, method, state, rnd, job, checkpoints.take(job.base_version))
             if gate.admits(update, job, journal):  # else it is rejected, and its logits with it
-                state = method.receive(state, update)  # FedEcho: the logits of x_s + Delta_i on U enter the bank
+                state = method.receive(state, update)  # FedEcho: predicts U with x_s + Delta_i, and drops that model
                 accepted += 1
         if accepted:
             with clock("aggregation"):
-                state, x = method.close_round(state, x)  # x_t + eta * mean Delta, then Q distillation steps
+                # x_t + eta * mean Delta; FedEcho: then Q distillation steps towards the mean of the bank's rows.
+                state, x = method.close_round(state, x)
         journal.observe(rnd, accepted, method.metrics(state))
         if not x.finite():
             break

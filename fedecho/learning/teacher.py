@@ -18,9 +18,9 @@ _SHARPENING = 10.0
 
 
 def normalised_entropy(probs: Tensor) -> Tensor:
-    r"""Return the entropy `[...]` of distributions `[..., classes]` as a share of its maximum (Eq. 4), 0 log 0 = 0.
+    r"""Return the entropy `[...]` of distributions `[..., classes]` as a share of its maximum (Eq. 3-4), 0 log 0 = 0.
 
-    .. math:: \bar H = \frac{-\sum_c p_c \log p_c}{\log C} \in [0, 1]
+    .. math:: H_u / \log C = \frac{-\sum_c p_{uc} \log p_{uc}}{\log C} \in [0, 1]
     """
     return (entropy_in_nats(probs) / math.log(probs.shape[-1])).clamp(0, 1)
 

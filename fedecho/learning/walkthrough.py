@@ -74,12 +74,12 @@ def average(x: Model, buffer: list[Model], eta: float) -> Model:
 
 
 def entropy(log_p: Tensor) -> Tensor:
-    """Eq. 4: H_u / log C in [0, 1] of each image `[pool]`."""
+    """Eq. 3-4: H_u / log C in [0, 1] of each image `[pool]`."""
     return -(log_p.exp() * log_p).sum(dim=1) / math.log(log_p.shape[1])
 
 
 def mixing_weight(levels: Tensor, settings: Distillation) -> float:
-    """Eq. 3: alpha rises from alpha_min to alpha_max with the mean entropy of the minibatch."""
+    """Eq. 3-4: alpha rises from alpha_min to alpha_max with the mean entropy of the minibatch."""
     return settings.alpha_min + (settings.alpha_max - settings.alpha_min) * float(levels.mean())
 
 

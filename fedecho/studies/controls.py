@@ -64,10 +64,10 @@ def controls(profile: str = "laptop", *, methods: Sequence[str] = RIVALS, seeds:
         figures=BARS,
         note="Large delays. Each row changes one thing of FedEcho, or is a control without distillation.",
         details="Slow clients' rows left out, only slow clients' rows, this round's M clients only: whose logits the "
-        "teacher averages. Decay: a row's weight is 0.99 to the power of its age in rounds. Averaged model: the "
-        "teacher is the moving average (0.95) of the server's own models, without a bank. Fresh seeds: FedEcho and "
-        "the averaged model at Dir(0.1); FedEcho, slow clients' rows left out and averaged probabilities where "
-        "stragglers own classes, pure. Where they own them mixed, all rows have three seeds.",
+        "teacher averages. Decay: a row's weight is 0.99 to the power of its age, the rounds since its upload. "
+        "Averaged model: the teacher is the moving average (0.95) of the server's own models, without a bank. Fresh "
+        "seeds: FedEcho and the averaged model at Dir(0.1); FedEcho, slow clients' rows left out and averaged "
+        "probabilities where stragglers own classes, pure. Where they own them mixed, all rows have three seeds.",
     )  # fmt: skip
 
 

@@ -78,7 +78,7 @@ class Trained(Study):
         return [(config, seconds) for config, r in made if (seconds := sum(r.seconds.values()))]
 
     def about(self, runs: Sequence[RunConfig]) -> str:
-        """Say how long runs take on a CPU, as its finished ones let expect."""
+        """Say how long runs take on a CPU, as predicted from its finished ones."""
         return duration.about(runs, Rates.of(self.finished(), "cpu")) if runs else ""
 
     def find(self, config: RunConfig) -> Record | None:

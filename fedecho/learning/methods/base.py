@@ -87,7 +87,8 @@ class Buffer:
 
 
 def mean_delta(updates: Sequence[Update], weights: Sequence[float] | None = None) -> Tensor:
-    """Return (1/M) sum_i w_i Delta_i `[P]` over M updates; the weights are 1 unless given, and are not normalised."""
+    """Return (1/M) sum_i w_i Delta_i `[P]` over the M updates that were let in (where some were rejected:
+    fewer than the buffer size); the weights are 1 unless given, and are not normalised."""
     deltas = torch.stack([update.delta for update in updates])
     return deltas.mean(0) if weights is None else (deltas * deltas.new_tensor(weights)[:, None]).mean(0)
 

@@ -106,9 +106,10 @@ def echo(inner: Method[Any], server: Server, settings: Distillation, ema: float 
     def close_round(state: Echo, x: Weights) -> tuple[Echo, Weights]:
         if settings.include_fresh:
             _store(state, server, settings)
-        inner_state, x_hat = inner.close_round(state.inner, x)
+        inner_state, x_hat = inner.close_round(state.inner, x)  # line 11: x_t + eta * mean Delta
         if state.average is not None:
             state = replace(state, average=moved(state.average, x_hat, _AVERAGE_DECAY))
+        # Lines 12-16: Q clipped steps towards the mean of the rows.
         distilled, metrics = _distilled(state, x_hat, _with_own_pool(server, state), settings)
         if not settings.include_fresh:
             _store(state, server, settings)

@@ -14,7 +14,7 @@ from fedecho.core.checks import require
 from fedecho.report.manifest import Manifest, read_all
 from fedecho.report.publish.latex import escape
 
-TITLE = "fedecho: FedEcho and its baselines, reproduced"
+TITLE = "fedecho: FedEcho and its baselines, re-implemented"
 PAPER_TITLE = "Stragglers Can Contribute More: Uncertainty-Aware Distillation for Asynchronous Federated Learning"
 PAPER_AUTHORS = ("Wang, Yujia", "Ma, Fenglong", "Chen, Jinghui")
 

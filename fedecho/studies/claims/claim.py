@@ -67,7 +67,7 @@ class Claim(Checked):
     margin: Positive | None = None
     """primary: the smallest effect of interest, in points."""
     power: Share | None = None
-    """primary: the chance of a verdict, as the seeds before the fresh ones let expect it (`planning`)."""
+    """primary: the chance of a verdict, as predicted from the seeds before the fresh ones (`planning`)."""
     seeds: Count = 10
     """primary: how many fresh ones that is on."""
     family: str = ""

@@ -60,7 +60,7 @@ class Line:
     margin: float | None = None
     """Its smallest effect of interest, in points."""
     power: float | None = None
-    """The chance of a verdict that the seeds before the fresh ones let expect."""
+    """The chance of a verdict, as predicted from the seeds before the fresh ones."""
     needed: int | None = None
     """How many seeds give a verdict with a chance of 80 %, if leads are as on all seeds."""
     family: str = ""

@@ -34,9 +34,9 @@ run learns anything, so nothing varies. **Not run**: records are missing. p valu
 claims written down together: the chance of any false verdict is at most 5 %. Checks of the theory follow their \
 notebooks' rules. All else is exploratory: estimates with 95 % intervals, positive in the claimed direction."""
 COLUMNS = """\
-p, two-sided, is that of the side which is shown more clearly: beside *not supported* a small one speaks against a \
-lead as large as the smallest effect. Power: the chance of a verdict, either one, that earlier seeds let expect. n \
-for 80 %: the seeds that this would need, as all seeds together let expect."""
+p is two-sided and belongs to the verdict (without one, to the side that is shown more clearly): beside *not \
+supported* a small p speaks against a lead as large as the smallest effect. Power: the chance of a verdict, either \
+one, as predicted from earlier seeds. n for 80 %: the seeds that this would need, as predicted from all together."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,8 @@ class Sample:
         if self.lacking or not asked:
             return f"{asked - self.lacking} of {asked} seeds are there" if asked else "its fresh seeds are not run yet"
         left = f"{asked - used} of {asked} seeds are left out, a run diverged" if used < asked else ""
-        return left + ("; it is the better one alone on one of them, so the others do not speak for it" * self.failed)
+        flattered = "; on one of them only the run claimed to be better did, so the others flatter it"
+        return left + flattered * self.failed
 
     def text(self, unit: str = "points") -> str | None:
         """Write the mean lead with its 95 % interval and the two means behind it; none before all seeds are there."""
