@@ -14,37 +14,32 @@ if TYPE_CHECKING:
     from fedecho.core.checks import InputError as InputError
     from fedecho.core.config import RunConfig as RunConfig
     from fedecho.core.records import Record as Record
-    from fedecho.core.settings import Delays as Delays
-    from fedecho.core.settings import Partition as Partition
-    from fedecho.core.settings import Protocol as Protocol
+    from fedecho.core.settings import Delays as Delays, Partition as Partition, Protocol as Protocol
     from fedecho.learning.echo_settings import Distillation as Distillation
     from fedecho.learning.experiment import run as run
-    from fedecho.learning.methods import CA2FL as CA2FL
-    from fedecho.learning.methods import FADAS as FADAS
-    from fedecho.learning.methods import FedAvg as FedAvg
-    from fedecho.learning.methods import FedBuff as FedBuff
-    from fedecho.learning.methods import FedEcho as FedEcho
+    from fedecho.learning.methods import (
+        CA2FL as CA2FL,
+        FADAS as FADAS,
+        FedAvg as FedAvg,
+        FedBuff as FedBuff,
+        FedEcho as FedEcho,
+    )
     from fedecho.studies.compare import compare as compare
     from fedecho.studies.contenders import configure as configure
 
 # Loaded on first use: the schedule and the records must stay usable without importing torch.
-_HOME = {
-    "run": "learning.experiment",
-    "configure": "studies.contenders",
-    "compare": "studies.compare",
-    "RunConfig": "core.config",
-    "Protocol": "core.settings",
-    "Delays": "core.settings",
-    "Partition": "core.settings",
-    "FedEcho": "learning.methods",
-    "Distillation": "learning.echo_settings",
-    "FedAvg": "learning.methods",
-    "FedBuff": "learning.methods",
-    "CA2FL": "learning.methods",
-    "FADAS": "learning.methods",
-    "Record": "core.records",
-    "InputError": "core.checks",
+_NAMES = {
+    "learning.experiment": ("run",),
+    "studies.contenders": ("configure",),
+    "studies.compare": ("compare",),
+    "core.config": ("RunConfig",),
+    "core.settings": ("Protocol", "Delays", "Partition"),
+    "learning.methods": ("FedEcho", "FedAvg", "FedBuff", "CA2FL", "FADAS"),
+    "learning.echo_settings": ("Distillation",),
+    "core.records": ("Record",),
+    "core.checks": ("InputError",),
 }
+_HOME = {name: module for module, names in _NAMES.items() for name in names}
 
 __all__ = list(_HOME)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import hypothesis
 import pytest
@@ -11,11 +12,12 @@ from torch import Tensor, nn
 
 from fedecho.core import numerics
 from fedecho.core.settings import Delays, Local, Protocol
-from fedecho.learning.bank import Bank
+from fedecho.learning.bank import Bank, Holds
 from fedecho.learning.client import Update
+from fedecho.learning.echo_settings import Distillation
 from fedecho.learning.flat import FlatModel, Weights
 from fedecho.learning.methods import Server
-from fedecho.simulation.schedule import draw
+from fedecho.simulation.events import draw
 
 EMPTY = torch.empty(0)
 hypothesis.settings.register_profile("untimed", deadline=None)  # a busy machine is no failure
@@ -35,6 +37,17 @@ def listed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def weights(*numbers: float) -> Weights:
     return Weights(torch.tensor(numbers), EMPTY)
+
+
+def form_of(dtype: torch.dtype = torch.float32, top_k: int | None = None, labels: int | None = None,
+            holds: Holds = "logits") -> Distillation:  # fmt: skip
+    """The settings of a bank that keeps its rows in a form."""
+    kind: Any = str(dtype).removeprefix("torch.")
+    return Distillation(bank_dtype=kind, bank_top_k=top_k, bank_labels=labels, average=holds)
+
+
+def empty_bank(clients: int, shape: tuple[int, ...], dtype: torch.dtype = torch.float32, **form: Any) -> Bank:
+    return Bank.empty(clients, shape, torch.device("cpu"), form_of(dtype, **form))
 
 
 def filled(*rows: list[list[float]], clients: int = 4) -> Bank:

@@ -15,8 +15,7 @@ from fedecho.core import own
 from fedecho.core.files import use_data
 from fedecho.core.records import load
 from fedecho.core.settings import Delays
-from fedecho.data import arrays, pack
-from fedecho.data import load as load_data
+from fedecho.data import arrays, load as load_data, pack
 from fedecho.learning import plugins
 from fedecho.report import manifest, parameters
 from fedecho.report.notebooks import catalogue

@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from torch import Tensor
 
 from fedecho.core.checks import InputError
@@ -19,7 +18,7 @@ from fedecho.learning.methods import Server
 from fedecho.learning.methods.fedbuff import FedBuff, fedbuff
 from fedecho.learning.methods.fedecho import echo
 from fedecho.learning.teacher import teacher
-from tests.conftest import an_update
+from tests.conftest import an_update, empty_bank, form_of
 
 CPU, CLASSES = torch.device("cpu"), 5
 FORMS: list[dict[str, Any]] = [
@@ -61,7 +60,7 @@ def check(bank: Bank, rows: Tensor, form: dict[str, Any]) -> None:
 def test_after_any_sequence_of_uploads(
     form: dict[str, Any], shape: tuple[int, ...], uploads: list[tuple[int, list[float]]]
 ) -> None:
-    bank, last = Bank.empty(3, shape, CPU, **form), torch.zeros(3, *shape)
+    bank, last = empty_bank(3, shape, **form), torch.zeros(3, *shape)
     for t, (client, numbers) in enumerate(uploads):
         last[client] = torch.tensor(numbers)[: last[0].numel()].view(shape)
         bank.store(client, last[client], t)
@@ -71,7 +70,7 @@ def test_after_any_sequence_of_uploads(
 @every_shape
 @every_form
 def test_probabilities_too(form: dict[str, Any], shape: tuple[int, ...]) -> None:
-    bank = Bank.empty(2, shape, CPU, **form, holds="probabilities")
+    bank = empty_bank(2, shape, **form, holds="probabilities")
     rows = torch.randn(2, *shape, generator=torch.Generator().manual_seed(0)).softmax(-1)
     for client in (0, 1, 0):
         bank.store(client, rows[client], 0)
@@ -84,14 +83,14 @@ def test_bytes_are_those_of_the_formula(form: dict[str, Any], shape: tuple[int, 
     entry, kept = form["dtype"].itemsize, form.get("top_k", form.get("labels", CLASSES))
     index = kept if "top_k" in form else 0  # a byte names one of 5 classes
     row = CLASSES * entry if kept == CLASSES else kept * entry + index + entry
-    assert row_bytes(CLASSES, **form) == row
-    assert Bank.empty(7, shape, CPU, **form).nbytes == 7 * math.prod(shape[:-1]) * row
+    assert row_bytes(CLASSES, form_of(**form)) == row
+    assert empty_bank(7, shape, **form).nbytes == 7 * math.prod(shape[:-1]) * row
 
 
 @every_shape
 @pytest.mark.parametrize("kept", ["top_k", "labels"])
 def test_all_classes_are_the_dense_bank(kept: str, shape: tuple[int, ...]) -> None:
-    banks = [Bank.empty(3, shape, CPU, **form) for form in ({}, {kept: CLASSES})]
+    banks = [empty_bank(3, shape, **form) for form in ({}, {kept: CLASSES})]
     for client, row in enumerate(5 * torch.randn(3, *shape)):
         for bank in banks:
             bank.store(client, row, client)
@@ -103,7 +102,7 @@ def test_all_classes_are_the_dense_bank(kept: str, shape: tuple[int, ...]) -> No
 @every_form
 def test_a_huge_row_does_not_wipe_out_the_others(form: dict[str, Any]) -> None:
     huge = 1e20 if form["dtype"] == torch.float32 else 6e4
-    bank = Bank.empty(2, (1, CLASSES), CPU, **form)
+    bank = empty_bank(2, (1, CLASSES), **form)
     for client, row in enumerate(torch.tensor([[[huge] * CLASSES], [[5.0, 3.0, 3.0, 3.0, 3.0]]])):
         bank.store(client, row, client)
     bank.store(0, torch.ones(1, CLASSES), 2)
@@ -121,7 +120,7 @@ def test_blocks_of_the_pool_change_nothing(
     found = []
     for entries in (10**6, 60, 1):  # all five inputs at a time, two, one
         monkeypatch.setattr(bank_module, "_BLOCK", entries)
-        bank = Bank.empty(3, rows.shape[1:], CPU, **form)
+        bank = empty_bank(3, rows.shape[1:], **form)
         for client in (0, 1, 2, 0):
             bank.store(client, rows[client], 0)
         found.append((len(list(bank.blocks())), bank, teacher(bank, Distillation(**reading), weights)))
@@ -150,14 +149,14 @@ def test_a_form_that_drops_nothing_is_no_form_of_its_own(server: Server, kept: s
 
 
 def test_the_first_classes_are_kept_and_the_others_share_their_probability_evenly() -> None:
-    bank = Bank.empty(1, (1, 4), CPU, labels=2)
+    bank = empty_bank(1, (1, 4), labels=2)
     bank.store(0, torch.tensor([[1.0, 2.0, 6.0, 1.0]]).log(), 0)
     torch.testing.assert_close(bank.dense().exp(), torch.tensor([[[1.0, 2.0, 3.5, 3.5]]]))
     assert [part.shape[-1] for part in bank.parts] == [2, 1]
 
 
 def test_a_packed_row_does_not_hold_on_to_the_whole_one() -> None:
-    bank, row = Bank.empty(1, (2, 100), CPU, labels=3), torch.randn(2, 100)
+    bank, row = empty_bank(1, (2, 100), labels=3), torch.randn(2, 100)
     assert sum(part.untyped_storage().nbytes() for part in bank.pack(row)) == 2 * (3 + 1) * 4
 
 

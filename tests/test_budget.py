@@ -113,15 +113,16 @@ def test_the_plan_has_what_is_missing_and_begins_with_what_was_begun(tmp_path: P
     assert "not measured yet" in made.outlook()
 
 
-def test_runs_without_data_are_left_out_by_name(tmp_path: Path) -> None:
+def test_runs_without_data_are_left_out_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FEDECHO_DATA", str(tmp_path))
     (here,) = runs(tmp_path, 1)
     there = Wanted(tmp_path, override(here.config, "data.name", "cifar10"))
-    made = plan([there, here], "cpu", data_root=tmp_path)
+    made = plan([there, here], "cpu")
     assert made.todo == [here]
     assert "left out: 1 runs on cifar10 with U from held-out" in made.left_out[0]
     assert "fedecho data fetch cifar10" in made.left_out[0]
     with pytest.raises(MissingDataError, match="fedecho data fetch cifar10"):
-        plan([there], "cpu", data_root=tmp_path)
+        plan([there], "cpu")
 
 
 def test_a_budget_without_room_for_an_evaluation_is_refused(tmp_path: Path) -> None:
@@ -166,7 +167,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
     """Each run takes 100 s; the one in which the deadline falls is paused there."""
     time = {"now": 1000.0}
 
-    def fake(config: RunConfig, folder: Path, root: Path | None, device: str, deadline: float) -> Done:
+    def fake(config: RunConfig, folder: Path, device: str, deadline: float) -> Done:
         end = min(time["now"] + 100, deadline)
         seconds, time["now"] = end - time["now"], end
         rounds = int(6 * seconds / 100)

@@ -14,7 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fedecho.core.clock import Clock
-from fedecho.core.records import Record, new_record
+from fedecho.core.records import Record
+from fedecho.learning.experiment import new_record
 from fedecho.report import charts, curves
 from fedecho.report.summary import Cell
 from fedecho.studies.vision import compact

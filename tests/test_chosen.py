@@ -18,17 +18,18 @@ import pytest
 from fedecho import studies
 from fedecho.core import files
 from fedecho.core.clock import Clock
-from fedecho.core.records import new_record, record_path, save
+from fedecho.core.records import record_path, save
+from fedecho.learning.experiment import new_record
 from fedecho.report import parameters, summary
 from fedecho.report.summary import Cell
 from fedecho.studies import TABLES, cost, grid, plan
+from fedecho.studies.comparison import Trained
 from fedecho.studies.contenders import TUNED
 from fedecho.studies.controls import CONTROLS
 from fedecho.studies.delay import AT_THEIR_BEST, Gaps, gaps
 from fedecho.studies.faulty import NORMS, RIVALS
 from fedecho.studies.grid import MIXED, PURE
 from fedecho.studies.server_cost import CostStudy
-from fedecho.studies.training import Trained
 from fedecho.studies.tuning import Tuning
 from tests.sound import sound
 from tests.toy import doubles

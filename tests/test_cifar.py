@@ -11,11 +11,12 @@ from fedecho import data, studies
 from fedecho.core.checks import MissingDataError
 from fedecho.core.config import RunConfig, override_all
 from fedecho.data.sources import CIFARS
+from fedecho.data.splits import carve
 from fedecho.learning import experiment
 from fedecho.learning.methods import FedEcho
 from fedecho.learning.resume import Keeper, Paused
 from fedecho.report import notebooks
-from fedecho.studies.training import Trained
+from fedecho.studies.comparison import Trained
 
 
 def lacking() -> str:
@@ -77,7 +78,7 @@ def test_residual_networks_take_a_step(model: str) -> None:
 @needs_cifar
 def test_clients_validation_test_and_pool_share_no_image() -> None:
     config = block("laptop").configs[0]
-    splits = data.carve(data.load("cifar10"), validation=config.data.validation_size)
+    splits = carve(data.load("cifar10"), validation=config.data.validation_size)
     assert splits.validation is not None
     parts = [splits.train.images[: config.data.train_size], splits.validation.images, splits.test.images]
     parts.append(data.load_unlabeled("cifar100-20k").images[: config.data.pool_size])

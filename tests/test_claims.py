@@ -11,20 +11,18 @@ from typing import Any, Literal
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from fedecho.core import files
 from fedecho.core.checks import InputError
 from fedecho.core.clock import Clock
 from fedecho.core.config import RunConfig, override
-from fedecho.core.records import new_record, record_path, save
+from fedecho.core.records import record_path, save
+from fedecho.learning.experiment import new_record
 from fedecho.report.summary import Cell
 from fedecho.studies import TABLES, check, claims, contenders, grid, language, profiles
-from fedecho.studies.claims import claim as of_claims
-from fedecho.studies.claims import ledger, lines, verdicts
+from fedecho.studies.claims import claim as of_claims, evidence, ledger, lines, verdicts
 from fedecho.studies.claims.claim import Claim
-from fedecho.studies.claims.evidence import Shelf
 from fedecho.studies.claims.lines import Line
 from fedecho.studies.claims.verdicts import Sample
 from fedecho.studies.comparison import Comparison
@@ -209,7 +207,7 @@ def test_a_seed_that_the_better_one_alone_fails_does_not_help_it(toy: Path) -> N
     fill(toy, [73, 73.1, 73], [70, 70, 70])
     put(toy, "FedEcho", [0], status="diverged", seeds=[4])
     line = ask(toy, GREATER)
-    assert (line.verdict, line.p) == ("inconclusive", None) and "the better one alone" in line.note
+    assert (line.verdict, line.p) == ("inconclusive", None) and "the others flatter it" in line.note
     put(toy, "FedBuff", [0], status="diverged", seeds=[4])
     assert ask(toy, GREATER).verdict == "supported"
 
@@ -542,30 +540,28 @@ def test_every_claim_of_the_package_can_be_asked(name: str, count: int) -> None:
 
 
 @pytest.fixture
-def committed(monkeypatch: pytest.MonkeyPatch) -> Shelf:
+def committed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("FEDECHO_PAPER")
-    return Shelf("laptop")
 
 
-def test_the_power_that_is_written_down_is_what_old_seeds_let_expect(committed: Shelf) -> None:
+def test_the_power_that_is_written_down_is_what_old_seeds_let_expect(committed: None) -> None:
     family = primaries()
     for claim in family:
-        old, _ = committed.parts(claim)
+        old, _ = evidence.parts(claim, "laptop")
         if not old.lacking:
             power = verdicts.power_of(claim, old.leads, claim.seeds, verdicts.LEVEL / len(family))
             assert claim.power == round(power, 2), claim.id
         assert claim.power is not None and claim.power >= verdicts.POWER, claim.id
 
 
-def test_the_power_of_the_claims_on_the_teacher_is_what_its_choice_lets_expect(committed: Shelf) -> None:
+def test_the_power_of_the_claims_on_the_teacher_is_what_its_choice_lets_expect(committed: None) -> None:
     family = primaries(family="teacher")
     for claim in family:
         asked = replace(claim, test=replace(claim.test, study="teacher"))
-        chosen = committed.sample(asked)
-        assert sorted(chosen.values) == [1000, 1001]
-        if not chosen.lacking:
-            power = verdicts.power_of(claim, chosen.leads, claim.seeds, verdicts.LEVEL / len(family))
-            assert claim.power == round(power, 2), claim.id
+        chosen = evidence.sample(asked, "laptop")
+        assert sorted(chosen.values) == [1000, 1001] and not chosen.lacking
+        power = verdicts.power_of(claim, chosen.leads, claim.seeds, verdicts.LEVEL / len(family))
+        assert claim.power == round(power, 2), claim.id
 
 
 @pytest.mark.parametrize(("table", "search"), [("vision", "tuning"), ("language", "language_tuning")])
@@ -609,8 +605,7 @@ def test_tables_have_the_fresh_seeds_that_claims_ask_for_once_they_are_run(monke
 
 
 def test_smoke_tables_have_a_fresh_seed() -> None:
-    shelf = Shelf("smoke")
-    assert all(len(shelf.parts(claim)[1].values) >= 1 for claim in primaries("smoke"))
+    assert all(len(evidence.parts(claim, "smoke")[1].values) >= 1 for claim in primaries("smoke"))
 
 
 def test_no_place_on_texts_is_left_out() -> None:

@@ -24,16 +24,17 @@ from fedecho.cli import main, words
 from fedecho.core import files, records
 from fedecho.core.checks import InputError
 from fedecho.core.clock import Clock
-from fedecho.core.config import MethodConfig, RunConfig, config_hash
+from fedecho.core.config import MethodConfig, RunConfig, config_hash, override_all
 from fedecho.core.files import write_whole
-from fedecho.core.records import new_record
 from fedecho.learning.cost import peak
+from fedecho.learning.experiment import new_record
 from fedecho.learning.methods import FedBuff, FedEcho
+from fedecho.learning.pins import pin
 from fedecho.report import manifest
 from fedecho.report.publish import citation
 from fedecho.studies import contenders, sweep, writing
+from fedecho.studies.comparison import Trained
 from fedecho.studies.theory.study import TheoryStudy
-from fedecho.studies.training import Trained
 from tests import toy
 from tests.fuzz import Reached, walled
 from tests.sound import sound
@@ -195,7 +196,7 @@ def test_a_record_that_cannot_be_believed(
 def test_run_ends_with_the_score_and_the_record(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main.main(["run", "--method", "fedecho", "--profile", "smoke", "--seed", "7", *SMALL])
     out, err = capsys.readouterr()
-    (record,) = records.all_in(elsewhere / "records" / "smoke" / "runs")
+    (record,) = map(records.load, (elsewhere / "records" / "smoke" / "runs").glob("*.json"))
     assert record.seed == 7 and record.score is not None
     assert f"score {100 * record.score:.2f} %" in out and record.hash in out
     assert "2 of 2 rounds" in err and "accuracy=" in err  # the bar
@@ -308,7 +309,7 @@ def test_literals(text: str, value: object) -> None:
 
 
 def changed(assignments: Sequence[str], method: MethodConfig | None = None) -> RunConfig:
-    return contenders.changed(RunConfig(method or FedEcho()), words.values_of(assignments))
+    return pin(override_all(RunConfig(method or FedEcho()), words.values_of(assignments)))
 
 
 def test_changes_reach_nested_fields() -> None:

@@ -19,9 +19,9 @@ from fedecho.learning.cost.duration import Rates, operations
 from fedecho.learning.methods import FedBuff
 from fedecho.studies import TABLES, forecast, plan
 from fedecho.studies.cold_costs import draw, minutes_text
+from fedecho.studies.comparison import Trained
 from fedecho.studies.forecast import Share
 from fedecho.studies.study import Study
-from fedecho.studies.training import Trained
 from tests.test_experiment import tiny
 from tests.test_summary import put
 
@@ -108,7 +108,7 @@ def test_bars_are_stacked(paper: Path) -> None:
 def test_rates_are_operations_over_seconds_each_run_once() -> None:
     config = tiny(FedBuff())
     other = replace(config, seed=1)
-    rates = Rates.of([(config, 10.0), (other, 30.0), (config, 10.0)], "cpu")
+    rates = Rates("cpu", [(config, 10.0), (other, 30.0), (config, 10.0)])
     assert rates.seconds(replace(config, seed=2)) == pytest.approx(20.0)
     far = replace(config, model="cnn-w2")
     assert rates.seconds(far) == pytest.approx(operations(far) / 6e10)

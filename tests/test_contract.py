@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from fedecho.core.config import METHODS as KNOWN
-from fedecho.core.config import MethodConfig, methods_in
+from fedecho.core.config import METHODS as KNOWN, MethodConfig, methods_in
 from fedecho.learning.client import Update
 from fedecho.learning.echo_settings import Distillation
 from fedecho.learning.flat import FlatModel, Weights

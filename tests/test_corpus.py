@@ -13,8 +13,8 @@ from fedecho.core import own, records
 from fedecho.core.checks import InputError
 from fedecho.core.clock import Clock
 from fedecho.core.config import RunConfig
-from fedecho.core.records import new_record
 from fedecho.core.settings import Data, Delays
+from fedecho.learning.experiment import new_record
 from fedecho.learning.methods import FedBuff
 from tests.corpus import ALL, Nasty
 from tests.sound import sound

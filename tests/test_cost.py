@@ -16,7 +16,7 @@ from fedecho.core.checks import InputError
 from fedecho.core.clock import Clock
 from fedecho.core.config import RunConfig, config_hash, override, override_all
 from fedecho.core.settings import Data
-from fedecho.learning.bank import Bank
+from fedecho.learning.bank import Bank, row_bytes
 from fedecho.learning.cost import stand_in, work
 from fedecho.learning.cost.stand_in import Measurement, StandIn, tensor_bytes
 from fedecho.learning.cost.work import HOLDINGS, PHASES, peak_versions
@@ -38,7 +38,7 @@ RIVALS = ("FedStaleAsync", "AREA", "AdaMasFL-public")
 
 def play(config: RunConfig, rounds: int = 2) -> tuple[StandIn, dict[str, int]]:
     """A server after some rounds, and the bytes of the last."""
-    begun = StandIn.start(config, Clock(), "cpu")
+    begun = StandIn(config, Clock(), "cpu")
     held = [begun.round(rnd) for rnd in begun.server.plan.rounds[:rounds]]
     return begun, held[-1]
 
@@ -134,11 +134,9 @@ def test_bytes_of_a_model_with_buffers() -> None:
      {"bank_labels": 3}, {"bank_labels": 10}, {"bank_labels": 2, "bank_dtype": "float16"}],
 )  # fmt: skip
 def test_bytes_of_a_row_are_those_of_the_bank(form: dict[str, Any]) -> None:
-    dtype = {"float32": torch.float32, "float16": torch.float16}[form.get("bank_dtype", "float32")]
     for classes in (10, 300, 40_000):
-        kept = form.get("bank_top_k"), form.get("bank_labels")
-        bank = Bank.empty(2, (3, 5, classes), torch.device("cpu"), dtype, *kept)
-        assert bank.nbytes == 2 * 3 * 5 * work.row_bytes(classes, Distillation(**form))
+        bank = Bank.empty(2, (3, 5, classes), torch.device("cpu"), Distillation(**form))
+        assert bank.nbytes == 2 * 3 * 5 * row_bytes(classes, Distillation(**form))
 
 
 def test_stand_in_uploads_reach_bank_and_model() -> None:

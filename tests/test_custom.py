@@ -17,9 +17,8 @@ from fedecho.report import manifest, summary
 from fedecho.report.summary import Cell
 from fedecho.studies import TABLES, plan, profiles, sweep
 from fedecho.studies.alpha import DYNAMIC
-from fedecho.studies.comparison import Comparison, Results
+from fedecho.studies.comparison import Comparison, Results, Trained
 from fedecho.studies.study import Study
-from fedecho.studies.training import Trained
 from tests.test_figures import record
 from tests.test_summary import put
 

@@ -10,14 +10,13 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from fedecho import data
 from fedecho.core.checks import InputError, MissingDataError
 from fedecho.core.config import RunConfig, config_hash
 from fedecho.core.settings import Data, Evaluation, Local, Partition, PoolSource, Protocol
-from fedecho.data import Images, Splits, pools, sources
+from fedecho.data import Images, Splits, download, pools
 from fedecho.data.download import ARCHIVES
 from fedecho.data.splits import canonical_order, digest, pixel_hashes
 from fedecho.learning.inputs import _pool_images
@@ -82,7 +81,7 @@ def test_stl10_through_torchvision_uses_the_unlabeled_split(tmp_path: Path, monk
         return SimpleNamespace(data=images.transpose(0, 3, 1, 2))
 
     fake = SimpleNamespace(datasets=SimpleNamespace(STL10=double))
-    monkeypatch.setattr(sources, "torchvision", lambda: fake)
+    monkeypatch.setattr(download, "torchvision", lambda: fake)
     monkeypatch.setattr(pools, "ROWS_AT_ONCE", 2)  # 3 images in two parts
     small = pools.shrink(images, 3)
     np.testing.assert_array_equal(pools.read_unlabeled("stl10", tmp_path).images, small[canonical_order(small)])
@@ -97,14 +96,14 @@ def test_a_part_of_cifar100_goes_by_its_own_name(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(pools, "CIFAR100_PART_DIGEST", digest(ordered))
     np.testing.assert_array_equal(pools.read_unlabeled("cifar100-20k", tmp_path).images, ordered)
     with pytest.raises(MissingDataError):
-        pools.read_unlabeled("cifar100", tmp_path)  # a part is never taken for the whole
+        data.load_unlabeled("cifar100", tmp_path)  # a part is never taken for the whole
 
 
 def test_the_part_of_a_whole_cifar100_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     images = random_images(6, 32)
     (tmp_path / ARCHIVES["cifar100"].folder).mkdir()
     fake = SimpleNamespace(datasets=SimpleNamespace(CIFAR100=lambda *_, **__: SimpleNamespace(data=images)))
-    monkeypatch.setattr(sources, "torchvision", lambda: fake)
+    monkeypatch.setattr(download, "torchvision", lambda: fake)
     monkeypatch.setattr(pools, "CIFAR100_PART_SIZE", 4)
     ordered = images[:4][canonical_order(images[:4])]
     monkeypatch.setattr(pools, "CIFAR100_PART_DIGEST", digest(ordered))
@@ -114,7 +113,7 @@ def test_the_part_of_a_whole_cifar100_is_the_same(tmp_path: Path, monkeypatch: p
 @pytest.mark.parametrize("name", ["cifar10", "cifar100", "cifar100-20k", "stl10", "tiny-imagenet-32"])
 def test_absent_data_is_one_line(tmp_path: Path, name: str) -> None:
     with pytest.raises(MissingDataError) as caught:
-        pools.read_unlabeled(name, tmp_path)
+        data.load_unlabeled(name, tmp_path)
     assert "\n" not in str(caught.value) and ".npz" in str(caught.value)
     assert ("data fetch" in str(caught.value)) == (name != "tiny-imagenet-32")
 

@@ -7,12 +7,10 @@ import hashlib
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from fedecho.core.checks import InputError
-from fedecho.data import Images, Splits, carve
-from fedecho.data.splits import canonical, canonical_order, digest, joint_digest, pixel_hashes
+from fedecho.data.splits import Images, Splits, canonical, canonical_order, carve, digest, joint_digest, pixel_hashes
 
 
 def numbered(count: int, classes: int = 2) -> Images:
@@ -58,11 +56,9 @@ def test_wrong_shapes_and_types_are_refused(images: np.ndarray, labels: np.ndarr
 
 
 def test_carve_takes_the_last_of_each_class_and_keeps_the_order() -> None:
-    carved = carve(SPLITS, validation=4, pool=2)
+    carved = carve(SPLITS, validation=4)
     assert values(carved.validation) == [8, 9, 10, 11]
-    assert values(carved.pool) == [6, 7]
-    assert values(carved.train) == [0, 1, 2, 3, 4, 5]
-    assert carved.pool is not None and carved.pool.labels is None
+    assert values(carved.train) == [0, 1, 2, 3, 4, 5, 6, 7]
     assert carved.validation is not None and carved.validation.labels is not None
     assert carved.validation.labels.tolist() == [0, 1, 0, 1]
     assert carved.test is SPLITS.test and carved.digest == "d"
@@ -76,9 +72,7 @@ def test_carve_balances_classes_that_are_unevenly_spread() -> None:
 
 
 def test_carving_nothing_changes_nothing() -> None:
-    carved = carve(SPLITS)
-    assert values(carved.train) == values(SPLITS.train)
-    assert carved.validation is None and carved.pool is None
+    assert carve(SPLITS, 0) is SPLITS
 
 
 @pytest.mark.parametrize("count", [-2, 3, 14])
@@ -88,8 +82,8 @@ def test_carve_refuses_counts_that_cannot_be(count: int) -> None:
 
 
 def test_carve_refuses_a_split_that_is_there_already() -> None:
-    with pytest.raises(InputError, match="pool"):
-        carve(dataclasses.replace(SPLITS, pool=numbered(2)), pool=2)
+    with pytest.raises(InputError, match="validation"):
+        carve(dataclasses.replace(SPLITS, validation=numbered(2)), validation=2)
 
 
 # The canonical order and the digest

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import struct
 import zlib
 from collections.abc import Callable
@@ -17,10 +18,16 @@ from PIL.PngImagePlugin import PngInfo
 
 from fedecho.core import files
 from fedecho.report import drawings, figures
-from fedecho.report.drawings import same
+from fedecho.report.drawings import _STREAM, same
 from fedecho.studies.check import differences
 
 Change = Callable[[Axes], object]
+
+
+def sizes_of_type(pdf: bytes) -> list[float]:
+    """The sizes of type in a PDF as matplotlib writes it, in points."""
+    streams = [zlib.decompress(found) for found in _STREAM.findall(pdf)]
+    return sorted({float(size) for stream in streams for size in re.findall(rb"/F\d+ ([\d.]+) Tf", stream)})
 
 
 def drawn(folder: Path, change: Change, record_set: str = "0123456789ab") -> Path:
@@ -138,7 +145,7 @@ def test_figures_fit_a_column_or_a_page_with_type_that_can_be_read() -> None:
         pdf, width = path.read_bytes(), drawings.inches(path.read_bytes())
         assert width is not None and round(width, 2) in (figures.COLUMN, figures.WIDTH), path.name
         # Exponents are set at 70 % of the size of their line.
-        assert {size for size in drawings.sizes_of_type(pdf) if size < 6.5} <= {4.55, 4.9, 5.25}, path.name
+        assert {size for size in sizes_of_type(pdf) if size < 6.5} <= {4.55, 4.9, 5.25}, path.name
         assert b"/Type3" not in pdf, path.name
 
 
@@ -148,5 +155,5 @@ def test_width_and_type_of_a_pdf(tmp_path: Path) -> None:
         figure.text(0.1, 0.5, "x", fontsize=6)
         figures.save_figure(figure, tmp_path / "x", "0123456789ab")
     pdf = (tmp_path / "x.pdf").read_bytes()
-    assert drawings.inches(pdf) == pytest.approx(figures.COLUMN) and drawings.sizes_of_type(pdf) == [6]
+    assert drawings.inches(pdf) == pytest.approx(figures.COLUMN) and sizes_of_type(pdf) == [6]
     assert drawings.inches(b"%PDF-1.4") is None

@@ -18,6 +18,7 @@ from fedecho.core.checks import InputError
 from fedecho.core.config import NUMERICS_VERSION, MethodConfig, RunConfig
 from fedecho.core.records import Record, dumps
 from fedecho.core.settings import Delays, Evaluation, Local, Partition, Protocol
+from fedecho.learning.checkpoint import Checkpoints, Version
 from fedecho.learning.client import ClientData
 from fedecho.learning.echo_settings import Distillation
 from fedecho.learning.evaluation import HeldOut, evaluate
@@ -38,7 +39,6 @@ from fedecho.learning.methods import (
     build,
 )
 from fedecho.learning.methods.fedbuff import fedbuff
-from fedecho.learning.progress import Checkpoints, Version
 from fedecho.learning.task import prepare
 from fedecho.simulation.schedule import Job, synchronous
 from fedecho.studies import contenders

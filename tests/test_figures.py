@@ -18,12 +18,14 @@ from matplotlib.figure import Figure
 from fedecho.core import records
 from fedecho.core.clock import Clock
 from fedecho.core.config import RunConfig
-from fedecho.core.records import Record, new_record, record_path, save
+from fedecho.core.records import Record, record_path, save
 from fedecho.core.settings import Delays, Protocol
 from fedecho.learning.echo_settings import Distillation
+from fedecho.learning.experiment import new_record
 from fedecho.report import charts, curves, figures, illustrations, summary
 from fedecho.report.summary import Cell, Found
-from fedecho.simulation.schedule import Job, Round, Schedule, draw
+from fedecho.simulation.events import draw
+from fedecho.simulation.schedule import Job, Round, Schedule
 from fedecho.studies import response
 from fedecho.studies.cost import SERVERS
 from fedecho.studies.grid import PURE

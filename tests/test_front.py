@@ -17,18 +17,18 @@ import pytest
 import torch
 
 import fedecho
-from fedecho.cli import main
-from fedecho.cli import records as command
+from fedecho.cli import main, records as command
 from fedecho.core import provenance, records
 from fedecho.core.checks import InputError
-from fedecho.core.config import RunConfig, config_hash
+from fedecho.core.config import RunConfig, config_hash, override_all
 from fedecho.core.files import REPOSITORY
 from fedecho.core.records import Record
 from fedecho.learning import experiment, export, models
+from fedecho.learning.experiment import new_record
 from fedecho.learning.methods import CA2FL, FADAS, FedBuff
+from fedecho.learning.pins import pin
 from fedecho.report import notebooks
-from fedecho.studies import TABLES, contenders, grid, sweep, writing
-from fedecho.studies import compare as comparing
+from fedecho.studies import TABLES, compare as comparing, contenders, grid, sweep, writing
 from tests.test_experiment import tiny
 from tests.test_summary import put
 
@@ -107,7 +107,7 @@ def test_both_ways_of_the_readme_train_the_same(monkeypatch: pytest.MonkeyPatch)
 
     def trained(config: RunConfig, **options: object) -> Record:
         asked.append(config_hash(config))
-        return records.new_record(config, "diverged", [], {}, SimpleNamespace(phases=dict), {})  # type: ignore[arg-type]
+        return new_record(config, "diverged", [], {}, SimpleNamespace(phases=dict), {})  # type: ignore[arg-type]
 
     def side_by_side(study: comparing.Compared, *options: object) -> Any:
         asked.append([(cell.method, config_hash(cell.config)) for cell in study.cells])
@@ -226,7 +226,7 @@ def test_a_model_is_trained_for_even_where_there_is_a_record(
 
     def trained(run: RunConfig, **options: Any) -> Record:
         asked.append((run, options["keep_model"]))
-        return records.new_record(run, "diverged", [], {}, SimpleNamespace(phases=dict), {})  # type: ignore[arg-type]
+        return new_record(run, "diverged", [], {}, SimpleNamespace(phases=dict), {})  # type: ignore[arg-type]
 
     monkeypatch.setattr(experiment, "run", trained)
     monkeypatch.setattr(export, "require_writable", lambda path: None)
@@ -360,7 +360,7 @@ def test_rows_are_told_apart_by_what_differs() -> None:
         "FedBuff, method.server_lr=default", "FedBuff, method.server_lr=0.5", "CA2FL", "FADAS-da",
     ]  # fmt: skip
     iid = {"partition.kind": "iid", "partition.alpha": 0.1}
-    heavy = contenders.changed(runs[0], {"delays.model": "pareto", "delays.shape": 1.5, **iid})
+    heavy = pin(override_all(runs[0], {"delays.model": "pareto", "delays.shape": 1.5, **iid}))
     assert comparing.labels_of([runs[0], heavy]) == ["FedBuff", "FedBuff"]  # they are in two blocks
     assert (comparing.cell_of(heavy).setting, comparing.cell_of(heavy).delay) == ("iid", "pareto 1.5")
 

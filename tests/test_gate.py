@@ -27,7 +27,7 @@ PLAN = Schedule(
 
 
 def gate(done: int = 0, **changes: Any) -> Gate:
-    return Gate.of(PLAN, Protocol(3, 2, 1, 3, **changes), weights(0.0, 0.0), done)
+    return Gate(PLAN, Protocol(3, 2, 1, 3, **changes), weights(0.0, 0.0), done)
 
 
 def sent(delta: Any = (0.3, 0.4), client: Any = 0, base: Any = 0, now: int = 0, **changes: Any) -> Update:
@@ -131,6 +131,4 @@ def test_the_limit_is_part_of_a_run_and_its_absence_is_not() -> None:
 
 
 def test_weights_of_another_size_are_no_model() -> None:
-    assert (
-        Gate.of(PLAN, Protocol(3, 2, 1, 3), Weights(torch.zeros(3), torch.zeros(0))).refuse(sent(), JOBS[0]) == "shape"
-    )
+    assert Gate(PLAN, Protocol(3, 2, 1, 3), Weights(torch.zeros(3), torch.zeros(0))).refuse(sent(), JOBS[0]) == "shape"

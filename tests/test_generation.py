@@ -22,7 +22,7 @@ from fedecho.core.rng import stream
 from fedecho.core.settings import Data, Evaluation, Local, Partition, Protocol
 from fedecho.data.splits import Texts, TextSplits, permutation
 from fedecho.data.tokens import CONTEXT
-from fedecho.learning import checkpoint, evaluation, experiment, generate
+from fedecho.learning import checkpoint, evaluation, experiment
 from fedecho.learning.cost import duration, peak, work
 from fedecho.learning.experiment import run
 from fedecho.learning.flat import FlatModel, Weights
@@ -161,24 +161,24 @@ def test_writing_goes_on_from_what_is_there_and_follows_the_distribution() -> No
     model = FlatModel(TextDecoder(9, CONTEXT, width=4))
     torch.nn.init.zeros_(model.module.tokens)  # then tokens are drawn in proportion to 1 / (id + 5)
     start = torch.arange(4000)[:, None] % 9
-    written = generate.continued(model, model.weights(), start, 2, stream(0, "x"))
+    written = evaluation.continued(model, model.weights(), start, 2, stream(0, "x"))
     shares = torch.bincount(written[:, 1:].ravel(), minlength=9) / 8000
     odds = 1 / torch.arange(5.0, 14.0)
     assert torch.equal(written[:, :1], start) and torch.allclose(shares, odds / odds.sum(), atol=0.02)
-    cold = generate.continued(model, model.weights(), start[:9], 3, stream(0, "x"), temperature=1e-3)
+    cold = evaluation.continued(model, model.weights(), start[:9], 3, stream(0, "x"), temperature=1e-3)
     assert set(cold[:, 1:].ravel().tolist()) == {0}
 
 
 def test_more_is_written_than_the_model_reads_at_once() -> None:
     model = FlatModel(TextDecoder(9, CONTEXT, width=4))
-    written = generate.continued(model, model.weights(), torch.zeros(2, 1, dtype=torch.long), 40, stream(0, "x"))
+    written = evaluation.continued(model, model.weights(), torch.zeros(2, 1, dtype=torch.long), 40, stream(0, "x"))
     assert written.shape == (2, 41) and int(written.max()) < 9
 
 
 def test_samples_begin_as_held_out_blocks_do() -> None:
     record, made = once(tiny()), prepare(tiny(), CPU)
     assert made.decode is not None
-    prompts = [made.decode(block[: generate.PROMPT]) for block in made.held_out.images[:3].tolist()]
+    prompts = [made.decode(block[: evaluation.PROMPT]) for block in made.held_out.images[:3].tolist()]
     assert [sample["prompt"] for sample in record.facts["samples"]] == prompts
     assert all(sample["text"] for sample in record.facts["samples"])
 
@@ -210,7 +210,7 @@ def test_the_server_writes_u_once_after_the_warm_up() -> None:
     assert [rows for _, rows in seen][:3] == [0, 0, 2]
     own = seen[-1][0]
     assert own.shape == (6, CONTEXT) and all(torch.equal(pool, own) for pool, _ in seen[1:])
-    assert int(own[:, 0].max()) < generate.FIRST and len({tuple(row) for row in own.tolist()}) == 6
+    assert int(own[:, 0].max()) < evaluation.FIRST and len({tuple(row) for row in own.tolist()}) == 6
     assert not torch.equal(pools(echo(**OWN, seed=1))[-1][0], own)
 
 

@@ -138,9 +138,10 @@ def test_an_absent_pool_says_how_to_get_it(tmp_path: Path) -> None:
         prepare(tiny(**{"data.pool": "sst2"}), CPU, tmp_path)
 
 
-def test_a_sweep_knows_which_texts_are_here(tmp_path: Path) -> None:
-    assert absent_data([tiny()], tmp_path) == {}
-    assert absent_data([tiny(**{"data.pool": "sst2"})], tmp_path).keys() == {("austen", "sst2")}
+def test_a_sweep_knows_which_texts_are_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FEDECHO_DATA", str(tmp_path))
+    assert absent_data([tiny()]) == {}
+    assert absent_data([tiny(**{"data.pool": "sst2"})]).keys() == {("austen", "sst2")}
 
 
 def test_the_mask_leaves_the_hashes_of_earlier_runs_alone() -> None:

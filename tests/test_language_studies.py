@@ -13,8 +13,10 @@ import torch
 
 from fedecho import studies
 from fedecho.core import records
-from fedecho.core.config import override_all
+from fedecho.core.clock import Clock
+from fedecho.core.config import override_all, to_dict
 from fedecho.core.records import Record
+from fedecho.learning.experiment import new_record
 from fedecho.report.summary import Cell
 from fedecho.studies import samples
 from fedecho.studies.comparison import Comparison
@@ -119,7 +121,7 @@ def text_record(loss: float = math.log(8), **fields: object) -> Record:
     config = cells_of("bank_vocabulary", "smoke")[0].config
     facts = {"characters_per_token": 1.5, "arrivals_slow": 0.25, "samples": [{"prompt": "it was", "text": "so"}]}
     row = {"round": 5, "accuracy": 0.25, "loss": loss, "rejected": 0}
-    return replace(records.new_record(config, "done", [row], facts, records.Clock(), {}), **fields)  # type: ignore[arg-type]
+    return replace(new_record(config, "done", [row], facts, Clock(), {}), **fields)  # type: ignore[arg-type]
 
 
 def test_perplexity_and_bits_by_hand() -> None:
@@ -134,7 +136,7 @@ def test_bytes_of_a_prediction_by_hand(form: str, size: int) -> None:
     (cell,) = [
         c for c in cells_of("bank_vocabulary", "smoke") if (c.method, c.setting, c.config.seed) == (form, "V = 257", 0)
     ]
-    record = replace(text_record(), config=records.to_dict(cell.config))
+    record = replace(text_record(), config=to_dict(cell.config))
     rows = 10 * 10 * 32  # clients, texts of U, positions
     assert position_bytes(record) == size
     assert allocated(record) == (rows * size, 8 * 257 * rows / 10)
@@ -144,7 +146,7 @@ def test_samples_are_read_off_the_records(nothing: Path) -> None:
     study = trained("generation", "smoke")
     assert samples.markdown(study, NATURAL, "large") == "No run has a record yet."
     config = next(cell.config for cell in study.asked() if _is_main(cell))
-    made = text_record(config=records.to_dict(config), hash=records.config_hash(config))
+    made = text_record(config=to_dict(config), hash=records.config_hash(config))
     records.save(sound(made), records.record_path(study.places[0], config))
     rows = "FedEcho", "FedEcho (tuned eta)"  # of the same run: tuning left eta at 1
     assert samples.markdown(study, NATURAL, "large") == "\n".join(f"* **{row}**: *it was* so" for row in rows)

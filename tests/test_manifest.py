@@ -9,12 +9,16 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
 from fedecho.core import files
 from fedecho.core.checks import InputError
 from fedecho.core.files import json_sha256
 from fedecho.report import manifest, notebooks
 from fedecho.report.manifest import Manifest, Picture
+from fedecho.studies import TABLES
+from fedecho.studies.study import Table
+from fedecho.studies.writing import manifest_of
 
 TINY = Manifest(
     name="toy", title="A toy & more", caption="50 % of <b>nothing</b> ± 1", profile="smoke", notebook="90_toy",
@@ -96,12 +100,11 @@ def test_what_is_no_manifest_at_all(text: str, tmp_path: Path) -> None:
 
 def test_described_from_a_frame() -> None:
     frame = pd.DataFrame({"hash": ["bb", "aa", "aa", None], "commit": ["2", None, "1", None], "x": 0})
-    found = manifest.describe(
-        frame, "feed", name="toy", title="", caption="", profile="laptop", notebook="90_toy", tables=["toy.md"],
-        figures={"toy_bars": "Bars."},
-    )  # fmt: skip
+    study = TABLES["alpha_landscape"]("smoke")
+    found = manifest_of(study, Table(frame, frame, frame, "", {"bars": (Figure(), "Bars.")}, (), "feed"), ["toy.md"])
     assert (found.records, found.commits, found.record_set) == (("aa", "bb"), ("1", "2"), "feed")
-    assert found.command == "make tables ONLY=90_toy" and found.figures == (Picture("toy_bars", "Bars."),)
+    assert found.tables == ("toy.md",) and found.figures == (Picture("alpha_landscape_bars", "Bars."),)
+    assert found.command == "make tables ONLY=20_ablation_alpha PROFILE=smoke"
 
 
 @pytest.mark.parametrize("found", manifest.read_all(files.REPOSITORY / "paper" / "tables"), ids=lambda m: m.name)

@@ -88,7 +88,7 @@ def test_a_vocabulary_is_predicted_too(form: dict[str, Any], block: int, monkeyp
     config = continuing(monkeypatch, **{f"method.distill.{name}": value for name, value in form.items()})
 
     def work() -> None:
-        server = stand_in.StandIn.start(config, Clock(), "cpu")
+        server = stand_in.StandIn(config, Clock(), "cpu")
         for rnd in server.server.plan.rounds[:2]:
             server.round(rnd)
 
@@ -104,7 +104,7 @@ def test_sorting_the_rows_of_all_clients_is_predicted(
 ) -> None:
     monkeypatch.setattr(bank, "_BLOCK", 20 * 60 // blocks * CONTEXT * VOCABULARY)
     config = continuing(monkeypatch, **{"method.distill.bank_dtype": kept, "method.distill.trim": 0.3})
-    whole = bank.Bank.empty(20, (60, CONTEXT, VOCABULARY), torch.device("cpu"), bank.DTYPES[kept])
+    whole = bank.Bank.empty(20, (60, CONTEXT, VOCABULARY), torch.device("cpu"), config.distill)
     whole.uploaded[:] = 0
     entries = 60 * CONTEXT * VOCABULARY
     sorting = copies * 20 * entries // blocks
@@ -124,7 +124,7 @@ def test_a_bank_of_a_vocabulary_takes_n_u_l_rows_and_their_sum(
     assert work.predictions(config) == (rows, 500)
     assert work.bank_bytes(config) == (CONTEXT * row, 20 * rows * row)
     assert peak.predicted_peak(config)["state"] == 20 * rows * row + 8 * (rows * 500 + 20)
-    server = stand_in.StandIn.start(config, Clock(), "cpu")
+    server = stand_in.StandIn(config, Clock(), "cpu")
     assert server.state.bank.nbytes == 20 * rows * row
     held = server.round(server.server.plan.rounds[0])
     assert (held["uploads"], held["state"]) == tuple(

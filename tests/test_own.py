@@ -17,13 +17,14 @@ from fedecho import configure
 from fedecho.cli import main
 from fedecho.core import files, records
 from fedecho.core.checks import InputError
-from fedecho.core.config import METHODS, RunConfig, config_hash, override, to_dict
+from fedecho.core.config import METHODS, RunConfig, config_hash, override, override_all, to_dict
 from fedecho.core.rng import stream
 from fedecho.core.settings import Data, Delays
 from fedecho.data import arrays, npz
 from fedecho.learning import plugins
 from fedecho.learning.experiment import run
 from fedecho.learning.inputs import read
+from fedecho.learning.pins import pin
 from fedecho.learning.resume import Keeper, Paused
 from fedecho.simulation.delays import job_times
 from fedecho.studies import TABLES, contenders, grid, sweep, verify
@@ -108,9 +109,9 @@ def test_a_hash_names_contents_wherever_they_lie(everything: RunConfig, data: st
         "data.name": str(plugins_moved / "mine.npz"), "model": f"{plugins_moved}/my_models.py:mlp",
         "delays.function": f"{plugins_moved}/my_delays.py:commuters",
     }  # fmt: skip
-    same = contenders.changed(replace(everything, model="cnn", model_sha256=None, data=Data(), delays=Delays()), {
+    same = pin(override_all(replace(everything, model="cnn", model_sha256=None, data=Data(), delays=Delays()), {
         **SMALL, **DELAYS, **there,
-    })  # fmt: skip
+    }))  # fmt: skip
     assert config_hash(same) == config_hash(everything)
     values = to_dict(everything)
     for part, name in ((values["method"], "plugin_sha256"), (values["data"], "sha256"), (values, "model_sha256"),
@@ -158,7 +159,7 @@ def test_a_record_never_leads_to_an_import(everything: RunConfig, tmp_path: Path
 
 
 def test_in_a_worker_process_to_the_same_last_bit(everything: RunConfig, tmp_path: Path) -> None:
-    sweep.sweep([everything], tmp_path / "mine", jobs=1, progress=False)
+    sweep.sweep([everything], tmp_path / "mine", jobs=1)
     found = records.find(tmp_path / "mine", everything)
     assert found is not None and found.rows == run(everything).rows
 

@@ -23,7 +23,7 @@ from fedecho.learning.methods import Server
 from fedecho.learning.methods.fedbuff import FedBuff, fedbuff
 from fedecho.learning.methods.fedecho import echo
 from fedecho.learning.teacher import averaged_teacher, corrupted, teacher
-from tests.conftest import an_update
+from tests.conftest import an_update, empty_bank
 
 CPU = torch.device("cpu")
 CLIENTS, TEXTS, POSITIONS, CLASSES = 3, 4, 2, 5
@@ -40,7 +40,7 @@ def random(*shape: int) -> Tensor:
 
 
 def bank_of(rows: Tensor, **form: Any) -> Bank:
-    bank = Bank.empty(len(rows), rows.shape[1:], CPU, **form)
+    bank = empty_bank(len(rows), rows.shape[1:], **form)
     for client, row in enumerate(rows):
         bank.store(client, row, client)
     return bank

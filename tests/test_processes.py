@@ -176,6 +176,7 @@ def test_what_the_dead_were_writing_is_removed(tmp_path: Path) -> None:
         files.partial_of(tmp_path / "b.json"),  # ours
         tmp_path / f"c.json.{'0' * 8}-{dead.pid}.partial",  # another machine's
         tmp_path / "archive.tar.partial",  # a download, which goes on
+        tmp_path / f"e.{'9' * 20}.partial",  # no process has this number
         tmp_path / "d.json",
     ]
     for path in (*stale, *others):

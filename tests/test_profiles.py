@@ -19,7 +19,7 @@ from tests.toy import doubles, main_cells, trial_cells
 @pytest.mark.parametrize("name", [*profiles.WHOLE, *profiles.BLOCKS["cifar"].values()])
 def test_vision_table_is_complete_and_without_repetition(name: str) -> None:
     cells = main_cells(name)
-    labels = profiles.PROFILES[name].methods or tuple(contenders.CONTENDERS)
+    labels = contenders.rows_of(name)
     tuned = contenders.TUNED.get(name, labels)
     rows = [label for label in labels if label in tuned]
     places = {(cell.method, cell.setting, cell.delay) for cell in cells}
@@ -59,7 +59,7 @@ def test_tuning_is_equal_for_all_and_apart_from_what_is_reported(name: str) -> N
     tried = defaultdict(set)
     for cell in trials:
         tried[cell.method].add(tuple(cell.factors.items()))
-    assert set(tried) == set(of.methods or contenders.CONTENDERS)
+    assert set(tried) == set(contenders.rows_of(name))
     # The values in use, the whole space, and as many around the best once those are there; some coincide.
     assert {of.trials <= len(points) <= 1 + of.trials + AROUND * of.refinements for points in tried.values()} == {True}
     assert {trial.config.evaluation.split for trial in trials} == {"validation"}
@@ -189,11 +189,18 @@ def test_stragglers_own_classes_at_fixed_speeds() -> None:
 
 def test_single_run_of_each_method() -> None:
     for name in METHODS:
-        assert contenders.single(name, "smoke", 3).method.name == name
-    assert contenders.single("fedasync", "laptop", 0).protocol.buffer_size == 1
-    assert contenders.single("fedavg", "laptop", 0).protocol.concurrency == 5
+        assert contenders.configure(name, "smoke", 3).method.name == name
+    assert contenders.configure("fedasync", "laptop").protocol.buffer_size == 1
+    assert contenders.configure("fedavg", "laptop").protocol.concurrency == 5
 
 
 def test_unknown_profile() -> None:
     with pytest.raises(InputError, match="smoke, laptop, paper"):
         profiles.profile("cluster")
+
+
+@pytest.mark.parametrize("name", [name for name in studies.TABLES if not name.endswith("tuning")])
+def test_no_table_reports_a_seed_that_tuning_may_use(name: str) -> None:
+    study = studies.TABLES[name]()
+    shown = {cell.config.seed for cell in study.asked() if cell.config.evaluation.split == "test"}
+    assert shown <= profiles.profile(study.at).reported

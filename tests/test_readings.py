@@ -17,9 +17,10 @@ from matplotlib.figure import Figure
 from fedecho.core import files
 from fedecho.core.clock import Clock
 from fedecho.core.config import RunConfig, config_hash
-from fedecho.core.records import new_record, record_path, save
+from fedecho.core.records import record_path, save
 from fedecho.core.settings import Protocol
 from fedecho.learning.echo_settings import Distillation
+from fedecho.learning.experiment import new_record
 from fedecho.report import specification
 from fedecho.report.summary import Cell
 from fedecho.studies import TABLES, grid, open_points, plan, profiles

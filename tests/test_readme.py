@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fedecho.core import files, sums
+from fedecho.core import files, store
 from fedecho.core.checks import InputError
 from fedecho.report.publish import readme
 from fedecho.studies import check
@@ -33,8 +33,8 @@ CLAIMS = [
     {"role": "primary", "family": "", "id": "two", "n": 10, "verdict": "supported", "our_value": "−0.19 ± 0.17 points"},
     {"role": "check", "id": "three", "n": 3, "family": ""},
 ]
-SETTINGS = {"0", "0.1", "0.3", "1", "2", "3", "4", "5", "10", "16", "20", "25", "50", "64", "80", "95", "100"} | {
-    "150", "200", "300", "1,000", "2,000", "10,000", "32,768", "1.1", "1.5", "1/M", "1/sqrt(TM", "1/2", "1/4", "3/4"
+SETTINGS = {"0", "0.1", "0.3", "0.5", "1", "2", "2.5", "3", "4", "5", "8", "10", "16", "20", "25", "50", "64", "80"} | {
+    "95", "100", "150", "200", "300", "1,000", "2,000", "10,000", "32,768", "1.1", "1.5", "1/M", "1/sqrt(TM", "1/2", "1/4", "3/4"
 }  # fmt: skip
 """Numbers of README's results that are not results: alphas and tails, sizes, exponents, numbers of clients, rounds."""
 
@@ -42,7 +42,7 @@ SETTINGS = {"0", "0.1", "0.3", "1", "2", "3", "4", "5", "10", "16", "20", "25", 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "claims.json").write_text(json.dumps(CLAIMS))
-    sums.seal(tmp_path / "claims.json")
+    store.seal(tmp_path / "claims.json")
     (tmp_path / "tables").mkdir()
     (tmp_path / "tables" / "toy.csv").write_text(TABLE)
     return tmp_path / "tables"

@@ -13,12 +13,13 @@ from typing import Any
 import pytest
 
 from fedecho import core
-from fedecho.core import records
+from fedecho.core import files, records
 from fedecho.core.checks import InputError
 from fedecho.core.clock import Clock
 from fedecho.core.config import RunConfig
-from fedecho.core.records import Record, new_record
-from fedecho.learning.evaluation import Journal
+from fedecho.core.records import Record
+from fedecho.learning.checkpoint import Journal
+from fedecho.learning.experiment import new_record
 from fedecho.learning.methods import FedBuff, FedEcho
 from fedecho.simulation.schedule import Job, Round
 from tests.sound import sound
@@ -36,7 +37,6 @@ def test_round_trip(tmp_path: Path) -> None:
     records.save(stored, path)
     assert records.load(path) == stored and stored.run_config() == config
     assert records.find(tmp_path, config) == stored and records.find(tmp_path, replace(config, seed=5)) is None
-    assert list(records.all_in(tmp_path)) == [stored]
     assert [p.name for p in tmp_path.iterdir()] == [f"fedecho-{stored.hash}.json"]
 
 
@@ -64,6 +64,10 @@ def test_class_score() -> None:
     assert stored.class_score([0]) == pytest.approx(0.5)
     assert stored.class_score([0, 1]) == pytest.approx(0.25)
     assert stored.class_score([]) is None
+    stored.rows[-1]["per_class"][0] = None  # without held-out images
+    assert stored.class_score([0]) == pytest.approx(0.4) and stored.class_score([0, 1]) == pytest.approx(0.4 / 3)
+    stored.rows[0]["per_class"][0] = None
+    assert stored.class_score([0]) is None
 
 
 def test_numbers_that_are_not_finite_become_null() -> None:
@@ -93,17 +97,7 @@ def test_records_folder_that_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "records").write_text("")
     for folder in (tmp_path / "records", tmp_path / "records" / "laptop"):
         with pytest.raises(InputError, match="records = .*must be a folder"):
-            records.require_usable(folder)
-
-
-def test_unreadable_folder() -> None:
-    with pytest.raises(InputError, match="no such folder"):
-        list(records.all_in(Path("nowhere")))
-
-
-def test_records_of_other_numerics_are_not_used(tmp_path: Path) -> None:
-    records.save(replace(record([0.1]), numerics_version=0), tmp_path / "fedbuff-0.json")
-    assert list(records.all_in(tmp_path)) == []
+            files.require_folder(folder, "records", files.WRITABLE)
 
 
 def test_core_needs_no_torch() -> None:

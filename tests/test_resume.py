@@ -28,10 +28,9 @@ from fedecho.core.config import MethodConfig, RunConfig
 from fedecho.core.records import dumps
 from fedecho.core.settings import Evaluation, Protocol
 from fedecho.learning import checkpoint, experiment, resume
+from fedecho.learning.checkpoint import Checkpoints, Journal, Progress, Version
 from fedecho.learning.echo_settings import Distillation
-from fedecho.learning.evaluation import Journal
 from fedecho.learning.methods import AREA, CA2FL, FADAS, AdaMasFL, FedAC, FedAsync, FedBuff, FedEcho, FedStaleAsync
-from fedecho.learning.progress import Checkpoints, Progress, Version
 from fedecho.learning.resume import Keeper, Paused
 from fedecho.learning.task import Task
 from fedecho.simulation.schedule import Job, Round, Schedule
@@ -128,14 +127,14 @@ def test_a_continued_run_holds_versions_for_the_jobs_that_are_left(tmp_path: Pat
     rounds = tuple(Round(now, (job,), frozenset()) for now, job in enumerate(jobs))
     plan, protocol = Schedule(rounds, (), (0, 0)), Protocol(2, 2, 1, 2)
     config, task = replace(config_of("ca2fl"), protocol=protocol), cast(Task, SimpleNamespace(plan=plan, facts={}))
-    fresh = Progress(0, weights(5.0), None, Checkpoints.of(plan, protocol), Journal(), [])
+    fresh = Progress(0, weights(5.0), None, Checkpoints(plan.uses_of_version()), Journal(), [])
     keeper, path = Keeper(tmp_path / "run.pt", every=0.0), tmp_path / "run.pt"
     keeper.begin(fresh, config, task.facts, Clock(), "cpu")
     fresh.checkpoints.keep(0, Version(fresh.x, None))
     fresh.checkpoints.take(0)
     keeper.after(fresh._replace(round=1))
 
-    again = fresh._replace(checkpoints=Checkpoints.of(plan, protocol))
+    again = fresh._replace(checkpoints=Checkpoints(plan.uses_of_version()))
     held = Keeper(path).begin(again, config, task.facts, Clock(), "cpu").checkpoints
     assert len(held) == 1
     assert held.take(0).model.params.item() == 5.0 and len(held) == 0

@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from fedecho.core.checks import InputError
 from fedecho.core.settings import Delays, Protocol
 from fedecho.simulation.delays import job_times, pin_trace, speed_classes
-from fedecho.simulation.schedule import Schedule, draw, sequential, synchronous
+from fedecho.simulation.events import draw
+from fedecho.simulation.schedule import Schedule, sequential, synchronous
 
 
 def trace(tmp_path: Path, durations: dict[int, list[float]]) -> Delays:

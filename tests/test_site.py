@@ -14,12 +14,11 @@ from urllib.parse import unquote
 
 import pytest
 
-from fedecho.cli.publish import planned
-from fedecho.core import files, sums
+from fedecho.core import files, store
 from fedecho.core.checks import InputError
 from fedecho.report import manifest, notebooks
 from fedecho.report.publish import pages, site, story
-from fedecho.studies import TABLES
+from fedecho.studies import TABLES, Study
 from tests import toy
 
 needs_sphinx = pytest.mark.skipif(
@@ -41,7 +40,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         home = tmp_path_factory.mktemp("site") / "paper"
         patch.setenv("FEDECHO_PAPER", str(home))
         toy.furnish(home)
-        yield site.build("laptop", planned("laptop")).parent
+        yield site.build("laptop", planned()).parent
 
 
 class Page(HTMLParser):
@@ -64,6 +63,10 @@ class Page(HTMLParser):
             (self.links if tag == "a" else self.loads).append(str(found["href"]))
         if found.get("src"):
             self.loads.append(str(found["src"]))
+
+
+def planned(profile: str = "laptop") -> list[Study]:
+    return [build(profile) for build in TABLES.values()]
 
 
 def source(name: str, profile: str = "laptop") -> str:
@@ -175,7 +178,7 @@ def test_front_page_of_the_committed_tables(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_every_table_has_its_place_in_the_story() -> None:
-    told = story.chapters(planned("laptop"))
+    told = story.chapters(planned())
     assert [*told] == [*story.CHAPTERS] and sum(map(len, told.values())) == len(TABLES)
     assert [one.name for one in told["Tables"]][0] == "vision"
     assert {"tuning", "cold_costs", "language_tuning"} <= {one.name for one in told[story.LAST]}
@@ -206,7 +209,7 @@ def test_without_claims(paper: Path) -> None:
 ])  # fmt: skip
 def test_claims_that_cannot_be_used(claims: Any, field: str, paper: Path) -> None:
     (paper / "claims.json").write_text(json.dumps(claims) if claims != "" else "{")
-    sums.seal(paper / "claims.json")
+    store.seal(paper / "claims.json")
     before = sorted(paper.iterdir())
     with pytest.raises(InputError) as caught:
         site.build()

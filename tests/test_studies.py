@@ -24,13 +24,11 @@ from fedecho.report import charts, manifest, notebooks, summary
 from fedecho.report.summary import Cell
 from fedecho.studies import TABLES, forecast, grid, plan, profiles, response
 from fedecho.studies.alpha import DYNAMIC
-from fedecho.studies.comparison import Comparison, Results
+from fedecho.studies.comparison import Comparison, Results, Trained
 from fedecho.studies.controls import ahead
 from fedecho.studies.delay import gaps, time_to_target
-from fedecho.studies.nu import _largest_norm
 from fedecho.studies.server_cost import CAPTIONS
 from fedecho.studies.teacher import UNSEEN
-from fedecho.studies.training import Trained
 from fedecho.studies.writing import write_protocol
 from tests import toy
 from tests.test_summary import put
@@ -224,7 +222,8 @@ def test_what_studies_measure() -> None:
     record = a_record(accuracy=[0.2, 0.8, 0.7], clipped=[0.5, None, 0.1], gradient_norm_max=[0.5, None, 0.1])
     assert summary.mean_of("clipped", 100)(record) == pytest.approx(30.0)
     assert math.isnan(summary.mean_of("alpha")(record))
-    assert _largest_norm(record) == 0.5 and math.isnan(_largest_norm(a_record(accuracy=[0.7])))
+    largest = summary.mean_of("gradient_norm_max", how=max)
+    assert largest(record) == 0.5 and math.isnan(largest(a_record(accuracy=[0.7])))
     assert time_to_target(record) == 10.0 and math.isnan(time_to_target(a_record(accuracy=[0.7])))
     assert summary.server_seconds(record) == 3.0
 

@@ -17,11 +17,12 @@ from fedecho.core import files, records
 from fedecho.core.checks import InputError
 from fedecho.core.clock import Clock
 from fedecho.core.config import RunConfig
-from fedecho.core.records import new_record, record_path, save
+from fedecho.core.records import record_path, save
+from fedecho.learning.experiment import new_record
 from fedecho.report import captions, render, summary, tabular
+from fedecho.report.reported import numbers
 from fedecho.report.summary import Cell
 from fedecho.studies import contenders, response
-from fedecho.studies.vision import reported
 from tests import toy
 from tests.sound import sound
 
@@ -376,7 +377,7 @@ def test_sentences_follow_the_numbers(numbers: tuple[float, float, float], said:
 
 
 def test_the_reported_numbers_name_their_source() -> None:
-    assert reported().set_index("method")["value"].to_dict() == {
+    assert numbers("vision").set_index("method")["value"].to_dict() == {
         "FedEcho": 75.39, "FedBuff": 74.14, "CA2FL": 74.22,
     }  # fmt: skip
     for path in (files.REPOSITORY / "paper" / "reported").glob("*.csv"):
@@ -386,7 +387,7 @@ def test_the_reported_numbers_name_their_source() -> None:
 def test_absent_reported_numbers_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(import_module("fedecho.report.reported"), "FOLDER", tmp_path)
     with pytest.raises(InputError, match=r"reported = .*vision.csv' is not usable: no such file"):
-        reported()
+        numbers("vision")
 
 
 def test_bars_in_names_do_not_split_cells() -> None:

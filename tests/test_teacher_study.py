@@ -10,7 +10,8 @@ import pytest
 from fedecho.core import files
 from fedecho.core.checks import InputError
 from fedecho.core.clock import Clock
-from fedecho.core.records import new_record, record_path, save
+from fedecho.core.records import record_path, save
+from fedecho.learning.experiment import new_record
 from fedecho.report import curves
 from fedecho.studies import TABLES, grid, profiles
 from fedecho.studies.teacher import CHOSEN, LEVEL, PUBLISHED, RIVALS, Choice

@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from torch import Tensor
 
 from fedecho.core.checks import InputError
@@ -28,6 +27,7 @@ from fedecho.learning.weighting import (
     standard_energies,
     weighted_mean,
 )
+from tests.conftest import empty_bank
 from tests.test_experiment import tiny
 
 CPU = torch.device("cpu")
@@ -57,7 +57,7 @@ def report_of(client: int, shape: tuple[int, ...], how: Distillation) -> Tensor:
 def taught(rows: Tensor, weights: Tensor | None = None, form: dict[str, Any] | None = None, **way: Any) -> Tensor:
     """log p `[pool, ..., classes]` of the teacher of a bank with these rows `[clients, pool, ..., classes]`."""
     how = Distillation(**way)
-    bank = Bank.empty(len(rows), rows.shape[1:], CPU, **form or {})
+    bank = empty_bank(len(rows), rows.shape[1:], **form or {})
     evidence = Evidence.empty(len(rows), rows.shape[1:], how, CPU)
     for client, row in enumerate(rows):
         bank.store(client, row, client)
@@ -238,7 +238,7 @@ def test_half_precision_gives_three_digits(way: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("form", [{"top_k": 2}, {"labels": 2}], ids=str)
 def test_truncated_rows_have_the_energy_and_the_prior_of_what_they_keep(form: dict[str, Any]) -> None:
-    row, bank = random(1, 3, 5), Bank.empty(1, (3, 5), CPU, **form)
+    row, bank = random(1, 3, 5), empty_bank(1, (3, 5), **form)
     bank.store(0, row[0], 0)
     torch.testing.assert_close(standard_energies(bank.dense()), standard_energies(row))
     kept = class_priors(bank.dense())[0]

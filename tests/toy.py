@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from fedecho.core import sums
+from fedecho.core import store
 from fedecho.core.config import RunConfig
 from fedecho.report import manifest
 from fedecho.report.manifest import Manifest, Picture
@@ -75,7 +75,7 @@ def furnish(folder: Path) -> Path:
     for name, text in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text, encoding="utf-8")
-    sums.seal(folder / "claims.json")
+    store.seal(folder / "claims.json")
     (folder / "figures").mkdir()
     (folder / "figures" / "toy_bars.png").write_bytes(base64.b64decode(PIXEL))
     (folder / "figures" / "toy_bars.pdf").write_bytes(b"%PDF-1.4")

@@ -8,6 +8,7 @@ from typing import Literal
 import tyro
 
 from fedecho.core.checks import InputError, require
+from fedecho.learning.bar import saying
 
 
 def data(
@@ -23,7 +24,6 @@ def data(
         data_root: the data folder (otherwise FEDECHO_DATA).
     """
     from fedecho import data as datasets
-    from fedecho.learning.bar import saying
 
     if action == "fetch":
         require(name is not None, "name", name, "say which data set to fetch: cifar10, cifar100 or stl10")
@@ -59,8 +59,7 @@ def bench(scale: Literal["laptop", "paper"] = "laptop", device: str = "cpu", pro
         processes: runs at a time that are compared with one (left out: all cores, or 4 on a GPU).
     """
     from fedecho.cli import bench, bench_paper
-    from fedecho.learning.bar import saying
-    from fedecho.learning.experiment import require_device
+    from fedecho.core.provenance import require_device
 
     require(device == "cpu" or scale == "paper", "device", device, "the laptop's ratios are of CPU time; use cpu")
     require(processes is None or processes >= 1, "processes", processes, "give at least 1")

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import importlib.metadata
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import tyro
 
 from fedecho.core.checks import require
 from fedecho.core.files import require_clone, require_writable, write_whole
-
-if TYPE_CHECKING:
-    from fedecho.report.publish.pages import Study
+from fedecho.learning.bar import saying
 
 
 def claims(profile: str = "laptop", power: bool = False) -> None:
@@ -62,26 +59,16 @@ def site(profile: str = "laptop") -> None:
     """
     require_clone("site")
     require_writable()
-    from fedecho.learning.bar import saying
     from fedecho.report.publish.site import build
     from fedecho.studies import profiles
+    from fedecho.studies.study import TABLES
 
     name = profiles.whole(profile).name
     there = {found.name.lower().replace("_", "-") for found in importlib.metadata.distributions()}
     for package in ("sphinx", "furo", "myst-nb", "sphinx-design", "sphinx-mathjax-offline"):
         require(package in there, "site", package, "install fedecho[docs] first")
     with saying("writing the pages"):
-        print(build(name, planned(name)))
-
-
-def planned(profile: str) -> list[Study]:
-    """Return every study as the site lists it, whether it has a table or not."""
-    from fedecho.report.manifest import command
-    from fedecho.report.publish.pages import Study
-    from fedecho.studies.study import TABLES
-
-    known = (build(profile) for build in TABLES.values())
-    return [Study(s.name, s.title, s.notebook, command(s.notebook, profile)) for s in known]
+        print(build(name, [table(name) for table in TABLES.values()]))
 
 
 def latex(profile: str = "laptop", output: Path = Path("build/paper")) -> None:

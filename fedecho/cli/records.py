@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import tyro
 
 from fedecho.cli.words import outcome, require_read, values_of
 from fedecho.core.checks import require, require_jobs
-from fedecho.core.config import RunConfig
-from fedecho.core.files import own_dir, paper, use_data
+from fedecho.core.files import build, paper, use_data
 from fedecho.core.records import Record, load
 
 
@@ -49,7 +47,7 @@ def read(word: str) -> Record:
     """Return a record by its file or the first digits of its hash; raises `InputError` for a word that is neither."""
     if Path(word).is_file():
         return load(Path(word))
-    homes = (paper() / "records", own_dir("").parent)
+    homes = (paper() / "records", build("own"))
     hashed = len(word) >= 4 and word.isalnum()
     found = [path for home in homes for path in sorted(home.rglob(f"*-{word}*.json"))] if hashed else []
     allowed = f"there is no such file, and {len(found)} records in {homes[0]} have this hash; name one"
@@ -117,8 +115,7 @@ def compare(
         force: train even where the predicted memory is not free.
     """
     from fedecho.learning import plugins
-    from fedecho.studies import compare as comparing
-    from fedecho.studies import profiles, sweep, writing
+    from fedecho.studies import compare as comparing, contenders, profiles, sweep, writing
 
     use_data(data_root)
     plugins.load_all(plugin)
@@ -132,7 +129,9 @@ def compare(
     else:
         scale = profile or "laptop"
         changes = values_of(set)
-        configs = dict(_run(name, scale, changes) for name in methods)
+        configs = {
+            contenders.contender_of(name, {}).label: contenders.configure(name, scale, 0, changes) for name in methods
+        }
         require_read(changes, list(configs.values()))
         require(len(configs) == len(methods), "methods", methods, "one is given twice; give each once")
         chosen = seeds or profiles.profile(scale).seeds
@@ -144,10 +143,3 @@ def compare(
             sweep.require_room(study.trainable(fresh), jobs)
         made = writing.make(study, jobs, fresh)
     print(made.text, f"table: {made.tables['md']}", *(f"figure: {path}" for path in made.figures.values()), sep="\n")
-
-
-def _run(name: str, profile: str, changes: Mapping[str, Any]) -> tuple[str, RunConfig]:
-    from fedecho.studies import contenders
-
-    label = contenders.contender_of(name, {}).label
-    return label, contenders.configure(name, profile, 0, changes)

@@ -5,16 +5,12 @@ from __future__ import annotations
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from fedecho.cli.words import tell
 from fedecho.core import numerics
 from fedecho.core.checks import require, require_jobs
-from fedecho.core.files import require_folder, use_data
-
-if TYPE_CHECKING:
-    from fedecho.studies.budget import Plan
-    from fedecho.studies.cluster import Cluster
+from fedecho.core.files import use_data
+from fedecho.learning.bar import saying
 
 
 def sweep(
@@ -49,15 +45,14 @@ def sweep(
         force: train even where the predicted memory is not free.
     """
     began = time.time()  # before anything heavy is imported: a budget counts from here
-    from fedecho.learning.bar import saying
-    from fedecho.studies import budget as budgets
-    from fedecho.studies import forecast, plan, profiles
-    from fedecho.studies import sweep as sweeping
+    from fedecho.learning.cost import peak
+    from fedecho.studies import budget as budgets, forecast, plan, profiles, sweep as sweeping
+    from fedecho.studies.cluster import asked_for
 
     use_data(data_root)
     scale = profiles.profile(profile).name
     require_jobs(jobs)
-    nodes, mine = _nodes(cluster, shared, gpus_per_run, device), plan.shard(shard)
+    nodes, mine = asked_for(cluster, shared, gpus_per_run, device), plan.shard(shard)
     jobs = jobs or (None if device == "cpu" or nodes else 1)
     known = plan.trained(scale)
     only = only or ("vision" if budget is None and "vision" in known else "all")
@@ -68,7 +63,15 @@ def sweep(
     tell(numerics.warning(part for study in studies for part in study.parts()))
     if seconds is not None:
         left = budgets.plan([run for run in plan.ordered(scale, names) if mine(run.config)], device)
-        _work_off(left, seconds, began, scale, device, force, jobs=jobs, cluster=nodes)
+        if left.todo:
+            budgets.require_enough(left, seconds, device)
+        print(*left.left_out, left.outlook(f"{scale}: "), sep="\n", file=sys.stderr)
+        if left.todo:
+            print(f"the first one: {peak.text(left.todo[0].config)}", file=sys.stderr)
+            if not (force or cluster):
+                sweeping.require_room([run.config for run in left.todo], jobs, device)
+            left = budgets.work_off(left, seconds - (time.time() - began), jobs=jobs, cluster=nodes, device=device)
+            print(f"{len(left.finished)} runs finished; {left.outlook()}")
         return
     with saying("reading the records that are there, and reckoning what is missing"):
         todo = plan.runs_of(studies, fresh, True, mine)
@@ -81,37 +84,3 @@ def sweep(
             trained += sweeping.sweep(runs, place, jobs=jobs, fresh=fresh, cluster=nodes, device=device)
         todo, fresh = plan.runs_of(studies, False, True, mine), False
     print(f"{only}, {profile}: {trained} runs trained, the others had records")
-
-
-def _nodes(cluster: bool, shared: Path | None, gpus: float | None, device: str) -> Cluster | None:
-    from fedecho.learning.experiment import require_device
-    from fedecho.studies.cluster import Cluster
-
-    for name, value in (("shared", shared), ("gpus_per_run", gpus)):
-        require(cluster or value is None, name, str(value), "it is for a cluster; give --cluster, or leave it out")
-    if not cluster:
-        require_device(device)
-        return None
-    require(device in ("cpu", "cuda"), "device", device, "the nodes of a cluster have cpu or cuda")
-    require(gpus is None or device == "cuda", "gpus_per_run", gpus, "it goes with --device cuda")
-    require(gpus is None or 0 < gpus <= 1, "gpus_per_run", gpus, "give a share above 0, 1 at most")
-    return Cluster(None if device == "cpu" else gpus or 1.0, shared and require_folder(shared, "shared"))
-
-
-def _work_off(
-    plan: Plan, seconds: float, began: float, scale: str, device: str, force: bool, *, jobs: int | None,
-    cluster: Cluster | None,
-) -> None:  # fmt: skip
-    from fedecho.learning.cost import peak
-    from fedecho.studies import budget as budgets
-    from fedecho.studies.sweep import require_room
-
-    if plan.todo:
-        budgets.require_enough(plan, seconds, device)
-    print(*plan.left_out, plan.outlook(f"{scale}: "), sep="\n", file=sys.stderr)
-    if plan.todo:
-        print(f"the first one: {peak.text(plan.todo[0].config)}", file=sys.stderr)
-        if not (force or cluster):
-            require_room([run.config for run in plan.todo], jobs, device)
-        plan = budgets.work_off(plan, seconds - (time.time() - began), jobs=jobs, cluster=cluster, device=device)
-        print(f"{len(plan.finished)} runs finished; {plan.outlook()}")

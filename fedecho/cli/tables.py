@@ -11,8 +11,9 @@ import tyro
 
 from fedecho.cli.words import tell
 from fedecho.core import files, numerics
-from fedecho.core.checks import require, require_jobs
+from fedecho.core.checks import is_named, require, require_jobs
 from fedecho.core.files import paper, use_data
+from fedecho.learning.bar import saying
 from fedecho.report import notebooks
 
 Only = Annotated[
@@ -37,12 +38,11 @@ def tables(
         data_root: folder of data sets (otherwise FEDECHO_DATA).
         force: train even where the predicted memory is not free.
     """
-    from fedecho.learning.bar import saying
     from fedecho.report.publish import readme
     from fedecho.studies import forecast, plan, profiles, sweep
     from fedecho.studies.claims import ledger
+    from fedecho.studies.comparison import Trained
     from fedecho.studies.study import TABLES
-    from fedecho.studies.training import Trained
     from fedecho.studies.writing import write_protocol
 
     files.require_clone("tables")
@@ -100,9 +100,7 @@ def verify(
         jobs: processes (all cores if left out).
         data_root: folder of data sets (otherwise FEDECHO_DATA).
     """
-    from fedecho.core.own import is_named
     from fedecho.learning import plugins
-    from fedecho.learning.bar import saying
     from fedecho.studies import verify as verifying
 
     use_data(data_root)
@@ -153,7 +151,6 @@ def tolerances(
         seed: of the draw; another one adds other runs to what is known.
         data_root: folder of data sets (otherwise FEDECHO_DATA).
     """
-    from fedecho.learning.bar import saying
     from fedecho.studies import remake, tolerance
 
     use_data(data_root)
@@ -179,9 +176,7 @@ def check(profile: str = "laptop", records: bool = False) -> None:
         profile: whose tables.
         records: only read every record, manifest and other sealed file of all profiles, in seconds.
     """
-    from fedecho.learning.bar import saying
-    from fedecho.studies import check as checking
-    from fedecho.studies import profiles
+    from fedecho.studies import check as checking, profiles
 
     files.require_clone("check")
     count, unsound = checking.unsound()

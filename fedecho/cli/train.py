@@ -6,18 +6,15 @@ import signal
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from fedecho.cli.words import literal, outcome, require_read, tell, values_of
 from fedecho.core import files, numerics, processes
 from fedecho.core.checks import require, require_jobs
 from fedecho.core.config import RunConfig
-from fedecho.core.files import own_dir, records_dir, use_data
-from fedecho.core.records import Record, find, load, progress_path, record_path, require_usable, save
+from fedecho.core.files import build, records_dir, use_data
+from fedecho.core.records import Record, find, load, progress_path, record_path, save
+from fedecho.learning.bar import Bar, saying
 from fedecho.simulation.schedule import Round
-
-if TYPE_CHECKING:
-    from fedecho.learning.resume import Keeper
 
 
 def run(
@@ -52,8 +49,8 @@ def run(
         device: cpu or cuda.
         force: train even where the predicted memory is not free.
     """
+    from fedecho.core.provenance import require_device
     from fedecho.learning import export, plugins
-    from fedecho.learning.experiment import require_device
     from fedecho.studies import contenders
 
     use_data(data_root)
@@ -83,25 +80,37 @@ def run(
 def _places(config: RunConfig, profile: str, records: Path | None) -> list[Path]:
     """Return the folders in which a run may have its record, last the one for a new one; raises `InputError` where one
     cannot be used."""
-    committed = [own_dir(profile)] if config.is_own else [records_dir(profile), records_dir(profile) / "runs"]
+    committed = [build("own", profile)] if config.is_own else [records_dir(profile), records_dir(profile) / "runs"]
     places = [numerics.place(place, config) for place in ([records] if records else committed)]
     for place in places:
-        require_usable(place)
+        files.require_folder(place, "records", files.WRITABLE)
     return places
 
 
 def _trained(config: RunConfig, device: str, path: Path, fresh: bool, model: Path | None, force: bool) -> Record:
     """Train a run, from where it was left unless `fresh`, and write its record and, where wanted, its model."""
-    from fedecho.learning import export
+    from fedecho.learning import experiment, export
+    from fedecho.learning.cost import peak
     from fedecho.learning.resume import Keeper, Paused
 
     files.sweep_up(path.parent, deep=False)  # it may be any folder of the user's
-    keeper = Keeper(progress_path(path.parent, config))
+    keeper, bar, keep = Keeper(progress_path(path.parent, config)), Bar(), model is not None
     if fresh:
         keeper.forget()
-    with processes.softly():  # asked to end, it first keeps the round that it is in
+
+    def progress(rounds: Iterable[Round]) -> Iterable[Round]:
+        prepared()
+        if not force:  # now that all input has been found usable
+            peak.require_room([config], device=device)
+        print(announcement(config, device), file=sys.stderr)
+        return bar.rounds(rounds)
+
+    what = "making ready: the data, the clients' shares of them, the schedule, the model"
+    with processes.softly(), saying(what) as prepared:  # asked to end, it first keeps the round that it is in
         try:
-            record = _train(config, device, keeper, model is not None, force)
+            record = experiment.run(
+                config, on_row=bar.row, progress=progress, device=device, keeper=keeper, keep_model=keep
+            )
         except Paused:
             raise processes.Stopped(processes.asked() or signal.SIGTERM) from None
     save(record, path)
@@ -180,23 +189,3 @@ def announcement(config: RunConfig, device: str) -> str:
     rates = duration.Rates(device)
     about = f"about {duration.text(rates.seconds(config))} on {device} if it does {rates.prior:.0e} FLOP/s"
     return f"{about}; {peak.text(config)}"
-
-
-def _train(config: RunConfig, device: str, keeper: Keeper, keep_model: bool, force: bool) -> Record:
-    from fedecho.learning.bar import Bar, saying
-    from fedecho.learning.cost import peak
-    from fedecho.learning.experiment import run as run_experiment
-
-    bar = Bar()
-
-    def progress(rounds: Iterable[Round]) -> Iterable[Round]:
-        prepared()
-        if not force:  # now that all input has been found usable
-            peak.require_room([config], device=device)
-        print(announcement(config, device), file=sys.stderr)
-        return bar.rounds(rounds)
-
-    with saying("making ready: the data, the clients' shares of them, the schedule, the model") as prepared:
-        return run_experiment(
-            config, on_row=bar.row, progress=progress, device=device, keeper=keeper, keep_model=keep_model
-        )

@@ -77,6 +77,12 @@ def require_known(name: str, given: Iterable[str], known: Iterable[str]) -> None
         require(value in known, name, value, f"choose among {', '.join(known)}")
 
 
+def is_named(name: str) -> bool:
+    """Tell whether a name is that of a function of the user's own: `module:function`, `folder/file.py:function`."""
+    place, colon, function = name.rpartition(":")
+    return bool(colon and place) and function.isidentifier()
+
+
 class Kind(NamedTuple):
     """What a field may hold: its type, with the range of a number, and the test of a value."""
 

@@ -7,13 +7,13 @@ leaves all existing records valid; changing a default is a change of numerics an
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar, get_args
 
-from fedecho.core import own
-from fedecho.core.checks import Checked, Natural, kinds_of, require
+from fedecho.core.checks import Checked, Natural, is_named, kinds_of, require
 from fedecho.core.files import file_sha256, is_file, json_sha256
 from fedecho.core.settings import Data, Delays, Evaluation, Execution, Faults, Local, Partition, Protocol
 
@@ -68,7 +68,7 @@ class RunConfig(Checked):
     protocol: Protocol = Protocol()
     delays: Delays = Delays()
     model: str = "cnn"
-    """One of `models.MODELS` or `text_models.TEXT_MODELS`, ``lora:`` and a pretrained encoder (see `pretrained`), or
+    """One of `models.MODELS` or `models.texts.TEXT_MODELS`, ``lora:`` and a pretrained encoder (see `pretrained`), or
     ``module:function``, which makes a `torch.nn.Module` of the shape of an image and the number of classes."""
     local: Local = Local()
     evaluation: Evaluation = Evaluation()
@@ -81,7 +81,7 @@ class RunConfig(Checked):
     @property
     def is_own(self) -> bool:
         """Whether its method, data, model or delays are the user's own."""
-        named = own.is_named(self.model) and not self.model.startswith(LORA)
+        named = is_named(self.model) and not self.model.startswith(LORA)
         plugin = any(method.plugin for method in methods_in(self.method))
         return named or plugin or self.data.is_file or self.delays.model in ("function", "trace")
 
@@ -104,7 +104,7 @@ class RunConfig(Checked):
         """Check what needs two parts at once."""
         counts, clients = self.delays.speed_counts, self.protocol.clients
         require(counts is None or sum(counts) == clients, "speed_counts", counts, f"they must add up to N = {clients}")
-        pinned = self.model_sha256 is None or self.model.startswith(LORA) or own.is_named(self.model)
+        pinned = self.model_sha256 is None or self.model.startswith(LORA) or is_named(self.model)
         require(pinned, "model_sha256", self.model_sha256, f"only {LORA}... and module:function have one; leave it out")
         faulty = self.faults.count(clients)
         some = self.faults.share == 0 or 0 < faulty < clients
@@ -153,6 +153,10 @@ def to_dict(config: object) -> dict[str, Any]:
 
 def config_hash(config: RunConfig) -> str:
     """Return the first 16 hex digits of the SHA-256 of the canonical JSON of `config` and `NUMERICS_VERSION`."""
+    return (_hash if config.is_own else _remembered)(config)  # files of the user's may change
+
+
+def _hash(config: RunConfig) -> str:
     values = to_dict(config)
     if config.delays.trace is not None:  # a trace is named by its content, wherever it lies
         values["delays"]["trace"] = _digest_of(config.delays.trace, config.delays.trace_sha256, "trace")
@@ -164,9 +168,12 @@ def config_hash(config: RunConfig) -> str:
         pinned = config.model_sha256 is not None
         require(pinned, "model_sha256", None, f"the digest of {config.model} is filled in by pins.pin")
         values["model"] = LORA + values.pop("model_sha256")
-    elif own.is_named(config.model):
+    elif is_named(config.model):
         values["model"] = _pinned(config.model, values.pop("model_sha256", None))
     return json_sha256([NUMERICS_VERSION, _without_paths(values)])[:16]
+
+
+_remembered = functools.lru_cache(maxsize=16384)(_hash)
 
 
 def _digest_of(path: str, sha256: str | None, field: str) -> str:
@@ -236,14 +243,10 @@ def _override(config: Any, values: Mapping[tuple[str, ...], Any], prefix: str) -
     known = kinds_of(type(config)) if dataclasses.is_dataclass(config) else {}
     changes: dict[str, Any] = {}
     for head in dict.fromkeys(names[0] for names in values):
-        below = {names[1:]: value for names, value in values.items() if names[0] == head and len(names) > 1}
-        path = ".".join([head, *next(iter(below), ())])
-        require(
-            head in known,
-            prefix + path,
-            next(v for n, v in values.items() if n[0] == head),
-            f"{type(config).__name__} has the fields {', '.join(known) or '(none)'}",
-        )
-        own = _rebuild(known[head].hint, values[head,]) if (head,) in values else getattr(config, head)
+        below = {names[1:]: value for names, value in values.items() if names[0] == head}
+        path, allowed = ".".join([head, *next(filter(None, below), ())]), ", ".join(known) or "(none)"
+        words = f"{type(config).__name__} has the fields {allowed}"
+        require(head in known, prefix + path, next(iter(below.values())), words)
+        own = _rebuild(known[head].hint, below.pop(())) if () in below else getattr(config, head)
         changes[head] = _override(own, below, f"{prefix}{head}.") if below else own
     return dataclasses.replace(config, **changes)

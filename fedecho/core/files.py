@@ -21,6 +21,8 @@ from fedecho.core.checks import InputError, require
 
 _LONGEST_NAME = 255
 """Bytes in the name of a file or folder on the usual file systems."""
+WRITABLE = os.R_OK | os.W_OK | os.X_OK
+"""What a folder that is written to has to allow."""
 PACKAGE = Path(__file__).resolve().parents[1]
 REPOSITORY = PACKAGE.parent
 
@@ -74,7 +76,7 @@ def paper() -> Path:
 
 def require_writable() -> None:
     """Raise `InputError` unless results can be written to `paper`: a clone may be read-only."""
-    require_folder(paper(), "FEDECHO_PAPER", os.R_OK | os.W_OK | os.X_OK)
+    require_folder(paper(), "FEDECHO_PAPER", WRITABLE)
 
 
 def data_root(root: Path | None = None) -> Path:
@@ -133,16 +135,12 @@ def final_name(path: str) -> str:
 def sweep_up(folder: Path, *, deep: bool = True) -> list[Path]:
     """Remove what processes that are gone were writing in a folder of records and those below (if not `deep`: in it and
     that of unfinished runs), and return it."""
-    below = os.walk(folder) if deep else ((str(place), [], _names(place)) for place in (folder, folder / "unfinished"))
-    found = (Path(place) / name for place, _, names in below for name in names)
+    near = (next(os.walk(place), ("", [], [])) for place in (folder, folder / "unfinished"))
+    found = (Path(place) / name for place, _, names in (os.walk(folder) if deep else near) for name in names)
     stale = [path for path in found if _is_stale(path) and is_file(path)]
     for path in stale:
         path.unlink(missing_ok=True)
     return stale
-
-
-def _names(folder: Path) -> list[str]:
-    return [path.name for path in folder.glob("*.partial")]
 
 
 def _is_stale(path: Path) -> bool:
@@ -151,10 +149,8 @@ def _is_stale(path: Path) -> bool:
         return False
     try:
         os.kill(int(found[2]), 0)
-    except ProcessLookupError:
-        return True
-    except OSError:
-        return False
+    except (OSError, OverflowError) as error:  # the latter: a number that no process has, so no file of ours
+        return isinstance(error, ProcessLookupError)
     return False
 
 
@@ -164,19 +160,10 @@ def write_whole(path: Path, text: str) -> None:
         partial.write_text(text, encoding="utf-8", newline="\n")
 
 
-def custom() -> Path:
-    """Return the folder of custom tables, `build/custom` beside `paper/`."""
-    return paper().parent / "build" / "custom"
-
-
-def own_dir(profile: str) -> Path:
-    """Return the folder of the records of runs of the user's own method, data, model or delays."""
-    return paper().parent / "build" / "own" / profile
-
-
-def edited(state: str) -> Path:
-    """Return where what code with other numerics makes lies, as in `paper/`; `state` names the code."""
-    return paper().parent / "build" / "edited" / state
+def build(kind: Literal["custom", "own", "edited"], name: str = "") -> Path:
+    """Return a folder beside `paper/`: of custom tables; of the records of a profile's runs of the user's own method,
+    data, model or delays; of what code with other numerics, which `name` names, makes, laid out as in `paper/`."""
+    return paper().parent / "build" / kind / name
 
 
 def notebooks() -> Path:

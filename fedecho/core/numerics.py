@@ -57,7 +57,8 @@ def digest(part: str) -> str:
     modules = _closure(_ROOTS.get(part, f"{_METHODS}.{part}"))
     if part != RUN:
         modules = modules - _closure(_ROOTS[RUN])
-    return json_sha256([[name, _tree_sha256(name)] for name in sorted(modules)])[:_DIGITS]
+    paths = [(name, path) for name in sorted(modules) if (path := _path(name))]
+    return json_sha256([[name, _tree_sha256(path, file_sha256(path))] for name, path in paths])[:_DIGITS]
 
 
 def name_of(parts: Iterable[str]) -> str:
@@ -75,7 +76,7 @@ def unlisted(parts: Iterable[str]) -> tuple[str, ...]:
 def apart(parts: Iterable[str]) -> Path | None:
     """Return the folder of what unlisted code makes, laid out as `paper/` is; none where the parts are listed."""
     parts = sorted(set(parts))
-    return files.edited(name_of(parts)) if unlisted(parts) else None
+    return files.build("edited", name_of(parts)) if unlisted(parts) else None
 
 
 def place(folder: Path, config: RunConfig) -> Path:
@@ -124,18 +125,14 @@ def _closure(root: str) -> frozenset[str]:
         name = todo.pop()
         if name not in found and name not in _WITHOUT_NUMBERS:
             found.add(name)
-            todo += _imports(name)
+            path = _path(name)
+            todo += _imported(path, file_sha256(path)) if path else ()
     return frozenset(found)
 
 
 def _path(module: str) -> Path | None:
     base = PACKAGE.parent.joinpath(*module.split("."))
     return next((path for path in (base.with_suffix(".py"), base / "__init__.py") if path.is_file()), None)
-
-
-def _imports(module: str) -> tuple[str, ...]:
-    path = _path(module)
-    return () if path is None else _imported(path, file_sha256(path))
 
 
 @functools.lru_cache(maxsize=1024)
@@ -166,13 +163,8 @@ def _passed_on(path: Path, _sha256: str) -> dict[str, str]:
     return {alias.asname or alias.name: node.module for node in nodes for alias in node.names if node.module}
 
 
-def _tree_sha256(module: str) -> str | None:
-    path = _path(module)
-    return None if path is None else tree_sha256(path, file_sha256(path))
-
-
 @functools.lru_cache(maxsize=1024)
-def tree_sha256(path: Path, _sha256: str = "") -> str:
+def _tree_sha256(path: Path, _sha256: str) -> str:
     """Return the SHA-256 of a file's syntax tree without comments, docstrings and layout, alike in all Pythons."""
     return json_sha256(_shape(ast.parse(path.read_bytes())))
 

@@ -9,19 +9,14 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from fedecho.core.checks import InputError, require
 from fedecho.core.files import file_sha256, is_file
-
-
-def is_named(name: str) -> bool:
-    """Tell whether a name is that of a function of the user's own."""
-    place, colon, function = name.rpartition(":")
-    return bool(colon and place) and function.isidentifier()
 
 
 def digest(name: str, field: str = "function") -> str:
@@ -45,7 +40,8 @@ def module(place: str, field: str) -> ModuleType:
     path = Path(place if place.endswith(".py") else f"{place.replace('.', '/')}.py")
     if place.endswith(".py") or (is_file(path) and place not in sys.modules):
         return from_file(path, field)
-    return _imported(lambda: importlib.import_module(place), field, place)
+    with blamed(field, place, "it cannot be imported"):
+        return importlib.import_module(place)
 
 
 def from_file(path: Path, field: str) -> ModuleType:
@@ -57,25 +53,23 @@ def from_file(path: Path, field: str) -> ModuleType:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, path.resolve())
     assert spec is not None and spec.loader is not None
-    made, loader = importlib.util.module_from_spec(spec), spec.loader
-    sys.modules[name] = made  # dataclasses look their own module up
-
-    def load() -> ModuleType:
-        try:
-            loader.exec_module(made)
-        except BaseException:
-            del sys.modules[name]
-            raise
-        return made
-
-    return _imported(load, field, str(path))
-
-
-def _imported(load: Callable[[], ModuleType], field: str, place: str) -> ModuleType:
+    made = sys.modules[name] = importlib.util.module_from_spec(spec)  # dataclasses look their own module up
     try:
-        return load()
+        with blamed(field, str(path), "it cannot be imported"):
+            spec.loader.exec_module(made)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return made
+
+
+@contextmanager
+def blamed(field: str, name: str, what: str, most: int | None = None) -> Iterator[None]:
+    """Let whatever the user's code raises inside become one line, an `InputError`; `most`: characters of its own."""
+    try:
+        yield
     except InputError:
         raise
-    except (Exception, SystemExit) as error:  # it is the user's, and may fail in any way
-        words = " ".join(str(error).split())
-        raise InputError(field, place, f"it cannot be imported ({type(error).__name__}: {words})") from None
+    except (Exception, SystemExit) as error:
+        text = " ".join(str(error).split())[:most]
+        raise InputError(field, name, f"{what} ({type(error).__name__}: {text})") from None

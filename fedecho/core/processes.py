@@ -14,7 +14,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -83,19 +83,15 @@ def leave(code: int) -> NoReturn:
     os._exit(code)
 
 
-@contextmanager
-def stoppable() -> Iterator[None]:
+def stoppable() -> AbstractContextManager[None]:
     """Let SIGINT, SIGTERM and SIGHUP raise `Stopped` inside; one that is ignored (nohup, a shell's background job)
     stays so. The process ends `LIMIT` seconds later whatever it does."""
-    with _handling((*ENDING, signal.SIGINT), _raise):
-        yield
+    return _handling((*ENDING, signal.SIGINT), _raise)
 
 
-@contextmanager
-def softly() -> Iterator[None]:
+def softly() -> AbstractContextManager[None]:
     """Let SIGTERM and SIGHUP only be noted inside (`asked`); the process ends `GRACE` seconds later at most."""
-    with _handling(ENDING, _end_soon):
-        yield
+    return _handling(ENDING, _end_soon)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from fedecho.core.checks import require
 from fedecho.core.files import PACKAGE, REPOSITORY, in_clone
 
 _PACKAGES = ("fedecho", "torch", "torchvision", "numpy", "scipy", "tokenizers")
@@ -93,6 +94,7 @@ def versions(*packages: str) -> dict[str, str | None]:
 
 @cache
 def _hardware(device: str) -> dict[str, Any]:
+    import numpy as np
     import torch
 
     gpu = torch.cuda.get_device_name() if device.startswith("cuda") else None
@@ -102,17 +104,9 @@ def _hardware(device: str) -> dict[str, Any]:
         "cores": os.cpu_count(),
         "gpu": gpu,
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
-        "simd": _simd(),
+        "simd": np.show_config(mode="dicts")["SIMD Extensions"]["found"],  # which numpy finds and may use
         **({"limits": limits} if (limits := {name: os.environ[name] for name in LIMITS if name in os.environ}) else {}),
     }
-
-
-def _simd() -> list[str]:
-    """Return the sets of instructions that numpy finds and may use."""
-    import numpy as np
-
-    found: list[str] = np.show_config(mode="dicts")["SIMD Extensions"]["found"]
-    return found
 
 
 def _cpu_name() -> str | None:
@@ -126,3 +120,11 @@ def _cpu_name() -> str | None:
 def cores() -> int:
     """Return how many processes make sense here."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def require_device(device: str) -> None:
+    """Raise `InputError` for a device that torch does not have here."""
+    import torch
+
+    known = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+    require(device.split(":")[0] in known, "device", device, f"this machine has {' and '.join(known)}")

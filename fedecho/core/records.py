@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
-import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -12,15 +10,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from fedecho.core import numerics
 from fedecho.core.checks import Count, Natural, NotNegative, Share, kinds, require
-from fedecho.core.clock import Clock
-from fedecho.core.config import NUMERICS_VERSION, RunConfig, config_hash, from_dict, to_dict
-from fedecho.core.files import require_folder
+from fedecho.core.config import NUMERICS_VERSION, RunConfig, config_hash, from_dict
 from fedecho.core.provenance import commit_date
 from fedecho.core.settings import Evaluation
-from fedecho.core.store import Store, check_rows
-from fedecho.core.store import dumps as dumps
+from fedecho.core.store import Store, check_rows, dumps as dumps
 
 Row = dict[str, Any]
 _DIGITS = 6
@@ -81,7 +75,9 @@ class Record:
         chosen = list(classes)
         if self.status == "diverged" or not chosen:
             return None
-        return float(np.mean([np.asarray(row["per_class"])[chosen] for row in self._scored_rows()]))
+        found = [row["per_class"][label] for row in self._scored_rows() for label in chosen]
+        known = [value for value in found if value is not None]  # a class may have no held-out images
+        return float(np.mean(known)) if known else None
 
     def run_config(self) -> RunConfig:
         """Rebuild the config."""
@@ -132,19 +128,9 @@ RUNS: Store[RunConfig, Record] = Store(
 record_path, save, load, find = RUNS.path, RUNS.save, RUNS.load, RUNS.find
 
 
-def all_in(folder: Path) -> Iterator[Record]:
-    """Yield the records of the present numerics in `folder`, by file name."""
-    return (record for record in RUNS.all(folder) if record.numerics_version == NUMERICS_VERSION)
-
-
 def progress_path(folder: Path, config: RunConfig) -> Path:
     """Return the file of a run in progress, apart from the records in `folder`."""
     return folder / "unfinished" / f"{RUNS.name(config)}.pt"
-
-
-def require_usable(folder: Path) -> None:
-    """Raise `InputError` unless records can be read from and written to `folder`, or it can be made."""
-    require_folder(folder, "records", os.R_OK | os.W_OK | os.X_OK)
 
 
 def rounded(value: Any) -> Any:
@@ -154,21 +140,6 @@ def rounded(value: Any) -> Any:
     if isinstance(value, float):
         return round(value, _DIGITS) if np.isfinite(value) else None
     return value
-
-
-def new_record(
-    config: RunConfig,
-    status: Literal["done", "diverged"],
-    rows: list[Row],
-    facts: dict[str, Any],
-    clock: Clock,
-    provenance: dict[str, Any],
-) -> Record:
-    """Assemble the record of a finished run; to what made it, it adds the day and the digest of the numerics."""
-    facts = {name: rounded(value) for name, value in facts.items()}
-    code = numerics.name_of(numerics.of(config.method))
-    provenance = provenance | {"date": str(datetime.date.today()), "numerics": code}
-    return Record(to_dict(config), config_hash(config), config.seed, status, rows, facts, clock.phases(), provenance)
 
 
 def require_same_vocabulary(stored: Mapping[str, Any], here: Mapping[str, Any], what: str) -> None:

@@ -11,8 +11,7 @@ from typing import Annotated, Literal
 
 from annotated_types import Interval
 
-from fedecho.core import own
-from fedecho.core.checks import BelowOne, Checked, Count, Natural, NotNegative, Positive, Share, require
+from fedecho.core.checks import BelowOne, Checked, Count, Natural, NotNegative, Positive, Share, is_named, require
 
 DelayModel = Literal["constant", "mild", "large", "uniform", "exponential", "lognormal", "pareto", "bursty", "periodic",
                      "trace", "function"]  # fmt: skip
@@ -163,7 +162,7 @@ class Delays(Checked):
         require(held, "shape", self.shape, f"give a number in [{low:g}, {high:g}], or times are no longer finite")
         traced = (self.trace is not None) == (self.model == "trace")
         require(traced, "trace", self.trace, "give a CSV file exactly when the delay model is trace")
-        named = self.function is not None and own.is_named(self.function)
+        named = self.function is not None and is_named(self.function)
         right, words = named if self.model == "function" else self.function is None, "the delay model is function"
         require(right, "function", self.function, f"give module:function exactly when {words}")
         for name in ("trace", "function"):

@@ -9,21 +9,18 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from fedecho.core.checks import InputError, Kind, RecordError, check, kinds, kinds_of, require
-from fedecho.core.files import is_file, json_sha256, write_whole
-
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
+from fedecho.core.files import file_sha256, is_file, json_sha256, write_whole
 
 SCHEMA = 1
 """Bumped whenever the fields of records change."""
 C = TypeVar("C")
-R = TypeVar("R", bound="DataclassInstance")
+R = TypeVar("R")
 _REPORTED = kinds(reported=float | int | None)["reported"]
 
 
@@ -64,11 +61,6 @@ class Store(Generic[C, R]):
         if self.own_name(record) != path.stem:
             raise RecordError("record", str(path), "it belongs to another run; delete it, or run it again with --fresh")
         return record
-
-    def all(self, folder: Path) -> Iterator[R]:
-        """Yield the records in `folder`, by file name."""
-        require(folder.is_dir(), "records", str(folder), "no such folder; run `fedecho sweep` first")
-        return (self.load(path) for path in sorted(folder.glob("*.json")))
 
 
 @functools.lru_cache(maxsize=16384)  # all that are committed, 80 kB each: a round over more than it holds finds none
@@ -111,7 +103,7 @@ def check_rows(rows: list[dict[str, Any]], known: dict[str, Kind]) -> None:
         check(row, dict.fromkeys(row, _REPORTED) | known, f"rows[{place}].")
 
 
-def dumps(record: DataclassInstance) -> str:
+def dumps(record: Any) -> str:
     """Return a record as JSON text, a line for each of its `rows` if it has any; no NaN or infinity."""
     content = {"schema": SCHEMA, **asdict(record)}
     content = {"schema": SCHEMA, "sha256": json_sha256(content), **content}
@@ -122,3 +114,37 @@ def dumps(record: DataclassInstance) -> str:
     lines = ",\n  ".join(json.dumps(row, allow_nan=False) for row in rows)
     head = head.removesuffix("\n}")
     return f'{head},\n "rows": [\n  {lines}\n ]\n}}\n'
+
+
+# Files that have no room for their own digest: it is in `SHA256SUMS` of their folder, as `sha256sum --check` reads it.
+
+SUMS = "SHA256SUMS"
+
+
+def seal(*paths: Path) -> None:
+    """Note the digests of files, all in one folder or below it, in the list of the first (`_list`)."""
+    folder, place = paths[0].parent, _list(paths[0])
+    found = _listed(place) | {path.relative_to(folder).as_posix(): file_sha256(path) for path in paths}
+    write_whole(place, "".join(f"{digest}  {name}\n" for name, digest in sorted(found.items())))
+
+
+def require_sealed(path: Path) -> Path:
+    """Return a file that is as it was sealed; raises `RecordError` for one that was edited or damaged."""
+    stated = _listed(_list(path)).get(path.name)
+    if stated is None:
+        raise RecordError("file", str(path), f"{SUMS} beside it has no digest of it; make it again")
+    if stated != file_sha256(path):
+        words = f"its digest is not the one in {SUMS}, so it was edited or damaged"
+        raise RecordError("file", str(path), f"{words}; make it again, or if it was meant: sha256sum FILE")
+    return path
+
+
+def _list(path: Path) -> Path:
+    """Return the list that a file is in: that of `name-profile.json` is apart, for nobody else's may change with it."""
+    _, dash, profile = path.stem.partition("-")
+    return path.with_name(f"{SUMS}{dash}{profile}")
+
+
+def _listed(path: Path) -> dict[str, str]:
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
+    return {name: digest for digest, _, name in (line.partition("  ") for line in lines)}

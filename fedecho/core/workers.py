@@ -24,24 +24,12 @@ _UNGUARDED = 70
 """Exit code of a worker that was about to start workers while it imported the script it came from."""
 
 
-class Unguarded(SystemExit):
-    """A script whose top level starts workers, which import it to find what they are to do; it ends with one line."""
-
-    def __init__(self) -> None:
-        """Take nothing."""
-        super().__init__(
-            f"fedecho: {sys.argv[0]} starts processes that import it first: "
-            "put what it does below `if __name__ == '__main__':`"
-        )
-
-
 class WorkerDied(RuntimeError):
     """A worker that ended without an answer; the message says what it was at."""
 
     def __init__(self, about: str, exitcode: int | None) -> None:
         """Take what it was at and how it ended."""
         super().__init__(f"{about}: {_cause(exitcode)}")
-        self.about, self.exitcode = about, exitcode
 
 
 def _cause(exitcode: int | None) -> str:
@@ -137,19 +125,20 @@ class Workers(Generic[K]):
             done, value = worker.line.recv()
         except (EOFError, ConnectionResetError):
             worker.process.join()
-            if worker.process.exitcode == _UNGUARDED:
-                raise Unguarded from None
+            if worker.process.exitcode == _UNGUARDED:  # the workers import it to find what they are to do
+                words = "starts processes that import it first: put what it does below `if __name__ == '__main__':`"
+                raise SystemExit(f"fedecho: {sys.argv[0]} {words}") from None
             raise WorkerDied(self._about(key), worker.process.exitcode) from None
         self._idle.append(worker)
         if not done:
             raise value
         return key, value
 
-    def each(self, tasks: Iterable[tuple[K, Callable[..., Any], tuple[Any, ...]]], count: int) -> Iterator[Any]:
+    def each(self: Any, tasks: Iterable[tuple[K, Callable[..., Any], tuple[Any, ...]]], count: int) -> Iterator[Any]:
         """Do tasks (key, call, arguments), `count` at a time (`MOST` at most); yield keys and what they returned."""
         left, count = list(tasks)[::-1], min(count, MOST)
-        while left or self._busy:
-            while left and len(self._busy) < count:
+        while left or self.busy:
+            while left and len(self.busy) < count:
                 key, call, arguments = left.pop()
                 self.start(key, call, *arguments)
             yield from self.ended()

@@ -13,20 +13,17 @@ from fedecho.core.files import data_root as data_root
 from fedecho.data.arrays import load_arrays
 from fedecho.data.austen import load_austen, load_chapters
 from fedecho.data.download import fetch as fetch
-from fedecho.data.pools import IN_FOLDER, READERS, read_unlabeled
-from fedecho.data.procedural import MAKERS, Shape
+from fedecho.data.pools import MAKERS, READERS, Shape, read_unlabeled
 from fedecho.data.sources import CIFARS, load_cifar, load_fashion_mnist
-from fedecho.data.splits import Images as Images
-from fedecho.data.splits import Splits as Splits
-from fedecho.data.splits import Texts as Texts
-from fedecho.data.splits import TextSplits as TextSplits
-from fedecho.data.splits import carve as carve
+from fedecho.data.splits import Images, Splits, TextSplits, canonical
 from fedecho.data.texts import SENTENCES, load_sentences
 from fedecho.data.tokens import Blocks, Tokens, blocks
 
 DATASETS = ("fashion-mnist", *CIFARS)
-POOLS = (*READERS, *MAKERS)
+POOLS = (*CIFARS, *READERS, *MAKERS)
 """Sources of U besides `held-out`, for images."""
+IN_FOLDER = {*CIFARS, *READERS} - {"diffusion", "digits"}
+"""Those that lie in the data folder, and not in the package or in one that it needs."""
 TEXTS = ("austen", *SENTENCES)
 """Data sets of texts; each is also a source of U for the others."""
 HELD: dict[str, Splits | TextSplits | Images] = {}
@@ -70,10 +67,8 @@ def _load_texts(name: str, root: Path | None, mask: bool) -> TextSplits:
     return load_austen(mask) if root is None else load_sentences(SENTENCES[name], root)
 
 
-@functools.lru_cache(maxsize=1)
-def load_running_text() -> TextSplits:
-    """Return the bundled novels as running text, a chapter a text: see `austen.load_chapters`."""
-    return load_chapters()
+load_running_text = functools.cache(load_chapters)
+"""Returns the bundled novels as running text, a chapter a text; read once per process."""
 
 
 @functools.lru_cache(maxsize=2)
@@ -117,6 +112,8 @@ def load_unlabeled(name: str, root: Path | None = None, *, count: int = 5_000, s
 
 @functools.lru_cache(maxsize=2)
 def _load_unlabeled(name: str, root: Path) -> Images:
+    if name in CIFARS and f"pool {name}" not in HELD:
+        return canonical(load_cifar(CIFARS[name], root).train.images)
     return HELD.get(f"pool {name}") or read_unlabeled(name, root)  # type: ignore[return-value]
 
 

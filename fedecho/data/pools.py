@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from fedecho.core import rng
 from fedecho.core.checks import MissingDataError
 from fedecho.core.files import bundled_path
 from fedecho.data import npz
-from fedecho.data.download import ARCHIVES, ensure_unpacked, missing
-from fedecho.data.sources import CIFARS, as_pixels, load_cifar, open_torchvision
-from fedecho.data.splits import Images, Pixels, canonical, digest, permutation, require_digest
+from fedecho.data.download import ARCHIVES, ensure_unpacked, missing, open_torchvision
+from fedecho.data.splits import Images, Pixels, as_pixels, canonical, digest, permutation, require_digest
 
 CIFAR100_PART = "cifar100_first20000.npz"
 CIFAR100_PART_SIZE = 20_000
@@ -114,8 +115,6 @@ def digits() -> Pixels:
 
 
 READERS: dict[str, Callable[[Path], Pixels]] = {
-    "cifar10": lambda root: load_cifar(CIFARS["cifar10"], root).train.images,
-    "cifar100": lambda root: load_cifar(CIFARS["cifar100"], root).train.images,
     "cifar100-20k": _cifar100_part,
     "stl10": _stl10,
     # No digest: these are JPEGs, and decoders differ in the last bit.
@@ -124,8 +123,6 @@ READERS: dict[str, Callable[[Path], Pixels]] = {
     "diffusion": lambda _: diffusion(),
     "digits": lambda _: digits(),
 }
-IN_FOLDER = tuple(name for name in READERS if name not in ("diffusion", "digits"))
-"""Those that lie in the data folder, and not in the package or in one that it needs."""
 
 
 def enlarge(images: npt.NDArray[np.int64], side: int) -> Pixels:
@@ -152,3 +149,58 @@ def mixed(images: Pixels, share: float) -> Pixels:
     partners = np.empty_like(cycle)
     partners[cycle] = np.roll(cycle, 1)
     return np.rint((1 - share) * images + share * images[partners]).astype(np.uint8)
+
+
+# Images made by a rule, for a server that has no image at all: dead leaves and noise, in any shape. Each block of them
+# has its own stream of seed 0: a pool is the same in all runs, and a smaller one is its beginning.
+
+Shape = tuple[int, int, int]
+BLOCK = 250
+LEAVES = 64
+SMALLEST, LARGEST = 1 / 16, 1 / 2
+"""Radii of the leaves as shares of the image's height; with 64 leaves about one pixel in twenty stays background."""
+NOISE_MEAN, NOISE_SD = 0.5, 0.25
+
+
+def _in_blocks(make: Callable[[int, Shape], Pixels], count: int, shape: Shape) -> Pixels:
+    return np.concatenate([make(block, shape) for block in range(-(-count // BLOCK))])[:count]
+
+
+def _leaves(block: int, shape: Shape) -> Pixels:
+    """Return disks and rectangles of random place, size and colour, each hiding those before.
+
+    Sizes have density r^-3 and colours are uniform, the dead leaves model of natural images: Lee, Mumford & Huang,
+    "Occlusion models for natural images", IJCV 41 (2001); as a training set without data: Baradad, Wulff, Wang, Isola
+    & Torralba, "Learning to see by looking at noise", NeurIPS 2021, arXiv:2106.05963.
+    """
+    height, width, channels = shape
+    draws = rng.stream(0, "dead-leaves-pool", block).random((LEAVES, 5 + channels, BLOCK, 1, 1), dtype=np.float32)
+    ys = np.arange(height, dtype=np.float32)[:, None] + np.float32(0.5)
+    xs = np.arange(width, dtype=np.float32) + np.float32(0.5)
+    colours = np.floor(draws[:, 5:] * 256).astype(np.uint8)
+    images = np.broadcast_to(colours[0].transpose(1, 2, 3, 0), (BLOCK, *shape)).copy()  # leaf 0 hides everything
+    for (kind, size, ratio, y, x), colour in zip(draws[1:, :5], colours[1:], strict=True):
+        radius, stretch = height * radii(size), np.exp2(ratio - np.float32(0.5))
+        down, across = np.abs(ys - y * height), np.abs(xs - x * width)
+        rectangle = (down <= radius * stretch) & (across * stretch <= radius)
+        disk = down**2 + across**2 <= radius**2
+        hidden = np.where(kind < 0.5, disk, rectangle)
+        np.copyto(images, colour.transpose(1, 2, 3, 0), where=hidden[..., np.newaxis])
+    return images
+
+
+def radii(uniform: np.ndarray) -> np.ndarray:
+    """Return radii of density r^-3 between `SMALLEST` and `LARGEST`, from uniform numbers in [0, 1]; same shape."""
+    most, least = SMALLEST**-2, LARGEST**-2
+    return np.asarray((most - uniform * (most - least)) ** -0.5, dtype=uniform.dtype)
+
+
+def _noise(block: int, shape: Shape) -> Pixels:
+    """Return independent Gaussian values of mean 0.5 and sd 0.25 of the range, clipped."""
+    values = rng.stream(0, "noise-pool", block).normal(NOISE_MEAN, NOISE_SD, (BLOCK, *shape))
+    pixels: Pixels = np.rint(values.clip(0, 1) * 255).astype(np.uint8)
+    return pixels
+
+
+MAKERS = {"dead-leaves": partial(_in_blocks, _leaves), "noise": partial(_in_blocks, _noise)}
+"""Pool -> what makes it, uint8 `[count, *shape]`."""

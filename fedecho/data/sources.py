@@ -7,17 +7,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from fedecho.core.checks import InputError, require
+from fedecho.core.checks import require
 from fedecho.core.files import bundled_path
 from fedecho.data import npz
-from fedecho.data.download import ARCHIVES, ensure_unpacked, missing
-from fedecho.data.splits import Images, Labels, Pixels, Splits, canonical, joint_digest, require_digest
-from fedecho.data.torchvision_compat import torchvision
+from fedecho.data.download import ARCHIVES, ensure_unpacked, missing, open_torchvision
+from fedecho.data.splits import Images, Labels, Splits, as_pixels, canonical, joint_digest, require_digest
 
 FASHION_FILE = "fashion_mnist.npz"
 FASHION_CLASSES = (
@@ -104,22 +102,6 @@ def load_cifar(cifar: Cifar, root: Path) -> Splits:
     return Splits(cifar.name, cifar.classes, train, validation=None, test=test, pool=None, digest=found)
 
 
-def open_torchvision(name: str, root: Path, **options: object) -> Any:
-    """Return torchvision's data set `name`, a key of `ARCHIVES`, from its folder in `root`, never downloading.
-
-    torchvision compares every file with its md5 in the constructor, before it unpickles or reads the first one.
-    InputError: a checksum is wrong, or torchvision is not installed.
-    """
-    folder = str(root / ARCHIVES[name].folder)
-    try:
-        return getattr(torchvision().datasets, name.upper())(str(root), download=False, **options)
-    except ImportError as error:
-        raise InputError("data", folder, f"reading it needs torchvision ({error})") from None
-    except RuntimeError as error:
-        reason = str(error).split(". You can")[0]
-        raise InputError("data", folder, f"delete the folder and get it again ({reason})") from None
-
-
 def _from_torchvision(cifar: Cifar, root: Path) -> tuple[Images, Images]:
     sets = (open_torchvision(cifar.name, root, train=train) for train in (True, False))
     train, test = (canonical(np.asarray(s.data, np.uint8), np.asarray(s.targets, np.int64)) for s in sets)
@@ -135,15 +117,6 @@ def _from_npz(cifar: Cifar, path: Path) -> tuple[Images, Images]:
         return canonical(images, as_labels(arrays[at + 1], path, count, len(cifar.classes)))
 
     return part(0, cifar.train), part(2, cifar.test)
-
-
-def as_pixels(array: npt.NDArray[np.generic], path: Path, *sides: int) -> Pixels:
-    """Return `array` as uint8 `[images, side, side, 3]` with a side among `sides`; InputError otherwise."""
-    fits = array.dtype == np.uint8 and array.shape[1:] in [(side, side, 3) for side in sides] and len(array)
-    allowed = " or ".join(f"[images, {side}, {side}, 3]" for side in sides)
-    found = f"{array.dtype} {array.shape}"
-    require(bool(fits), "data", str(path), f"its images must be uint8 {allowed}, not {found}")
-    return array.astype(np.uint8, copy=False)
 
 
 def as_labels(array: npt.NDArray[np.generic], path: Path, count: int, classes: int) -> Labels:

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -83,35 +83,27 @@ class Splits:
     digest: str
 
 
-def carve(splits: Splits, *, validation: int = 0, pool: int = 0) -> Splits:
-    """Return `splits` with the last images of `train` moved to a validation split and to a label-free pool.
+def carve(splits: Splits, validation: int) -> Splits:
+    """Return `splits` with the last images of `train` moved to a validation split, as many of every class.
 
-    Both counts are totals >= 0, taken equally from every class; the rest keeps its order. The digest stays that of
-    the data set as loaded. InputError: a count that is no multiple of the number of classes or exceeds what there is,
-    or a split that the data set already has.
+    The rest keeps its order, and the digest stays that of the data set as loaded. InputError: a count that is no
+    multiple of the number of classes or exceeds what there is, or a validation split that the data set already has.
     """
-    if validation:
-        rest, held_out = _split_last(splits, validation, "validation")
-        splits = replace(splits, train=rest, validation=held_out)
-    if pool:
-        rest, held_out = _split_last(splits, pool, "pool")
-        splits = replace(splits, train=rest, pool=held_out.unlabeled())
-    return splits
-
-
-def _split_last(splits: Splits, count: int, field: Literal["validation", "pool"]) -> tuple[Images, Images]:
-    """Split off the last `count / classes` training images of every class."""
+    if validation == 0:
+        return splits
     train, classes = splits.train, len(splits.classes)
-    absent = getattr(splits, field) is None
-    require(absent, field, count, f"must be 0, for {splits.name} already has its own {field} split")
-    require(count >= 0 and count % classes == 0, field, count, f"must be a multiple of the {classes} classes, >= 0")
-    taken, per_class = np.zeros(len(train), dtype=bool), count // classes
+    words = f"must be 0, for {splits.name} already has its own validation split"
+    require(splits.validation is None, "validation", validation, words)
+    whole = validation >= 0 and validation % classes == 0
+    require(whole, "validation", validation, f"must be a multiple of the {classes} classes, >= 0")
+    taken, per_class = np.zeros(len(train), dtype=bool), validation // classes
     for label in range(classes):
         positions = np.flatnonzero(train.labels == label)
         left = f"must leave enough to take: class {label} has {len(positions)} images left"
-        require(len(positions) >= per_class, field, count, left)
+        require(len(positions) >= per_class, "validation", validation, left)
         taken[positions[len(positions) - per_class :]] = True
-    return train.take(np.flatnonzero(~taken)), train.take(np.flatnonzero(taken))
+    rest, held_out = (train.take(np.flatnonzero(which)) for which in (~taken, taken))
+    return replace(splits, train=rest, validation=held_out)
 
 
 def pixel_hashes(images: Pixels) -> npt.NDArray[np.uint64]:
@@ -156,6 +148,15 @@ def digest(images: Pixels, labels: Labels | None = None) -> str:
 def joint_digest(*parts: Images) -> str:
     """Return the SHA-256 (hex) of the digests of several parts in the order given."""
     return hashlib.sha256("\n".join(digest(part.images, part.labels) for part in parts).encode()).hexdigest()
+
+
+def as_pixels(array: npt.NDArray[np.generic], path: Path, *sides: int) -> Pixels:
+    """Return `array` as uint8 `[images, side, side, 3]` with a side among `sides`; InputError otherwise."""
+    fits = array.dtype == np.uint8 and array.shape[1:] in [(side, side, 3) for side in sides] and len(array)
+    allowed = " or ".join(f"[images, {side}, {side}, 3]" for side in sides)
+    found = f"{array.dtype} {array.shape}"
+    require(bool(fits), "data", str(path), f"its images must be uint8 {allowed}, not {found}")
+    return array.astype(np.uint8, copy=False)
 
 
 def require_digest(found: str, wanted: str | None, place: Path, what: str, way: str = "") -> None:

@@ -12,12 +12,6 @@ import importlib
 import sys
 from types import ModuleType
 
-# The schemas of torchvision's own csrc/ops, so that nothing that inspects them can tell the difference.
-SCHEMAS = {
-    "nms": "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
-    "qnms": "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
-}
-
 # A Library withdraws its operators when it is garbage collected, so it lives as long as the module.
 _libraries: list[object] = []
 
@@ -41,13 +35,14 @@ def torchvision() -> ModuleType:
 
 
 def declare_missing() -> list[str]:
-    """Declare those operators of `SCHEMAS` that do not exist yet and return their names."""
+    """Declare those of `nms` and `qnms` that do not exist yet and return their names."""
     torch = importlib.import_module("torch")  # here, so that importing the data layer does not cost a second
-    missing = [name for name in SCHEMAS if not hasattr(torch.ops.torchvision, name)]
+    missing = [name for name in ("nms", "qnms") if not hasattr(torch.ops.torchvision, name)]
     if missing:
         # FRAGMENT and not DEF: a namespace admits one DEF, and somebody else's may hold the other operator already.
         library = torch.library.Library("torchvision", "FRAGMENT")
         for name in missing:
-            library.define(SCHEMAS[name])
+            # The schema of torchvision's own csrc/ops, so that nothing that inspects it can tell the difference.
+            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
         _libraries.append(library)
     return missing

@@ -7,6 +7,7 @@ with the kept probabilities that is the one of largest entropy.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor
 
 from fedecho.core.checks import require
+from fedecho.learning.echo_settings import Distillation
 
 Holds = Literal["logits", "probabilities"]
 """What an entry is: it decides which number keeps the probability of the classes that were dropped."""
@@ -27,6 +29,7 @@ _BLOCK = 2**25
 DTYPES = {"float32": torch.float32, "float16": torch.float16}
 """Names of the precisions that rows are kept in."""
 _INDEX_TYPES = (torch.uint8, torch.int16, torch.int32)
+_WHOLE = Distillation()
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,34 +50,20 @@ class Bank:
     holds: Holds = "logits"
 
     @staticmethod
-    def empty(
-        clients: int,
-        shape: tuple[int, ...],
-        device: torch.device,
-        dtype: torch.dtype = torch.float32,
-        top_k: int | None = None,
-        labels: int | None = None,
-        holds: Holds = "logits",
-    ) -> Bank:
-        """Return a bank without any row; `shape` is that of one client's, `(pool, ..., classes)`.
+    def empty(clients: int, shape: tuple[int, ...], device: torch.device, settings: Distillation = _WHOLE) -> Bank:
+        """Return a bank without any row, in the form that the settings ask for; `shape` is that of one client's,
+        `(pool, ..., classes)`.
 
-        With `top_k` k or `labels` m (the first m classes) rows are truncated, unless that is all of them. Raises
-        `InputError` for a number outside 1..classes, or for both.
+        Raises `InputError` where more entries are to be kept than there are classes.
         """
         *leading, classes = shape
-        for name, kept in (("bank_top_k", top_k), ("bank_labels", labels)):
-            fits = kept is None or 1 <= kept <= classes
-            require(fits, name, kept, f"give 1 to {classes}, the number of classes, or none")
-        check_form(top_k, labels)
-        return Bank(
-            tuple(
-                torch.zeros(clients, *leading, width, device=device, dtype=kind)
-                for width, kind in _widths(classes, dtype, top_k, labels)
-            ),
-            torch.zeros(shape, device=device, dtype=torch.float64),
-            torch.full((clients,), -1, dtype=torch.long),
-            holds,
-        )
+        for name in ("bank_top_k", "bank_labels"):
+            kept = getattr(settings, name)
+            require(kept is None or kept <= classes, name, kept, f"give 1 to {classes}, the number of classes, or none")
+        widths, new = _widths(classes, settings), functools.partial(torch.zeros, device=device)
+        parts = tuple(new(clients, *leading, width, dtype=kind) for width, kind in widths)
+        uploaded = torch.full((clients,), -1, dtype=torch.long)
+        return Bank(parts, new(shape, dtype=torch.float64), uploaded, settings.average)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -151,12 +140,6 @@ class Bank:
         return parts[0] if len(parts) == 1 else rebuilt(parts, self.total.shape[-1])
 
 
-def check_form(top_k: int | None, labels: int | None) -> None:
-    """Refuse two truncations at a time."""
-    both = top_k is not None and labels is not None
-    require(not both, "bank_labels", labels, f"bank_top_k = {top_k} truncates already; give one of them")
-
-
 def _finite(entries: Tensor) -> bool:
     # A finite sum has finite terms and takes one fast pass; the other way round, large terms may overflow.
     return bool(torch.isfinite(entries.sum(dtype=torch.float32))) or bool(torch.isfinite(entries).all())
@@ -167,13 +150,15 @@ def block_size(clients: int, entries: int) -> int:
     return max(1, _BLOCK // (clients * entries))
 
 
-def row_bytes(classes: int, dtype: torch.dtype, top_k: int | None = None, labels: int | None = None) -> int:
-    """Return the bytes of one prediction: C b, m b + b, or k (b + i) + b with b bytes an entry and i an index."""
-    return sum(width * kind.itemsize for width, kind in _widths(classes, dtype, top_k, labels))
+def row_bytes(classes: int, settings: Distillation) -> int:
+    """Return the bytes of one prediction in the bank: C b; m b + b for the first m classes; k (b + i) + b for the
+    largest k; with b bytes an entry and i an index."""
+    return sum(width * kind.itemsize for width, kind in _widths(classes, settings))
 
 
-def _widths(classes: int, dtype: torch.dtype, top_k: int | None, labels: int | None) -> list[tuple[int, torch.dtype]]:
+def _widths(classes: int, settings: Distillation) -> list[tuple[int, torch.dtype]]:
     """Return width and type of each part; where nothing is dropped, indices and a tail would only cost bytes."""
+    dtype, top_k, labels = DTYPES[settings.bank_dtype], settings.bank_top_k, settings.bank_labels
     if top_k is not None and top_k < classes:
         return [(top_k, dtype), (top_k, index_type(classes)), (1, dtype)]
     if labels is not None and labels < classes:

@@ -1,25 +1,126 @@
-"""A file of a run in progress: sealed by its digest, and checked against the run when it is read.
+"""What a run carries from one round to the next, and the file that it is kept in, sealed by its digest.
 
-Beside it lies the one that was written before: a file that rotted costs only the time between the two.
+Beside the file lies the one that was written before: one that rotted costs only the time between the two.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import fields, is_dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from statistics import median
+from typing import Any, BinaryIO, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from fedecho.core.checks import InputError, require
 from fedecho.core.config import NUMERICS_VERSION, RunConfig, config_hash
 from fedecho.core.files import whole
-from fedecho.learning.evaluation import Journal
+from fedecho.core.records import Row, rounded
+from fedecho.learning.flat import Weights
 from fedecho.learning.methods.base import STATES
-from fedecho.learning.progress import Checkpoints, Progress, Version
+from fedecho.simulation.schedule import Round
+
+
+class Version(NamedTuple):
+    """A model version as it was sent out."""
+
+    model: Weights
+    """x_s"""
+    extra: Tensor | None
+    """What the method broadcast with it."""
+    before: Weights | None = None
+    """x_{s-1}, kept only where the protocol has clients start from it (`Protocol.delta`)."""
+
+
+@dataclass(eq=False)
+class Checkpoints:
+    """The versions that jobs in flight started from, and no others."""
+
+    uses: Counter[int]
+    """Version -> arrivals from it that are still to come."""
+    with_before: bool = False
+    """Whether x_{s-1} is wanted beside x_s."""
+    versions: dict[int, Version] = field(default_factory=dict)
+    last: Weights | None = None
+
+    def __len__(self) -> int:
+        """Return how many versions are held."""
+        return len(self.versions)
+
+    def keep(self, number: int, version: Version) -> None:
+        """Hold a version if any job will arrive from it."""
+        if self.uses[number]:
+            self.versions[number] = version._replace(before=self.last)
+        self.last = version.model if self.with_before else None
+
+    def take(self, number: int) -> Version:
+        """Return a version for one arrival, and let go of it after the last."""
+        self.uses[number] -= 1
+        return self.versions[number] if self.uses[number] else self.versions.pop(number)
+
+
+@dataclass
+class Journal:
+    """Collects what happens between two evaluations into one row."""
+
+    taus: list[int] = field(default_factory=list)
+    accepted: int = 0
+    metrics: dict[str, list[float]] = field(default_factory=dict)
+    refused: dict[str, int] = field(default_factory=dict)
+    """How many uploads were refused, by reason."""
+    norms: list[float] = field(default_factory=list)
+    """`|Delta_i|` of those that were let in, where that is wanted (`Protocol.norm_quantiles`)."""
+
+    def refuse(self, reason: str) -> None:
+        """Note an upload that was refused; one that was not finite is told by all others (records from before there
+        were other reasons)."""
+        if reason != "failed":
+            self.refused[reason] = self.refused.get(reason, 0) + 1
+
+    def observe(self, rnd: Round, accepted: int, metrics: dict[str, float]) -> None:
+        """Note one round and how many of its uploads could be used."""
+        self.taus += rnd.staleness
+        self.accepted += accepted
+        for name, value in metrics.items():
+            self.metrics.setdefault(name, []).append(value)
+
+    def row(self, rnd: Round, buffer_size: int, scores: dict[str, Any]) -> Row:
+        """Return the row of an evaluation after `rnd`, and begin the next one."""
+        out = {
+            "round": rnd.index + 1,
+            "virtual_time": rnd.closed_at,
+            "arrivals": (rnd.index + 1) * buffer_size,
+            **scores,
+            "tau_mean": float(np.mean(self.taus)),
+            "tau_max": max(self.taus),
+            "rejected": len(self.taus) - self.accepted,
+            **{f"rejected_{reason}": count for reason, count in sorted(self.refused.items())},
+            **({"delta_norm_median": median(self.norms), "delta_norm_max": max(self.norms)} if self.norms else {}),
+            **{name: float(np.mean(values)) for name, values in self.metrics.items()},
+        }
+        self.taus, self.accepted, self.metrics, self.refused, self.norms = [], 0, {}, {}, []
+        return {name: rounded(value) for name, value in out.items()}
+
+
+class Progress(NamedTuple):
+    """All that a run carries from one round to the next."""
+
+    round: int
+    """Rounds that are done."""
+    x: Weights
+    state: Any
+    """The method's own."""
+    checkpoints: Checkpoints
+    journal: Journal
+    rows: list[Row]
+
+
+# The file
 
 OVER = "delete it to start the run over"
 _CLASSES = (Version, Checkpoints, Journal, Progress)
@@ -81,11 +182,10 @@ def write(path: Path, about: dict[str, Any], progress: Progress, made: list[dict
             path.replace(before(path))
 
 
-def read(path: Path, config: RunConfig, device: str = "cpu", fresh: Progress | None = None) -> dict[str, Any]:
+def read(path: Path, config: RunConfig, device: str = "cpu") -> dict[str, Any]:
     """Return what `write` wrote; only tensors, plain values and registered state classes can be in the file.
 
-    Raises `Rotten` for one that was damaged, or that does not go with the `fresh` progress of its run; `InputError`
-    for a file of another run or other numerics.
+    Raises `Rotten` for one that was damaged, `InputError` for a file of another run or other numerics.
     """
     kept = _opened(path, device)
     own, here = config_hash(config), device.split(":")[0]
@@ -96,13 +196,6 @@ def read(path: Path, config: RunConfig, device: str = "cpu", fresh: Progress | N
         (begun_on == here, f"it was begun on {begun_on}, not {here}: go on there, or {OVER}"),
     ):
         require(same, "checkpoint", str(path), words)
-    if fresh is not None:
-        try:
-            wrong = what_is_wrong(kept["progress"], fresh, config)
-        except (AttributeError, TypeError, ValueError, LookupError) as error:
-            wrong = f"its content is not that of a run ({type(error).__name__})"
-        if wrong:
-            raise Rotten("checkpoint", str(path), wrong)
     return kept
 
 
@@ -121,47 +214,6 @@ def _opened(path: Path, device: str) -> dict[str, Any]:
         raise
     except Exception as error:  # content may fail in any way
         raise Rotten("checkpoint", str(path), f"it cannot be read ({type(error).__name__})") from None
-
-
-def what_is_wrong(kept: Progress, fresh: Progress, config: RunConfig) -> str:
-    """Say why a progress cannot be one of a run that began as `fresh`; nothing if it can."""
-    rounds = config.protocol.rounds
-    if type(kept) is not Progress or type(kept.round) is not int or not 0 < kept.round < rounds:
-        return f"it says round {getattr(kept, 'round', None)!r} of {rounds}"
-    due = [number for number in config.evaluated_rounds() if number <= kept.round]
-    if [row.get("round") for row in kept.rows] != due:
-        return f"after round {kept.round} it has {len(kept.rows)} rows, not {len(due)}"
-    held = kept.checkpoints
-    left = {number: count for number, count in held.uses.items() if count}
-    if any(number > kept.round - 1 for number in held.versions) or any(
-        (number in held.versions) != bool(left.get(number)) for number in range(kept.round)
-    ):
-        return "the versions it holds are not those that jobs in flight began from"
-    if sum(left.values()) != (rounds - kept.round) * config.protocol.buffer_size:
-        return f"{sum(left.values())} arrivals are to come, not {(rounds - kept.round) * config.protocol.buffer_size}"
-    if not kept.x.finite():
-        return "its weights are not finite"
-    models = [kept.x, *(version.model for version in held.versions.values())]
-    if not all(_alike(model, fresh.x) for model in models) or not _alike(kept.state, fresh.state):
-        return "its tensors are not those of this model and method"
-    return ""
-
-
-def _alike(kept: Any, fresh: Any) -> bool:
-    """Tell whether two states are built alike, their tensors of the same shapes and types; what is none in the one may
-    be there in the other, and lists of what arrived may be of any length."""
-    if kept is None or fresh is None:
-        return True
-    if isinstance(kept, Tensor) or isinstance(fresh, Tensor):
-        same = isinstance(kept, Tensor) and isinstance(fresh, Tensor)
-        return same and (kept.shape, kept.dtype) == (fresh.shape, fresh.dtype)
-    if type(kept) is not type(fresh):
-        return False
-    if is_dataclass(kept):
-        return all(_alike(getattr(kept, f.name), getattr(fresh, f.name)) for f in fields(kept))
-    if isinstance(kept, tuple) and len(kept) == len(fresh):
-        return all(map(_alike, kept, fresh))
-    return True
 
 
 def _place(device: str) -> Callable[[Any, str], Any]:

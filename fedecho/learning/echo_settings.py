@@ -9,7 +9,6 @@ from typing import Annotated, Literal
 from annotated_types import Interval
 
 from fedecho.core.checks import Checked, Count, Natural, NotNegative, Positive, PositiveShare, Share, require
-from fedecho.learning.bank import check_form
 
 
 @dataclass(frozen=True)
@@ -92,7 +91,8 @@ class Distillation(Checked):
         """Check alpha_min <= alpha_max, that a row has one form, and that somebody teaches."""
         low, high = self.alpha_min, self.alpha_max
         require(low <= high, "alpha_max", high, f"give a number in [alpha_min, 1] = [{low:g}, 1]")
-        check_form(self.bank_top_k, self.bank_labels)
+        both, words = None not in (self.bank_top_k, self.bank_labels), "truncates already; give one of them"
+        require(not both, "bank_labels", self.bank_labels, f"bank_top_k = {self.bank_top_k} {words}")
         taught = self.include_fresh or self.teachers != "fresh"
         require(taught, "include_fresh", self.include_fresh, "with teachers = fresh nobody would teach; leave it on")
         self._check_unread()

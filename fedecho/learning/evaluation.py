@@ -1,9 +1,9 @@
-"""Scores of the server's model on held-out data, and the row of a record that an evaluation makes."""
+"""What a version is worth and what it writes: scores on held-out data, and text generated token by token."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from statistics import median
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,52 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fedecho.core.records import Row, rounded
+from fedecho.core.rng import stream
+from fedecho.data.tokens import CONTEXT
 from fedecho.learning.flat import FlatModel, Weights, predict
-from fedecho.simulation.schedule import Round
-
-
-@dataclass
-class Journal:
-    """Collects what happens between two evaluations into one row."""
-
-    taus: list[int] = field(default_factory=list)
-    accepted: int = 0
-    metrics: dict[str, list[float]] = field(default_factory=dict)
-    refused: dict[str, int] = field(default_factory=dict)
-    """How many uploads were refused, by reason."""
-    norms: list[float] = field(default_factory=list)
-    """`|Delta_i|` of those that were let in, where that is wanted (`Protocol.norm_quantiles`)."""
-
-    def refuse(self, reason: str) -> None:
-        """Note an upload that was refused; one that was not finite is told by all others (records from before there
-        were other reasons)."""
-        if reason != "failed":
-            self.refused[reason] = self.refused.get(reason, 0) + 1
-
-    def observe(self, rnd: Round, accepted: int, metrics: dict[str, float]) -> None:
-        """Note one round and how many of its uploads could be used."""
-        self.taus += rnd.staleness
-        self.accepted += accepted
-        for name, value in metrics.items():
-            self.metrics.setdefault(name, []).append(value)
-
-    def row(self, rnd: Round, buffer_size: int, scores: dict[str, Any]) -> Row:
-        """Return the row of an evaluation after `rnd`, and begin the next one."""
-        out = {
-            "round": rnd.index + 1,
-            "virtual_time": rnd.closed_at,
-            "arrivals": (rnd.index + 1) * buffer_size,
-            **scores,
-            "tau_mean": float(np.mean(self.taus)),
-            "tau_max": max(self.taus),
-            "rejected": len(self.taus) - self.accepted,
-            **{f"rejected_{reason}": count for reason, count in sorted(self.refused.items())},
-            **({"delta_norm_median": median(self.norms), "delta_norm_max": max(self.norms)} if self.norms else {}),
-            **{name: float(np.mean(values)) for name, values in self.metrics.items()},
-        }
-        self.taus, self.accepted, self.metrics, self.refused, self.norms = [], 0, {}, {}, []
-        return {name: rounded(value) for name, value in out.items()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,3 +86,50 @@ def _by_class(correct: Tensor, data: HeldOut) -> list[float]:
     total = torch.bincount(data.classes, weights=correct, minlength=data.names)
     means: list[float] = (total / torch.bincount(data.classes, minlength=data.names)).tolist()
     return means
+
+
+# Autoregressive sampling
+
+PROMPTS, PROMPT, LENGTH = 3, 8, 60
+"""Samples of the record: held-out blocks, the first so many; tokens of each prompt; tokens that are generated."""
+TEMPERATURE = 0.8
+"""Of the record's samples."""
+FIRST = 100
+"""The most frequent ids, with one of which a block of a pool begins."""
+
+
+@torch.no_grad()
+def continued(
+    model: FlatModel, weights: Weights, ids: Tensor, length: int, rng: np.random.Generator, temperature: float = 1.0
+) -> Tensor:
+    """Return `ids` int64 `[texts, tokens]` with `length` more tokens each, from softmax(logits / temperature).
+
+    The model reads the last `CONTEXT` tokens; every token takes one number of `rng`.
+    """
+    for _ in range(length):
+        logits = predict(model, weights, ids[:, -CONTEXT:], model.execution.inference_batch)[:, -1]
+        cumulative = (logits.double() / temperature).softmax(-1).cumsum(-1)
+        drawn = torch.from_numpy(rng.random((len(ids), 1))).to(ids.device)
+        following = torch.searchsorted(cumulative, drawn).clamp_max(logits.shape[-1] - 1)
+        ids = torch.cat([ids, following], 1)
+    return ids
+
+
+def written(model: FlatModel, weights: Weights, shape: tuple[int, ...], seed: int) -> Tensor:
+    """Return blocks `shape` = `[pool, length]` from a model's own distribution: a pool U that needs no data.
+
+    Each begins with one of the `FIRST` most frequent ids, drawn uniformly. Unspecified in paper: it has no such pool.
+    """
+    rng, (count, length) = stream(seed, "written-pool"), shape
+    first = rng.integers(FIRST, size=(count, 1))
+    return continued(model, weights, torch.from_numpy(first).to(model.params.device), length - 1, rng)
+
+
+def samples(
+    model: FlatModel, weights: Weights, held_out: Tensor, decode: Callable[[Iterable[int]], str], seed: int
+) -> list[dict[str, str]]:
+    """Return for the record how a version continues the first blocks of `held_out` `[blocks, length]`."""
+    prompts = held_out[:PROMPTS, :PROMPT]
+    made = continued(model, weights, prompts, LENGTH, stream(seed, "samples"), TEMPERATURE)
+    rows = zip(prompts.tolist(), made[:, PROMPT:].tolist(), strict=True)
+    return [{"prompt": decode(prompt), "text": decode(text)} for prompt, text in rows]

@@ -2,32 +2,34 @@
 
 from __future__ import annotations
 
+import datetime
 import functools
 import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast
 
 import torch
 
-from fedecho.core.checks import InputError, require
+from fedecho.core import numerics
+from fedecho.core.checks import InputError
 from fedecho.core.clock import Clock
-from fedecho.core.config import RunConfig
-from fedecho.core.records import Record, Row, new_record
+from fedecho.core.config import RunConfig, config_hash, to_dict
+from fedecho.core.provenance import require_device
+from fedecho.core.records import Record, Row, rounded
 from fedecho.core.settings import Protocol
 from fedecho.learning import faults
 from fedecho.learning.bar import Bar
+from fedecho.learning.checkpoint import Checkpoints, Journal, Progress, Version
 from fedecho.learning.client import Update, sgd
-from fedecho.learning.evaluation import Journal, evaluate
+from fedecho.learning.evaluation import evaluate, samples, written
 from fedecho.learning.export import by_name
 from fedecho.learning.flat import Weights
 from fedecho.learning.gate import Gate
-from fedecho.learning.generate import samples, written
 from fedecho.learning.methods.base import Method, Server, build
 from fedecho.learning.pins import pin
-from fedecho.learning.progress import Checkpoints, Progress, Version
 from fedecho.learning.resume import Keeper
 from fedecho.learning.task import Task, prepare
 from fedecho.simulation.schedule import Job, Round
@@ -94,12 +96,13 @@ def run(
     method = build(config.method, server(task, config, clock))
 
     x = task.model.weights()  # x_0
-    state, checkpoints = method.init(x, config.protocol.clients), Checkpoints.of(task.plan, config.protocol)
+    state = method.init(x, config.protocol.clients)
+    checkpoints = Checkpoints(task.plan.uses_of_version(), with_before=config.protocol.delta == "fadas_code")
     keeper, fresh = keeper or Keeper(), Progress(0, x, state, checkpoints, Journal(), [])
     on_row, progress = shown(on_row, progress)
     # As it was left, where the keeper has a file of this run.
     done, x, state, checkpoints, journal, rows = keeper.begin(fresh, config, task.facts, clock, device)
-    gate = Gate.of(task.plan, config.protocol, x, done)
+    gate = Gate(task.plan, config.protocol, x, done)
     for rnd in progress(task.plan.rounds[done:]):
         checkpoints.keep(rnd.index, Version(x, method.broadcast(state)))
         accepted = 0
@@ -111,8 +114,7 @@ def run(
                 accepted += 1
         if accepted:
             with clock("aggregation"):
-                # x_t + eta * mean Delta; FedEcho: then Q distillation steps towards the mean of the bank's rows.
-                state, x = method.close_round(state, x)
+                state, x = method.close_round(state, x)  # x_t + eta * mean Delta; FedEcho: then Q distillation steps
         journal.observe(rnd, accepted, method.metrics(state))
         if not x.finite():
             break
@@ -128,6 +130,21 @@ def run(
     facts = task.facts | (_samples(task, method.evaluated(state, x), config.seed) if whole else {})
     made = new_record(config, "done" if whole else "diverged", rows, facts, clock, keeper.provenance(device))
     return made.keeping(by_name(task.model, method.evaluated(state, x))) if keep_model else made
+
+
+def new_record(
+    config: RunConfig,
+    status: Literal["done", "diverged"],
+    rows: list[Row],
+    facts: dict[str, Any],
+    clock: Clock,
+    provenance: dict[str, Any],
+) -> Record:
+    """Assemble the record of a finished run; to what made it, it adds the day and the digest of the numerics."""
+    facts = {name: rounded(value) for name, value in facts.items()}
+    code = numerics.name_of(numerics.of(config.method))
+    provenance = provenance | {"date": str(datetime.date.today()), "numerics": code}
+    return Record(to_dict(config), config_hash(config), config.seed, status, rows, facts, clock.phases(), provenance)
 
 
 def server(task: Task, config: RunConfig, clock: Clock) -> Server:
@@ -157,12 +174,6 @@ def _samples(task: Task, weights: Weights, seed: int) -> dict[str, Any]:
     if task.decode is None:
         return {}
     return {"samples": samples(task.model, weights, task.held_out.images, task.decode, seed)}
-
-
-def require_device(device: str) -> None:
-    """Raise `InputError` for a device that torch does not have here."""
-    known = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
-    require(device.split(":")[0] in known, "device", device, f"this machine has {' and '.join(known)}")
 
 
 def work(task: Task, config: RunConfig, method: Method[Any], state: Any, rnd: Round, job: Job, sent: Version) -> Update:

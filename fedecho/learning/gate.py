@@ -7,15 +7,14 @@ the record counts it as rejected, and by reason unless it merely was not finite.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from fedecho.core.settings import Protocol
+from fedecho.learning.checkpoint import Journal
 from fedecho.learning.client import Update
-from fedecho.learning.evaluation import Journal
 from fedecho.learning.flat import Weights
 from fedecho.simulation.schedule import Job, Schedule
 
@@ -26,23 +25,16 @@ Sent = tuple[int, int]
 """A client and the version it was sent."""
 
 
-@dataclass
 class Gate:
     """Knows what is in flight, and so what can arrive."""
 
-    protocol: Protocol
-    like: Weights
-    """A model: what an upload has to be the size of."""
-    in_flight: Counter[Sent]
-    """Jobs whose uploads have not arrived, also those that will only be sent out."""
-    arrived: set[Sent]
-
-    @staticmethod
-    def of(plan: Schedule, protocol: Protocol, like: Weights, done: int = 0) -> Gate:
-        """Return the gate of a run after `done` rounds."""
+    def __init__(self, plan: Schedule, protocol: Protocol, like: Weights, done: int = 0) -> None:
+        """Begin after `done` rounds; `like` is a model, what an upload has to be the size of."""
+        self.protocol, self.like = protocol, like
         coming = [job for rnd in plan.rounds[done:] for job in rnd.arrivals]
-        past = {_sent(job) for rnd in plan.rounds[:done] for job in rnd.arrivals}
-        return Gate(protocol, like, Counter(map(_sent, (*coming, *plan.in_flight))), past)
+        self.in_flight = Counter(map(_sent, (*coming, *plan.in_flight)))
+        """Jobs whose uploads have not arrived, also those that will only be sent out."""
+        self.arrived = {_sent(job) for rnd in plan.rounds[:done] for job in rnd.arrivals}
 
     def admits(self, update: Update, job: Job, journal: Journal) -> bool:
         """Tell whether the upload that arrived for a job is let in; the journal notes why one is not."""

@@ -16,7 +16,7 @@ from fedecho import data as datasets
 from fedecho.core.checks import require
 from fedecho.core.config import LORA, RunConfig
 from fedecho.data.pools import mixed
-from fedecho.data.splits import Labels, Texts
+from fedecho.data.splits import Labels, Splits, Texts, carve
 from fedecho.data.tokens import CONTEXT, Blocks, Tokens, Vocabulary, blocks
 from fedecho.learning import models
 from fedecho.learning.client import ClientData, normalise
@@ -62,15 +62,9 @@ def read(config: RunConfig, device: torch.device, root: Path | None = None) -> I
     return (read_texts if config.data.name in datasets.TEXTS else read_images)(config, device, root)
 
 
-def _train_count(config: RunConfig, whole: int, name: str, what: str) -> int:
-    count = config.data.train_size or whole
-    require(count <= whole, "train_size", count, f"{name} has {whole} client {what}")
-    return count
-
-
-def _pool_count(config: RunConfig, whole: int, what: str) -> int:
-    count = config.data.pool_size
-    require(count <= whole, "pool_size", count, f"the pool has {whole} {what}")
+def _count(config: RunConfig, field: str, whole: int, who: str, what: str) -> int:
+    count: int = getattr(config.data, field) or whole
+    require(count <= whole, field, count, f"{who} has {whole} {what}")
     return count
 
 
@@ -83,14 +77,12 @@ def _tensor(labels: Labels, device: torch.device) -> Tensor:
 
 def read_images(config: RunConfig, device: torch.device, root: Path | None = None) -> Inputs:
     """Return the images of a data set and its pool, normalised and past the model's stem unless crops come first."""
-    splits = datasets.load(config.data.name, root)
-    if config.data.validation_size:
-        splits = datasets.carve(splits, validation=config.data.validation_size, pool=0)
+    splits = carve(datasets.load(config.data.name, root), config.data.validation_size)
     split = config.evaluation.split
     train, scored = splits.train, splits.test if split == "test" else splits.validation
     words = f"{splits.name} has no validation split of its own; set data.validation_size"
     require(scored is not None, "split", split, words)
-    count = _train_count(config, len(train), splits.name, "images")
+    count = _count(config, "train_size", len(train), splits.name, "client images")
     assert scored is not None and train.labels is not None and scored.labels is not None
     images = _planes(train.images[:count], device)
     moments_of = _MOMENTS.get(config.data.name) or _moments(train.images[:count])
@@ -123,7 +115,7 @@ def _moments(images: NDArray[np.uint8]) -> tuple[tuple[float, ...], tuple[float,
     return tuple(map(float, values.mean(0))), tuple(float(d) if d > 0 else 1.0 for d in deviations)
 
 
-def _pool_images(splits: datasets.Splits, config: RunConfig, root: Path | None) -> NDArray[np.uint8]:
+def _pool_images(splits: Splits, config: RunConfig, root: Path | None) -> NDArray[np.uint8]:
     """Return the first |U| images of the pool in canonical order, mixed where asked."""
     name, (height, width, channels) = config.data.pool, splits.train.images.shape[1:]
     shape, source = (height, width, channels), splits.pool
@@ -131,7 +123,7 @@ def _pool_images(splits: datasets.Splits, config: RunConfig, root: Path | None) 
         source = datasets.load_unlabeled(name, root, count=config.data.pool_size, shape=shape)
     require(source is not None, "pool", name, f"{splits.name} has no held-out pool; name another data set")
     assert source is not None
-    size, own = _pool_count(config, len(source), "images"), source.images.shape[1:]
+    size, own = _count(config, "pool_size", len(source), "the pool", "images"), source.images.shape[1:]
     require(own == shape, "pool", name, f"its images are {own}, those of {splits.name} {shape}")
     return mixed(source.images[:size], config.data.pool_mix)
 
@@ -153,7 +145,7 @@ def read_texts(config: RunConfig, device: torch.device, root: Path | None = None
     _require_for_texts(config)
     splits = datasets.load_texts(config.data.name, root, mask=config.data.mask)
     scored = splits.test if config.evaluation.split == "test" else splits.validation
-    train = splits.train.take(slice(_train_count(config, len(splits.train), splits.name, "texts")))
+    train = splits.train.take(slice(_count(config, "train_size", len(splits.train), splits.name, "client texts")))
     pool = _pool_texts(splits.pool, config, root)
     assert train.labels is not None and scored.labels is not None
     vocabulary, context, origin = _reader(config, train)
@@ -183,7 +175,7 @@ def _pool_texts(own: Texts, config: RunConfig, root: Path | None) -> Texts:
     """Return the first |U| texts of the data set's own pool, or of another data set's clients, in canonical order."""
     name = _text_pool(config, "held-out")
     source = own if name == "held-out" else datasets.load_texts(name, root).train.unlabeled()
-    return source.take(slice(_pool_count(config, len(source), "texts")))
+    return source.take(slice(_count(config, "pool_size", len(source), "the pool", "texts")))
 
 
 def _require_for_texts(config: RunConfig) -> None:
@@ -215,7 +207,7 @@ def read_tokens(config: RunConfig, device: torch.device, root: Path | None = Non
     module = models.build(config.model, (size, CONTEXT), size, config.seed, "generation").to(device)
     tokens = datasets.load_tokens(size)
     clients, scored = datasets.load_blocks(size, "train"), datasets.load_blocks(size, split)
-    clients = clients.take(_train_count(config, len(clients), splits.name, "blocks of tokens"))
+    clients = clients.take(_count(config, "train_size", len(clients), splits.name, "client blocks of tokens"))
     pool = _pool_blocks(tokens, config, root).to(device)
     assert clients.labels is not None and scored.labels is not None
     facts = {
@@ -247,4 +239,5 @@ def _pool_blocks(tokens: Tokens, config: RunConfig, root: Path | None) -> Tensor
         found = datasets.load_blocks(config.data.vocabulary, "pool")
     else:
         found = blocks(tokens, Texts((" ".join(datasets.load_texts(name, root).train.unlabeled().texts),)))
-    return torch.from_numpy(found.take(_pool_count(config, len(found), "blocks of tokens")).ids[:, :-1].copy())
+    count = _count(config, "pool_size", len(found), "the pool", "blocks of tokens")
+    return torch.from_numpy(found.take(count).ids[:, :-1].copy())

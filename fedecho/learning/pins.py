@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from fedecho.core import own
-from fedecho.core.checks import require
+from fedecho.core.checks import is_named, require
 from fedecho.core.config import RunConfig
 from fedecho.core.files import expanded, file_sha256, is_file
 from fedecho.learning.models import pretrained
@@ -18,7 +18,7 @@ def pin(config: RunConfig) -> RunConfig:
     Raises `InputError` for one that is not there, or that is not what the config was pinned to.
     """
     config = replace(pretrained.pin(config), delays=pin_trace(config.delays))
-    if own.is_named(config.model):
+    if is_named(config.model):
         found = own.digest(config.model, "model")
         _require_same("model", config.model, found, config.model_sha256)
         config = replace(config, model_sha256=found)

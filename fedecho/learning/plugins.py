@@ -16,7 +16,6 @@ from fedecho.core import own
 from fedecho.core.checks import InputError, require
 from fedecho.core.config import METHODS, MethodConfig
 from fedecho.core.files import file_sha256
-from fedecho.learning import methods as methods
 from fedecho.learning.methods.base import FACTORIES
 
 

@@ -9,9 +9,11 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
+
+from torch import Tensor
 
 from fedecho.core import processes, provenance
 from fedecho.core.checks import require
@@ -19,8 +21,7 @@ from fedecho.core.clock import Clock
 from fedecho.core.config import NUMERICS_VERSION, RunConfig, config_hash
 from fedecho.core.records import require_same_vocabulary, rounded
 from fedecho.learning import checkpoint
-from fedecho.learning.checkpoint import OVER
-from fedecho.learning.progress import Progress
+from fedecho.learning.checkpoint import OVER, Progress
 
 _SHARE = 0.05
 _MARGIN = 1.5
@@ -89,7 +90,8 @@ class Keeper:
         for path in (self.path, checkpoint.before(self.path)):
             if path.is_file():
                 try:
-                    kept = checkpoint.read(path, config, device, fresh)
+                    kept = checkpoint.read(path, config, device)
+                    _require_right(path, kept["progress"], fresh, config)
                 except checkpoint.Rotten as error:
                     rotten = f"{rotten}{error}; "
                     continue
@@ -140,3 +142,54 @@ class Keeper:
 
 def _say(text: str) -> None:
     print(f"fedecho: {text}", file=sys.stderr, flush=True)
+
+
+def _require_right(path: Path, kept: Progress, fresh: Progress, config: RunConfig) -> None:
+    """Raise `Rotten` for a progress that does not go with the `fresh` one of its run."""
+    try:
+        wrong = what_is_wrong(kept, fresh, config)
+    except (AttributeError, TypeError, ValueError, LookupError) as error:
+        wrong = f"its content is not that of a run ({type(error).__name__})"
+    if wrong:
+        raise checkpoint.Rotten("checkpoint", str(path), wrong)
+
+
+def what_is_wrong(kept: Progress, fresh: Progress, config: RunConfig) -> str:
+    """Say why a progress cannot be one of a run that began as `fresh`; nothing if it can."""
+    rounds = config.protocol.rounds
+    if type(kept) is not Progress or type(kept.round) is not int or not 0 < kept.round < rounds:
+        return f"it says round {getattr(kept, 'round', None)!r} of {rounds}"
+    due = [number for number in config.evaluated_rounds() if number <= kept.round]
+    if [row.get("round") for row in kept.rows] != due:
+        return f"after round {kept.round} it has {len(kept.rows)} rows, not {len(due)}"
+    held = kept.checkpoints
+    left = {number: count for number, count in held.uses.items() if count}
+    if any(number > kept.round - 1 for number in held.versions) or any(
+        (number in held.versions) != bool(left.get(number)) for number in range(kept.round)
+    ):
+        return "the versions it holds are not those that jobs in flight began from"
+    if sum(left.values()) != (rounds - kept.round) * config.protocol.buffer_size:
+        return f"{sum(left.values())} arrivals are to come, not {(rounds - kept.round) * config.protocol.buffer_size}"
+    if not kept.x.finite():
+        return "its weights are not finite"
+    models = [kept.x, *(version.model for version in held.versions.values())]
+    if not all(_alike(model, fresh.x) for model in models) or not _alike(kept.state, fresh.state):
+        return "its tensors are not those of this model and method"
+    return ""
+
+
+def _alike(kept: Any, fresh: Any) -> bool:
+    """Tell whether two states are built alike, their tensors of the same shapes and types; what is none in the one may
+    be there in the other, and lists of what arrived may be of any length."""
+    if kept is None or fresh is None:
+        return True
+    if isinstance(kept, Tensor) or isinstance(fresh, Tensor):
+        same = isinstance(kept, Tensor) and isinstance(fresh, Tensor)
+        return same and (kept.shape, kept.dtype) == (fresh.shape, fresh.dtype)
+    if type(kept) is not type(fresh):
+        return False
+    if is_dataclass(kept):
+        return all(_alike(getattr(kept, f.name), getattr(fresh, f.name)) for f in fields(kept))
+    if isinstance(kept, tuple) and len(kept) == len(fresh):
+        return all(map(_alike, kept, fresh))
+    return True

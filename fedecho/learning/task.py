@@ -17,7 +17,7 @@ from fedecho.learning.client import ClientData
 from fedecho.learning.evaluation import HeldOut
 from fedecho.learning.flat import FlatModel
 from fedecho.learning.inputs import read
-from fedecho.simulation import partition, schedule
+from fedecho.simulation import events, partition
 from fedecho.simulation.schedule import Schedule
 
 
@@ -42,7 +42,7 @@ class Task:
 def prepare(config: RunConfig, device: torch.device, root: Path | None = None) -> Task:
     """Load the data, divide it, draw the schedule and initialise the model; raises `InputError` before any training."""
     inputs = read(config, device, root)
-    plan = schedule.draw(config.protocol, config.delays, config.seed)
+    plan = events.draw(config.protocol, config.delays, config.seed)
     shards = partition.divide(inputs.classes, config.partition, plan.speed_class, config.seed, inputs.groups)
     held, labels, wrong = inputs.clients, inputs.clients.labels, faults.faulty(config)
     clients = [replace(held, images=held.images[s], labels=labels[s]) for s in shards.clients]

@@ -13,21 +13,8 @@ from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from fedecho.report import figures as kit
 from fedecho.report.captions import LEVEL, NOTHING
-from fedecho.report.figures import (
-    ACCURACY,
-    COLUMN,
-    WIDTH,
-    fields,
-    finished,
-    grid,
-    label_axes,
-    legend,
-    look,
-    rows,
-    say_not_run,
-    style,
-)  # fmt: skip
 from fedecho.report.summary import BLOCK, NOT_RUN, REFERENCE
 
 _HALF = {"mean": "half", "straggler_mean": "straggler_half"}
@@ -36,14 +23,14 @@ _WIDE = 4
 _CLASSES = {"mean": "all classes", "straggler_mean": "slow clients' own classes"}
 
 
-@style()
-def bars(summary: pd.DataFrame, reference: str = REFERENCE, label: str = ACCURACY) -> Figure:
+@kit.style()
+def bars(summary: pd.DataFrame, reference: str = REFERENCE, label: str = kit.ACCURACY) -> Figure:
     """Draw a summary: each method's mean with its 95 % interval, and the reference's mean as a line; where only slow
     clients own some classes, the same on those in a panel beside it, as their intervals would cover the others."""
     settings, delays = (list(dict.fromkeys(summary[name])) for name in BLOCK)
     sizes = [0.3 + 0.13 * max(3, summary[summary["setting"] == s].groupby("delay").size().max()) for s in settings]
     width = 1 + int(summary["straggler_mean"].notna().any())
-    figure = Figure(figsize=(WIDTH, sum(sizes) + 0.4))
+    figure = Figure(figsize=(kit.WIDTH, sum(sizes) + 0.4))
     places = figure.add_gridspec(len(settings), width * len(delays), height_ratios=sizes)
     first: dict[tuple[str, str], Axes] = {}
     for (i, setting), (j, delay) in product(enumerate(settings), enumerate(delays)):
@@ -64,8 +51,8 @@ def bars(summary: pd.DataFrame, reference: str = REFERENCE, label: str = ACCURAC
             _draw_block(axes, block, reference, kind)
     for (setting, kind), axes in first.items():  # of which panels share the axis
         axes.set_xlim(*_range(summary[summary["setting"] == setting], kind))
-    label_axes(figure, label)
-    return finished(figure)
+    kit.label_axes(figure, label)
+    return kit.finished(figure)
 
 
 def _range(block: pd.DataFrame, column: str) -> tuple[float, float]:
@@ -79,19 +66,19 @@ def _range(block: pd.DataFrame, column: str) -> tuple[float, float]:
 
 
 def _draw_block(axes: Axes, block: pd.DataFrame, reference: str, column: str) -> None:
-    rows(axes, list(block["method"]))
+    kit.rows(axes, list(block["method"]))
     for y, row in enumerate(block.to_dict("records")):
-        how = look(row["method"]) | {"linestyle": "-", "elinewidth": 0.8, "capsize": 1.5, "capthick": 0.8}
+        how = kit.look(row["method"]) | {"linestyle": "-", "elinewidth": 0.8, "capsize": 1.5, "capthick": 0.8}
         axes.errorbar(row[column], y, xerr=np.nan_to_num(row[_HALF[column]]), **how)
         if not row["n"]:
             axes.text(0.02, y, "diverged" if row["diverged"] else NOT_RUN, color="#808080", va="center", fontsize=6.5,
                       transform=axes.get_yaxis_transform())  # fmt: skip
     line = block.loc[block["method"] == reference, column]
     if line.notna().any():
-        axes.axvline(float(line.iloc[0]), color=look(REFERENCE)["color"], linewidth=0.6, zorder=1)
+        axes.axvline(float(line.iloc[0]), color=kit.look(REFERENCE)["color"], linewidth=0.6, zorder=1)
 
 
-@style()
+@kit.style()
 def over_factor(
     summary: pd.DataFrame,
     x: Mapping[str, float],
@@ -103,7 +90,7 @@ def over_factor(
     log: bool = False,
     level: Sequence[str] = (),
     joined: bool = True,
-    label: str = ACCURACY,
+    label: str = kit.ACCURACY,
 ) -> Figure:
     """Draw means with 95 % intervals against a factor: `x` maps the texts in the column `by` to places on the axis.
 
@@ -111,7 +98,7 @@ def over_factor(
     `level` do not depend on the factor and are drawn as horizontal lines. Values without an order are not `joined`.
     """
     names = list(dict.fromkeys(summary[panel_of]))
-    figure, axes = grid(len(names), len(names), 2.4, sharey=True)
+    figure, axes = kit.grid(len(names), len(names), 2.4, sharey=True)
     for panel, name in zip(axes, names, strict=True):
         panel.set_title(name, loc="left")
         _draw_factor(panel, summary[summary[panel_of] == name], x, by, column, level, log)
@@ -122,9 +109,9 @@ def over_factor(
     if label.endswith("%"):  # intervals over few seeds can leave the range of what they are about
         low, high = axes[0].get_ylim()
         axes[0].set_ylim(max(-2.0, low), min(102.0, high))
-    label_axes(figure, axis, label)
-    legend(figure, axes[0])
-    return finished(figure)
+    kit.label_axes(figure, axis, label)
+    kit.legend(figure, axes[0])
+    return kit.finished(figure)
 
 
 def _draw_factor(
@@ -134,16 +121,16 @@ def _draw_factor(
     moving = block[block[by].isin(list(x)) & ~block["method"].isin(level)]
     series = [(REFERENCE, moving)] if by == "method" else list(moving.groupby("method", sort=False))
     if moving[column].isna().all():
-        say_not_run(axes)
+        kit.say_not_run(axes)
     for place, (label, runs) in enumerate(series):
         aside = (place - (len(series) - 1) / 2) * min(0.06, 0.6 / len(series))
         at = _beside(np.array([x[value] for value in runs[by]]), aside, x, log)
         error = np.nan_to_num(runs[half]) if half else np.zeros(len(runs))
-        how = look(str(label), place)
+        how = kit.look(str(label), place)
         axes.errorbar(at, runs[column], yerr=error, label=str(label), elinewidth=0.7, capsize=1.5, **how)
     for label in level:
         row = block[block["method"] == label]
-        axes.axhline(float(row[column].iloc[0]), label=label, linewidth=1.0, **(look(label, 1) | {"marker": ""}))
+        axes.axhline(float(row[column].iloc[0]), label=label, linewidth=1.0, **(kit.look(label, 1) | {"marker": ""}))
 
 
 def _beside(at: NDArray[np.float64], share: float, x: Mapping[str, float], log: bool) -> NDArray[np.float64]:
@@ -162,36 +149,36 @@ def _mark_axis(axes: Axes, x: Mapping[str, float], log: bool) -> None:
         axes.tick_params(axis="x", rotation=30)
 
 
-@style()
+@kit.style()
 def dots(summary: pd.DataFrame, column: str, axis: str) -> Figure:
     """Draw a column of a summary with its 95 % intervals, a row for each method, a panel for each setting."""
     names = list(dict.fromkeys(summary["setting"]))
-    figure, axes = grid(len(names), len(names), 1.4, sharey=True)
+    figure, axes = kit.grid(len(names), len(names), 1.4, sharey=True)
     for panel, name in zip(axes, names, strict=True):
         block = summary[summary["setting"] == name]
         panel.set_title(name, loc="left")
-        rows(panel, list(block["method"]))
+        kit.rows(panel, list(block["method"]))
         panel.axvline(0, color="#808080", linewidth=0.6)
         for y, row in enumerate(block.to_dict("records")):
             panel.errorbar(row[column], y, xerr=np.nan_to_num(row[f"{column}_half"]), capsize=1.5,
-                           **look(str(row["method"]), y))  # fmt: skip
+                           **kit.look(str(row["method"]), y))  # fmt: skip
         if block[column].isna().all():
-            say_not_run(panel)
-    label_axes(figure, axis)
-    return finished(figure)
+            kit.say_not_run(panel)
+    kit.label_axes(figure, axis)
+    return kit.finished(figure)
 
 
 # Maps
 
 
-@style()
-def landscape(values: pd.DataFrame, x: str, y: str, text: str = ACCURACY) -> Figure:
+@kit.style()
+def landscape(values: pd.DataFrame, x: str, y: str, text: str = kit.ACCURACY) -> Figure:
     """Draw a map of means `[rows of y, columns of x]`, each written into its field, the highest in bold."""
-    figure = Figure(figsize=(COLUMN, 2.6))
+    figure = Figure(figsize=(kit.COLUMN, 2.6))
     axes, table = figure.subplots(), values.to_numpy(dtype=float)
     if np.isnan(table).all():
-        say_not_run(axes)
-        return finished(figure)
+        kit.say_not_run(axes)
+        return kit.finished(figure)
     middle, best = (np.nanmin(table) + np.nanmax(table)) / 2, np.nanmax(table)
 
     def written(i: int, j: int, value: float) -> dict[str, Any]:
@@ -199,20 +186,20 @@ def landscape(values: pd.DataFrame, x: str, y: str, text: str = ACCURACY) -> Fig
         shown = "" if np.isnan(value) else f"{value:.2f}"
         return {"s": shown, "color": "black" if value > middle else "white", "fontsize": 6.5, "fontweight": weight}
 
-    figure.colorbar(fields(axes, values, x, y, written, cmap="cividis"), ax=axes, label=text)
-    return finished(figure)
+    figure.colorbar(kit.fields(axes, values, x, y, written, cmap="cividis"), ax=axes, label=text)
+    return kit.finished(figure)
 
 
-@style()
+@kit.style()
 def difference_map(summaries: Mapping[str, pd.DataFrame], x: str) -> Figure:
     """Draw paired differences (title -> rows of a summary, one per field) as maps, settings up, delays across: purple =
     the reference is ahead, orange = behind; in a field the difference, a dot = Holm-corrected p < 0.05, its 95 %
     interval and the pairs."""
-    figure = Figure(figsize=(WIDTH, 2.9))
+    figure = Figure(figsize=(kit.WIDTH, 2.9))
     for axes, (title, block) in zip(figure.subplots(1, len(summaries), sharey=True), summaries.items(), strict=True):
         axes.set_title(title, loc="left")
         _draw_difference(figure, axes, block, x)
-    return finished(figure)
+    return kit.finished(figure)
 
 
 def _draw_difference(figure: Figure, axes: Axes, block: pd.DataFrame, x: str) -> None:
@@ -220,7 +207,7 @@ def _draw_difference(figure: Figure, axes: Axes, block: pd.DataFrame, x: str) ->
     rows_of = block.set_index(BLOCK)
     table = pd.DataFrame(rows_of["difference"].unstack()).reindex(index=settings, columns=delays)
     if table.isna().all(axis=None):
-        say_not_run(axes)
+        kit.say_not_run(axes)
         return
     size = max(1.0, float(np.nanmax(np.abs(table.to_numpy(dtype=float)))))
 
@@ -231,5 +218,5 @@ def _draw_difference(figure: Figure, axes: Axes, block: pd.DataFrame, x: str) ->
         return {"s": NOTHING if np.isnan(value) else text, "color": "white" if abs(value) > 0.6 * size else "black",
                 "fontsize": 7}  # fmt: skip
 
-    image = fields(axes, table, x, "", written, cmap="PuOr", norm=TwoSlopeNorm(0, -size, size))
+    image = kit.fields(axes, table, x, "", written, cmap="PuOr", norm=TwoSlopeNorm(0, -size, size))
     figure.colorbar(image, ax=axes, label="points")

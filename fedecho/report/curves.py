@@ -14,21 +14,8 @@ from numpy.typing import NDArray
 
 from fedecho.core import stats
 from fedecho.core.records import Record
+from fedecho.report import figures as kit
 from fedecho.report.captions import BANDED, BANDED_SEEDS
-from fedecho.report.figures import (
-    ACCURACY,
-    band,
-    finished,
-    grid,
-    label_axes,
-    legend,
-    look,
-    markers,
-    name_ends,
-    panels,
-    say_not_run,
-    style,
-)  # fmt: skip
 from fedecho.report.summary import REFERENCE, Found, straggler_score
 
 _POINTS = 200
@@ -42,7 +29,7 @@ def finished_runs(found: Found, **place: str) -> list[Record]:
     return [record for record in chosen if record is not None and record.status == "done"]
 
 
-@style()
+@kit.style()
 def curves(
     found: Found, x: Literal["virtual_time", "round"] = "round", wrapped: bool = False, methods: Collection[str] = ()
 ) -> Figure:
@@ -53,27 +40,27 @@ def curves(
     panel ends with the longest asynchronous curve, and says how long the synchronous one takes.
     """
     places = list(dict.fromkeys((cell.setting, cell.delay) for cell, _ in found))
-    figure, axes_of = _two_in_a_row(places) if wrapped else panels(places, 1.9, sharey="row")
+    figure, axes_of = _two_in_a_row(places) if wrapped else kit.panels(places, 1.9, sharey="row")
     unit = max((cell.config.protocol.buffer_size for cell, _ in found), default=1)
     labels = list(dict.fromkeys(cell.method for cell, _ in found))
     shown = [label for label in labels if label in (methods or labels)]
     for (setting, delay), axes in axes_of.items():
         runs = {label: finished_runs(found, setting=setting, delay=delay, method=label) for label in labels}
         if not any(runs[label] for label in shown):
-            say_not_run(axes)
+            kit.say_not_run(axes)
             continue
         for place, label in enumerate(shown):
             if runs[label]:
                 _draw_curve(axes, label, mean_curve(runs[label], x, unit), len(runs[label]), place)
         _frame_curves(axes, runs, shown, x)
-    label_axes(figure, f"server rounds (× {unit} arrivals)" if x == "round" else "virtual time, s", ACCURACY)
+    kit.label_axes(figure, f"server rounds (× {unit} arrivals)" if x == "round" else "virtual time, s", kit.ACCURACY)
     handles = [Line2D([], [], label=label, **_line(label)) for label in shown]
     figure.legend(handles=handles, loc="outside upper center", ncols=5, handlelength=3.2)
-    return finished(figure)
+    return kit.finished(figure)
 
 
 def _two_in_a_row(places: Sequence[tuple[str, str]]) -> tuple[Figure, dict[tuple[str, str], Axes]]:
-    figure, axes = grid(len(places), 2, 1.7)
+    figure, axes = kit.grid(len(places), 2, 1.7)
     for panel, (setting, delay) in zip(axes, places, strict=True):
         panel.set_title(f"{setting} · {delay}", loc="left", pad=10)
     return figure, dict(zip(places, axes, strict=True))
@@ -95,9 +82,9 @@ def mean_curve(records: Sequence[Record], x: str, unit: int, value: Callable[[Re
 
 
 def _draw_curve(axes: Axes, label: str, curve: Curve, seeds: int, place: int) -> None:
-    how = _line(label) | markers(len(curve[0]), place) | {"label": label, "zorder": 2 + (label in BANDED)}
+    how = _line(label) | kit.markers(len(curve[0]), place) | {"label": label, "zorder": 2 + (label in BANDED)}
     if label in BANDED and seeds >= BANDED_SEEDS:
-        band(axes, *curve, alpha=0.15, **how)
+        kit.band(axes, *curve, alpha=0.15, **how)
     else:
         axes.plot(*curve[:2], **how)
 
@@ -111,7 +98,7 @@ def _frame_curves(axes: Axes, runs: Mapping[str, Sequence[Record]], shown: Seque
     ends = [np.max(line.get_xdata()) for line in axes.lines if line.get_label() not in slow]
     if ends:
         axes.set_xlim(0, max(ends))
-        notes += [_beyond(label, runs[label]) for label in slow]
+        notes += [_beyond(label, runs[label]) for label in sorted(slow)]
         shared = axes.get_shared_y_axes().get_siblings(axes)
         axes.set_ylim(*_limits([line for row in shared for line in row.lines if line.get_label() not in slow]))
     axes.annotate("; ".join(notes), (0, 1), (0, 2), xycoords="axes fraction", textcoords="offset points", fontsize=6.5)
@@ -126,7 +113,8 @@ def _limits(lines: Sequence[Line2D]) -> tuple[float, float]:
 
 def _beyond(label: str, records: Sequence[Record]) -> str:
     end = np.mean([record.rows[-1]["virtual_time"] for record in records])
-    return f"{label}: {100 * np.mean([record.score for record in records if record.score]):.1f} % at {end:,.0f} s"
+    scores = [record.score for record in records if record.score is not None]
+    return f"{label}: {100 * np.mean(scores):.1f} % at {end:,.0f} s"
 
 
 def _waits_for_all(record: Record) -> bool:
@@ -136,10 +124,10 @@ def _waits_for_all(record: Record) -> bool:
 
 def _line(label: str) -> dict[str, Any]:
     width = 1.8 if label == REFERENCE else 1.2 if label in BANDED else 0.8
-    return look(label) | {"linewidth": width}
+    return kit.look(label) | {"linewidth": width}
 
 
-@style()
+@kit.style()
 def owned_curves(found: Found, methods: Sequence[str], level: str, others: Sequence[str] = ()) -> Figure:
     """Draw the accuracy on the classes that only slow clients own against virtual time, mean over the finished seeds.
 
@@ -148,7 +136,7 @@ def owned_curves(found: Found, methods: Sequence[str], level: str, others: Seque
     """
     owned = [(cell, record) for cell, record in found if cell.config.partition.straggler_classes]
     places = list(dict.fromkeys((cell.setting, cell.delay) for cell, _ in owned))
-    figure, axes_of = panels(places or [("no setting", "no")], 2.1, sharey="row")
+    figure, axes_of = kit.panels(places or [("no setting", "no")], 2.1, sharey="row")
     looks, ends = _owned_looks(methods, others), {}
     for (setting, delay), axes in axes_of.items():
         of = partial(finished_runs, owned, setting=setting, delay=delay)
@@ -156,18 +144,18 @@ def owned_curves(found: Found, methods: Sequence[str], level: str, others: Seque
         ends[axes] = {label: end for label, end in drawn.items() if label in methods}
         scores = [straggler_score(record) for record in of(method=level)]
         if scores:
-            axes.axhline(float(np.mean(scores)), **(look(level) | {"marker": "", "linewidth": 1.0}))
-            ends[axes][f"{level}, at its end"] = (axes.get_xlim()[1], float(np.mean(scores)), look(level)["color"])
+            axes.axhline(float(np.mean(scores)), **(kit.look(level) | {"marker": "", "linewidth": 1.0}))
+            ends[axes][f"{level}, at its end"] = (axes.get_xlim()[1], float(np.mean(scores)), kit.look(level)["color"])
         if not axes.lines:
-            say_not_run(axes, *([] if places else ["no class is owned by slow clients alone"]))
+            kit.say_not_run(axes, *([] if places else ["no class is owned by slow clients alone"]))
     for axes, named in ends.items():
-        name_ends(axes, named)
-    label_axes(figure, "virtual time, s", "accuracy on slow clients' own classes, %")
-    return finished(figure)
+        kit.name_ends(axes, named)
+    kit.label_axes(figure, "virtual time, s", "accuracy on slow clients' own classes, %")
+    return kit.finished(figure)
 
 
 def _owned_looks(methods: Sequence[str], others: Sequence[str]) -> dict[str, dict[str, Any]]:
-    strong = {label: look(label, place) | {"marker": "", "linewidth": 1.3} for place, label in enumerate(methods)}
+    strong = {label: kit.look(label, place) | {"marker": "", "linewidth": 1.3} for place, label in enumerate(methods)}
     faint = dict.fromkeys(others, {"color": "#b0b0b0", "linewidth": 0.6})
     return {label: how | {"label": label} for label, how in (faint | strong).items()}
 
@@ -185,11 +173,11 @@ def _of_owned(record: Record) -> list[float]:
     return [float(np.mean(np.asarray(row["per_class"], dtype=float)[chosen])) for row in record.rows]
 
 
-@style()
+@kit.style()
 def over_rounds(found: Found, metrics: Mapping[str, str], methods: Sequence[str], log: bool = False) -> Figure:
     """Draw metrics of the runs against server rounds, a panel for each (name -> axis text), mean over the seeds."""
     settings = list(dict.fromkeys(cell.setting for cell, _ in found))
-    figure, axes = grid(len(settings) * len(metrics), len(metrics), 2.4, 0.4)
+    figure, axes = kit.grid(len(settings) * len(metrics), len(metrics), 2.4, 0.4)
     places = [(setting, metric) for setting in settings for metric in metrics]
     for panel, (setting, metric) in zip(axes, places, strict=True):
         panel.set_title(setting, loc="left")
@@ -197,16 +185,16 @@ def over_rounds(found: Found, metrics: Mapping[str, str], methods: Sequence[str]
         for place, method in enumerate(methods):
             curve = _mean_metric(finished_runs(found, setting=setting, method=method), metric)
             if curve is not None:
-                panel.plot(*curve, label=method, **look(method, place), **markers(len(curve[0]), place))
+                panel.plot(*curve, label=method, **kit.look(method, place), **kit.markers(len(curve[0]), place))
         if not panel.lines:
-            say_not_run(panel)
+            kit.say_not_run(panel)
         if log:
             panel.set_yscale("log")
             panel.yaxis.set_major_formatter("{x:g}")
             panel.yaxis.set_minor_formatter("{x:g}")
-    label_axes(figure, "server rounds")
-    legend(figure, axes[0], 4)
-    return finished(figure)
+    kit.label_axes(figure, "server rounds")
+    kit.legend(figure, axes[0], 4)
+    return kit.finished(figure)
 
 
 def _mean_metric(records: Sequence[Record], metric: str) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:

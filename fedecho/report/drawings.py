@@ -75,10 +75,4 @@ def inches(pdf: bytes) -> float | None:
     return float(box[1]) / 72 if box else None
 
 
-def sizes_of_type(pdf: bytes) -> list[float]:
-    """Return the sizes of type in a PDF as matplotlib writes it, in points."""
-    streams = [zlib.decompress(found) for found in _STREAM.findall(pdf)]
-    return sorted({float(size) for stream in streams for size in re.findall(rb"/F\d+ ([\d.]+) Tf", stream)})
-
-
 _COMPARED = {".png": _same_png, ".pdf": _same_pdf}

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -68,11 +69,8 @@ def markers(points: int, place: int) -> dict[str, Any]:
             "markeredgewidth": 0.3}  # fmt: skip
 
 
-@contextmanager
-def style() -> Iterator[None]:
-    """Draw in the style of the package: matplotlib's own defaults with a few changes, whatever its user has set."""
-    with matplotlib.style.context(Path(__file__).with_name("paper.mplstyle"), after_reset=True):
-        yield
+style = partial(matplotlib.style.context, Path(__file__).with_name("paper.mplstyle"), after_reset=True)
+"""Draws in the style of the package: matplotlib's own defaults with a few changes, whatever its user has set."""
 
 
 def _as_it_lies() -> AbstractContextManager[None]:

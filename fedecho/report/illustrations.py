@@ -15,8 +15,7 @@ from fedecho.learning import distill
 from fedecho.learning.echo_settings import Distillation
 from fedecho.report.figures import COLUMN, LOOK, WIDTH, finished, style
 from fedecho.report.summary import REFERENCE
-from fedecho.simulation.delays import SPEED_NAMES
-from fedecho.simulation.schedule import Schedule
+from fedecho.simulation.schedule import SPEED_NAMES, Schedule
 
 _SPEED_COLOURS = ("#009E73", "#E69F00", "#D55E00")
 

@@ -9,17 +9,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from fedecho.core.checks import Checked, InputError, require
 from fedecho.core.config import from_dict
 from fedecho.core.files import json_sha256, write_whole
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
@@ -49,7 +45,7 @@ class Manifest(Checked):
     command: str
     """What makes it again."""
     record_set: str
-    """12 hex digits, `tables.record_set_hash`."""
+    """12 hex digits, `summary.record_set_hash`."""
     records: tuple[str, ...]
     """Hashes of the records' configs, sorted."""
     commits: tuple[str, ...]
@@ -76,29 +72,6 @@ def _require_words(field: str, words: Iterable[str]) -> None:
 def command(notebook: str, profile: str) -> str:
     """Return the command that makes the tables and figures of a notebook at a profile's scale."""
     return f"make tables ONLY={notebook}" + ("" if profile == "laptop" else f" PROFILE={profile}")
-
-
-def describe(
-    frame: pd.DataFrame,
-    record_set: str,
-    *,
-    name: str,
-    title: str,
-    caption: str,
-    profile: str,
-    notebook: str,
-    tables: Iterable[str],
-    figures: Mapping[str, str],
-) -> Manifest:
-    """Return the manifest of what was made from `frame`, which has the columns hash and commit; `figures` maps each
-    figure's stem to its caption. Raises `InputError` for a name that is no plain file name."""
-    made = frame[frame["hash"].notna()]
-    return Manifest(
-        name=name, title=title, caption=caption, profile=profile, notebook=notebook,
-        command=command(notebook, profile), record_set=record_set, records=tuple(sorted(set(made["hash"]))),
-        commits=tuple(sorted({commit for commit in made["commit"] if isinstance(commit, str)})),
-        tables=tuple(tables), figures=tuple(Picture(stem, text) for stem, text in figures.items()),
-    )  # fmt: skip
 
 
 def write(manifest: Manifest, folder: Path) -> Path:

@@ -14,11 +14,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from fedecho.core import files
-from fedecho.core.checks import NotebookError as NotebookError
-from fedecho.core.checks import require
+from fedecho.core.checks import NotebookError as NotebookError, require
 from fedecho.core.provenance import cores
-from fedecho.report import kernels, stamps
-from fedecho.report import parameters as parameters_of
+from fedecho.report import kernels, parameters as parameters_of, stamps
 
 GROUPS = {
     "quickstart": ("00_quickstart",),

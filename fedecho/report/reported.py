@@ -9,7 +9,7 @@ from annotated_types import Interval
 
 from fedecho.core.checks import Kind, Positive, check, kinds, require
 from fedecho.core.files import REPOSITORY
-from fedecho.core.sums import require_sealed
+from fedecho.core.store import require_sealed
 
 FOLDER = REPOSITORY / "paper" / "reported"
 Percent = Annotated[float, Interval(ge=0, le=100)]

@@ -20,17 +20,17 @@ _LEAST = 4.0
 
 
 @style()
-def curve(summary: pd.DataFrame, rivals: Sequence[str], reference: str = REFERENCE) -> Figure:
+def curve(summary: pd.DataFrame, rivals: Sequence[str]) -> Figure:
     """Draw a summary whose columns `reading` and `own` say which reading a row is and whether it is the one at a rate
-    of its own: a panel for each setting with the differences from the reference, paired over the seeds, sorted, with
+    of its own: a panel for each setting with the differences from FedEcho, paired over the seeds, sorted, with
     95 % intervals, and the rivals' means as lines; below it a grid that marks the reading."""
     settings = list(dict.fromkeys(summary["setting"]))
-    names = [reference, *(name for name in dict.fromkeys(summary["reading"]) if name)]
+    names = [REFERENCE, *(name for name in dict.fromkeys(summary["reading"]) if name)]
     tall = 0.105 * len(names) + 0.15
     figure = Figure(figsize=(WIDTH, 2.3 + tall))
     above, below = figure.subplots(2, len(settings), squeeze=False, sharey="row", height_ratios=[1.8, tall])
     for over, under, setting in zip(above, below, settings, strict=True):
-        block = _sorted(summary[summary["setting"] == setting], reference)
+        block = _sorted(summary[summary["setting"] == setting])
         over.set_title(setting, loc="left")
         if block["mean"].isna().all():
             say_not_run(over)
@@ -42,14 +42,14 @@ def curve(summary: pd.DataFrame, rivals: Sequence[str], reference: str = REFEREN
         if left:
             over.text(0.02, 0.03, f"{left} without a finished run", ha="left", va="bottom", transform=over.transAxes)
     label_axes(figure, "readings, sorted")
-    above[0].set_ylabel("difference from FedEcho, points")
+    above[0].set_ylabel(f"difference from {REFERENCE}, points")
     legend(figure, above[0])
     return finished(figure)
 
 
-def _sorted(block: pd.DataFrame, reference: str) -> pd.DataFrame:
+def _sorted(block: pd.DataFrame) -> pd.DataFrame:
     """Return the reference and the readings of a block with their differences `gap`, the best first."""
-    own = block[block["method"] == reference].assign(reading=reference, difference=0.0, difference_half=0.0)
+    own = block[block["method"] == REFERENCE].assign(reading=REFERENCE, difference=0.0, difference_half=0.0)
     chosen = pd.concat([own, block[block["reading"] != ""]])
     return chosen.assign(gap=-chosen["difference"]).sort_values("gap", ascending=False, kind="stable")
 

@@ -50,12 +50,15 @@ class Column:
     digits: int = 2
 
 
-def mean_of(metric: str, scale: float = 1.0) -> Callable[[Record], float]:
-    """Return the reader of a metric's mean over the run's evaluations, times `scale`; nan where it was not reported."""
+def mean_of(
+    metric: str, scale: float = 1.0, how: Callable[[Sequence[float]], Any] = np.mean
+) -> Callable[[Record], float]:
+    """Return the reader of a metric's mean (or `how` else) over the run's evaluations, times `scale`; nan where it was
+    not reported."""
 
     def read(record: Record) -> float:
         values = [row[metric] for row in record.rows if row.get(metric) is not None]
-        return scale * float(np.mean(values)) if values else np.nan
+        return scale * float(how(values)) if values else np.nan
 
     return read
 

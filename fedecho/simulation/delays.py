@@ -11,6 +11,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import functools
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,7 +23,6 @@ from fedecho.core.files import expanded, file_sha256, is_file
 from fedecho.core.rng import stream
 from fedecho.core.settings import Delays
 
-SPEED_NAMES = ("fast", "medium", "slow")
 SLOW = 2
 _CONCENTRATION = (3.0, 2.0, 1.0)
 _MILD = ((1.0, 2.0), (3.0, 5.0), (5.0, 8.0))
@@ -69,8 +69,9 @@ def job_times(delays: Delays, classes: tuple[int, ...], seed: int) -> JobTime:
 
     Each client draws from its own stream, so the k-th job of a client takes equally long whatever else happens.
     """
-    if delays.model == "trace":
-        return _replay(_read_trace(delays, len(classes)))
+    if delays.model == "trace":  # in order, from the beginning again when they are used up
+        durations = [itertools.cycle(jobs) for jobs in _read_trace(delays, len(classes))]
+        return lambda client, start: next(durations[client])
 
     @functools.cache  # of many clients few ever have a job
     def rng(client: int) -> np.random.Generator:
@@ -110,11 +111,8 @@ def _by_function(seconds: Callable[..., object], rng: Callable[[int], np.random.
     answer that is no finite number in the range of durations."""
 
     def draw(client: int, start: float) -> float:
-        try:
+        with own.blamed("delays.function", name, f"it failed for client {client}"):
             answer = seconds(client, rng(client))
-        except Exception as error:  # it is the user's, and may fail in any way
-            words = f"it failed for client {client} ({type(error).__name__}: {' '.join(str(error).split())})"
-            raise InputError("delays.function", name, words) from None
         number = isinstance(answer, int | float | np.integer | np.floating) and _is_duration(answer)  # type: ignore[arg-type]
         require(number, "delays.function", answer, f"{name} has to give a finite number of virtual seconds {_ALLOWED}")
         return float(answer)  # type: ignore[arg-type]
@@ -150,17 +148,6 @@ def _held_while_offline(draw: JobTime) -> JobTime:
         return (end if since < 0 else end + _PERIOD / 2 - since) - start
 
     return held
-
-
-def _replay(durations: list[list[float]]) -> JobTime:
-    """Give each client the durations of the trace in order, from the beginning again when they are used up."""
-    used = [0] * len(durations)
-
-    def draw(client: int, start: float) -> float:
-        used[client] += 1
-        return durations[client][(used[client] - 1) % len(durations[client])]
-
-    return draw
 
 
 def _read_trace(delays: Delays, clients: int) -> list[list[float]]:

@@ -52,7 +52,8 @@ def divide(
     if partition.kind == "natural":
         require(groups is not None, "kind", "natural", "these data have no chapters; choose dirichlet or iid")
         assert groups is not None
-        return Shards(_natural(labels, groups, partition, clients, slow, owned, seed), owned, 0)
+        everyone = stream(seed, "partition").permutation(clients)
+        return Shards(_natural(labels, groups, partition.min_size, everyone, slow, owned), owned, 0)
     portions = _portions(labels, partition, clients, slow, owned)
     for redraw in range(draws):
         rng = stream(seed, "partition", redraw)
@@ -146,18 +147,12 @@ def _shards(portions: list[Portion], cuts: list[Indices], clients: int) -> tuple
 
 
 def _natural(
-    labels: Indices,
-    groups: Indices,
-    partition: Partition,
-    clients: int,
-    slow: Indices,
-    owned: tuple[int, ...],
-    seed: int,
+    labels: Indices, groups: Indices, min_size: int, everyone: Indices, slow: Indices, owned: tuple[int, ...]
 ) -> tuple[Indices, ...]:
-    """Give each client whole groups of one class; slow clients have those of the `owned` classes and nothing else."""
-    everyone = stream(seed, "partition").permutation(clients)
-    is_slow = np.isin(everyone, slow) if owned else np.zeros(clients, dtype=bool)
-    parts: list[Indices] = [np.empty(0, np.int64)] * clients
+    """Give each of `everyone`, in this order, whole groups of one class; slow clients have those of the `owned` classes
+    and nothing else."""
+    is_slow = np.isin(everyone, slow) if owned else np.zeros(len(everyone), dtype=bool)
+    parts: list[Indices] = [np.empty(0, np.int64)] * len(everyone)
     sides = [(everyone[~is_slow], np.setdiff1d(labels, owned)), *([(everyone[is_slow], owned)] if owned else [])]
     for side, classes in sides:
         sizes = {int(c): np.unique(groups[labels == c], return_counts=True) for c in classes}
@@ -167,7 +162,7 @@ def _natural(
                 parts[receiver] = np.flatnonzero(np.isin(groups, held))
     least = min(map(len, parts))
     words = f"with whole chapters the smallest client has {least}; lower min_size or the number of clients"
-    require(least >= partition.min_size, "min_size", partition.min_size, words)
+    require(least >= min_size, "min_size", min_size, words)
     return tuple(parts)
 
 

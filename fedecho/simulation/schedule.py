@@ -1,22 +1,15 @@
-"""Discrete-event simulation of the arrivals and the model versions that they started from; no torch.
-
-Delays do not depend on the model, so the whole schedule is drawn before any training. The default protocol is the loop
-of the official FADAS simulator: M_c clients are busy; the round closes at the M-th arrival; M clients drawn uniformly
-from the idle ones then start from the new version. Conservation: the mean staleness is M_c/M - 1, whatever the delays.
-"""
+"""Arrivals, round by round, and the model versions that they started from; no torch. `events.draw` makes a schedule."""
 
 from __future__ import annotations
 
-import bisect
-import heapq
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from fedecho.core.rng import stream
-from fedecho.core.settings import Delays, Protocol
-from fedecho.simulation.delays import SPEED_NAMES, JobTime, job_times, speed_classes
+from fedecho.core.settings import Protocol
+
+SPEED_NAMES = ("fast", "medium", "slow")
 
 
 @dataclass(frozen=True, order=True)
@@ -76,55 +69,6 @@ class Schedule:
             **{f"clients_{name}": self.speed_class.count(k) for k, name in enumerate(SPEED_NAMES)},
             **{f"arrivals_{name}": arrived[k] / taus.size for k, name in enumerate(SPEED_NAMES)},
         }
-
-
-@dataclass
-class _Simulator:
-    """The state of the event loop: a heap of jobs in flight, the idle clients, and the current version."""
-
-    protocol: Protocol
-    duration: JobTime
-    rng: np.random.Generator
-    version: int = 0
-    dispatched: int = 0
-    in_flight: list[Job] = field(default_factory=list)
-    idle: list[int] = field(default_factory=list)
-
-    def dispatch(self, count: int, now: float) -> None:
-        """Start `count` clients, drawn uniformly without replacement from the idle ones, from the current version."""
-        chosen = self.rng.choice(len(self.idle), size=count, replace=False)
-        for position in chosen:
-            client = self.idle[position]
-            job = Job(now + self.duration(client, now), client, self.version, now, self.dispatched)
-            heapq.heappush(self.in_flight, job)
-            self.dispatched += 1
-        for position in sorted(chosen, reverse=True):  # from behind, so that the other positions stay what they are
-            del self.idle[position]
-
-    def round(self) -> Round:
-        """Collect M arrivals, close the round, and start the clients that the protocol asks for."""
-        arrivals: list[Job] = []
-        while len(arrivals) < self.protocol.buffer_size:
-            arrivals.append(heapq.heappop(self.in_flight))
-            bisect.insort(self.idle, arrivals[-1].client)  # sorted, so that draws do not depend on the order of arrival
-            if len(arrivals) == self.protocol.buffer_size:
-                busy, index = frozenset(job.client for job in self.in_flight), self.version
-                self.version += 1
-            if self.protocol.dispatch == "on_arrival":
-                self.dispatch(1, arrivals[-1].arrived_at)
-        if self.protocol.dispatch == "on_flush":
-            self.dispatch(self.protocol.buffer_size, arrivals[-1].arrived_at)
-        return Round(index, tuple(arrivals), busy)
-
-
-def draw(protocol: Protocol, delays: Delays, seed: int) -> Schedule:
-    """Draw the whole schedule of a run; raises `InputError` for an unreadable trace."""
-    classes = speed_classes(delays, protocol.clients, seed)
-    simulator = _Simulator(protocol, job_times(delays, classes, seed), stream(seed, "selection"))
-    simulator.idle = list(range(protocol.clients))
-    simulator.dispatch(protocol.concurrency, 0.0)
-    rounds = tuple(simulator.round() for _ in range(protocol.rounds))
-    return Schedule(rounds, tuple(sorted(simulator.in_flight)), classes)
 
 
 def synchronous(protocol: Protocol) -> Protocol:

@@ -9,10 +9,8 @@ from __future__ import annotations
 import importlib
 import pkgutil
 
-from fedecho.studies.study import TABLES as TABLES
-from fedecho.studies.study import Study as Study
-from fedecho.studies.writing import make as make
-from fedecho.studies.writing import write as write
+from fedecho.studies.study import TABLES as TABLES, Study as Study
+from fedecho.studies.writing import make as make, write as write
 
 ORDER = (
     "tuning", "vision", "unlabeled", "ablation_alpha", "alpha_landscape", "ablation_nu", "ablation_data_size",

@@ -7,7 +7,6 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from fedecho.core import files, records
 from fedecho.core.checks import require
@@ -54,12 +53,12 @@ class Plan:
         return f"{before}{len(self.todo)} runs remain{some}: about {duration.text(total)} one after the other, {how}"
 
 
-def plan(wanted: Sequence[Wanted], device: str, data_root: Path | None = None) -> Plan:
+def plan(wanted: Sequence[Wanted], device: str) -> Plan:
     """Return what is missing, runs already begun first; raises `InputError` where no data are there for any of it."""
     for folder in dict.fromkeys(run.folder for run in wanted):
-        records.require_usable(folder)
+        files.require_folder(folder, "records", files.WRITABLE)
     missing = [run for run in wanted if records.find(*run) is None]
-    absent = sweep.absent_data([run.config for run in missing], data_root)
+    absent = sweep.absent_data([run.config for run in missing])
     able = [run for run in missing if (run.config.data.name, run.config.data.pool) not in absent]
     if missing and not able:
         raise next(iter(absent.values()))
@@ -88,7 +87,6 @@ def work_off(
     jobs: int | None = None,
     cluster: Cluster | None = None,
     device: str = "cpu",
-    data_root: Path | None = None,
     say: Callable[[str], None] = print,
     now: Callable[[], float] = time.time,
 ) -> Plan:
@@ -105,14 +103,14 @@ def work_off(
             if deadline - now() <= start + plan.rates.seconds(config, config.evaluation.every):
                 break
             run = queue.pop(0)
-            pool.start(run, sweep.run_and_save, *run[::-1], data_root, device, deadline)
+            pool.start(run, sweep.run_and_save, *run[::-1], device, deadline)
         return bool(pool.busy)
 
     folders = {run.folder for run in plan.todo}
     for folder in folders:
         files.sweep_up(folder)
     try:
-        with sweep.workers(lambda run: sweep.name_of(run.config), cluster, data_root) as pool:
+        with sweep.workers(lambda run: sweep.name_of(run.config), cluster) as pool:
             while fill(pool):
                 ended = pool.ended(max(0.0, end - now()))
                 if not ended:  # a round takes longer than any before it

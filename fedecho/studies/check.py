@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from fedecho.core import files
 from fedecho.core.checks import InputError, require
 from fedecho.core.records import RUNS
-from fedecho.core.store import Store
-from fedecho.core.sums import require_sealed
+from fedecho.core.store import Store, require_sealed
+from fedecho.learning.cost.stand_in import COST, MEASURED
 from fedecho.report import drawings, manifest, reported
 from fedecho.report.publish import readme
 from fedecho.report.reported import numbers
 from fedecho.studies import tolerance
 from fedecho.studies.claims import ledger
-from fedecho.studies.cost import COST, MEASURED
 from fedecho.studies.study import TABLES
 from fedecho.studies.writing import write, write_protocol
 from fedecho.theory.records import THEORY
@@ -36,7 +35,8 @@ def check(profile: str = "laptop") -> list[str]:
         lacking = len(study.trainable())  # what a table does not train says "not run"
         require(not lacking, study.name, f"{lacking} missing records", "run `fedecho tables` first")
     committed, home = _folders(profile), files.paper()
-    with tempfile.TemporaryDirectory() as folder, _redirected(Path(folder)):
+    with tempfile.TemporaryDirectory() as folder, mock.patch.dict(os.environ, FEDECHO_PAPER=folder):
+        Path(folder, "records").symlink_to(home.resolve() / "records")  # the same records are read
         for study in studies:
             write(study)
         folders = zip(committed, _folders(profile), strict=True)
@@ -94,20 +94,6 @@ def page_differences(home: Path, profile: str) -> list[str]:
         for page, text in made.items()
         if not page.is_file() or page.read_text(encoding="utf-8") != text
     ]
-
-
-@contextmanager
-def _redirected(folder: Path) -> Iterator[None]:
-    """Write to `folder` while reading the same records."""
-    before, records = os.environ.get("FEDECHO_PAPER"), files.paper().resolve() / "records"
-    (folder / "records").symlink_to(records)
-    os.environ["FEDECHO_PAPER"] = str(folder)
-    try:
-        yield
-    finally:
-        del os.environ["FEDECHO_PAPER"]
-        if before is not None:
-            os.environ["FEDECHO_PAPER"] = before
 
 
 def differences(committed: Path, rebuilt: Path) -> list[str]:

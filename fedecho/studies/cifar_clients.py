@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from fedecho.core.settings import Delays
 from fedecho.studies.comparison import CURVES, Comparison
 from fedecho.studies.grid import DIR, FEW, PARTITIONS, PURE, Changes, Seeds, Setting, Variant, grid, main_methods
-from fedecho.studies.profiles import BLOCKS
-from fedecho.studies.profiles import profile as scale_of
+from fedecho.studies.profiles import BLOCKS, profile as scale_of
 from fedecho.studies.study import Study, table
 from fedecho.studies.teacher import HEARD
 

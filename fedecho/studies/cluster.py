@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Self, TypeVar
@@ -24,9 +24,10 @@ from fedecho import data as datasets
 from fedecho.core import numerics
 from fedecho.core.checks import InputError, require
 from fedecho.core.config import RunConfig
-from fedecho.core.files import whole
+from fedecho.core.files import require_folder, whole
+from fedecho.core.provenance import require_device
 from fedecho.core.records import progress_path, record_path
-from fedecho.core.workers import WorkerDied
+from fedecho.core.workers import WorkerDied, Workers
 
 K = TypeVar("K")
 RETRIES = 3
@@ -45,6 +46,19 @@ class Cluster:
     """Share of a GPU that a run asks for, e.g. 0.25; none: no GPU."""
     shared: Path | None = None
     """A folder that all nodes see: a run whose node died goes on from what it kept there, and does not start over."""
+
+
+def asked_for(cluster: bool, shared: Path | None, gpus: float | None, device: str) -> Cluster | None:
+    """Return the cluster that a command asks for, none for none; raises `InputError` for what does not go together."""
+    for name, value in (("shared", shared), ("gpus_per_run", gpus)):
+        require(cluster or value is None, name, str(value), "it is for a cluster; give --cluster, or leave it out")
+    if not cluster:
+        require_device(device)
+        return None
+    require(device in ("cpu", "cuda"), "device", device, "the nodes of a cluster have cpu or cuda")
+    require(gpus is None or device == "cuda", "gpus_per_run", gpus, "it goes with --device cuda")
+    require(gpus is None or 0 < gpus <= 1, "gpus_per_run", gpus, "give a share above 0, 1 at most")
+    return Cluster(None if device == "cpu" else gpus or 1.0, shared and require_folder(shared, "shared"))
 
 
 @dataclass(frozen=True)
@@ -125,7 +139,6 @@ class Nodes(Generic[K]):
     cluster: Cluster
     about: Callable[[K], str]
     """Says of a key what is done."""
-    data_root: Path | None = None
     say: Callable[[str], None] = lambda words: print(f"fedecho: {words}", file=sys.stderr)
     _ray: Any = None
     _at_node: Any = None
@@ -169,7 +182,7 @@ class Nodes(Generic[K]):
     def _submit(self, key: K, task: Task, folder: Path, tried: int) -> None:
         data = task.config.data
         if (data.name, data.pool) not in self._held:
-            self._held[data.name, data.pool] = self._ray.put(datasets.in_folder(data.name, data.pool, self.data_root))
+            self._held[data.name, data.pool] = self._ray.put(datasets.in_folder(data.name, data.pool))
         self._running[self._at_node.remote(task, self._held[data.name, data.pool])] = key, task, folder, tried
 
     def ended(self, timeout: float | None = None) -> list[tuple[K, Any]]:
@@ -198,11 +211,4 @@ class Nodes(Generic[K]):
             progress_path(folder, task.config).unlink(missing_ok=True)
         yield key, value
 
-    def each(self, tasks: Iterable[tuple[K, Callable[..., Any], tuple[Any, ...]]], count: int) -> Iterator[Any]:
-        """Do tasks (key, call, arguments), `count` at a time; yield keys and what they returned."""
-        left = list(tasks)[::-1]
-        while left or self._running:
-            while left and len(self._running) < count:
-                key, call, arguments = left.pop()
-                self.start(key, call, *arguments)
-            yield from self.ended()
+    each = Workers.each

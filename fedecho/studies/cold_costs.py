@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,7 @@ from matplotlib.figure import Figure
 
 from fedecho.core.files import json_sha256
 from fedecho.core.records import Record
-from fedecho.report import captions
-from fedecho.report import figures as kit
+from fedecho.report import captions, figures as kit
 from fedecho.report.captions import NOTHING
 from fedecho.report.summary import NOT_RUN
 from fedecho.studies.study import TABLES, Study, Table, table
@@ -43,7 +41,6 @@ def cold_costs(profile: str = "laptop") -> Study:
     )  # fmt: skip
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
 class ColdCosts(Study):
     """What the records of all other tables say of the time that they took."""
 

@@ -77,7 +77,7 @@ class Compared(Comparison):
         """The folders that records are looked for in: its own, and, but for code with other numerics, those of the
         tables and of single runs."""
         own, *committed = super().places
-        return [own, *(each for place in committed for each in (place, place / "runs", files.own_dir(self.at)))]
+        return [own, *(each for place in committed for each in (place, place / "runs", files.build("own", self.at)))]
 
     def find(self, config: RunConfig) -> Record | None:
         """Return the record of a run, none without one."""

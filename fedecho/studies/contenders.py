@@ -5,33 +5,21 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fedecho.core import own
-from fedecho.core.checks import kinds_of, require
+from fedecho.core.checks import is_named, kinds_of, require
 from fedecho.core.config import METHODS, MethodConfig, RunConfig, override_all
 from fedecho.core.settings import Delays, Evaluation, Partition, Protocol
 from fedecho.learning import plugins
-from fedecho.learning.methods import (
-    AREA,
-    CA2FL,
-    FADAS,
-    AdaMasFL,
-    FedAC,
-    FedAsync,
-    FedAvg,
-    FedBuff,
-    FedEcho,
-    FedStaleAsync,
-)
+from fedecho.learning.methods import AREA, CA2FL, FADAS, AdaMasFL, FedAC, FedAsync, FedAvg, FedBuff, FedStaleAsync
+from fedecho.learning.methods.fedecho import FedEcho
 from fedecho.learning.pins import pin
 from fedecho.simulation.schedule import sequential, synchronous
-from fedecho.studies.found import FOUND as FOUND
-from fedecho.studies.found import PENDING as PENDING
-from fedecho.studies.profiles import profile
+from fedecho.studies.found import FOUND as FOUND, PENDING as PENDING
+from fedecho.studies.profiles import block_of, profile
 from fedecho.studies.search import AROUND, Point, Range, Space
 
 
@@ -75,25 +63,28 @@ A row whose tuning has not been decided is in the tables of tuning, and in no ot
 CONTENDERS = {contender.label: contender for contender in _ALL}
 
 TUNED: dict[str, dict[str, Point]] = {
-    name: {label: points[0 if label in PENDING.get(name, ()) else -1] for label, points in found.items()}
+    name: {label: points[0 if label in PENDING.get(name, ()) else -1] for label, points in found.items() if points}
     for name, found in FOUND.items()
 }
 """Profile -> contender -> the values that every table uses."""
+
+
+def rows_of(name: str) -> Iterable[str]:
+    """Return the contenders that are tuned at a profile: those that `FOUND` lists of a block, of any other all."""
+    return FOUND[name] if block_of(name)[0] else CONTENDERS
 
 
 def base(name: str, contender: Contender, seed: int, rounds: int = 0) -> RunConfig:
     """Return a contender's run at a profile's scale: Dir(0.1), large delays, untuned defaults; of the work of so many
     asynchronous `rounds`, where given."""
     scale = profile(name)
-    scale = dataclasses.replace(
-        scale, protocol=dataclasses.replace(scale.protocol, rounds=rounds or scale.protocol.rounds)
-    )
+    plain = dataclasses.replace(scale.protocol, rounds=rounds or scale.protocol.rounds)
     method = contender.method
     if isinstance(method, FedEcho):
         method = dataclasses.replace(method, distill=scale.distill)
-    protocol = contender.protocol(scale.protocol)
+    protocol = contender.protocol(plain)
     # The same number of arrivals between evaluations, however many of them make a round.
-    every = Evaluation().every * scale.protocol.buffer_size // protocol.buffer_size
+    every = Evaluation().every * plain.buffer_size // protocol.buffer_size
     partition = Partition(min_size=scale.min_size, too_small=scale.too_small)
     return RunConfig(
         method, seed, scale.data, partition, protocol, Delays(), scale.model, scale.local, Evaluation(every=every),
@@ -126,7 +117,7 @@ def contender_of(name: str, space: Mapping[str, tuple[float, float]]) -> Contend
     known = {label.casefold(): contender for label, contender in CONTENDERS.items()}
     methods = {method.casefold(): cls for method, cls in METHODS.items()}
     wanted = name.casefold()
-    if own.is_named(name):
+    if is_named(name):
         path, _, wanted = name.rpartition(":")
         here = plugins.load(Path(path))
         require(wanted in here, "method", name, f"the methods of {path} are {', '.join(here)}")
@@ -141,12 +132,6 @@ def contender_of(name: str, space: Mapping[str, tuple[float, float]]) -> Contend
     return dataclasses.replace(found, space=dict(space)) if space else found
 
 
-def single(method: str, name: str, seed: int) -> RunConfig:
-    """Return a contender's run, tuned: by its label, or by its method's name the one of the plain form."""
-    contender = contender_of(method, {})
-    return tuned(base(name, contender, seed), contender.label, name)
-
-
 def configure(
     method: str = "fedecho", profile: str = "laptop", seed: int = 0, changes: Mapping[str, Any] | None = None
 ) -> RunConfig:
@@ -158,12 +143,8 @@ def configure(
 
     Raises `InputError` for an unknown name or field, or a value that is not allowed.
     """
-    return changed(single(method, profile, seed), changes or {})
-
-
-def changed(config: RunConfig, values: Mapping[str, Any]) -> RunConfig:
-    """Return `config` with dotted fields set at once; files that it names are pinned by their content."""
-    return pin(override_all(config, values))
+    contender = contender_of(method, {})
+    return pin(override_all(tuned(base(profile, contender, seed), contender.label, profile), changes or {}))
 
 
 def space_of(contender: Contender, name: str) -> Space:

@@ -6,7 +6,7 @@ Only what the server does is simulated, on random images and uploads: neither da
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,9 @@ import pandas as pd
 import torch
 
 from fedecho.core import provenance
-from fedecho.core.checks import Count, Natural, NotNegative, check, kinds
 from fedecho.core.config import RunConfig, config_hash, override, override_all
-from fedecho.core.files import json_sha256
-from fedecho.core.store import Store
 from fedecho.learning.cost import work
-from fedecho.learning.cost.stand_in import Measurement, measure
+from fedecho.learning.cost.stand_in import COST, Measured, Measurement, measure
 from fedecho.learning.cost.work import PHASES
 from fedecho.report.summary import REFERENCE
 from fedecho.studies import contenders
@@ -59,8 +56,6 @@ class Point:
     factor: str
     method: str
     config: RunConfig
-    base: bool
-    """Whether it is the profile's own."""
 
     @property
     def value(self) -> int:
@@ -76,7 +71,7 @@ def points(profile: str, methods: Sequence[str] = BASELINES, sizes: Sequence[int
     )
     few = {factor: varied[factor] for factor in _BASELINE_FACTORS if factor in varied}
     return [
-        Point(factor, label, config := override(own, FACTORS[factor], value), config == own)
+        Point(factor, label, override(own, FACTORS[factor], value))
         for label, chosen in {REFERENCE: varied, **dict.fromkeys(methods, few)}.items()
         for own in [base(profile, label)]
         for factor, values in chosen.items()
@@ -91,36 +86,6 @@ def base(profile: str, label: str) -> RunConfig:
 
 
 # What is measured
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What was measured of a study's points."""
-
-    provenance: dict[str, Any]
-    points: dict[str, dict[str, Any]]
-    """Hash of a point's config -> rounds, seconds by phase (three quartiles), bytes by holding."""
-
-    @property
-    def digest(self) -> str:
-        """12 hex digits that name the measurement."""
-        return json_sha256(asdict(self))[:12]
-
-
-_POINT = kinds(rounds=Count, seconds=dict[str, list[NotNegative]], bytes=dict[str, Natural])
-
-
-def _check(measurement: Measured) -> None:
-    for name, point in measurement.points.items():
-        check(point, _POINT, f"points.{name}.")
-
-
-COST: Store[str, Measured] = Store(
-    Measured, name=lambda name: name, own_name=lambda measurement: "server", check=_check
-)
-"""The measurements, one to a profile, apart from the records of runs: no two measurements are equal."""
-MEASURED = ("cost", "clients", "scale")
-"""Folders of a profile's records that hold one: of methods, by the number of clients, by the size of the model."""
 
 
 def measured(folder: Path, wanted: Sequence[Point]) -> Measured | None:
@@ -154,7 +119,7 @@ def _row(point: Point, own: RunConfig, measurement: Measured) -> dict[str, Any]:
     seen, fitted = measurement.points[name], measurement.points[config_hash(own)]["seconds"]
     seconds = work.predicted_seconds(point.config, own, {phase: fitted[phase][1] for phase in PHASES})
     row = {
-        "factor": point.factor, "value": point.value, "method": point.method, "base": point.base,
+        "factor": point.factor, "value": point.value, "method": point.method, "base": point.config == own,
         "hash": name, "commit": made["commit"], "dirty": made["dirty"], "rounds": seen["rounds"],
     }  # fmt: skip
     for phase, (low, median, high) in seen["seconds"].items():

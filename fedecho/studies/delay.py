@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from fedecho.core import own, stats
+from fedecho.core.checks import is_named
 from fedecho.core.records import Record
 from fedecho.core.settings import Delays
 from fedecho.report import captions, charts, curves, summary
@@ -69,7 +70,7 @@ def setting(profile: str, kind: str) -> Setting:
     `jobs.csv`, or a function, `my_delays.py:commuters`."""
     if kind.endswith(".csv"):
         return Setting(DIR, Path(kind).stem, {"delays": pin_trace(Delays("trace", trace=kind))}, (DIR, "large"))
-    if own.is_named(kind):
+    if is_named(kind):
         changes = {"delays": Delays("function", function=kind, function_sha256=own.digest(kind, "delays.function"))}
         return Setting(DIR, kind.rpartition(":")[2], changes, (DIR, "large"))
     if kind == NONE:

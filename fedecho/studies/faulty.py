@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from fedecho.core.checks import require
 from fedecho.core.records import Record
 from fedecho.report import captions, charts
-from fedecho.report.summary import PLACE, REFERENCE, Column
+from fedecho.report.summary import PLACE, REFERENCE, Column, mean_of
 from fedecho.studies.comparison import Comparison, Results
 from fedecho.studies.grid import HERE, Seeds, Setting, Variant, echo, few_seeds, grid, plain, tried
 from fedecho.studies.profiles import profile as scale_of
@@ -36,16 +36,6 @@ LOST = Column("lost, points", lambda record: np.nan)
 """Against the same row without faults (`Faulty.results`)."""
 
 
-def median_norm(record: Record) -> float:
-    """Return the median over a run of the median norms of the updates between two evaluations."""
-    norms = [row["delta_norm_median"] for row in record.rows if "delta_norm_median" in row]
-    return float(np.median(norms)) if norms else np.nan
-
-
-def _largest_norm(record: Record) -> float:
-    return max((row["delta_norm_max"] for row in record.rows if "delta_norm_max" in row), default=np.nan)
-
-
 def _refused(record: Record) -> float:
     return 100 * sum(row["rejected"] for row in record.rows) / record.rows[-1]["arrivals"] if record.rows else np.nan
 
@@ -59,7 +49,10 @@ def faulty_bound(profile: str = "laptop", *, methods: Sequence[str] = RIVALS, se
     return Choice(
         name="faulty_bound", title="How long honest updates are", notebook="34_faulty_clients", profile=profile,
         cells=tried(profile, measured, [HERE], chosen), tuning=True,
-        columns=(Column("median norm", median_norm, 3), Column("largest norm", _largest_norm, 3)),
+        columns=(
+            Column("median norm", mean_of("delta_norm_median", how=np.median), 3),
+            Column("largest norm", mean_of("delta_norm_max", how=max), 3),
+        ),
         note=f"L2 norms of honest clients' updates, seed {', '.join(map(str, chosen))}, which no table reports: median "
         "over a run of the medians between evaluations, and the largest of all.",
         details=f"The norm bound of the next table is {MULTIPLE:g} times the method's median norm here, which a server "
@@ -144,7 +137,6 @@ def _setting(kind: str, share: float) -> Setting:
     return Setting(f"{100 * share:g} % {kind}", HERE.delay, changes, (HERE.name, HERE.delay), {"faulty": share})
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
 class Faulty(Comparison):
     """A comparison in which each row is compared with itself without faults, too."""
 

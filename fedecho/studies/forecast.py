@@ -12,8 +12,8 @@ from fedecho.core.config import RunConfig
 from fedecho.core.provenance import cores
 from fedecho.learning.cost import duration, peak
 from fedecho.learning.cost.duration import Rates
+from fedecho.studies.comparison import Trained
 from fedecho.studies.study import Study
-from fedecho.studies.training import Trained
 
 BATCHES = "batches of trajectories or measurements"
 """What tables make that train nothing."""
@@ -80,7 +80,7 @@ def outlook(
     """Say what is made for each table and how long about, and in the last line the sum and the largest run's memory."""
     tables = [study for study in studies if isinstance(study, Trained)]
     others = [study for study in studies if not isinstance(study, Trained)]
-    rates = Rates.of([pair for study in tables for pair in study.finished(device)], device)
+    rates = Rates(device, [pair for study in tables for pair in study.finished(device)])
     shares = [*trained(tables, todo, rates), *simulated(others, fresh)]
     runs = [run for some in todo.values() for run in some]
     how = "as measured" if all(map(rates.measured, runs)) else f"at {rates.prior:.0e} FLOP/s where none was measured"

@@ -50,8 +50,8 @@ _RESNET: dict[str, tuple[Point, ...]] = {
 _LANGUAGE: dict[str, tuple[Point, ...]] = {
     "FedAvg (sync)": ({"local.lr": 0.0208},),
     "FedBuff": ({"local.lr": 0.0208},),
-    "FedBuff + EMA": ({"local.lr": 0.0208},),
     "FedBuff (tuned eta)": ({"local.lr": 0.0208, "method.server_lr": 1.0},),
+    "FedBuff + EMA": ({"local.lr": 0.0208},),
     "CA2FL": ({"local.lr": 0.034}, {"local.lr": 0.0381}),
     "CA2FL (tuned eta)": ({"local.lr": 0.034, "method.server_lr": 1.0},),
     "FedAC-public": ({"local.lr": 0.0128, "method.server_lr": 0.00127},),

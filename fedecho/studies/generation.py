@@ -13,8 +13,7 @@ from fedecho.report.summary import Column
 from fedecho.studies.comparison import Comparison
 from fedecho.studies.contenders import search_words
 from fedecho.studies.grid import DELAYS, DIR, WITHOUT_POOL, Changes, Seeds, Setting, Variant, echo, grid, plain
-from fedecho.studies.profiles import BLOCKS
-from fedecho.studies.profiles import profile as scale_of
+from fedecho.studies.profiles import BLOCKS, profile as scale_of
 from fedecho.studies.study import Study, table
 from fedecho.studies.teacher import with_heard
 

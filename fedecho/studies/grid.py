@@ -7,13 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from fedecho.core import own
-from fedecho.core.checks import require
+from fedecho.core.checks import is_named, require
 from fedecho.core.config import METHODS, RunConfig, override_all
 from fedecho.core.settings import Delays
 from fedecho.data.sources import CIFARS
 from fedecho.report.summary import REFERENCE, Cell
-from fedecho.studies.contenders import CONTENDERS, TUNED, base, contender_of, tuned
+from fedecho.studies.contenders import CONTENDERS, TUNED, base, contender_of, rows_of, tuned
 from fedecho.studies.profiles import profile
 
 Changes = Mapping[str, Any]
@@ -83,14 +82,11 @@ OWN = Variant(REFERENCE)
 def plain(labels: Iterable[str]) -> list[Variant]:
     """Return contenders as they stand in the main table, or methods of the user's own as `my_method.py:name`; raises
     `InputError` naming the known ones."""
-    labels = [contender_of(label, {}).label if own.is_named(label) else label for label in labels]
+    labels = [contender_of(label, {}).label if is_named(label) else label for label in labels]
     for label in labels:
-        require(label in CONTENDERS or _is_own(label), "methods", label, f"choose among {', '.join(CONTENDERS)}")
+        known = label in CONTENDERS or (label in METHODS and METHODS[label].plugin is not None)
+        require(known, "methods", label, f"choose among {', '.join(CONTENDERS)}")
     return [Variant(label, contender=label) for label in labels]
-
-
-def _is_own(name: str) -> bool:
-    return name in METHODS and METHODS[name].plugin is not None
 
 
 def echo(label: str, *, factors: Mapping[str, Any] | None = None, **fields: Any) -> Variant:
@@ -196,4 +192,4 @@ def main_methods(name: str, methods: Iterable[str] | None = None) -> list[Varian
     if methods is not None:
         return plain(dict.fromkeys([*methods, REFERENCE]))
     found = TUNED.get(name)
-    return plain(label for label in profile(name).methods or CONTENDERS if found is None or label in found)
+    return plain(label for label in rows_of(name) if found is None or label in found)

@@ -11,8 +11,7 @@ from fedecho.report import captions, charts, curves
 from fedecho.studies.comparison import BARS, Comparison, Draw, Results
 from fedecho.studies.contenders import search_words
 from fedecho.studies.grid import DELAYS, DIR, PURE, WITHOUT_POOL, Seeds, Setting, Variant, grid, plain
-from fedecho.studies.profiles import BLOCKS
-from fedecho.studies.profiles import profile as scale_of
+from fedecho.studies.profiles import BLOCKS, profile as scale_of
 from fedecho.studies.study import Study, table
 from fedecho.studies.teacher import with_heard
 

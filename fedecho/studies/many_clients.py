@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import pandas as pd
@@ -51,7 +50,7 @@ def points(profile: str, clients: Sequence[int], methods: Sequence[str]) -> list
         (MANY, more, sorted(n for n in clients if n >= 2 * m_c)),
     ]
     return [
-        Point(factor, label, config := override_all(own, {"protocol.clients": n, **changes}), config == own)
+        Point(factor, label, override_all(own, {"protocol.clients": n, **changes}))
         for label in methods
         for own in [cost.base(profile, label)]
         for factor, changes, numbers in groups
@@ -59,7 +58,6 @@ def points(profile: str, clients: Sequence[int], methods: Sequence[str]) -> list
     ]
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
 class ManyClients(CostStudy):
     """A table of costs by the number of clients."""
 

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from fedecho.core.checks import require
-from fedecho.core.records import Record
 from fedecho.report import captions, charts, curves
 from fedecho.report.summary import Column, mean_of
 from fedecho.studies.comparison import Comparison
@@ -40,7 +37,7 @@ def ablation_nu(profile: str = "laptop", *, nus: Sequence[float | None] | None =
         columns=(
             Column("clipped steps, %", mean_of("clipped", 100)),
             Column("gradient norm", mean_of("gradient_norm")),
-            Column("largest norm", _largest_norm),
+            Column("largest norm", mean_of("gradient_norm_max", how=max)),
         ),
         figures={
             "bars": (lambda found: charts.bars(found.summary, clipped(OWN).label), captions.BARS),
@@ -67,8 +64,3 @@ def clipped(level: float | None) -> Variant:
     require(known, "nus", level, "give numbers > 0, or none for no clipping")
     label = "no clipping" if level is None else f"nu = {level:g}"
     return echo(label, clip_norm=level, norm_quantiles=True, factors={} if level is None else {"nu": level})
-
-
-def _largest_norm(record: Record) -> float:
-    norms = [row["gradient_norm_max"] for row in record.rows if row.get("gradient_norm_max") is not None]
-    return max(norms, default=np.nan)

@@ -8,14 +8,14 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from fedecho.core import files, records
+from fedecho.core import files
 from fedecho.core.checks import require
 from fedecho.core.config import RunConfig, config_hash
 from fedecho.studies import profiles
+from fedecho.studies.comparison import Trained
 from fedecho.studies.grid import DIR, PURE
 from fedecho.studies.study import TABLES
 from fedecho.studies.sweep import Wanted
-from fedecho.studies.training import Trained
 
 FIRST_METHODS = ("FedBuff", "FedEcho", "FedBuff + EMA", "CA2FL", "FADAS")
 FIRST_SETTINGS = (
@@ -50,7 +50,7 @@ def runs_of(
     those that a table by itself does not train."""
     out: dict[Path, dict[RunConfig, None]] = {}
     for study in studies:
-        records.require_usable(study.places[0])
+        files.require_folder(study.places[0], "records", files.WRITABLE)
         todo = study.lacking(fresh) if all_runs else study.trainable(fresh)
         out.setdefault(study.places[0], {}).update(dict.fromkeys(filter(wanted, todo)))
     return {place: list(runs) for place, runs in out.items()}

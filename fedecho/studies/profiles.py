@@ -27,8 +27,6 @@ class Profile:
     """Fast, medium and slow clients where stragglers own classes, so that seeds differ in data and not in kind."""
     min_size: int = 10
     too_small: Literal["redraw", "top up"] = "redraw"
-    methods: tuple[str, ...] = ()
-    """Contenders of the main table; none given = all."""
     settings: tuple[str, ...] = ()
     """Its partitions; none given = all."""
     spaces: Mapping[str, tuple[float, float]] = field(default_factory=dict)
@@ -39,51 +37,29 @@ class Profile:
     """Of the tuning, per method: the same for all, whatever the number of its hyper-parameters."""
     fresh: tuple[int, ...] = ()
     """Seeds that the primary claims are tested on, chosen after them and before any of their runs (`grid.fresh`)."""
+    later: tuple[int, ...] = ()
+    """Seeds that single claims have beside or in place of these."""
     refinements: int = 1
     """How often each method's best trial is refined: more than once where a chosen value lay at an edge."""
     tuning_rounds: int = 0
     """T of a trial, where that is shorter than a run of the tables; 0 = the same."""
     execution: Execution = field(default_factory=Execution)
 
+    @property
+    def reported(self) -> set[int]:
+        """The seeds that tables report, on which nothing may be tuned."""
+        return {*self.seeds, *self.fresh, *self.later}
 
-_SMOKE: Any = {"seeds": (0, 1), "fresh": (2,), "speed_counts": (10, 6, 4), "trials": 2, "refinements": 0}
+
+_SMOKE: Any = {"seeds": (0, 1), "fresh": (2,), "later": (3,), "speed_counts": (10, 6, 4), "trials": 2, "refinements": 0}
 _FULL: Any = {"speed_counts": (25, 16, 9), "tuning_seeds": (1000, 1001)}
 _FRESH = tuple(range(5, 15))
 _CIFAR: Any = {
-    "methods": (
-        "FedBuff",
-        "FedBuff (tuned eta)",
-        "FedBuff + EMA",
-        "CA2FL",
-        "CA2FL (tuned eta)",
-        "FADAS",
-        "FedEcho",
-        "FedEcho (tuned eta)",
-    ),
     "spaces": {"method.distill.lr": (3e-4, 0.3)},
     "settings": ("Dir(0.1)", "Dir(0.1), stragglers own 2 classes, pure"),
 }
-_RESNET: Any = {
-    "methods": ("FedAvg (sync)", "FedBuff (tuned eta)", "FedBuff + EMA", "CA2FL (tuned eta)", "FADAS", "FedEcho"),
-    "spaces": _CIFAR["spaces"],
-    "execution": Execution(channels_last=True),
-}
-_LANGUAGE: Any = {
-    "methods": (
-        "FedAvg (sync)",
-        "FedBuff",
-        "FedBuff (tuned eta)",
-        "FedBuff + EMA",
-        "CA2FL",
-        "CA2FL (tuned eta)",
-        "FedAC-public",
-        "FADAS",
-        "FedEcho",
-        "FedEcho (tuned eta)",
-    ),
-    "too_small": "top up",
-    "spaces": {"local.lr": (0.001, 0.2), "method.distill.lr": (1e-3, 0.3)},
-}
+_RESNET: Any = {"spaces": _CIFAR["spaces"], "execution": Execution(channels_last=True)}
+_LANGUAGE: Any = {"too_small": "top up", "spaces": {"local.lr": (0.001, 0.2), "method.distill.lr": (1e-3, 0.3)}}
 _GENERATION: Any = _LANGUAGE | {"spaces": {"local.lr": (0.05, 5.0), "method.distill.lr": (0.01, 3.0)}}
 _ALL = (
     Profile(
@@ -92,11 +68,12 @@ _ALL = (
     ),
     Profile(
         "laptop", Data(), "cnn", Protocol(50, 25, 5, 300), Local(), Distillation(steps=10, batch_size=100),
-        (0, 1, 2, 3, 4), fresh=_FRESH, **_FULL,
+        (0, 1, 2, 3, 4), fresh=_FRESH, later=tuple(range(15, 30)), **_FULL,
     ),
     Profile(
         "paper", Data("cifar10", pool="cifar100-20k", pool_size=5000), "resnet18", Protocol(50, 25, 5, 500),
         Local(augment=True), Distillation(steps=20, batch_size=128), (0, 1, 2), (25, 16, 9),
+        later=tuple(range(20, 30)),
     ),
     Profile(
         "cifar-small", Data("cifar10", 10_000, "cifar100-20k", 1000, validation_size=5000), "cnn",

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fedecho.core.config import RunConfig
 from fedecho.learning.task import Task, prepare
-from fedecho.studies.training import Trained
+from fedecho.studies.comparison import Trained
 
 
 def markdown(study: Trained, setting: str, delay: str, seed: int = 0) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fedecho.learning.methods import FedEcho
 from fedecho.report import charts
 from fedecho.studies.comparison import Comparison
 from fedecho.studies.grid import FEW, HERE, OWN, Seeds, Variant, echo, grid, run_at
@@ -19,9 +18,8 @@ def sensitivity(
     seeds: Seeds = None,
 ) -> Study:  # fmt: skip
     """Return the landscape over Q and eta_d; the profile's own pair stays where others are asked for."""
-    method = run_at(profile, OWN, HERE, 0).method
-    assert isinstance(method, FedEcho)
-    own, tuned = method.distill.steps, method.distill.lr
+    how = run_at(profile, OWN, HERE, 0).distill
+    own, tuned = how.steps, how.lr
     known = (round(tuned / 3, 6), tuned, round(3 * tuned, 6))
     chosen = STEPS[profile] if steps is None else sorted({own, *steps})
     rows = [step(q, lr) for q in chosen for lr in (known if rates is None else sorted({tuned, *rates}))]

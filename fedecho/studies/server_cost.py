@@ -12,12 +12,13 @@ import pandas as pd
 from fedecho.core.checks import require, require_known
 from fedecho.core.files import records_dir
 from fedecho.learning.cost import work
+from fedecho.learning.cost.stand_in import Measured
 from fedecho.learning.cost.work import HOLDINGS, PHASES
 from fedecho.report import captions
 from fedecho.report.reported import numbers
 from fedecho.report.summary import REFERENCE
 from fedecho.studies import cost
-from fedecho.studies.cost import BASELINES, SERVERS, Measured, Point
+from fedecho.studies.cost import BASELINES, SERVERS, Point
 from fedecho.studies.cost_figures import HOLDING_LOOK, MEGA, MILLI, PHASE_LOOK, by_factor, by_method, shared
 from fedecho.studies.study import Study, Table, table
 

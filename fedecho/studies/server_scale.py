@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,12 +12,13 @@ import pandas as pd
 from fedecho.core.config import RunConfig, config_hash, override
 from fedecho.learning.cost import work
 from fedecho.learning.cost.fit import Factors, fit, fitted
+from fedecho.learning.cost.stand_in import Measured
 from fedecho.learning.cost.work import HOLDINGS, PHASES
 from fedecho.report import captions
 from fedecho.report.summary import REFERENCE
 from fedecho.studies import contenders
 from fedecho.studies.contenders import CONTENDERS
-from fedecho.studies.cost import FACTORS, Measured, Point
+from fedecho.studies.cost import FACTORS, Point
 from fedecho.studies.cost_figures import rates
 from fedecho.studies.profiles import BLOCKS
 from fedecho.studies.server_cost import CostStudy, made_by, three_digits
@@ -77,13 +78,13 @@ def points(profile: str, models: Sequence[str], sizes: Sequence[int] = ()) -> li
     middle, own = models[len(models) // 2], base(profile)
     varied = VARIED[profile] | ({"|U|": tuple(sorted({own.data.pool_size, *sizes}))} if sizes else {})
     sized = [
-        Point("P", label, override(base(profile, label), "model", model), model == middle)
+        Point("P", label, override(base(profile, label), "model", model))
         for label in (REFERENCE, PLAIN)
         for model in models
     ]
     at_middle = override(own, "model", middle)
     return sized + [
-        Point(factor, REFERENCE, config := override(at_middle, FACTORS[factor], value), config == at_middle)
+        Point(factor, REFERENCE, override(at_middle, FACTORS[factor], value))
         for factor, values in varied.items()
         for value in values
     ]
@@ -108,7 +109,6 @@ def savings(factors: Factors, config: RunConfig) -> dict[str, float]:
     return {name: config.protocol.buffer_size / spent for name, spent in seconds.items()}
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
 class ServerScale(CostStudy):
     """A table of the updates a second that one server takes."""
 
@@ -170,7 +170,7 @@ def scale_frame(points: Sequence[Point], found: Measured) -> pd.DataFrame:
     factors = fit([*configs.values()], [*seconds.values()])
     own = [p for p in points if p.method == REFERENCE]
     last = max((p for p in own if p.factor == "P"), key=lambda point: point.value)
-    beyond = Point("P", REFERENCE, override(last.config, "model", BEYOND), False)
+    beyond = Point("P", REFERENCE, override(last.config, "model", BEYOND))
     sized = [p for p in own if p.factor == "P"]
     rows = [_row(p, seconds, factors) for p in (*sized, beyond, *(p for p in own if p not in sized))]
     return pd.DataFrame(rows).assign(**{name: found.provenance[name] for name in ("commit", "dirty")})

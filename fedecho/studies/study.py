@@ -22,10 +22,8 @@ from matplotlib.figure import Figure
 
 from fedecho.core import files, numerics
 from fedecho.core.checks import require
-from fedecho.core.records import Record
 from fedecho.report import summary
 from fedecho.studies import profiles
-from fedecho.theory.records import TheoryRecord
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,14 +109,12 @@ class Study(ABC):
     def home(self) -> Path:
         """The folder of everything that is written; records of a committed table lie in `paper/records`."""
         if not self.custom:
-            return self.apart if self.apart and self.made_apart() else files.paper()
+            if self.apart and any((self.apart / path.relative_to(files.paper())).is_file() for path in self.paths()):
+                return self.apart
+            return files.paper()
         said = json.dumps([self.name, self.profile, self.custom], sort_keys=True, default=str)
-        root = self.apart / "custom" if self.apart else files.custom()
+        root = self.apart / "custom" if self.apart else files.build("custom")
         return root / hashlib.sha256(said.encode()).hexdigest()[:12]
-
-    def made_apart(self) -> bool:
-        """Tell whether any record that it reads is one that code with other numerics made."""
-        return False
 
     def folder(self, kind: Literal["tables", "figures"]) -> Path:
         """Return where tables or figures are written."""
@@ -130,6 +126,11 @@ class Study(ABC):
         if self.custom:
             return [self.home / "records", *([] if self.apart else [committed])]
         return [*([self.apart / committed.relative_to(files.paper())] if self.apart else []), committed]
+
+    @property
+    def places(self) -> list[Path]:
+        """The folders that records are looked for in; what is made is written to the first."""
+        return self.among(files.records_dir(self.at))
 
     @abstractmethod
     def train(self, jobs: int | None = None, fresh: bool = False) -> None:
@@ -143,7 +144,7 @@ class Study(ABC):
         """Return the committed records of runs that it reads, there or not."""
         return set()
 
-    def records(self) -> Mapping[Path, Record | TheoryRecord | None]:
+    def records(self) -> Mapping[Path, Any]:
         """Return its committed records by file, each once, none where there is no record."""
         return {}
 

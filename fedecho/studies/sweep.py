@@ -17,9 +17,8 @@ from fedecho.core import files, numerics
 from fedecho.core.checks import MissingDataError, require_jobs
 from fedecho.core.config import RunConfig, config_hash
 from fedecho.core.processes import Stopped
-from fedecho.core.provenance import code
-from fedecho.core.provenance import cores as cores
-from fedecho.core.records import Record, find, progress_path, record_path, require_usable, save
+from fedecho.core.provenance import code, cores as cores
+from fedecho.core.records import Record, find, progress_path, record_path, save
 from fedecho.core.workers import MOST, Workers
 from fedecho.learning.bar import bar
 from fedecho.learning.checkpoint import forget
@@ -67,12 +66,12 @@ def missing(configs: Iterable[RunConfig], folder: Path) -> list[RunConfig]:
     return [config for config in seen.values() if find(folder, config) is None]
 
 
-def absent_data(configs: Iterable[RunConfig], root: Path | None = None) -> dict[Source, MissingDataError]:
+def absent_data(configs: Iterable[RunConfig]) -> dict[Source, MissingDataError]:
     """Return the data that runs need and that are not here, with how to get them; raises `InputError` for bad ones."""
     out = {}
     for name, pool in dict.fromkeys((config.data.name, config.data.pool) for config in configs):
         try:
-            datasets.require_here(name, pool, root)
+            datasets.require_here(name, pool)
         except MissingDataError as error:
             out[name, str(pool)] = error
     return out
@@ -85,8 +84,6 @@ def sweep(
     jobs: int | None = None,
     fresh: bool = False,
     cluster: Cluster | None = None,
-    progress: bool = True,
-    data_root: Path | None = None,
     device: str = "cpu",
 ) -> int:
     """Run what is missing in `folder` (everything if `fresh`) and return how many runs that was.
@@ -96,15 +93,15 @@ def sweep(
     A record that cannot be believed stops everything before any work; `fresh` makes it again.
     """
     require_jobs(jobs)
-    require_usable(folder)
+    files.require_folder(folder, "records", files.WRITABLE)
     todo = list({record_path(folder, c): c for c in configs}.values()) if fresh else missing(configs, folder)
-    for error in absent_data(todo, data_root).values():
+    for error in absent_data(todo).values():
         raise error
     for config in todo if fresh else ():
         forget(progress_path(folder, config))
-    ended = each(todo, folder, jobs=jobs, cluster=cluster, data_root=data_root, device=device)
+    ended = each(todo, folder, jobs=jobs, cluster=cluster, device=device)
     with closing(ended):
-        for _ in bar(ended, len(todo), "run") if progress and todo else ended:
+        for _ in bar(ended, len(todo), "run") if todo else ended:
             pass
     return len(todo)
 
@@ -121,27 +118,24 @@ def each(
     *,
     jobs: int | None = None,
     cluster: Cluster | None = None,
-    data_root: Path | None = None,
     device: str = "cpu",
 ) -> Generator[RunConfig]:
     """Train runs, `jobs` at a time, and yield each as its record is written."""
-    tasks = [(config, run_and_save, (config, folder, data_root, device)) for config in todo]
+    tasks = [(config, run_and_save, (config, folder, device)) for config in todo]
     if tasks:
         files.sweep_up(folder)
         try:
-            with workers(name_of, cluster, data_root) as pool:
+            with workers(name_of, cluster) as pool:
                 yield from (config for config, _ in pool.each(tasks, min(jobs or pool.slots, len(tasks))))
         finally:
             files.sweep_up(folder)
 
 
-def workers(
-    about: Callable[[Any], str], cluster: Cluster | None = None, data_root: Path | None = None
-) -> Workers[Any] | Nodes[Any]:
+def workers(about: Callable[[Any], str], cluster: Cluster | None = None) -> Workers[Any] | Nodes[Any]:
     """Return what does runs: the nodes of a cluster, or processes here, each on one torch thread, which keep the memory
     of large tensors for the next ones."""
     if cluster is not None:
-        return Nodes(cluster, about, data_root)
+        return Nodes(cluster, about)
     for name in ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"):  # read by glibc when a process starts
         os.environ.setdefault(name, "1000000000")
     code()  # what git refuses is said here, once, and not by every worker
@@ -158,16 +152,14 @@ def _single_threaded() -> None:
     torch.set_num_threads(1)
 
 
-def run_and_save(
-    config: RunConfig, folder: Path, data_root: Path | None = None, device: str = "cpu", deadline: float | None = None
-) -> Done:
+def run_and_save(config: RunConfig, folder: Path, device: str = "cpu", deadline: float | None = None) -> Done:
     """Run one config and write its record, from where it was left if it was begun before.
 
     Before `deadline` (seconds since the epoch) its progress is written instead; a later call goes on from there.
     """
     began, keeper = time.monotonic(), Keeper(progress_path(folder, config), deadline=deadline)
     try:
-        record = run(config, data_root=data_root, device=device, keeper=keeper)
+        record = run(config, device=device, keeper=keeper)
     except Paused as pause:
         return Done(pause.round, pause.round - keeper.begun, time.monotonic() - began)
     save(record, record_path(folder, config))

@@ -4,7 +4,7 @@ that were chosen so, on seeds that nothing had been run on."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from fedecho.core.checks import require
 from fedecho.report import captions, charts, curves
@@ -153,12 +153,10 @@ def unreported(profile: str, seeds: Seeds) -> Sequence[int]:
     """Return the seeds given, or those of tuning; raises `InputError` for one that a table of the profile reports."""
     of = scale_of(profile)
     chosen = of.tuning_seeds if seeds is None else tuple(seeds)
-    reported = {*of.seeds, *of.fresh, *UNSEEN[profile]} & {*chosen}
-    require(not reported, "seeds", list(chosen), f"give some that no table of {profile} reports")
+    require(not of.reported & {*chosen}, "seeds", list(chosen), f"give some that no table of {profile} reports")
     return chosen
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
 class Choice(Comparison):
     """A comparison on the validation split."""
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,14 +15,13 @@ from fedecho.core.checks import require
 from fedecho.core.config import override_all
 from fedecho.report import captions, summary
 from fedecho.report.summary import Cell
-from fedecho.studies import contenders, response, search, sweep
+from fedecho.studies import contenders, response, search
+from fedecho.studies.comparison import Trained
 from fedecho.studies.contenders import CONTENDERS, Contender, base
 from fedecho.studies.grid import DIR, Seeds, main_methods, placed, plain, set_aside
-from fedecho.studies.profiles import BLOCKS, block_of
-from fedecho.studies.profiles import profile as scale_of
+from fedecho.studies.profiles import BLOCKS, block_of, profile as scale_of
 from fedecho.studies.search import Point
 from fedecho.studies.study import Study, Table, table
-from fedecho.studies.training import Trained
 
 SETTING = (DIR, "large")
 """One setting tunes every method for all; the others use what was chosen here."""
@@ -74,17 +74,18 @@ class Tuning(Trained):
 
     def cell(self, contender: Contender, point: Point, seed: int) -> Cell:
         """Return one run of a trial."""
-        changes = {"evaluation.split": "validation", **self.changes, **point}
-        plain = base(self.at, contender, seed, scale_of(self.at).tuning_rounds)
-        config = override_all(placed(plain, self.at, *SETTING), changes)
-        return Cell(contender.label, *SETTING, set_aside(config), point)
+        key = contender.label, *point.items(), seed
+        if key not in self._cells:
+            changes = {"evaluation.split": "validation", **self.changes, **point}
+            plain = base(self.at, contender, seed, scale_of(self.at).tuning_rounds)
+            config = override_all(placed(plain, self.at, *SETTING), changes)
+            self._cells[key] = Cell(contender.label, *SETTING, set_aside(config), point)
+        return self._cells[key]
 
-    def train(self, jobs: int | None = None, fresh: bool = False) -> None:
-        """Run the trials that lack a record, and then those that their outcomes ask for."""
-        super().train(jobs, fresh)
-        refused = {config for obstacle in self.obstacles(fresh) for config in obstacle.runs}
-        while todo := [config for config in self.lacking() if config not in refused]:
-            sweep.sweep(todo, self.places[0], jobs=jobs)
+    @cached_property
+    def _cells(self) -> dict[tuple[object, ...], Cell]:
+        """Those that were made, each of which is asked for many times."""
+        return {}
 
     def table(self) -> Table:
         """Return the trials with their figure."""
@@ -159,19 +160,19 @@ def _used(chosen: Mapping[str, Mapping[str, float]], scale: str) -> str:
         words = f"nothing is chosen yet for {', '.join(missing)}, whose tables use an earlier search."
         return f"The tuning is not complete: {words}"
     found = contenders.FOUND.get(scale, {})
-    last = {label: contenders.complete(CONTENDERS[label], scale, points[-1]) for label, points in found.items()}
+    last = {
+        label: contenders.complete(CONTENDERS[label], scale, points[-1]) for label, points in found.items() if points
+    }
     wrong = [label for label, values in chosen.items() if last.get(label) != values]
     if wrong:
         return f"`contenders.FOUND` differs for {', '.join(wrong)}."
-    late, without = contenders.PENDING.get(scale, ()), [label for label in _rows(scale) if label not in found]
+    late, without = (
+        contenders.PENDING.get(scale, ()),
+        [label for label in contenders.rows_of(scale) if not found.get(label)],
+    )
     words = f", but the tables still use what was chosen before for {', '.join(late)}" if late else ""
     words += f"; nothing is chosen yet for {', '.join(without)}, in no other table so far" if without else ""
     return f"`contenders.FOUND` equals the chosen values{words}."
-
-
-def _rows(scale: str) -> Iterable[str]:
-    """Return the contenders that are tuned at a profile."""
-    return scale_of(scale).methods or CONTENDERS
 
 
 def tuning_of(
@@ -187,7 +188,7 @@ def tuning_of(
     of nothing, a space that cannot be searched, or a seed that a table reports."""
     require(count >= 1, "trials", count, "give at least 1")
     require(refinements >= 0, "refinements", refinements, "give a whole number >= 0")
-    reported = {*scale_of(name).seeds, *scale_of(name).fresh} & {*seeds}
+    reported = scale_of(name).reported & {*seeds}
     size = changes.get("data.validation_size", 1)
     require(size != 0, "validation_size", size, "a trial is scored on a validation split; leave it out, or give more")
     require(bool(seeds) and not reported, "seeds", seeds, f"give some that no table of {name} reports")
@@ -214,7 +215,7 @@ def _tuning(name: str, title: str, notebook: str, block: str = "") -> Callable[.
     ) -> Study:
         require(trials >= 0, "trials", trials, "give a whole number >= 0; 0 = as many as the table has")
         of = scale_of(BLOCKS[block][profile] if block else profile)
-        rows = plain(_rows(of.name) if methods is None else methods)
+        rows = plain(contenders.rows_of(of.name) if methods is None else methods)
         return Tuning(
             name=name, title=title, notebook=notebook, profile=profile, scale=of.name, count=trials or of.trials,
             contenders=tuple(contenders.contender_of(row.label, {}) for row in rows), refinements=of.refinements,
@@ -232,4 +233,3 @@ cifar_tuning = _tuning("cifar_tuning", "Tuning of the reduced CIFAR-10 block", "
 cifar_resnet_tuning = _tuning(
     "cifar_resnet_tuning", "Tuning of CIFAR-10 with a residual network", "15_table_cifar_resnet", "resnet"
 )
-TUNINGS = ("tuning", "cifar_tuning", "cifar_resnet_tuning", "language_tuning", "generation_tuning")

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from fedecho.core import own, records
-from fedecho.core.checks import require
+from fedecho.core import records
+from fedecho.core.checks import is_named, require
 from fedecho.core.config import LORA, RunConfig
 from fedecho.core.records import Record
 from fedecho.studies import sweep, tolerance
@@ -131,7 +131,7 @@ def verify(paths: Sequence[Path], jobs: int | None = None, named: Collection[str
 
 def _require_named(config: RunConfig, named: Collection[str]) -> None:
     for function in filter(None, (config.model, config.delays.function)):
-        known = not own.is_named(function) or function.startswith(LORA) or function in named
+        known = not is_named(function) or function.startswith(LORA) or function in named
         require(known, "plugin", function, "a record names this code of a user's own; to have it run, name it too")
 
 

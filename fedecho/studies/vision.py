@@ -9,7 +9,6 @@ import pandas as pd
 
 from fedecho.core.config import RunConfig
 from fedecho.report import captions, charts, curves, render, summary
-from fedecho.report.reported import numbers
 from fedecho.report.summary import REFERENCE
 from fedecho.studies.comparison import Comparison, Results
 from fedecho.studies.contenders import CONTENDERS, search_words
@@ -65,7 +64,7 @@ def vision(
     cells += grid(profile, claimed, [p for p in places if p == Setting(MIXED)], seeds=fresh(profile, seeds, 1 / 2))
     return MainTable(
         name="vision", title="Vision: accuracy after equal work", notebook="10_table_vision", profile=profile,
-        cells=cells,
+        cells=cells, paper="vision",
         figures={
             "bars": (lambda found: charts.bars(found.summary), BARS),
             **({"brief": (lambda found: charts.bars(brief(found.summary)), BARS)} if whole else {}),
@@ -75,7 +74,7 @@ def vision(
                 captions.CURVES + (OTHERS if others else ""),
             ),
         },
-        note="All methods after equal work, each tuned with as many trials at Dir(0.1), large. Paper: the value "
+        note="All methods after equal work, each tuned with as many trials. Paper: the value "
         "reported for CIFAR-10 and ResNet-18, which names no kind of delay.",
         details=f"{_scale(run_at(profile, OWN, HERE, 0))} Where stragglers own 2 classes, slow clients alone hold "
         "them: mixed, split unevenly among them by Dir(0.1), beside shares of the other classes; pure, in equal "
@@ -100,30 +99,21 @@ def _scale(run: RunConfig) -> str:
     )
 
 
-def reported() -> pd.DataFrame:
-    """Return the paper's own numbers: setting, delay, method, value (percent), dataset, model, source, note; raises
-    `InputError` without their file, or for one that was edited."""
-    return numbers("vision")
-
-
 class MainTable(Comparison):
     """The main table, with the paper's own numbers, and compact and short forms for the pages that quote it."""
 
-    def results(self) -> Results:
-        """Return what the records say, the paper's numbers beside it."""
-        found = self.found()
-        frame = summary.collect(found)
-        return Results(self, found, frame, summary.summarise(frame, self.reference, reported=reported()))
+    def shown(self, found: Results) -> pd.DataFrame:
+        """Return the summary as texts to read."""
+        return captions.display(found.summary, self.reference, word="method")
 
     def table(self) -> Table:
         """Return the table with its compact form beside it."""
-        found, made = self.results(), super().table()
-        texts = captions.display(found.summary, self.reference, word="method")
+        made = super().table()
         forms = {
-            "compact": compact(found.summary, found.frame),
-            "brief": compact(brief(found.summary), brief(found.frame)),
+            "compact": compact(made.numbers, made.frame),
+            "brief": compact(brief(made.numbers), brief(made.frame)),
         }
-        return replace(made, texts=texts, beside={f"vision_{name}.md": text for name, text in forms.items()})
+        return replace(made, beside={f"vision_{name}.md": text for name, text in forms.items()})
 
 
 def brief(found: pd.DataFrame) -> pd.DataFrame:

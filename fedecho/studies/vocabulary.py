@@ -9,9 +9,8 @@ import torch
 
 from fedecho.core.checks import require_known
 from fedecho.core.records import Record
-from fedecho.learning.bank import DTYPES, Bank
+from fedecho.learning.bank import Bank
 from fedecho.learning.cost import work
-from fedecho.learning.methods import FedEcho
 from fedecho.report.summary import Column, mean_of
 from fedecho.studies.comparison import Comparison
 from fedecho.studies.generation import BY_NOVEL, PERPLEXITY
@@ -51,10 +50,7 @@ def allocated(record: Record) -> tuple[float, float]:
     """Return the bytes of the tensors of a FedEcho run's bank, to set beside what is predicted, and of the running sum
     of its rows, which comes on top whatever is kept of them."""
     config = record.run_config()
-    assert isinstance(config.method, FedEcho)
-    how = config.method.distill
-    bank = Bank.empty(config.protocol.clients, work.predictions(config), torch.device("meta"), DTYPES[how.bank_dtype],
-                      how.bank_top_k, how.bank_labels)  # fmt: skip
+    bank = Bank.empty(config.protocol.clients, work.predictions(config), torch.device("meta"), config.distill)
     return float(bank.nbytes), float(bank.total.nbytes)
 
 

@@ -6,14 +6,14 @@ import json
 import os
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from fedecho.core import files, numerics
 from fedecho.core.checks import RecordError
 from fedecho.core.processes import Stopped
 from fedecho.report import captions, figures, manifest, render, summary
-from fedecho.report.manifest import Manifest
+from fedecho.report.manifest import Manifest, Picture
 from fedecho.studies.study import TABLES, Study, Table
 
 CONVENTIONS = files.PACKAGE / "report" / "publish" / "templates" / "protocol.md"
@@ -74,19 +74,21 @@ def write(study: Study) -> Made:
     stems = {end: study.folder("figures") / f"{study.name}_{end}" for end in table.figures}
     for end, (figure, _) in table.figures.items():
         figures.save_figure(figure, stems[end], described.record_set)
-    manifest.write(
-        replace(described, command=study.command or _papermill(study)) if study.custom else described, stem.parent
-    )
+    manifest.write(described, stem.parent)
     return Made(study, table, written, {end: path.with_name(f"{path.name}.png") for end, path in stems.items()})
 
 
 def manifest_of(study: Study, table: Table, written: Iterable[str] = ()) -> Manifest:
     """Return what lies behind a study's table; `written`: the names of its files."""
-    return manifest.describe(
-        table.frame, table.record_set or summary.record_set_hash(table.frame), name=study.name, title=study.title,
-        caption=study.caption, profile=study.profile, notebook=study.notebook,
-        tables=[*written, *table.beside],
-        figures={f"{study.name}_{end}": text for end, (_, text) in table.figures.items()},
+    made = table.frame[table.frame["hash"].notna()]
+    plain = manifest.command(study.notebook, study.profile)
+    return Manifest(
+        study.name, study.title, study.caption, study.profile, study.notebook,
+        (study.command or _papermill(study)) if study.custom else plain,
+        record_set=table.record_set or summary.record_set_hash(table.frame), records=tuple(sorted(set(made["hash"]))),
+        commits=tuple(sorted({commit for commit in made["commit"] if isinstance(commit, str)})),
+        tables=(*written, *table.beside),
+        figures=tuple(Picture(f"{study.name}_{end}", text) for end, (_, text) in table.figures.items()),
     )  # fmt: skip
 
 

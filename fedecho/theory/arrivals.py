@@ -19,8 +19,8 @@ from torch import Tensor
 from fedecho.core.checks import Checked, Count, Natural, Positive, require
 from fedecho.core.rng import stream
 from fedecho.core.settings import Delays, Protocol
-from fedecho.simulation import schedule
-from fedecho.simulation.delays import SPEED_NAMES
+from fedecho.simulation import events
+from fedecho.simulation.schedule import SPEED_NAMES
 from fedecho.theory.objectives import Objective, extremity
 
 
@@ -85,20 +85,12 @@ class Order:
 @functools.lru_cache(maxsize=32)
 def draw(law: Arrivals, rounds: int, buffer: int, seed: int) -> Order:
     """Draw T rounds of M arrivals; with more rounds the first ones stay what they were."""
-    return (
-        _from_event_loop(law, rounds, buffer, seed) if law.kind == "event loop" else _drawn(law, rounds, buffer, seed)
-    )
-
-
-def _from_event_loop(law: Arrivals, rounds: int, buffer: int, seed: int) -> Order:
-    protocol = Protocol(law.clients, law.per_buffer * buffer, buffer, rounds)
-    plan = schedule.draw(protocol, law.delays, seed)
-    jobs = [[(job.client, job.base_version) for job in rnd.arrivals] for rnd in plan.rounds]
-    client, base = np.moveaxis(np.array(jobs), -1, 0)
-    return Order(client, base, plan.speed_class)
-
-
-def _drawn(law: Arrivals, rounds: int, buffer: int, seed: int) -> Order:
+    if law.kind == "event loop":
+        protocol = Protocol(law.clients, law.per_buffer * buffer, buffer, rounds)
+        plan = events.draw(protocol, law.delays, seed)
+        jobs = [[(job.client, job.base_version) for job in rnd.arrivals] for rnd in plan.rounds]
+        client, base = np.moveaxis(np.array(jobs), -1, 0)
+        return Order(client, base, plan.speed_class)
     who, late = stream(seed, "theory-clients", buffer), stream(seed, "theory-staleness", buffer)
     weights = np.where(2 * np.arange(law.clients) < law.clients, law.bias, 1.0)
     uniform = who.random((rounds, buffer))

@@ -18,19 +18,6 @@ from fedecho.core.config import MethodConfig, to_dict
 from fedecho.core.settings import Local as ClientWork
 from fedecho.learning import methods
 from fedecho.learning.experiment import one_thread
-from fedecho.learning.methods import (
-    AREA,
-    CA2FL,
-    FADAS,
-    AdaMasFL,
-    FedAC,
-    FedAsync,
-    FedAvg,
-    FedBuff,
-    FedEcho,
-    FedStaleAsync,
-    Method,
-)
 from fedecho.theory import arrivals, echo, simulate
 from fedecho.theory.config import TheoryRun, run_hash
 from fedecho.theory.objectives import client_spread, suboptimality
@@ -82,15 +69,15 @@ def point(run: TheoryRun, rounds: int, buffer: int) -> Point:
         eta = gamma / (run.local_lr * run.local_steps)
     method = run.method
     match method:
-        case FADAS() | FedAC() | AdaMasFL():
+        case methods.FADAS() | methods.FedAC() | methods.AdaMasFL():
             eta, method = 1.0, replace(method, server_lr=run.scale / math.sqrt(rounds))
-        case FedAsync():
+        case methods.FedAsync():
             simulated, gamma = (rounds * buffer, 1), step_size(run, rounds * buffer, 1)
             eta = min(1.0, gamma / (_ASYNC_LR * run.local_steps))
             method = replace(method, mixing=eta)
-        case AREA():
+        case methods.AREA():
             eta = buffer / run.arrivals.clients
-        case FedEcho(inner=inner, distill=how):
+        case methods.FedEcho(inner=inner, distill=how):
             lr = how.lr * (run.rounds[0] / rounds) ** run.distil_power
             lr *= (buffer / run.buffers[0]) ** run.distil_buffer_power
             method = replace(method, inner=_with_server_lr(inner, eta), distill=replace(how, lr=lr))
@@ -102,7 +89,7 @@ def point(run: TheoryRun, rounds: int, buffer: int) -> Point:
 
 def _with_server_lr(method: MethodConfig, eta: float) -> MethodConfig:
     """Set eta of a method whose step is linear in the updates."""
-    if isinstance(method, FedBuff | CA2FL | FedAvg | FedStaleAsync):
+    if isinstance(method, methods.FedBuff | methods.CA2FL | methods.FedAvg | methods.FedStaleAsync):
         return replace(method, server_lr=eta)
     raise InputError("method", method.name, "there is no rule for its step; choose one of the methods that have one")
 
@@ -143,7 +130,7 @@ def order_of(run: TheoryRun, at: Point) -> arrivals.Order:
     """
     rounds, buffer = at.simulated
     law = run.arrivals
-    if isinstance(at.method, FedAsync):
+    if isinstance(at.method, methods.FedAsync):
         law = replace(law, per_buffer=law.per_buffer * at.buffer, tau_max=(law.tau_max + 1) * at.buffer - 1)
     return arrivals.draw(law, run.rounds[-1] * rounds // at.rounds, buffer, run.seed).first(rounds)
 
@@ -172,16 +159,16 @@ def _limit(at: Point, smoothness: float, tau_max: float) -> float:
     """Return the largest gamma that is stable: there is none where a step is not gamma, as those of adaptive methods;
     AREA averages models that each move by eta_l, and so has the limit of plain gradient descent, eta_l < 2/L."""
     match at.method:
-        case FADAS() | FedAC() | AdaMasFL():
+        case methods.FADAS() | methods.FedAC() | methods.AdaMasFL():
             return math.inf
-        case AREA():
+        case methods.AREA():
             return 2 / smoothness * at.gamma / at.local.lr
     return stability_limit(smoothness, tau_max)
 
 
-def _method(run: TheoryRun, built: Built, at: Point, x0: Tensor) -> Method[Any]:
+def _method(run: TheoryRun, built: Built, at: Point, x0: Tensor) -> methods.Method[Any]:
     """Build the library's method; FedEcho gets a server for all trajectories, and a misleading teacher where asked."""
-    if isinstance(at.method, FedEcho):
+    if isinstance(at.method, methods.FedEcho):
         assert isinstance(built.objective, Softmax) and built.pool is not None
         server = echo.server(built.objective, built.pool, x0, run.seed)
         if run.teacher != "clients":
@@ -214,10 +201,10 @@ def plateau(run: TheoryRun) -> Tensor:
 
     p_i are the shares of the arrivals over the second half of the rounds, at the largest T and M.
     """
-    if isinstance(run.method, FedAsync):  # its arrivals are counted one by one
+    if isinstance(run.method, methods.FedAsync):  # its arrivals are counted one by one
         return _plateau(run)
     alike = {"teacher": "clients", "distil_power": 0.0, "distil_buffer_power": 0.0, "local_steps": 1, "local_lr": None}
-    return _plateau(replace(run, method=FedBuff(), **alike))  # type: ignore[arg-type]
+    return _plateau(replace(run, method=methods.FedBuff(), **alike))  # type: ignore[arg-type]
 
 
 @functools.lru_cache(maxsize=32)

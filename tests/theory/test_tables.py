@@ -101,7 +101,7 @@ def test_a_custom_table_reads_committed_records_and_writes_its_own(paper: Path) 
     THEORY.save(engine.execute_quietly(reference), THEORY.path(paper / "records" / "smoke" / "theory", reference))
     given.train()
     assert [path.name for path in (given.home / "records").iterdir()] == [THEORY.path(Path(), other).name]
-    assert given.home.parent == files.custom() and not list(paper.glob("tables/**/*"))
+    assert given.home.parent == files.build("custom") and not list(paper.glob("tables/**/*"))
     given.train(fresh=True)
     assert len(list((given.home / "records").iterdir())) == 2
 

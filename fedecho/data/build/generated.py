@@ -19,9 +19,9 @@ import tyro
 from fedecho.core.checks import InputError, require
 from fedecho.core.files import data_root
 from fedecho.data import npz, pools
-from fedecho.data.splits import Pixels
 from fedecho.data.command import command
 from fedecho.data.pools import shrink
+from fedecho.data.splits import Pixels
 
 SIDE = 32
 Pipeline = Callable[..., Any]

@@ -36,19 +36,13 @@ def kind(device: str) -> str:
 class Rates:
     """FLOP/s by model, as measured in this sweep or by records; the prior where nothing has been measured."""
 
-    def __init__(self, device: str) -> None:
-        """Begin with the prior of a device."""
+    def __init__(self, device: str, finished: Iterable[tuple[RunConfig, float]] = ()) -> None:
+        """Begin with the prior of a device, and the rates that finished runs and their seconds give."""
         self.prior = PRIOR[kind(device)]
         self._done: dict[str, float] = defaultdict(float)
         self._spent: dict[str, float] = defaultdict(float)
-
-    @classmethod
-    def of(cls, finished: Iterable[tuple[RunConfig, float]], device: str) -> Rates:
-        """Return the rates that finished runs and their seconds give."""
-        rates = cls(device)
         for config, seconds in dict(finished).items():
-            rates.saw(config, config.protocol.rounds, seconds)
-        return rates
+            self.saw(config, config.protocol.rounds, seconds)
 
     def saw(self, config: RunConfig, rounds: int, seconds: float) -> None:
         """Take note of the seconds that `rounds` rounds of a run took."""

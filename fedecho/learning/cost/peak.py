@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from functools import cache
 from operator import itemgetter
@@ -12,18 +13,16 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from fedecho.core.checks import InputError
+from fedecho.core.checks import InputError, is_named
 from fedecho.core.config import LORA, RunConfig
-from fedecho.core.own import is_named
 from fedecho.core.settings import Data
 from fedecho.learning.bank import block_size
 from fedecho.learning.client import cross_entropy
 from fedecho.learning.cost import work
 from fedecho.learning.cost.work import counts_of, peak_versions, shape_of, train_count
 from fedecho.learning.evaluation import PIECE
-from fedecho.learning.methods import AREA, CA2FL, FADAS, AdaMasFL, FedAC, FedBuff, FedEcho, FedStaleAsync
 from fedecho.learning.models.texts import example
-from fedecho.simulation import schedule
+from fedecho.simulation import events
 
 WORKER = 300_000_000
 """Bytes of a worker without its tensors: Python, torch and the bundled data, as measured on Linux."""
@@ -35,8 +34,8 @@ def predicted_peak(config: RunConfig) -> dict[str, int]:
     parameters, buffers, _ = work.model_size(config.model, config.data)
     known, data = work.predicted_bytes(config), data_bytes(config)
     version = known["checkpoints"] // (config.protocol.concurrency - config.protocol.buffer_size + 1)
-    plan = schedule.draw(config.protocol, config.delays, config.seed)
-    averaged = isinstance(config.method, FedBuff) and config.method.ema is not None
+    plan = events.draw(config.protocol, config.delays, config.seed)
+    averaged = config.method.name == "fedbuff" and getattr(config.method, "ema", None) is not None
     step = step_bytes(config, config.local.batch_size)
     running = {
         "data": sum(data.values()),
@@ -94,24 +93,14 @@ def _total(run: RunConfig) -> int:
 def free_memory() -> int | None:
     """Return the bytes that processes can still get here: of the machine, and of the container it may be; none where
     the system does not say."""
-    found = [size for size in (_of_machine(), _of_container()) if size is not None]
-    return min(found, default=None)
-
-
-def _of_machine() -> int | None:
-    try:
+    found = list[int]()
+    with suppress(OSError):
         lines = Path("/proc/meminfo").read_text().splitlines()
-    except OSError:
-        return None
-    return next((1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")), None)
-
-
-def _of_container() -> int | None:
-    try:
+        found += [1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")]
+    with suppress(OSError):
         limit, used = (Path(f"/sys/fs/cgroup/memory.{name}").read_text().strip() for name in ("max", "current"))
-    except OSError:
-        return None
-    return int(limit) - int(used) if limit != "max" else None
+        found += [int(limit) - int(used)] if limit != "max" else []
+    return min(found, default=None)
 
 
 def megabytes(size: float) -> str:
@@ -186,11 +175,11 @@ def _evaluation(config: RunConfig) -> int:
 def _aggregation(config: RunConfig) -> int:
     """Return the bytes of the vectors that a server step makes: the stacked updates, and what each method adds."""
     buffered, (parameters, _, _) = config.protocol.buffer_size, work.model_size(config.model, config.data)
-    method = config.method.inner if isinstance(config.method, FedEcho) else config.method
+    method = getattr(config.method, "inner", config.method)
     extra = {
-        AREA: 2 * buffered + 2, AdaMasFL: buffered + 5, CA2FL: buffered + 4, FADAS: 7, FedAC: 2 * buffered + 6,
-        FedStaleAsync: buffered + 4,
-    }.get(type(method), 3)  # fmt: skip
+        "area": 2 * buffered + 2, "adamasfl": buffered + 5, "ca2fl": buffered + 4, "fadas": 7,
+        "fedac": 2 * buffered + 6, "fedstaleasync": buffered + 4,
+    }.get(method.name, 3)  # fmt: skip
     return (buffered + extra) * 4 * parameters
 
 
@@ -209,19 +198,15 @@ def activations(model: str, data: Data) -> tuple[int, int]:
     """Return the bytes an image that a forward pass saves for the backward one, in all and by the largest tensor."""
     module, batch, seen = work.outline(model, data).train(), 8, dict[int, int]()
     own = {t.untyped_storage()._cdata for t in [*module.parameters(), *module.buffers()]}
-    with torch.autograd.graph.saved_tensors_hooks(_noting(seen, own), lambda tensor: tensor):
-        out = module(example(shape_of(model, data)[0], batch, "meta"))
-        cross_entropy(out, torch.zeros(out.shape[:-1], dtype=torch.long, device="meta"))
-    return sum(seen.values()) // batch, max(seen.values()) // batch
 
-
-def _noting(seen: dict[int, int], own: set[int]) -> Callable[[Tensor], Tensor]:
-    """Return a hook that notes the bytes of each saved tensor's storage once, without the model's own."""
-
-    def pack(tensor: Tensor) -> Tensor:
+    def note(tensor: Tensor) -> Tensor:
+        """Note the bytes of each saved tensor's storage once, without the model's own."""
         storage = tensor.untyped_storage()
         if storage._cdata not in own:
             seen[storage._cdata] = storage.nbytes()
         return tensor
 
-    return pack
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        out = module(example(shape_of(model, data)[0], batch, "meta"))
+        cross_entropy(out, torch.zeros(out.shape[:-1], dtype=torch.long, device="meta"))
+    return sum(seen.values()) // batch, max(seen.values()) // batch

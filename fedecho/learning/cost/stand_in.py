@@ -5,25 +5,28 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from fedecho.core.checks import Count, Natural, NotNegative, check, kinds
 from fedecho.core.clock import Clock
 from fedecho.core.config import RunConfig
+from fedecho.core.files import json_sha256
+from fedecho.core.store import Store
 from fedecho.learning import methods, models
 from fedecho.learning.certainty import REPORTED
+from fedecho.learning.checkpoint import Version
 from fedecho.learning.client import Update
 from fedecho.learning.cost.work import HOLDINGS, PHASES, peak_versions, shape_of
 from fedecho.learning.experiment import one_thread
-from fedecho.learning.flat import FlatModel, Weights
+from fedecho.learning.flat import FlatModel
 from fedecho.learning.methods import Method, Server
 from fedecho.learning.models.texts import example
-from fedecho.learning.progress import Version
-from fedecho.simulation import schedule
+from fedecho.simulation import events
 from fedecho.simulation.schedule import Job, Round
 
 _WARM_UP = 2
@@ -31,34 +34,26 @@ _ENOUGH = 0.8
 """Seconds after which no further round is measured, or needed to warm up."""
 
 
-@dataclass
 class StandIn:
     """A server that closes round after round on stand-in uploads."""
 
-    server: Server
-    method: Method[Any]
-    x: Weights
-    state: Any
-    versions: int
-    """The most that are in flight at once, in a whole run."""
-    generator: torch.Generator
-    asks: bool = False
-    """Whether clients say something of their data, once."""
-
-    @staticmethod
-    def start(config: RunConfig, clock: Clock, device: str) -> StandIn:
+    def __init__(self, config: RunConfig, clock: Clock, device: str) -> None:
         """Set the server up as `experiment.run` would, with random images for U."""
         shape, classes = shape_of(config.model, config.data)
         stem, module = models.split_stem(models.build(config.model, shape, classes, config.seed, config.data.task))
-        generator = torch.Generator().manual_seed(config.seed)
+        self.generator = torch.Generator().manual_seed(config.seed)
         size = config.data.pool_size
-        pool = example(shape, size, "cpu") if len(shape) == 2 else torch.randn(size, *shape, generator=generator)
-        plan = schedule.draw(config.protocol, config.delays, config.seed)
+        pool = example(shape, size, "cpu") if len(shape) == 2 else torch.randn(size, *shape, generator=self.generator)
+        plan = events.draw(config.protocol, config.delays, config.seed)
         model = FlatModel(module.to(device), config.execution)
-        asks = config.distill is not None and config.distill.teacher_weights in REPORTED
-        server = Server(model, stem(pool).to(device), plan, config.local, config.seed, clock=clock)
-        method, x = methods.build(config.method, server), model.weights()
-        return StandIn(server, method, x, method.init(x, config.protocol.clients), peak_versions(plan), generator, asks)
+        self.server = Server(model, stem(pool).to(device), plan, config.local, config.seed, clock=clock)
+        self.method: Method[Any] = methods.build(config.method, self.server)
+        self.x = model.weights()
+        self.state = self.method.init(self.x, config.protocol.clients)
+        self.versions = peak_versions(plan)
+        """The most that are in flight at once, in a whole run."""
+        self.asks = config.distill is not None and config.distill.teacher_weights in REPORTED
+        """Whether clients say something of their data, once."""
 
     def round(self, rnd: Round) -> dict[str, int]:
         """Take the uploads of one round, close it, and return the bytes held at its peak, by holding."""
@@ -135,7 +130,7 @@ def measure(config: RunConfig, rounds: int, device: str = "cpu") -> Measurement:
     Seconds are those of the processor, or of the wall clock where work is queued on a GPU.
     """
     clock = Clock(seconds_on(device))
-    stand_in, cold = StandIn.start(config, clock, device), 0
+    stand_in, cold = StandIn(config, clock, device), 0
     spent: list[dict[str, float]] = []
     held: list[dict[str, int]] = []
     for rnd in stand_in.server.plan.rounds[: _WARM_UP + rounds]:
@@ -157,3 +152,36 @@ def seconds_on(device: str) -> Callable[[], float]:
         return time.perf_counter()
 
     return time.process_time if device == "cpu" else after_queue
+
+
+# What is measured, as a record
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was measured of a study's points."""
+
+    provenance: dict[str, Any]
+    points: dict[str, dict[str, Any]]
+    """Hash of a point's config -> rounds, seconds by phase (three quartiles), bytes by holding."""
+
+    @property
+    def digest(self) -> str:
+        """12 hex digits that name the measurement."""
+        return json_sha256(asdict(self))[:12]
+
+
+_POINT = kinds(rounds=Count, seconds=dict[str, list[NotNegative]], bytes=dict[str, Natural])
+
+
+def _check(measurement: Measured) -> None:
+    for name, point in measurement.points.items():
+        check(point, _POINT, f"points.{name}.")
+
+
+COST: Store[str, Measured] = Store(
+    Measured, name=lambda name: name, own_name=lambda measurement: "server", check=_check
+)
+"""The measurements, one to a profile, apart from the records of runs: no two measurements are equal."""
+MEASURED = ("cost", "clients", "scale")
+"""Folders of a profile's records that hold one: of methods, by the number of clients, by the size of the model."""

@@ -12,13 +12,13 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from fedecho import data as datasets
-from fedecho.core import own
-from fedecho.core.checks import require
+from fedecho.core.checks import is_named, require
 from fedecho.core.config import LORA, RunConfig
 from fedecho.core.settings import Data
 from fedecho.data import TEXT_SHAPE, austen
 from fedecho.data.tokens import CONTEXT as BLOCK
-from fedecho.learning import bank, models
+from fedecho.learning import models
+from fedecho.learning.bank import row_bytes
 from fedecho.learning.echo_settings import Distillation
 from fedecho.learning.models.pretrained import CONTEXT
 from fedecho.learning.models.texts import example
@@ -81,7 +81,7 @@ def train_count(config: RunConfig) -> int:
 @cache
 def outline(model: str, data: Data) -> nn.Module:
     """Return a model for a data set without its numbers: shapes alone, which take no memory."""
-    with nullcontext() if own.is_named(model) or model.startswith(LORA) else torch.device("meta"):
+    with nullcontext() if is_named(model) or model.startswith(LORA) else torch.device("meta"):
         return models.build(model, *shape_of(model, data), 0, data.task).to("meta")
 
 
@@ -191,12 +191,6 @@ def peak_versions(plan: Schedule) -> int:
         change[version] += 1
         change[end + 1] -= 1
     return int(change.cumsum().max())
-
-
-def row_bytes(classes: int, how: Distillation) -> int:
-    """Return the bytes of one prediction in the bank: C b; m b + b for the first m classes; k (b + i) + b for the
-    largest k; with b bytes an entry and i an index."""
-    return bank.row_bytes(classes, bank.DTYPES[how.bank_dtype], how.bank_top_k, how.bank_labels)
 
 
 def bank_bytes(config: RunConfig) -> tuple[int, int]:

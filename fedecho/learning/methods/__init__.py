@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from fedecho.learning.methods.adamasfl import AdaMasFL as AdaMasFL
 from fedecho.learning.methods.area import AREA as AREA
-from fedecho.learning.methods.base import Method as Method
-from fedecho.learning.methods.base import Server as Server
-from fedecho.learning.methods.base import build as build
+from fedecho.learning.methods.base import Method as Method, Server as Server, build as build
 from fedecho.learning.methods.ca2fl import CA2FL as CA2FL
 from fedecho.learning.methods.fadas import FADAS as FADAS
 from fedecho.learning.methods.fedac import FedAC as FedAC

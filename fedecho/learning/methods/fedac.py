@@ -79,7 +79,7 @@ def fedac(config: FedAC, local: Local) -> Method[Controlled]:
         updates = state.ordered()
         similarities = [similarity(update, x, config.similarity_floor) for update in updates]
         weights = [value / sum(similarities) for value in similarities]
-        delta = sum_of([w * u.delta for w, u in zip(weights, updates, strict=True)])
+        delta = torch.stack([w * u.delta for w, u in zip(weights, updates, strict=True)]).sum(0)
         first = config.beta1 * state.first + (1 - config.beta1) * delta
         second = config.beta2 * state.second + (1 - config.beta2) * delta**2
         ahead = config.beta1 * first + (1 - config.beta1) * delta
@@ -101,14 +101,9 @@ def fedac(config: FedAC, local: Local) -> Method[Controlled]:
             moves.append(new - exchange(state.client_controls, update.client, new))
         scaffold = [1 / len(state.client_controls)] * len(moves)
         shares = scaffold if config.control_step == "scaffold" else weights
-        return sum_of([share * move for share, move in zip(shares, moves, strict=True)])
+        return torch.stack([share * move for share, move in zip(shares, moves, strict=True)]).sum(0)
 
     return Method(init, Controlled.add, close_round, broadcast=lambda state: state.control, correction=correction)
-
-
-def sum_of(tensors: list[Tensor]) -> Tensor:
-    """Return the sum of equally shaped tensors."""
-    return torch.stack(tensors).sum(0)
 
 
 register(FedAC, lambda config, server: fedac(config, server.local), Controlled)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from fedecho.core.checks import BelowOne, require
 from fedecho.core.config import MethodConfig
-from fedecho.learning.bank import DTYPES, Bank
+from fedecho.learning.bank import Bank
 from fedecho.learning.certainty import reporter
 from fedecho.learning.client import ClientData, Update
 from fedecho.learning.distill import Teacher
@@ -86,10 +86,9 @@ def echo(inner: Method[Any], server: Server, settings: Distillation, ema: float 
 
     def init(x0: Weights, clients: int) -> Echo:
         shape = (len(server.pool), *predict(server.model, x0, server.pool[:1], 1).shape[1:])
-        dtype, kept = DTYPES[settings.bank_dtype], (settings.bank_top_k, settings.bank_labels)
         for name in ("bank_top_k", "bank_labels"):
             settings.unread(getattr(settings, name) == shape[-1], f"there are {shape[-1]} classes", name)
-        bank = Bank.empty(clients, shape, server.pool.device, dtype, *kept, settings.average)
+        bank = Bank.empty(clients, shape, server.pool.device, settings)
         evidence = Evidence.empty(clients, shape, settings, server.pool.device)
         averaged = x0 if settings.source == "average" else None
         scored = None if ema is None else x0
@@ -230,8 +229,4 @@ def _chosen(bank: Bank, server: Server, settings: Distillation, round_index: int
             return torch.ones_like(slow)
 
 
-def _of(config: FedEcho, server: Server) -> Method[Echo]:
-    return echo(build(config.inner, server), server, config.distill, config.ema)
-
-
-register(FedEcho, _of, Echo, Bank, Evidence)
+register(FedEcho, lambda c, server: echo(build(c.inner, server), server, c.distill, c.ema), Echo, Bank, Evidence)

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fedecho.core import own
-from fedecho.core.checks import InputError, require
+from fedecho.core.checks import is_named, require
 from fedecho.core.config import LORA
 from fedecho.core.rng import torch_seed
 from fedecho.core.settings import TaskKind
@@ -136,7 +136,7 @@ def build(name: str, shape: tuple[int, ...], classes: int, seed: int, task: Task
     if classifies and name.startswith(LORA):
         return pretrained.build(name, classes, seed)
     known: dict[str, Any] = TEXT_MODELS[task] if len(shape) == 2 else MODELS
-    if own.is_named(name) and not name.startswith(LORA):
+    if is_named(name) and not name.startswith(LORA):
         return _own(name, shape, classes, seed)
     choices = [*known, *([f"{LORA}<folder or name on the hub>"] if classifies else [])]
     require(name in known, "model", name, f"choose one of {', '.join(choices)}, or module:function of your own")
@@ -152,18 +152,13 @@ def _initialised(factory: Callable[..., nn.Module], shape: tuple[int, ...], clas
 def _own(name: str, shape: tuple[int, ...], classes: int, seed: int) -> nn.Module:
     """Return what a function of the user's makes; raises `InputError` for what gives no logits `[batch, classes]`."""
     inputs = torch.zeros((2, *shape)) if len(shape) == 3 else torch.zeros((2, shape[-1]), dtype=torch.long)
-    try:
+    with own.blamed("model", name, f"for inputs {list(inputs.shape)} it fails", most=200):
         module = _initialised(own.function(name, "model"), shape, classes, seed)
         require(isinstance(module, nn.Module), "model", name, "it has to make a torch.nn.Module")
         trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
         require(bool(trained), "model", name, "it makes a module without parameters to train")
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             logits = module.eval()(inputs)
-    except InputError:
-        raise
-    except Exception as error:  # it is the user's, and may fail in any way
-        said = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-        raise InputError("model", name, f"for inputs {list(inputs.shape)} it fails ({said})") from None
     found = list(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
     words = f"for inputs {list(inputs.shape)} it has to give logits [2, {classes}], not {found}"
     require(found == [2, classes], "model", name, words)

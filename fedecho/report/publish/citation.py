@@ -86,11 +86,7 @@ def cite(names: Sequence[str], profile: str = "laptop") -> str:
 
 def manifest_behind(name: str, profile: str = "laptop") -> Manifest:
     """Return the manifest of a table or figure; `InputError` for an unknown name."""
-    return behind(name, read_all(files.folder_of("tables", profile)))
-
-
-def behind(name: str, manifests: Sequence[Manifest]) -> Manifest:
-    """Return the manifest that has `name` as its own or as the stem of a figure; raises `InputError` without one."""
+    manifests = read_all(files.folder_of("tables", profile))
     known = {figure.stem: manifest for manifest in manifests for figure in manifest.figures}
     known |= {manifest.name: manifest for manifest in manifests}
     require(name in known, "name", name, f"choose one of {', '.join(sorted(known))}" if known else "no table made yet")

@@ -20,7 +20,7 @@ import jinja2
 
 from fedecho.core import files
 from fedecho.core.checks import InputError, require
-from fedecho.core.sums import require_sealed
+from fedecho.core.store import require_sealed
 from fedecho.report import drawings, manifest, notebooks
 from fedecho.report.manifest import Manifest, Picture
 from fedecho.report.publish import citation, readme, story
@@ -51,7 +51,7 @@ class Study:
     manifest: Manifest | None = None
 
 
-def sources(profile: str, planned: Sequence[Study] = ()) -> dict[str, str | bytes]:
+def sources(profile: str, planned: Sequence[Any] = ()) -> dict[str, str | bytes]:
     """Return everything that Sphinx reads, by its place."""
     return _linked(dict(_written(profile, planned)))
 
@@ -71,7 +71,7 @@ def _linked(sources: dict[str, str | bytes]) -> dict[str, str | bytes]:
     return sources | {place: _LINK.sub(partial(known, place), text) for place, text in read.items()}
 
 
-def _written(profile: str, planned: Sequence[Study]) -> Sources:
+def _written(profile: str, planned: Sequence[Any]) -> Sources:
     manifests, claims = manifest.read_all(files.folder_of("tables", profile)), read_claims()
     told = studies(manifests, planned, profile)
     findings = story.findings(profile, [study.name for study in told])
@@ -99,15 +99,11 @@ def _written(profile: str, planned: Sequence[Study]) -> Sources:
     ledger = pages.get_template("claims.html.j2").render(claims=claims, names={study.name for study in told})
     yield "paper/claims.md", pages.get_template("claims.md.j2").render(rule=rule, ledger=ledger)
     yield "index.md", pages.get_template("index.md.j2").render(
-        chapters=story.chapters(told), headlines=_headlines(told), headline=_figure(manifests),
+        chapters=story.chapters(told), headline=_figure(manifests),
+        headlines=[study for name in HEADLINES for study in told if study.name == name and study.manifest],
         counts={verdict: counts[verdict] for verdict in VERDICTS}, guides=list(notebooks.catalogue()),
         title=citation.PAPER_TITLE,
     )  # fmt: skip
-
-
-def _headlines(told: Sequence[Study]) -> list[Study]:
-    by_name = {study.name: study for study in told if study.manifest}
-    return [by_name[name] for name in HEADLINES if name in by_name]
 
 
 def _figure(manifests: Sequence[Manifest]) -> tuple[str, Picture] | None:
@@ -139,10 +135,11 @@ def plain(text: str) -> str:
     return re.sub(r"([\\`*_{}\[\]<>#$|~^])", r"\\\1", text)
 
 
-def studies(manifests: Sequence[Manifest], planned: Sequence[Study], profile: str) -> list[Study]:
+def studies(manifests: Sequence[Manifest], planned: Sequence[Any], profile: str) -> list[Study]:
     """Return the pages of tables in reading order; a study without a table is there as not run."""
     made = {found.name: Study(found.name, found.title, found.notebook, found.command, found) for found in manifests}
-    known = {study.name: study for study in planned} | made
+    asked = ((s.name, s.title, s.notebook, manifest.command(s.notebook, profile)) for s in planned)
+    known = {name: Study(name, *about) for name, *about in asked} | made
     listed = {study.notebook for study in known.values()}
     lone = [
         Study(stem, _title(source), stem, manifest.command(stem, profile))

@@ -139,14 +139,10 @@ def _title(found: Manifest) -> str:
 def _rest(found: Manifest) -> list[str]:
     """Return the section of a table in the supplement, nothing where the paper has all of it."""
     whole = story.aside(found)
-    tables = [] if _short(found) and not whole else [rf"\input{{{_path(found, 'tables', f'{found.name}.tex')}}}"]
+    short = f"{found.name}_tabular.tex" in found.tables  # it does not have to be parted (`tabular.plain`)
+    tables = [] if short and not whole else [rf"\input{{{_path(found, 'tables', f'{found.name}.tex')}}}"]
     figures = [_figure(found, figure, 0.8) for figure in found.figures[0 if whole else 1 :]]
     return [rf"\subsection{{{_title(found)}}}", *tables, *figures] if tables or figures else []
-
-
-def _short(found: Manifest) -> bool:
-    """Tell whether a table is one that does not have to be parted (`tabular.plain`)."""
-    return f"{found.name}_tabular.tex" in found.tables
 
 
 def _figure(found: Manifest, figure: Picture, height: float) -> str:

@@ -15,7 +15,7 @@ import pandas as pd
 
 from fedecho.core.checks import require
 from fedecho.core.files import REPOSITORY, folder_of, paper, write_whole
-from fedecho.core.sums import require_sealed
+from fedecho.core.store import require_sealed
 from fedecho.report.summary import REFERENCE
 
 HOME = REPOSITORY / "paper"

@@ -9,14 +9,14 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from fedecho.core import files
 from fedecho.core.checks import require
 from fedecho.report.publish import pages
-from fedecho.report.publish.pages import Study
 
 
-def build(profile: str = "laptop", planned: Sequence[Study] = ()) -> Path:
+def build(profile: str = "laptop", planned: Sequence[Any] = ()) -> Path:
     """Write the pages of a profile whole and return the front page; nothing is run; `planned`: every study.
 
     Raises `InputError` for a manifest or a list of claims that cannot be used, or pages that Sphinx warns of.

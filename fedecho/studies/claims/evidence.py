@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 
-from fedecho.core import files
-from fedecho.core.config import RunConfig
 from fedecho.core.records import Record, find
 from fedecho.report.summary import idle, percent, server_seconds, straggler_score
 from fedecho.studies.claims import runs_of, table_of
 from fedecho.studies.claims.claim import Claim
 from fedecho.studies.claims.verdicts import Sample
-from fedecho.studies.profiles import BLOCKS, profile
+from fedecho.studies.profiles import profile
 
 Weighed = tuple[float, Record | None]
 _COLUMNS: dict[str, Callable[[Record], float]] = {
@@ -25,37 +22,23 @@ _COLUMNS: dict[str, Callable[[Record], float]] = {
 """Column -> how to read it off a record; nan = it has none."""
 
 
-@dataclass(frozen=True)
-class Shelf:
-    """The records of a profile and of the blocks beside it."""
+def sample(claim: Claim, name: str) -> Sample:
+    """Return the values of both sides on every seed that all runs of a claim have, from the committed records of its
+    study at a profile."""
+    study, runs = table_of(str(claim.test.study), name), runs_of(str(claim.test.study), name)
+    sides = [claim.side(claim.test.a), claim.side(claim.test.b) if claim.test.b else []]
+    seeds = sorted(set.intersection(*(set(runs[term[1:]]) for side in sides for term in side)))
+    place = study.places[-1]
+    found = {s: [[(term[0], find(place, runs[term[1:]][s])) for term in side] for side in sides] for s in seeds}
+    column = "seconds" if claim.test.kind == "cost" else claim.test.column
+    still = {s for s, sides in found.items() if all(_idle(record, column) for side in sides for _, record in side)}
+    return Sample({s: _pair(sides, column) for s, sides in found.items()}, claim.test.sign, frozenset(still))
 
-    name: str
-    seen: dict[RunConfig, Record | None] = field(default_factory=dict, compare=False)
 
-    def record(self, config: RunConfig) -> Record | None:
-        """Return the record of a run, none without one; raises `InputError` for one that cannot be used."""
-        if config not in self.seen:
-            folders = map(files.records_dir, (self.name, *(scales[self.name] for scales in BLOCKS.values())))
-            found = (find(folder, config) for folder in folders)
-            self.seen[config] = next((record for record in found if record is not None), None)
-        return self.seen[config]
-
-    def sample(self, claim: Claim) -> Sample:
-        """Return the values of both sides on every seed that all runs of a claim have."""
-        runs = runs_of(str(claim.test.study), self.name)
-        sides = [claim.side(claim.test.a), claim.side(claim.test.b) if claim.test.b else []]
-        seeds = sorted(set.intersection(*(set(runs[term[1:]]) for side in sides for term in side)))
-        found = {
-            seed: [[(term[0], self.record(runs[term[1:]][seed])) for term in side] for side in sides] for seed in seeds
-        }
-        column = "seconds" if claim.test.kind == "cost" else claim.test.column
-        still = {s for s, sides in found.items() if all(_idle(record, column) for side in sides for _, record in side)}
-        return Sample({s: _pair(sides, column) for s, sides in found.items()}, claim.test.sign, frozenset(still))
-
-    def parts(self, claim: Claim) -> tuple[Sample, Sample]:
-        """Return what the seeds gave that were run before the primary claims were written down, and what the fresh."""
-        whole, old = self.sample(claim), {*profile(table_of(str(claim.test.study), self.name).at).seeds}
-        return whole.on(old), whole.on({*whole.values} - old)
+def parts(claim: Claim, name: str) -> tuple[Sample, Sample]:
+    """Return what the seeds gave that were run before the primary claims were written down, and what the fresh."""
+    whole, old = sample(claim, name), {*profile(table_of(str(claim.test.study), name).at).seeds}
+    return whole.on(old), whole.on({*whole.values} - old)
 
 
 def _pair(sides: Sequence[Sequence[Weighed]], column: str) -> tuple[float, float] | None:

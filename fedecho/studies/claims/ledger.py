@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from fedecho.core import files, sums
+from fedecho.core import files, store
 from fedecho.report import captions, render
 from fedecho.report.summary import NOT_RUN, NOT_STATED, VERDICTS
 from fedecho.studies.claims import table_of
@@ -55,7 +55,7 @@ def write(profile: str, path: Path | None = None) -> list[Line]:
     files.write_whole(page, markdown(lines))
     content = json.dumps([asdict(line) for line in lines], indent=1, ensure_ascii=False, allow_nan=False)
     files.write_whole(data, content + "\n")
-    sums.seal(data)
+    store.seal(data)
     return lines
 
 

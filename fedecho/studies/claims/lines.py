@@ -12,7 +12,7 @@ from fedecho.report.summary import NOT_RUN, Verdict
 from fedecho.studies import claims
 from fedecho.studies.claims import questions, table_of
 from fedecho.studies.claims.claim import Claim, Role
-from fedecho.studies.claims.evidence import Shelf
+from fedecho.studies.claims.evidence import parts, sample
 from fedecho.studies.claims.verdicts import LEVEL, POWER, Judged, Sample, judged, needed, power_of, spread
 
 ROLES: tuple[Role, ...] = ("primary", "check", "exploratory")
@@ -77,12 +77,12 @@ def evaluate(profile: str, path: Path | None = None) -> list[Line]:
 
     Raises `InputError` for an entry that cannot be used, before any record is read.
     """
-    found, shelf = claims.read(profile, path), Shelf(profile)
+    found = claims.read(profile, path)
     primary, checks, others = ([claim for claim in found if claim.role == role] for role in ROLES)
     return [
-        *(line for family in families(primary) for line in _family(profile, family, shelf)),
+        *(line for family in families(primary) for line in _family(profile, family)),
         *(_check(profile, claim) for claim in checks),
-        *(_estimate(profile, claim, shelf.sample(claim)) for claim in others),
+        *(_estimate(profile, claim, sample(claim, profile)) for claim in others),
     ]
 
 
@@ -94,10 +94,10 @@ def families(primary: Iterable[Claim]) -> list[list[Claim]]:
     return list(found.values())
 
 
-def _family(profile: str, family: Sequence[Claim], shelf: Shelf) -> list[Line]:
-    fresh = [(claim, shelf.parts(claim)[1]) for claim in family]
+def _family(profile: str, family: Sequence[Claim]) -> list[Line]:
+    fresh = [(claim, parts(claim, profile)[1]) for claim in family]
     told, level = zip(fresh, judged(fresh), strict=True), LEVEL / len(family)
-    return [_primary(profile, claim, part, shelf.sample(claim), found, level) for (claim, part), found in told]
+    return [_primary(profile, claim, part, sample(claim, profile), found, level) for (claim, part), found in told]
 
 
 def _primary(profile: str, claim: Claim, fresh: Sample, pooled: Sample, found: Judged, level: float) -> Line:
@@ -148,12 +148,14 @@ def sentence(claim: Claim, profile: str) -> str:
 def planning(profile: str, path: Path | None = None) -> str:
     """Return what the seeds before the fresh ones gave for each primary claim, and how likely that makes a verdict on
     the fresh ones: at the strictest level of Holm's correction, which is the power to write down, and without it."""
-    primary, shelf = [claim for claim in claims.read(profile, path) if claim.role == "primary"], Shelf(profile)
+    primary = [claim for claim in claims.read(profile, path) if claim.role == "primary"]
     rows: list[tuple[object, ...]] = [
         ("claim", "n", "mean", "sd", "fresh", "power after Holm", f"at {LEVEL:g}", f"n for {POWER:.0%}")
     ]
     for claim, level in ((claim, LEVEL / len(family)) for family in families(primary) for claim in family):
-        leads = shelf.parts(claim)[0].leads
+        leads = parts(claim, profile)[0].leads
+        if not leads:  # written down after a choice on seeds that no table has
+            continue
         powers = [f"{power_of(claim, leads, claim.seeds, p):.2f}" for p in (level, LEVEL)]
         numbers = (len(leads), *(f"{value:.2f}" for value in spread(leads)), claim.seeds, *powers)
         rows.append((claim.id, *numbers, needed(claim, leads, level)))

@@ -49,10 +49,6 @@ class TheoryStudy(Study):
         """Return the parts of the code that its runs go through."""
         return numerics.RUN, numerics.THEORY
 
-    def made_apart(self) -> bool:
-        """Tell whether any record that it reads is one that code with other numerics made."""
-        return any(THEORY.path(self.places[0], entry.run).is_file() for entry in self.entries)
-
     def paths(self) -> set[Path]:
         """Return the committed records that it reads, there or not."""
         return {THEORY.path(self.places[-1], entry.run) for entry in self.entries}
