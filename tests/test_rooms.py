@@ -49,12 +49,13 @@ def upward(imports: dict[str, set[str]]) -> list[str]:
     return [f"{a} imports {b}" for a, others in imports.items() for b in others if floor(b) > floor(a)]
 
 
-def in_circles(imports: dict[str, set[str]]) -> set[str]:
-    """Return what is left when modules that import nothing of the rest are taken away until there are none."""
-    left = dict(imports)
+def taken_down(imports: dict[str, set[str]]) -> tuple[int, set[str]]:
+    """Take away the modules that import nothing of the rest, again and again; return how often, which is the length of
+    the longest chain of imports, and what is left, which is in circles or above one."""
+    left, times = dict(imports), 0
     while free := [name for name, others in left.items() if not others & left.keys()]:
-        left = {name: others for name, others in left.items() if name not in free}
-    return {*left}
+        left, times = {name: others for name, others in left.items() if name not in free}, times + 1
+    return times, {*left}
 
 
 IMPORTS = imports_of({name: path.read_text(encoding="utf-8") for name, path in MODULES.items()})
@@ -70,7 +71,13 @@ def test_rooms_import_only_those_before_them() -> None:
 
 
 def test_no_modules_import_each_other_in_a_circle() -> None:
-    assert in_circles(IMPORTS) == set()
+    assert taken_down(IMPORTS)[1] == set()
+
+
+def test_chains_of_imports_are_short() -> None:
+    assert taken_down(IMPORTS)[0] <= 14
+    chain = {f"m{k}": {f"m{k + 1}"} for k in range(3)} | {"m3": set(), "other": {"m3"}}
+    assert taken_down(chain) == (4, set())
 
 
 @pytest.mark.parametrize("text", [
@@ -83,7 +90,7 @@ def test_an_import_upward_and_a_circle_are_seen(text: str, empty: dict[str, str]
     texts = {"fedecho": "", "fedecho.core": "", "fedecho.core.toy": text, "fedecho.cli.main": "import fedecho.core.toy"}
     made = imports_of(texts | empty)
     assert upward(made) == ["fedecho.core.toy imports fedecho.cli.main"]
-    assert in_circles(made) == {"fedecho.core.toy", "fedecho.cli.main"}
+    assert taken_down(made)[1] == {"fedecho.core.toy", "fedecho.cli.main"}
 
 
 @pytest.mark.parametrize("text", ["from fedecho import run", "from .. import run"])
