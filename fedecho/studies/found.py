@@ -87,7 +87,7 @@ FOUND: dict[str, dict[str, tuple[Point, ...]]] = {
 }  # fmt: skip
 """Profile -> contender -> the values that its search began with (from an earlier one, in paper/records/superseded;
 none = the protocol's own), and those that it chose where they are others, from the records in paper/records/tuning and
-tuning-<profile>.
+tuning-<profile>. A block has the rows that are listed here, with () where nothing has been chosen yet.
 
 The smoke profiles borrow them; the paper profile runs at the protocol's own values until it is tuned.
 """
