@@ -24,7 +24,8 @@ from types import ModuleType
 
 ROOT = Path(__file__).resolve().parents[1]
 TESTS = {
-    "core/stats": "stats summary", "simulation/schedule": "schedule", "simulation/partition": "partition",
+    "core/stats": "stats summary", "simulation/schedule": "schedule", "simulation/events": "schedule",
+    "simulation/partition": "partition",
     "learning/distill": "distill weighting", "learning/teacher": "distill teacher_study",
     "learning/bank": "bank bank_forms",
     "learning/client": "local augment methods", "learning/weighting": "weighting", "learning/certainty": "certainty",

@@ -207,7 +207,7 @@ def test_a_seed_that_the_better_one_alone_fails_does_not_help_it(toy: Path) -> N
     fill(toy, [73, 73.1, 73], [70, 70, 70])
     put(toy, "FedEcho", [0], status="diverged", seeds=[4])
     line = ask(toy, GREATER)
-    assert (line.verdict, line.p) == ("inconclusive", None) and "the others flatter it" in line.note
+    assert (line.verdict, line.p) == ("inconclusive", None) and "flatter it" in line.note
     put(toy, "FedBuff", [0], status="diverged", seeds=[4])
     assert ask(toy, GREATER).verdict == "supported"
 

@@ -16,7 +16,7 @@ from fedecho import data
 from fedecho.core.checks import InputError, MissingDataError
 from fedecho.core.config import RunConfig, config_hash
 from fedecho.core.settings import Data, Evaluation, Local, Partition, PoolSource, Protocol
-from fedecho.data import Images, Splits, download, pools
+from fedecho.data import Images, Splits, pools, torchvision_compat
 from fedecho.data.download import ARCHIVES
 from fedecho.data.splits import canonical_order, digest, pixel_hashes
 from fedecho.learning.inputs import _pool_images
@@ -81,7 +81,7 @@ def test_stl10_through_torchvision_uses_the_unlabeled_split(tmp_path: Path, monk
         return SimpleNamespace(data=images.transpose(0, 3, 1, 2))
 
     fake = SimpleNamespace(datasets=SimpleNamespace(STL10=double))
-    monkeypatch.setattr(download, "torchvision", lambda: fake)
+    monkeypatch.setattr(torchvision_compat, "torchvision", lambda: fake)
     monkeypatch.setattr(pools, "ROWS_AT_ONCE", 2)  # 3 images in two parts
     small = pools.shrink(images, 3)
     np.testing.assert_array_equal(pools.read_unlabeled("stl10", tmp_path).images, small[canonical_order(small)])
@@ -103,7 +103,7 @@ def test_the_part_of_a_whole_cifar100_is_the_same(tmp_path: Path, monkeypatch: p
     images = random_images(6, 32)
     (tmp_path / ARCHIVES["cifar100"].folder).mkdir()
     fake = SimpleNamespace(datasets=SimpleNamespace(CIFAR100=lambda *_, **__: SimpleNamespace(data=images)))
-    monkeypatch.setattr(download, "torchvision", lambda: fake)
+    monkeypatch.setattr(torchvision_compat, "torchvision", lambda: fake)
     monkeypatch.setattr(pools, "CIFAR100_PART_SIZE", 4)
     ordered = images[:4][canonical_order(images[:4])]
     monkeypatch.setattr(pools, "CIFAR100_PART_DIGEST", digest(ordered))

@@ -14,7 +14,7 @@ import pytest
 
 from fedecho import data
 from fedecho.core.checks import InputError, MissingDataError
-from fedecho.data import download, sources
+from fedecho.data import sources, torchvision_compat
 from fedecho.data.download import ARCHIVES
 from fedecho.data.splits import joint_digest
 
@@ -117,7 +117,7 @@ def test_the_folder_is_asked_before_the_npz(tmp_path: Path, monkeypatch: pytest.
         return SimpleNamespace(data=255 - arrays[f"{part}_images"], targets=arrays[f"{part}_labels"].tolist())
 
     fake = SimpleNamespace(datasets=SimpleNamespace(CIFAR10=double))
-    monkeypatch.setattr(download, "torchvision", lambda: fake)
+    monkeypatch.setattr(torchvision_compat, "torchvision", lambda: fake)
     splits = sources.load_cifar(TOY, tmp_path)
     assert splits.train.images.sum() == (255 - arrays["train_images"].astype(int)).sum()
 
@@ -129,7 +129,7 @@ def test_without_torchvision_a_folder_of_batches_is_refused_in_one_line(
         raise ModuleNotFoundError("No module named 'torchvision'")
 
     (tmp_path / ARCHIVES["cifar10"].folder).mkdir()
-    monkeypatch.setattr(download, "torchvision", absent)
+    monkeypatch.setattr(torchvision_compat, "torchvision", absent)
     with pytest.raises(InputError, match="needs torchvision"):
         sources.load_cifar(TOY, tmp_path)
 

@@ -199,6 +199,7 @@ class Checked:
         for name, value in list(vars(self).items()):
             if isinstance(value, float):
                 require(math.isfinite(value), name, value, "give a finite number, or none")
+                object.__setattr__(self, name, value + 0.0)  # -0.0 is 0.0: what is equal has one hash
             elif type(value) is int and not known[name].accepts(value) and not _is_vast(value):
                 number = float(value)
                 object.__setattr__(self, name, number if known[name].accepts(number) else value)

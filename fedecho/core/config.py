@@ -153,7 +153,10 @@ def to_dict(config: object) -> dict[str, Any]:
 
 def config_hash(config: RunConfig) -> str:
     """Return the first 16 hex digits of the SHA-256 of the canonical JSON of `config` and `NUMERICS_VERSION`."""
-    return (_hash if config.is_own else _remembered)(config)  # files of the user's may change
+    try:
+        return (_hash if config.is_own else _remembered)(config)  # files of the user's may change
+    except TypeError:  # settings of the user's own that cannot be remembered: a list, say
+        return _hash(config)
 
 
 def _hash(config: RunConfig) -> str:

@@ -63,7 +63,7 @@ class Store(Generic[C, R]):
         return record
 
 
-@functools.lru_cache(maxsize=16384)  # all that are committed, 80 kB each: a round over more than it holds finds none
+@functools.lru_cache(maxsize=16384)  # more than are committed, 80 kB each: a pass over more than it holds finds none
 def _read(store: Store[Any, Any], path: Path, modified: int, size: int) -> Any:
     try:
         return _opened(store, json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_each_once))

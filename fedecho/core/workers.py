@@ -134,11 +134,11 @@ class Workers(Generic[K]):
             raise value
         return key, value
 
-    def each(self: Any, tasks: Iterable[tuple[K, Callable[..., Any], tuple[Any, ...]]], count: int) -> Iterator[Any]:
+    def each(self, tasks: Iterable[tuple[K, Callable[..., Any], tuple[Any, ...]]], count: int) -> Iterator[Any]:
         """Do tasks (key, call, arguments), `count` at a time (`MOST` at most); yield keys and what they returned."""
         left, count = list(tasks)[::-1], min(count, MOST)
-        while left or self.busy:
-            while left and len(self.busy) < count:
+        while left or self._busy:
+            while left and len(self._busy) < count:
                 key, call, arguments = left.pop()
                 self.start(key, call, *arguments)
             yield from self.ended()

@@ -20,7 +20,6 @@ from typing import Any, BinaryIO
 from fedecho.core.checks import InputError, MissingDataError, require
 from fedecho.core.files import data_root
 from fedecho.data import npz
-from fedecho.data.torchvision_compat import torchvision
 
 CHUNK = 1 << 16
 TIMEOUT_SECONDS = 60.0
@@ -218,19 +217,3 @@ def missing(name: str, root: Path, npz: str, key: str | None = None) -> MissingD
         ways = [f"run `fedecho data fetch {key}`", by_hand, *ways]
     listed = ", or ".join(f"({number}) {way}" for number, way in enumerate(ways, start=1))
     return MissingDataError("data", name, f"it is not in the data folder {root}; {listed}")
-
-
-def open_torchvision(name: str, root: Path, **options: object) -> Any:
-    """Return torchvision's data set `name`, a key of `ARCHIVES`, from its folder in `root`, never downloading.
-
-    torchvision compares every file with its md5 in the constructor, before it unpickles or reads the first one.
-    InputError: a checksum is wrong, or torchvision is not installed.
-    """
-    folder = str(root / ARCHIVES[name].folder)
-    try:
-        return getattr(torchvision().datasets, name.upper())(str(root), download=False, **options)
-    except ImportError as error:
-        raise InputError("data", folder, f"reading it needs torchvision ({error})") from None
-    except RuntimeError as error:
-        reason = str(error).split(". You can")[0]
-        raise InputError("data", folder, f"delete the folder and get it again ({reason})") from None

@@ -17,8 +17,9 @@ from fedecho.core import rng
 from fedecho.core.checks import MissingDataError
 from fedecho.core.files import bundled_path
 from fedecho.data import npz
-from fedecho.data.download import ARCHIVES, ensure_unpacked, missing, open_torchvision
+from fedecho.data.download import ARCHIVES, ensure_unpacked, missing
 from fedecho.data.splits import Images, Pixels, as_pixels, canonical, digest, permutation, require_digest
+from fedecho.data.torchvision_compat import open_data
 
 CIFAR100_PART = "cifar100_first20000.npz"
 CIFAR100_PART_SIZE = 20_000
@@ -45,8 +46,8 @@ def _cifar100_part(root: Path) -> Pixels:
     A name of its own, and one digest wherever it comes from: a run must not change with how much of a set lies here.
     """
     if ensure_unpacked(ARCHIVES["cifar100"], root):
-        place = root / ARCHIVES["cifar100"].folder
-        images = np.asarray(open_torchvision("cifar100", root, train=True).data[:CIFAR100_PART_SIZE], dtype=np.uint8)
+        place, folder = root / ARCHIVES["cifar100"].folder, ARCHIVES["cifar100"].folder
+        images = np.asarray(open_data("cifar100", root, folder, train=True).data[:CIFAR100_PART_SIZE], dtype=np.uint8)
     else:
         place = root / CIFAR100_PART
         images = _from_npz("cifar100-20k", root, CIFAR100_PART, 32, key="cifar100")
@@ -57,7 +58,7 @@ def _cifar100_part(root: Path) -> Pixels:
 def _stl10(root: Path) -> Pixels:
     """Return STL-10's unlabelled images averaged down from 96x96."""
     if ensure_unpacked(ARCHIVES["stl10"], root):
-        images = np.transpose(open_torchvision("stl10", root, split="unlabeled").data, (0, 2, 3, 1))
+        images = np.transpose(open_data("stl10", root, ARCHIVES["stl10"].folder, split="unlabeled").data, (0, 2, 3, 1))
     else:  # no digest of STL-10 is known to us: an .npz is checked by its structure only
         images = _from_npz("stl10", root, STL10, 32, 96, key="stl10")
     if images.shape[1] == 32:

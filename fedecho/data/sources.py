@@ -14,8 +14,9 @@ import numpy.typing as npt
 from fedecho.core.checks import require
 from fedecho.core.files import bundled_path
 from fedecho.data import npz
-from fedecho.data.download import ARCHIVES, ensure_unpacked, missing, open_torchvision
+from fedecho.data.download import ARCHIVES, ensure_unpacked, missing
 from fedecho.data.splits import Images, Labels, Splits, as_pixels, canonical, joint_digest, require_digest
+from fedecho.data.torchvision_compat import open_data
 
 FASHION_FILE = "fashion_mnist.npz"
 FASHION_CLASSES = (
@@ -103,7 +104,7 @@ def load_cifar(cifar: Cifar, root: Path) -> Splits:
 
 
 def _from_torchvision(cifar: Cifar, root: Path) -> tuple[Images, Images]:
-    sets = (open_torchvision(cifar.name, root, train=train) for train in (True, False))
+    sets = (open_data(cifar.name, root, ARCHIVES[cifar.name].folder, train=train) for train in (True, False))
     train, test = (canonical(np.asarray(s.data, np.uint8), np.asarray(s.targets, np.int64)) for s in sets)
     return train, test
 

@@ -10,7 +10,11 @@ from __future__ import annotations
 import functools
 import importlib
 import sys
+from pathlib import Path
 from types import ModuleType
+from typing import Any
+
+from fedecho.core.checks import InputError
 
 # A Library withdraws its operators when it is garbage collected, so it lives as long as the module.
 _libraries: list[object] = []
@@ -32,6 +36,22 @@ def torchvision() -> ModuleType:
         del sys.modules[name]  # half imported
     declare_missing()
     return importlib.import_module("torchvision")
+
+
+def open_data(name: str, root: Path, folder: str, **options: object) -> Any:
+    """Return torchvision's data set `name` from its `folder` in `root`, never downloading.
+
+    torchvision compares every file with its md5 in the constructor, before it unpickles or reads the first one.
+    InputError: a checksum is wrong, or torchvision is not installed.
+    """
+    place = str(root / folder)
+    try:
+        return getattr(torchvision().datasets, name.upper())(str(root), download=False, **options)
+    except ImportError as error:
+        raise InputError("data", place, f"reading it needs torchvision ({error})") from None
+    except RuntimeError as error:
+        reason = str(error).split(". You can")[0]
+        raise InputError("data", place, f"delete the folder and get it again ({reason})") from None
 
 
 def declare_missing() -> list[str]:

@@ -1,1 +1,4 @@
-"""One run: clients, server methods, distillation, evaluation. Start reading at `experiment.run`."""
+"""One run: clients, server methods, distillation, evaluation.
+
+Start reading at `walkthrough.fedecho`, then `experiment.run`.
+"""

@@ -124,7 +124,7 @@ class Progress(NamedTuple):
 
 OVER = "delete it to start the run over"
 _CLASSES = (Version, Checkpoints, Journal, Progress)
-_MAGIC = b"fedecho checkpoint 2\n"
+_MAGIC = b"fedecho checkpoint 3\n"
 _DIGEST = hashlib.sha256().digest_size
 
 

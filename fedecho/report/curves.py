@@ -170,7 +170,7 @@ def _owned_line(axes: Axes, runs: Sequence[Record], how: Mapping[str, Any]) -> t
 def _of_owned(record: Record) -> list[float]:
     """Return the accuracy at each evaluation on the classes that only slow clients own."""
     chosen = record.facts["straggler_classes"]
-    return [float(np.mean(np.asarray(row["per_class"], dtype=float)[chosen])) for row in record.rows]
+    return [float(np.nanmean(np.asarray(row["per_class"], dtype=float)[chosen])) for row in record.rows]
 
 
 @kit.style()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import multiprocessing
 import os
+import signal
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -53,10 +54,7 @@ class ForkedKernel:
         self._process.start()
         theirs.close()
         self._line.recv()  # now it leads a group: signals are sent to all of a kernel's group, and this is not ours
-
-    def __getattr__(self, name: str) -> Any:
-        """Its pid, and how it is asked to end or ended, are those of the process."""
-        return getattr(self._process, name)
+        self.pid = self._process.pid
 
     def begin(self, command: list[str], env: Mapping[str, str], cwd: str | None = None, **_: Any) -> None:
         """Let it become the kernel that a command line asks for."""
@@ -65,19 +63,32 @@ class ForkedKernel:
         command = [*command, f"--IPKernelApp.parent_handle={parent}"]
         self._line.send((command, cwd or os.getcwd(), {**env, "JPY_PARENT_PID": parent}))
 
+    @property
+    def returncode(self) -> int | None:
+        """The exit code, none while it runs."""
+        return self._process.exitcode
+
     def poll(self) -> int | None:
         """Return the exit code, none while it runs."""
-        return self._process.exitcode
+        return self.returncode
 
     def wait(self, timeout: float | None = None) -> int | None:
         """Wait for its end and return the exit code."""
         self._process.join(timeout)
-        return self.poll()
+        return self.returncode
 
     def send_signal(self, number: int) -> None:
         """Send it a signal, if it still runs."""
         if self.pid is not None and self.poll() is None:
             os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        """Ask it to end."""
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End it."""
+        self.send_signal(signal.SIGKILL)
 
     def close(self) -> None:
         """Wait for its end, whether it was wanted or not."""

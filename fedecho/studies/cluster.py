@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Self, TypeVar
@@ -27,7 +27,7 @@ from fedecho.core.config import RunConfig
 from fedecho.core.files import require_folder, whole
 from fedecho.core.provenance import require_device
 from fedecho.core.records import progress_path, record_path
-from fedecho.core.workers import WorkerDied, Workers
+from fedecho.core.workers import WorkerDied
 
 K = TypeVar("K")
 RETRIES = 3
@@ -211,4 +211,11 @@ class Nodes(Generic[K]):
             progress_path(folder, task.config).unlink(missing_ok=True)
         yield key, value
 
-    each = Workers.each
+    def each(self, tasks: Iterable[tuple[K, Callable[..., Any], tuple[Any, ...]]], count: int) -> Iterator[Any]:
+        """Do tasks (key, call, arguments), `count` at a time; yield keys and what they returned."""
+        left = list(tasks)[::-1]
+        while left or self._running:
+            while left and len(self._running) < count:
+                key, call, arguments = left.pop()
+                self.start(key, call, *arguments)
+            yield from self.ended()

@@ -18,7 +18,7 @@ from fedecho.report.reported import numbers
 from fedecho.report.summary import NOT_STATED, PLACE, REFERENCE, Column
 from fedecho.simulation.delays import pin_trace
 from fedecho.studies.comparison import Comparison, Results
-from fedecho.studies.grid import CORE, DIR, FEW, Seeds, Setting, grid, plain
+from fedecho.studies.grid import CORE, DIR, FEW, OWN, Seeds, Setting, grid, plain, run_at
 from fedecho.studies.profiles import profile as scale_of
 from fedecho.studies.study import Study, Table, table
 
@@ -98,6 +98,8 @@ def delay_gap(
 ) -> Study:
     """Return the accuracy that each method loses to large delays, without delays if those are among `delays`, and in
     any case from mild ones."""
+    for kind in delays:
+        run_at(profile, OWN, setting(profile, kind), 0)  # refuses a kind that there is none of
     easier = [NONE] if NONE in delays else []
     runs = ablation_delay(profile, delays=[*easier, "mild", "large"], methods=methods, seeds=seeds)
     assert isinstance(runs, Comparison)

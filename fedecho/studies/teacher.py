@@ -27,7 +27,7 @@ from fedecho.studies.grid import (
     plain,
     tried,
 )
-from fedecho.studies.profiles import profile as scale_of
+from fedecho.studies.profiles import WHOLE, profile as scale_of
 from fedecho.studies.study import Study, table
 
 LEVEL = "FedAvg (sync)"
@@ -51,7 +51,7 @@ CHOSEN = (FEDAUX, _corrected(0.5))
 nothing of the clients beyond FedEcho's own uploads."""
 HEARD = tuple(replace(row, label=f"{REFERENCE}, {row.label}", factors={}) for row in CHOSEN)
 """The same, as tables of methods call them."""
-UNSEEN = {"smoke": (3,), "laptop": tuple(range(20, 30)), "paper": tuple(range(20, 30))}
+UNSEEN = {name: scale_of(name).later[-10:] for name in WHOLE}
 """Profile -> seeds that nothing had been run on when they were chosen."""
 
 

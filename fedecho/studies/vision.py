@@ -74,7 +74,7 @@ def vision(
                 captions.CURVES + (OTHERS if others else ""),
             ),
         },
-        note="All methods after equal work, each tuned with as many trials. Paper: the value "
+        note="All methods after equal work, each tuned with the same number of trials. Paper: the value "
         "reported for CIFAR-10 and ResNet-18, which names no kind of delay.",
         details=f"{_scale(run_at(profile, OWN, HERE, 0))} Where stragglers own 2 classes, slow clients alone hold "
         "them: mixed, split unevenly among them by Dir(0.1), beside shares of the other classes; pure, in equal "
@@ -90,11 +90,13 @@ def vision(
 def _scale(run: RunConfig) -> str:
     """Say at which scale FedEcho's run is made."""
     work, local, echo = run.protocol, run.local, run.distill
+    few = "or all shares are drawn again" if run.partition.too_small == "redraw" else "topped up where there are fewer"
+    nu = "none" if echo.clip_norm is None else f"{echo.clip_norm:g}"
     return (
         f"N = {work.clients}, M_c = {work.concurrency}, M = {work.buffer_size}, T = {work.rounds}; {local.epochs} "
         f"local epochs in batches of {local.batch_size}, no momentum, weight decay {local.weight_decay:g}; each client "
-        f"has at least {run.partition.min_size} images, or all shares are drawn again; |U| = {run.data.pool_size}, Q = "
-        f"{echo.steps} steps on {echo.batch_size} images, nu = {echo.clip_norm:g}, alpha from {echo.alpha_min:g} to "
+        f"has at least {run.partition.min_size} images, {few}; |U| = {run.data.pool_size}, Q = "
+        f"{echo.steps} steps on {echo.batch_size} images, nu = {nu}, alpha from {echo.alpha_min:g} to "
         f"{echo.alpha_max:g}; scored every {run.evaluation.every} rounds. Rates as chosen in [tuning](#tuning)."
     )
 

@@ -29,7 +29,7 @@ class Arrivals(Checked):
     """The law of who arrives when."""
 
     kind: Literal["event loop", "independent"] = "event loop"
-    """`event loop`: `schedule.draw`. `independent`: every arrival is drawn anew (the theorem's Assumption 4.4)."""
+    """`event loop`: `events.draw`. `independent`: every arrival is drawn anew (the theorem's Assumption 4.4)."""
     clients: Count = 2000
     """N places; many more than are at work, so that arrivals of an event loop are nearly independent too."""
     per_buffer: Count = 4

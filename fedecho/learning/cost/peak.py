@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from fedecho.core.checks import InputError, is_named
-from fedecho.core.config import LORA, RunConfig
+from fedecho.core.config import LORA, MethodConfig, RunConfig
 from fedecho.core.settings import Data
 from fedecho.learning.bank import block_size
 from fedecho.learning.client import cross_entropy
@@ -175,7 +175,8 @@ def _evaluation(config: RunConfig) -> int:
 def _aggregation(config: RunConfig) -> int:
     """Return the bytes of the vectors that a server step makes: the stacked updates, and what each method adds."""
     buffered, (parameters, _, _) = config.protocol.buffer_size, work.model_size(config.model, config.data)
-    method = getattr(config.method, "inner", config.method)
+    inner = getattr(config.method, "inner", None)
+    method = inner if isinstance(inner, MethodConfig) else config.method
     extra = {
         "area": 2 * buffered + 2, "adamasfl": buffered + 5, "ca2fl": buffered + 4, "fadas": 7,
         "fedac": 2 * buffered + 6, "fedstaleasync": buffered + 4,

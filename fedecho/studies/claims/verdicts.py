@@ -36,7 +36,7 @@ notebooks' rules. All else is exploratory: estimates with 95 % intervals, positi
 COLUMNS = """\
 p is two-sided and belongs to the verdict (without one, to the side that is shown more clearly): beside *not \
 supported* a small p speaks against a lead as large as the smallest effect. Power: the chance of a verdict, either \
-one, as predicted from earlier seeds. n for 80 %: the seeds that this would need, as predicted from all together."""
+one, as predicted from earlier seeds. n for 80 %: the seeds that this would need, as predicted from all of them."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class Sample:
         if self.lacking or not asked:
             return f"{asked - self.lacking} of {asked} seeds are there" if asked else "its fresh seeds are not run yet"
         left = f"{asked - used} of {asked} seeds are left out, a run diverged" if used < asked else ""
-        flattered = "; on one of them only the run claimed to be better did, so the others flatter it"
+        flattered = "; on some only that of the method claimed to be better, so the seeds that are left flatter it"
         return left + flattered * self.failed
 
     def text(self, unit: str = "points") -> str | None:
