@@ -69,8 +69,7 @@ def walled(patch: pytest.MonkeyPatch, home: Path) -> None:
     """Let nothing train, execute or ask a network."""
     for place, name in ((sweep, "each"), (sweep, "run_and_save"), (experiment, "run"), (notebooks, "make")):
         patch.setattr(place, name, stop)
-    for place in ("fedecho.data.fetch", "fedecho.studies.sweep.sweep", "fedecho.studies.budget.work_off",
-                  "fedecho.studies.forecast.outlook"):  # fmt: skip
+    for place in ("fedecho.data.fetch", "fedecho.studies.sweep.sweep", "fedecho.studies.budget.work_off"):
         patch.setattr(place, stop)
     patch.setenv("FEDECHO_PAPER", str(home / "paper"))
     patch.setenv("FEDECHO_DATA", str(home / "data"))

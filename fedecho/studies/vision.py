@@ -74,8 +74,8 @@ def vision(
                 captions.CURVES + (OTHERS if others else ""),
             ),
         },
-        note="All methods after equal work, each tuned with the same number of trials. Paper: the value "
-        "reported for CIFAR-10 and ResNet-18, which names no kind of delay.",
+        note="All methods after equal work and equal tuning. Paper: the value reported for CIFAR-10 and ResNet-18, "
+        "which names no kind of delay.",
         details=f"{_scale(run_at(profile, OWN, HERE, 0))} Where stragglers own 2 classes, slow clients alone hold "
         "them: mixed, split unevenly among them by Dir(0.1), beside shares of the other classes; pure, in equal "
         "parts, and nothing else. Mixed was added after the ordinary settings, pure after mixed had been seen. Every "
