@@ -86,7 +86,7 @@ _ALL = (
     Profile(
         "cifar-resnet", Data("cifar10", 25_000, "cifar100-20k", 1000, validation_size=5000), "resnet8",
         Protocol(50, 25, 5, 500), Local(augment=True), Distillation(steps=10, batch_size=100), (0, 1, 2),
-        trials=6, tuning_rounds=100, **_FULL | {"tuning_seeds": (1000,)}, **_RESNET,
+        trials=6, refinements=2, tuning_rounds=100, **_FULL | {"tuning_seeds": (1000,)}, **_RESNET,
     ),
     Profile(
         "resnet-smoke", Data("cifar10", 1000, "cifar100-20k", 100, validation_size=1000), "resnet8",
