@@ -74,8 +74,7 @@ class RunConfig(Checked):
     evaluation: Evaluation = Evaluation()
     execution: Execution = Execution()
     model_sha256: str | None = None
-    """Digest of a pretrained encoder, or of the file of a model's function; filled in by `pins.pin`, so that the hash
-    of a run names the content."""
+    """Digest of a pretrained encoder, or of the file of a model's function; filled in by `pins.pin`."""
     faults: Faults = Faults()
 
     @property
@@ -111,7 +110,6 @@ class RunConfig(Checked):
         require(some, "share", self.faults.share, f"that is {faulty} of {clients} clients; give another share")
         alone = "with M = 1 each arrival closes a round, and who starts is alone"
         self.protocol.unread(self.protocol.buffer_size == 1, alone, "dispatch", "delta")
-        # All that are at work start when a round closes, and close the next.
         in_step = self.protocol.concurrency == self.protocol.buffer_size and self.protocol.dispatch == "on_flush"
         for method in methods_in(self.method):
             method.unread(in_step, "with M_c = M no update is stale", "staleness_exponent")
@@ -186,10 +184,7 @@ def _digest_of(path: str, sha256: str | None, field: str) -> str:
 
 
 def _pinned(function: str, sha256: str | None) -> str:
-    """Return what stands for a function of the user's in a hash: its own name, and the digest of its file.
-
-    A config alone, which may be that of a record from anywhere, never leads to an import.
-    """
+    """Return what stands for a user's function in a hash, its name and its file's digest; nothing is imported."""
     require(sha256 is not None, "sha256", None, f"the digest of the file of {function} is filled in by pins.pin")
     return f"{function.rpartition(':')[2]} of {sha256}"
 
