@@ -5,12 +5,17 @@ from __future__ import annotations
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fedecho.cli.words import tell
 from fedecho.core import numerics
 from fedecho.core.checks import require, require_jobs
 from fedecho.core.files import use_data
 from fedecho.learning.bar import saying
+
+if TYPE_CHECKING:
+    from fedecho.studies.budget import Plan
+    from fedecho.studies.cluster import Cluster
 
 
 def sweep(
@@ -45,7 +50,6 @@ def sweep(
         force: train even where the predicted memory is not free.
     """
     began = time.time()  # before anything heavy is imported: a budget counts from here
-    from fedecho.learning.cost import peak
     from fedecho.studies import budget as budgets, forecast, plan, profiles, sweep as sweeping
     from fedecho.studies.cluster import asked_for
 
@@ -63,15 +67,7 @@ def sweep(
     tell(numerics.warning(part for study in studies for part in study.parts()))
     if seconds is not None:
         left = budgets.plan([run for run in plan.ordered(scale, names) if mine(run.config)], device)
-        if left.todo:
-            budgets.require_enough(left, seconds, device)
-        print(*left.left_out, left.outlook(f"{scale}: "), sep="\n", file=sys.stderr)
-        if left.todo:
-            print(f"the first one: {peak.text(left.todo[0].config)}", file=sys.stderr)
-            if not (force or cluster):
-                sweeping.require_room([run.config for run in left.todo], jobs, device)
-            left = budgets.work_off(left, seconds - (time.time() - began), jobs=jobs, cluster=nodes, device=device)
-            print(f"{len(left.finished)} runs finished; {left.outlook()}")
+        _work_off(left, seconds, began, scale, not (force or cluster), jobs=jobs, cluster=nodes, device=device)
         return
     with saying("reading the records that are there, and reckoning what is missing"):
         todo = plan.runs_of(studies, fresh, True, mine)
@@ -84,3 +80,22 @@ def sweep(
             trained += sweeping.sweep(runs, place, jobs=jobs, fresh=fresh, cluster=nodes, device=device)
         todo, fresh = plan.runs_of(studies, False, True, mine), False
     print(f"{only}, {profile}: {trained} runs trained, the others had records")
+
+
+def _work_off(
+    plan: Plan, seconds: float, began: float, scale: str, room: bool, *, jobs: int | None, cluster: Cluster | None,
+    device: str,
+) -> None:  # fmt: skip
+    """Do what fits into a budget that counts from `began`, and say what remains; `room`: memory has to suffice."""
+    from fedecho.learning.cost import peak
+    from fedecho.studies import budget as budgets, sweep as sweeping
+
+    if plan.todo:
+        budgets.require_enough(plan, seconds, device)
+    print(*plan.left_out, plan.outlook(f"{scale}: "), sep="\n", file=sys.stderr)
+    if plan.todo:
+        print(f"the first one: {peak.text(plan.todo[0].config)}", file=sys.stderr)
+        if room:
+            sweeping.require_room([run.config for run in plan.todo], jobs, device)
+        plan = budgets.work_off(plan, seconds - (time.time() - began), jobs=jobs, cluster=cluster, device=device)
+        print(f"{len(plan.finished)} runs finished; {plan.outlook()}")
