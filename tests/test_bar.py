@@ -65,7 +65,7 @@ def test_who_sees_a_bar(stream: type[io.StringIO], calm: bool, moves: bool, monk
 
 
 def test_a_sweep_into_a_file_writes_lines(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    sweep.sweep(configs(2), tmp_path, jobs=1)
+    sweep.sweep({tmp_path: configs(2)}, jobs=1)
     said = capfd.readouterr().err
     assert "\r" not in said and said.splitlines()[-1].startswith("2 of 2 runs (100 %), ")
 

@@ -158,7 +158,7 @@ def test_records_come_back_and_a_death_is_told(
 ) -> None:
     stand_in(monkeypatch, Ray(deaths=3))
     todo = configs(2)
-    assert sweep.sweep(todo, tmp_path, cluster=Cluster()) == 2
+    assert sweep.sweep({tmp_path: todo}, cluster=Cluster()) == 2
     assert sweep.missing(todo, tmp_path) == []
     said = capsys.readouterr().err.splitlines()
     assert [line.rpartition("tried again, ")[2] for line in said if "tried" in line] == [
@@ -171,14 +171,14 @@ def test_records_come_back_and_a_death_is_told(
 def test_a_fourth_death_ends_the_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stand_in(monkeypatch, Ray(deaths=4))
     with pytest.raises(WorkerDied, match="fedbuff, seed 0 .*4 nodes or processes died"):
-        sweep.sweep(configs(1), tmp_path, cluster=Cluster())
+        sweep.sweep({tmp_path: configs(1)}, cluster=Cluster())
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
 def test_what_a_run_raises_is_raised_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stand_in(monkeypatch, Ray())
     with pytest.raises(InputError, match="model = 'perceptron'"):
-        sweep.sweep([replace(configs(1)[0], model="perceptron")], tmp_path, cluster=Cluster())
+        sweep.sweep({tmp_path: [replace(configs(1)[0], model="perceptron")]}, cluster=Cluster())
 
 
 def test_no_more_runs_are_sent_than_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -228,7 +228,7 @@ def test_a_share_of_a_gpu_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_without_ray_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(InputError, match="cluster = True .*pip install"):
-        sweep.sweep(configs(1), tmp_path, cluster=Cluster())
+        sweep.sweep({tmp_path: configs(1)}, cluster=Cluster())
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
@@ -280,7 +280,7 @@ def test_two_nodes_one_killed_in_the_middle(machines: Any, tmp_path: Path) -> No
     assert sorted(ended) == [0, 1, 2]
     assert [line.partition(":")[0] for line in said] == [path.name.rpartition("-")[2] for path in lost]
     assert "tried again, 1 of 3" in said[0]
-    sweep.sweep(long, here, jobs=2)
+    sweep.sweep({here: long}, jobs=2)
     for run in long:
         paths = [records.record_path(folder, run) for folder in (there, here)]
         assert _content(paths[0].read_bytes()) == _content(paths[1].read_bytes())

@@ -159,7 +159,7 @@ def test_a_record_never_leads_to_an_import(everything: RunConfig, tmp_path: Path
 
 
 def test_in_a_worker_process_to_the_same_last_bit(everything: RunConfig, tmp_path: Path) -> None:
-    sweep.sweep([everything], tmp_path / "mine", jobs=1)
+    sweep.sweep({tmp_path / "mine": [everything]}, jobs=1)
     found = records.find(tmp_path / "mine", everything)
     assert found is not None and found.rows == run(everything).rows
 

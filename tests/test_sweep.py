@@ -34,28 +34,28 @@ def test_sweep_runs_in_processes_and_equals_a_direct_run(tmp_path: Path) -> None
     from fedecho.learning.experiment import run
 
     todo = configs(2)
-    assert sweep.sweep(todo, tmp_path, jobs=2) == 2
+    assert sweep.sweep({tmp_path: todo}, jobs=2) == 2
     assert [records.find(tmp_path, config).rows for config in todo] == [run(config).rows for config in todo]  # type: ignore[union-attr]
-    assert sweep.sweep(todo, tmp_path, jobs=2) == 0
+    assert sweep.sweep({tmp_path: todo}, jobs=2) == 0
 
 
 def test_an_error_in_a_worker_keeps_its_line(tmp_path: Path) -> None:
     bad = replace(tiny(FedBuff()), model="perceptron")
     with pytest.raises(InputError, match="model = 'perceptron'"):
-        sweep.sweep([bad], tmp_path, jobs=1)
+        sweep.sweep({tmp_path: [bad]}, jobs=1)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_jobs_must_be_positive(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="jobs = 0"):
-        sweep.sweep(configs(1), tmp_path, jobs=0)
+        sweep.sweep({tmp_path: configs(1)}, jobs=0)
 
 
 def test_unreadable_record_stops_before_any_work(tmp_path: Path) -> None:
     todo = configs(2)
     records.record_path(tmp_path, todo[1]).write_text("{")
     with pytest.raises(InputError, match="cannot be read"):
-        sweep.sweep(todo, tmp_path, jobs=1)
+        sweep.sweep({tmp_path: todo}, jobs=1)
     assert records.find(tmp_path, todo[0]) is None
 
 
@@ -67,7 +67,7 @@ from tests.test_sweep import configs
 from fedecho.studies.sweep import sweep
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore Ctrl-C
-    sweep(configs(400), Path(sys.argv[1]), jobs=1)
+    sweep({Path(sys.argv[1]): configs(400)}, jobs=1)
 """
 
 
@@ -88,7 +88,7 @@ def test_ctrl_c_keeps_whole_records_and_a_second_call_goes_on(tmp_path: Path) ->
     todo = configs(400)
     assert len(sweep.missing(todo, folder)) == 400 - len(kept)
     first_missing = sweep.missing(todo, folder)[:1]
-    assert sweep.sweep(first_missing, folder, jobs=1) == 1
+    assert sweep.sweep({folder: first_missing}, jobs=1) == 1
 
 
 def test_workers_keep_freed_memory_unless_their_user_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,7 +114,7 @@ def test_what_the_dead_left_is_removed_at_the_next_start(tmp_path: Path) -> None
     stale = tmp_path / "unfinished" / f"x.pt.{dead.pid}.partial"
     stale.parent.mkdir()
     stale.touch()
-    sweep.sweep(configs(1), tmp_path, jobs=1)
+    sweep.sweep({tmp_path: configs(1)}, jobs=1)
     assert not stale.exists()
 
 
@@ -125,7 +125,7 @@ def test_a_bad_record_is_made_again_only_if_that_is_asked_for(tmp_path: Path) ->
     good, bad = path.read_text(), path.read_text().replace('"accuracy": 0.', '"accuracy": 0.9', 1)
     path.write_text(bad)
     with pytest.raises(InputError, match="edited or damaged; delete it, or run it again with --fresh"):
-        sweep.sweep([config], tmp_path, jobs=1)
+        sweep.sweep({tmp_path: [config]}, jobs=1)
     assert path.read_text() == bad
-    assert sweep.sweep([config], tmp_path, jobs=1, fresh=True) == 1
+    assert sweep.sweep({tmp_path: [config]}, jobs=1, fresh=True) == 1
     assert records.load(path).rows and path.read_text().partition('"rows"')[2] == good.partition('"rows"')[2]

@@ -76,8 +76,7 @@ def sweep(
     if not (force or cluster):
         sweeping.require_room([run for runs in todo.values() for run in runs], jobs, device)
     while any(todo.values()):  # the trials of a tuning ask for others
-        for place, runs in todo.items():
-            trained += sweeping.sweep(runs, place, jobs=jobs, fresh=fresh, cluster=nodes, device=device)
+        trained += sweeping.sweep(todo, jobs=jobs, fresh=fresh, cluster=nodes, device=device)
         todo, fresh = plan.runs_of(studies, False, True, mine), False
     print(f"{only}, {profile}: {trained} runs trained, the others had records")
 

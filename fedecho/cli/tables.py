@@ -63,8 +63,7 @@ def tables(
     print(*reasons, *said, sep="\n", file=sys.stderr)
     if not force:
         sweep.require_room([run for runs in todo.values() for run in runs], jobs)
-    for place, runs in todo.items():
-        sweep.sweep(runs, place, jobs=jobs, fresh=fresh)
+    sweep.sweep(todo, jobs=jobs, fresh=fresh)
     for path in notebooks.make(profile, only=only, fresh=fresh, jobs=jobs):
         print(path)
     ledger.write(profile)

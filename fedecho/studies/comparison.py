@@ -150,10 +150,10 @@ class Trained(Study):
         if fresh:
             mine = set(self.own())
             again = [config for config in self.trainable(fresh) if config in mine]
-            sweep.sweep(again, self.places[0], jobs=jobs, fresh=True)
+            sweep.sweep({self.places[0]: again}, jobs=jobs, fresh=True)
         refused = {config for obstacle in self.obstacles(fresh and self.tuning) for config in obstacle.runs}
         while todo := [config for config in self.lacking() if config not in refused]:  # trials may ask for others
-            sweep.sweep(todo, self.places[0], jobs=jobs)
+            sweep.sweep({self.places[0]: todo}, jobs=jobs)
 
 
 # A table of accuracies

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,32 +78,36 @@ def absent_data(configs: Iterable[RunConfig]) -> dict[Source, MissingDataError]:
 
 
 def sweep(
-    configs: Sequence[RunConfig],
-    folder: Path,
+    todo: Mapping[Path, Sequence[RunConfig]],
     *,
     jobs: int | None = None,
     fresh: bool = False,
     cluster: Cluster | None = None,
     device: str = "cpu",
 ) -> int:
-    """Run what is missing in `folder` (everything if `fresh`) and return how many runs that was.
+    """Run what is missing in each folder (everything if `fresh`) and return how many runs that was.
 
     On Ctrl-C the records made so far stay, nothing half-written does, and a second call goes on with the rest.
     `cluster` uses the nodes of Ray instead of local processes, as many as have room where `jobs` is left out.
     A record that cannot be believed stops everything before any work; `fresh` makes it again.
     """
     require_jobs(jobs)
-    files.require_folder(folder, "records", files.WRITABLE)
-    todo = list({record_path(folder, c): c for c in configs}.values()) if fresh else missing(configs, folder)
-    for error in absent_data(todo).values():
+    for folder in todo:
+        files.require_folder(folder, "records", files.WRITABLE)
+    runs = [
+        Wanted(folder, config)
+        for folder, configs in todo.items()
+        for config in ({record_path(folder, c): c for c in configs}.values() if fresh else missing(configs, folder))
+    ]
+    for error in absent_data(wanted.config for wanted in runs).values():
         raise error
-    for config in todo if fresh else ():
-        forget(progress_path(folder, config))
-    ended = each(todo, folder, jobs=jobs, cluster=cluster, device=device)
+    for wanted in runs if fresh else ():
+        forget(wanted.progress)
+    ended = each(runs, jobs=jobs, cluster=cluster, device=device)
     with closing(ended):
-        for _ in bar(ended, len(todo), "run") if todo else ended:
+        for _ in bar(ended, len(runs), "run") if runs else ended:
             pass
-    return len(todo)
+    return len(runs)
 
 
 def require_room(runs: Sequence[RunConfig], jobs: int | None, device: str = "cpu") -> None:
@@ -113,21 +117,24 @@ def require_room(runs: Sequence[RunConfig], jobs: int | None, device: str = "cpu
 
 
 def each(
-    todo: Sequence[RunConfig],
-    folder: Path,
+    todo: Sequence[Wanted],
     *,
     jobs: int | None = None,
     cluster: Cluster | None = None,
     device: str = "cpu",
 ) -> Generator[RunConfig]:
     """Train runs, `jobs` at a time, and yield each as its record is written."""
-    tasks = [(config, run_and_save, (config, folder, device)) for config in todo]
-    if tasks:
+    tasks = [(config, run_and_save, (config, folder, device)) for folder, config in todo]
+    if not tasks:
+        return
+    folders = {folder for folder, _ in todo}
+    for folder in folders:
         files.sweep_up(folder)
-        try:
-            with workers(name_of, cluster) as pool:
-                yield from (config for config, _ in pool.each(tasks, min(jobs or pool.slots, len(tasks))))
-        finally:
+    try:
+        with workers(name_of, cluster) as pool:
+            yield from (config for config, _ in pool.each(tasks, min(jobs or pool.slots, len(tasks))))
+    finally:
+        for folder in folders:
             files.sweep_up(folder)
 
 

@@ -125,7 +125,7 @@ def verify(paths: Sequence[Path], jobs: int | None = None, named: Collection[str
     for error in sweep.absent_data(runs).values():
         raise error
     with tempfile.TemporaryDirectory() as name:
-        for config in sweep.each(list(runs), Path(name), jobs=jobs):
+        for config in sweep.each([sweep.Wanted(Path(name), config) for config in runs], jobs=jobs):
             yield compare(runs[config], records.load(records.record_path(Path(name), config)), known)
 
 
