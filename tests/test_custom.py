@@ -107,8 +107,8 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Path, RunConfig]]:
     """Training without work, and the list of what was trained where: each run reaches 70 %."""
     done: list[tuple[Path, RunConfig]] = []
 
-    def at_once(todo: Sequence[RunConfig], folder: Path, **how: Any) -> Generator[RunConfig]:
-        for config in todo:
+    def at_once(todo: Sequence[sweep.Wanted], **how: Any) -> Generator[RunConfig]:
+        for folder, config in todo:
             put(folder, config, 0.7)
             done.append((folder, config))
             yield config

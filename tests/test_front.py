@@ -7,7 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -309,8 +309,9 @@ def test_records_are_compared_in_pairs(stored: Callable[..., Path], capsys: pyte
 def test_methods_are_trained_where_they_have_no_record(
     paper: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def at_once(todo: Sequence[RunConfig], folder: Path, **options: object) -> int:
-        for config in sweep.missing(todo, folder):
+    def at_once(todo: Mapping[Path, Sequence[RunConfig]], **options: object) -> int:
+        ((folder, configs),) = todo.items()
+        for config in sweep.missing(configs, folder):
             put(folder, config, 0.7)
             done.append((config.method.name, config.seed))
         return 0

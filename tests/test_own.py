@@ -167,8 +167,8 @@ def test_in_a_worker_process_to_the_same_last_bit(everything: RunConfig, tmp_pat
 def test_verified_where_its_code_is_named(
     everything: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def here(todo: list[RunConfig], folder: Path, **_: Any) -> Iterator[RunConfig]:
-        for config in todo:
+    def here(todo: list[sweep.Wanted], **_: Any) -> Iterator[RunConfig]:
+        for folder, config in todo:
             sweep.run_and_save(config, folder)
             yield config
 

@@ -33,10 +33,12 @@ def test_missing_runs_are_found_once(tmp_path: Path) -> None:
 def test_sweep_runs_in_processes_and_equals_a_direct_run(tmp_path: Path) -> None:
     from fedecho.learning.experiment import run
 
-    todo = configs(2)
-    assert sweep.sweep({tmp_path: todo}, jobs=2) == 2
-    assert [records.find(tmp_path, config).rows for config in todo] == [run(config).rows for config in todo]  # type: ignore[union-attr]
-    assert sweep.sweep({tmp_path: todo}, jobs=2) == 0
+    runs = configs(2)
+    todo = {tmp_path / "one": runs, tmp_path / "two": runs[:1]}
+    assert sweep.sweep(todo, jobs=2) == 3
+    found = [records.find(folder, config).rows for folder, wanted in todo.items() for config in wanted]  # type: ignore[union-attr]
+    assert found == [run(config).rows for config in (*runs, runs[0])]
+    assert sweep.sweep(todo, jobs=2) == 0
 
 
 def test_an_error_in_a_worker_keeps_its_line(tmp_path: Path) -> None:

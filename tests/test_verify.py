@@ -39,9 +39,9 @@ def no_tolerances(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FEDECHO_PAPER", str(tmp_path / "paper"))
 
 
-def here(configs: Sequence[RunConfig], folder: Path, jobs: int | None) -> Iterator[RunConfig]:
+def here(todo: Sequence[sweep.Wanted], jobs: int | None) -> Iterator[RunConfig]:
     """Train in this process."""
-    for config in configs:
+    for folder, config in todo:
         sweep.run_and_save(config, folder)
         yield config
 
