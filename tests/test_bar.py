@@ -64,6 +64,7 @@ def test_who_sees_a_bar(stream: type[io.StringIO], calm: bool, moves: bool, monk
     assert written.getvalue().count("2 of 2 rounds") == (not moves)
 
 
+@pytest.mark.slow
 def test_a_sweep_into_a_file_writes_lines(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     sweep.sweep({tmp_path: configs(2)}, jobs=1)
     said = capfd.readouterr().err

@@ -195,6 +195,7 @@ def test_no_run_is_started_that_cannot_reach_an_evaluation(tmp_path: Path, clock
     assert len(made.finished) == 1 and clock["now"] == 1100
 
 
+@pytest.mark.slow
 def test_real_processes_go_on_with_what_was_begun(tmp_path: Path) -> None:
     first, second = runs(tmp_path, 2)
     assert sweep.run_and_save(second.config, tmp_path, deadline=0.0).rounds == 1

@@ -61,6 +61,7 @@ def test_a_run_of_the_block_continues_to_the_same_bytes(tmp_path: Path) -> None:
     assert (continued.rows, continued.facts) == (whole.rows, whole.facts)
 
 
+@pytest.mark.slow
 @needs_cifar
 @pytest.mark.parametrize("model", ["resnet8", "resnet18", "resnet18-groupnorm"])
 def test_residual_networks_take_a_step(model: str) -> None:

@@ -334,6 +334,7 @@ def test_each_side_has_its_own_family() -> None:
     assert (found.verdict, found.qualifier) == ("supported", verdicts.SMALL)
 
 
+@pytest.mark.slow
 def test_the_chance_of_a_false_verdict_is_that_of_the_level() -> None:
     # No claim is true, and each is likely to be told so: effects of 4.5 standard errors. One family of the smaller
     # p-values errs in 9 % of these, for what is told leaves the count.

@@ -472,6 +472,7 @@ def test_runs_that_memory_does_not_hold_are_not_begun(
     assert not (elsewhere / "home").exists()
 
 
+@pytest.mark.slow
 def test_whoever_reads_the_output_may_stop(tmp_path: Path) -> None:
     """Into a pipe that is closed before anything is written, and under a locale without UTF-8."""
     ours, theirs = os.pipe()

@@ -325,6 +325,7 @@ def test_three_digits(value: float, text: str) -> None:
     assert three_digits(value) == text
 
 
+@pytest.mark.slow
 def test_everything_is_written_from_what_is_stored(paper: Path) -> None:
     def written() -> dict[str, bytes]:
         for name in names:

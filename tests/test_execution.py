@@ -113,6 +113,7 @@ def test_a_run_compiles_its_local_and_its_distillation_steps(compiled: list[int]
     assert set(compiled) == {config.local.batch_size, SMALL.distill.batch_size}
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
 @pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="no C++ compiler")
 def test_compiled_steps_agree_with_the_plain_loop() -> None:

@@ -32,6 +32,7 @@ def ended(pid: int) -> bool:
     return False
 
 
+@pytest.mark.slow
 def test_time_limit_stops_the_kernel_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The process in between is stopped, not killed: it takes its kernel along."""
     note = tmp_path / "pid"
@@ -77,6 +78,7 @@ print(json.dumps({
 """
 
 
+@pytest.mark.slow
 def test_one_that_is_forked_looks_like_one_that_is_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files, "notebooks", lambda: tmp_path)
     tiny(tmp_path, "rounds = 1", PROBE, stem="tiny")
@@ -87,6 +89,7 @@ def test_one_that_is_forked_looks_like_one_that_is_started(tmp_path: Path, monke
     assert looks[0] == looks[1]
 
 
+@pytest.mark.slow
 def test_one_that_dies_or_fails_takes_no_other_along(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files, "notebooks", lambda: tmp_path)
     tiny(tmp_path, "rounds = 1", "import os, time\ntime.sleep(0.5)\nos.kill(os.getpid(), 9)", stem="dies")
@@ -117,6 +120,7 @@ list(notebooks.make(jobs=2))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_kernels_end_with_whoever_wanted_them(tmp_path: Path, number: int) -> None:
     (tmp_path / "notebooks").mkdir()

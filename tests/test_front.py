@@ -150,6 +150,7 @@ def recipes(command: str) -> list[list[str]]:
     return [shlex.split(line.replace("--sample 3", "--sample 1"))[1:] for line in ours]
 
 
+@pytest.mark.slow
 def test_the_commands_of_the_readme_run_at_smoke_scale(paper: Path) -> None:
     """As they stand, but for the scale. `make smoke` runs `tables` itself, which is only read here."""
     writing.write(TABLES["vision"]("smoke"))  # for `cite`; of no records

@@ -95,6 +95,7 @@ def test_chapters_end_with_tuning() -> None:
     assert story.LAST == "Tuning and cost"
 
 
+@pytest.mark.slow
 def test_nothing_leaves_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if not (shutil.which("pdflatex") and shutil.which("kpsewhich")):
         pytest.skip("LaTeX is not here")

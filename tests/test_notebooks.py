@@ -158,6 +158,7 @@ def test_runs_here_with_our_python_and_typed_values(tmp_path: Path, monkeypatch:
     assert seen == [sys.executable, 7, 2.0, "0042", str(tmp_path / "here"), inline]
 
 
+@pytest.mark.slow
 def test_failed_run_leaves_only_the_partial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tiny(tmp_path, "rounds = 1", "x = 2", "raise ValueError('broken\\nsecond line')", "y = 3")
     monkeypatch.setattr(files, "notebooks", lambda: tmp_path)

@@ -158,6 +158,7 @@ def test_a_record_never_leads_to_an_import(everything: RunConfig, tmp_path: Path
 # At home where ours are
 
 
+@pytest.mark.slow
 def test_in_a_worker_process_to_the_same_last_bit(everything: RunConfig, tmp_path: Path) -> None:
     sweep.sweep({tmp_path / "mine": [everything]}, jobs=1)
     found = records.find(tmp_path / "mine", everything)

@@ -74,6 +74,7 @@ def source(name: str, profile: str = "laptop") -> str:
     return str(pages.sources(profile, planned(profile))[name])
 
 
+@pytest.mark.slow
 @needs_sphinx
 def test_every_link_leads_to_a_place_and_nothing_is_fetched(root: Path) -> None:
     made = {path: Page(path) for path in root.rglob("*.html")}
@@ -94,6 +95,7 @@ def test_every_link_leads_to_a_place_and_nothing_is_fetched(root: Path) -> None:
 
 
 @needs_sphinx
+@pytest.mark.slow
 def test_pages_show_what_others_would_obey(root: Path) -> None:
     table = (root / "paper" / "tables" / "toy.html").read_text(encoding="utf-8")
     assert "<h1>A toy &amp; more" in table and "&lt;b&gt;nothing&lt;/b&gt;" in table and "<b>nothing" not in table
@@ -106,11 +108,13 @@ def test_pages_show_what_others_would_obey(root: Path) -> None:
 
 
 @needs_sphinx
+@pytest.mark.slow
 def test_the_site_is_light(root: Path) -> None:
     code = [path for path in root.rglob("*") if path.is_file() and "_static" in path.parts]
     assert sum(path.stat().st_size for path in code) < 4_000_000  # of MathJax one file, with its glyphs
 
 
+@pytest.mark.slow
 @needs_sphinx
 def test_new_pages_replace_the_old_and_leave_those_of_other_profiles(paper: Path) -> None:
     (paper / "site" / "smoke" / "_static").mkdir(parents=True)

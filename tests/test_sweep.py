@@ -41,6 +41,7 @@ def test_sweep_runs_in_processes_and_equals_a_direct_run(tmp_path: Path) -> None
     assert sweep.sweep(todo, jobs=2) == 0
 
 
+@pytest.mark.slow
 def test_an_error_in_a_worker_keeps_its_line(tmp_path: Path) -> None:
     bad = replace(tiny(FedBuff()), model="perceptron")
     with pytest.raises(InputError, match="model = 'perceptron'"):
@@ -73,6 +74,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_whole_records_and_a_second_call_goes_on(tmp_path: Path) -> None:
     root = Path(__file__).resolve().parents[1]
     script = tmp_path / "script.py"
@@ -110,6 +112,7 @@ def test_a_run_that_is_asked_to_end_keeps_its_round(tmp_path: Path, monkeypatch:
     assert sweep.run_and_save(config, tmp_path).rounds_made == config.protocol.rounds - 1
 
 
+@pytest.mark.slow
 def test_what_the_dead_left_is_removed_at_the_next_start(tmp_path: Path) -> None:
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
@@ -120,6 +123,7 @@ def test_what_the_dead_left_is_removed_at_the_next_start(tmp_path: Path) -> None
     assert not stale.exists()
 
 
+@pytest.mark.slow
 def test_a_bad_record_is_made_again_only_if_that_is_asked_for(tmp_path: Path) -> None:
     (config,) = configs(1)
     sweep.run_and_save(config, tmp_path)

@@ -103,6 +103,7 @@ def fit_for(kind: str, paths: list[Path]) -> list[Path]:
     return [path for path in paths if kind == "article" or re.search("_tabular|_compact", path.stem)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", CLASSES)
 def test_forms_compile_in(kind: str, tmp_path: Path) -> None:
     written = []
@@ -114,6 +115,7 @@ def test_forms_compile_in(kind: str, tmp_path: Path) -> None:
     assert troubles(kind, fit_for(kind, written), tmp_path) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", CLASSES)
 def test_committed_tables_compile_in(kind: str, tmp_path: Path) -> None:
     paths = sorted((files.REPOSITORY / "paper" / "tables").glob("*.tex"))

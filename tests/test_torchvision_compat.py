@@ -48,11 +48,13 @@ def run_alone(code: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("torchvision") is None, reason="torchvision is not installed")
 def test_plain_import_gives_a_torchvision_that_runs() -> None:
     run_alone(IMPORT_AND_USE)
 
 
+@pytest.mark.slow
 def test_an_operator_that_exists_is_not_declared_again() -> None:
     run_alone(SOMEBODY_ELSE_DECLARED_ONE)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[1]
 BUILT_FROM = ("pyproject.toml", "README.md", "LICENSE", "fedecho")
 SMALL = ["--profile", "smoke", "--set", "protocol.rounds=2", "data.train_size=500", "partition.min_size=1",

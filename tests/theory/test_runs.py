@@ -170,6 +170,7 @@ def entries(profile: str, **given: Any) -> list[Entry]:
     return list(build(profile, **given).entries)  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["quadratic", "bounded"])
 def test_the_rule_accepts_the_rate_and_refuses_every_control(name: str) -> None:
     floor = f"{name}, no noise, equal clients"
