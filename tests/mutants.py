@@ -120,7 +120,8 @@ def noticed(module: str, path: Path, text: str, tests: list[str]) -> bool:
         os.dup2(quiet, 2)
         import pytest
 
-        arguments = ["-q", "-x", "-p", "no:cacheprovider", "-p", "no:xdist", *tests]
+        marks = "not benchmark and not browser and not cluster"  # the slow ones too
+        arguments = ["-q", "-x", "-m", marks, "-p", "no:cacheprovider", "-p", "no:xdist", *tests]
         os._exit(int(pytest.main(arguments, plugins=[Unshrunk()]) != 0))
     return os.waitpid(child, 0)[1] != 0
 

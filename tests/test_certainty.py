@@ -120,8 +120,10 @@ def test_a_model_without_features_is_refused() -> None:
 # Whole runs
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("how", "length"), [("fedaux", 40), ("label counts", 10), ("equal", 0), ("seen prior", 0)])
+@pytest.mark.parametrize(
+    ("how", "length"),
+    [pytest.param("fedaux", 40, marks=pytest.mark.slow), ("label counts", 10), ("equal", 0), ("seen prior", 0)],
+)
 def test_each_client_says_it_once_and_of_its_own_data(how: str, length: int, monkeypatch: pytest.MonkeyPatch) -> None:
     sent: list[Update] = []
 
@@ -143,8 +145,14 @@ def test_each_client_says_it_once_and_of_its_own_data(how: str, length: int, mon
         assert all(sizes[0] <= float(u.report.sum()) <= sizes[1] for u in told if u.report is not None)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("way", [{"prior_correction": 0.5}, {"energy_weight": 3.0}, {"teacher_weights": "fedaux"}])
+@pytest.mark.parametrize(
+    "way",
+    [
+        {"prior_correction": 0.5},
+        {"energy_weight": 3.0},
+        pytest.param({"teacher_weights": "fedaux"}, marks=pytest.mark.slow),
+    ],
+)
 def test_a_weighting_changes_the_run_and_not_who_arrives(way: dict[str, Any]) -> None:
     plain = tiny(FedEcho())
     weighted = override_all(plain, {f"method.distill.{name}": value for name, value in way.items()})

@@ -67,7 +67,6 @@ def test_the_stationary_point_is_one_and_below_the_start(name: ObjectiveName) ->
     assert float(f.mean_gradient(f.stationary(uneven), uneven).norm()) < 1e-7
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 @given(seed=st.integers(0, 2**31))
 @settings(deadline=None, max_examples=10)
