@@ -40,14 +40,18 @@ _CIFAR: dict[str, tuple[Point, ...]] = {
     "FedEcho (tuned eta)": ({"local.lr": 0.0554, "method.distill.lr": 0.004},),
 }  # fmt: skip
 _RESNET: dict[str, tuple[Point, ...]] = {
-    "FedAvg (sync)": ({},),
-    **{
-        label: (_CIFAR[label][-1],)
-        for label in ("FedBuff (tuned eta)", "FedBuff + EMA", "CA2FL (tuned eta)", "FADAS", "FedEcho")
-    },
-}
-"""Its searches begin with what the small network chose on these images, FedAvg's with the protocol's own. After one
-refinement beta1 of FADAS is the largest tried, so that all are to be refined once more before anything is chosen."""
+    "FedAvg (sync)": ({}, {"local.lr": 0.326, "method.server_lr": 0.779}),
+    "FedBuff (tuned eta)": (_CIFAR["FedBuff (tuned eta)"][-1],),
+    "FedBuff + EMA": (
+        _CIFAR["FedBuff + EMA"][-1], {"local.lr": 0.161, "method.server_lr": 0.526, "method.ema": 0.832},
+    ),
+    "CA2FL (tuned eta)": (_CIFAR["CA2FL (tuned eta)"][-1], {"local.lr": 0.112, "method.server_lr": 0.472}),
+    "FADAS": (
+        _CIFAR["FADAS"][-1], {"local.lr": 0.103, "method.server_lr": 0.00241, "method.beta1": 0.9723},
+    ),
+    "FedEcho": (_CIFAR["FedEcho"][-1], {"local.lr": 0.157, "method.distill.lr": 0.0442}),
+}  # fmt: skip
+"""Its searches begin with what the small network chose on these images, FedAvg's with the protocol's own."""
 _LANGUAGE: dict[str, tuple[Point, ...]] = {
     "FedAvg (sync)": ({"local.lr": 0.0208},),
     "FedBuff": ({"local.lr": 0.0208},),
