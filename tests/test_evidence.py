@@ -34,7 +34,7 @@ def test_every_committed_record_is_in_a_table_or_set_aside_as_superseded() -> No
 
 
 def test_every_finished_seed_of_a_block_is_in_it() -> None:
-    # The test of the chosen teachers is about seeds that nothing had been run on: it has no others.
+    # The test of the chosen teachers is about seeds that had not been used before: it has no others.
     built = [build("laptop") for name, build in TABLES.items() if name != "teacher_test"]
     comparisons = [study for study in built if isinstance(study, Comparison)]
     assert [seed for study in comparisons for seed in left_out(study)] == []

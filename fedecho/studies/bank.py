@@ -35,6 +35,6 @@ def bank(profile: str = "laptop", *, forms: Sequence[str] = tuple(FORMS), seeds:
         figures=BARS,
         note="FedEcho, large delays, by how the bank keeps a client's logits: 4 or 2 bytes a number, or only the k "
         "largest of each image.",
-        details="Of the k largest logits of an image the rest is replaced by the one value that keeps the row's "
+        details="All but the k largest logits of an image are replaced by the one value that keeps the row's "
         "probability. Three seeds.",
     )  # fmt: skip

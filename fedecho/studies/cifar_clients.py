@@ -35,9 +35,9 @@ def cifar_clients(
         note=f"{clients:,} clients share {images:,} CIFAR-10 images; large delays; methods as tuned with 50 clients.",
         details="M = 20 of M_c = 100 jobs, the small CNN. The clients share four times the images of the reduced block "
         "(all but the 5,000 of validation) and are 20 times as many; each takes part some four times in 200 rounds. "
-        "M_c / M, so the mean staleness, is the same. Clients whom the draw gives fewer than 10 images are given some "
+        "M_c / M, so the mean staleness, is the same. Clients that draw fewer than 10 images are given some "
         "of the largest. FedEcho's bank holds 1,000 rows for each of the clients in half precision, 20 MB in all. "
-        "Rates are those of the reduced block, tuned with 50 clients of 200 images: all methods take them over alike. "
+        "Rates are those of the reduced block, tuned with 50 clients of 200 images: all methods use them unchanged. "
         "The last row is FedEcho with the teacher that was chosen on Fashion-MNIST among those that ask nothing of the "
         "clients. Three seeds.",
     )  # fmt: skip

@@ -37,7 +37,7 @@ def cold_costs(profile: str = "laptop") -> Study:
         "which are measurements themselves.",
         details="Training runs are timed by the wall clock of their process, theory by processor time; start-up and "
         "loading of data are not timed. Records come from machines of different speed under varying load, mostly "
-        "with two runs side by side. A run without a record counts nothing; the cell says how many were measured.",
+        "with two runs side by side. A run without a record counts as zero; the cell says how many were measured.",
     )  # fmt: skip
 
 

@@ -117,7 +117,7 @@ def delay_gap(
         "difference of gaps, with p of a paired t-test, Holm-corrected over the whole table. Paper: as reported; to "
         "what its gap refers is not known.",
         details="The runs of [ablation_delay](#ablation_delay), and methods with a tuned eta. The paper states gaps "
-        "of 2.3 points for FedEcho and 8.1 for CA2FL; what they are gaps to is not known to us, hence two "
+        "of 2.3 points for FedEcho and 8.1 for CA2FL; what they are relative to is not known to us, hence two "
         "definitions, each of a method with itself.",
     )  # fmt: skip
 

@@ -47,7 +47,7 @@ def faulty_bound(profile: str = "laptop", *, methods: Sequence[str] = RIVALS, se
     chosen = scale_of(profile).tuning_seeds[:1] if seeds is None else seeds
     measured = [replace(row, changes={"protocol.norm_quantiles": True}) for row in rows]
     return Choice(
-        name="faulty_bound", title="How long honest updates are", notebook="34_faulty_clients", profile=profile,
+        name="faulty_bound", title="Norms of honest updates", notebook="34_faulty_clients", profile=profile,
         cells=tried(profile, measured, [HERE], chosen), tuning=True,
         columns=(
             Column("median norm", mean_of("delta_norm_median", how=np.median), 3),

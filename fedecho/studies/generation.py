@@ -106,7 +106,7 @@ def generation_pools(profile: str = "laptop", *, seeds: Seeds = None) -> Study:
         "EMA use no U. Accuracy is of the next token.",
         details="its own samples: after a fifth of the rounds the server samples U from its own model and distils "
         "from then on, so that no unlabelled text is needed (the tokens and how frequent they are come from the "
-        "training text); from a fifth on: held-out blocks, but distillation as late as that. SST-2: phrases of film "
+        "training text); from a fifth on: held-out blocks, with distillation starting as late. SST-2: phrases of film "
         "reviews. Controls on held-out blocks: the bank without the rows of slow clients (where none has arrived this "
         "changes nothing: see their share); the moving average of the server's models as the teacher, without a bank; "
         "no distillation at the rates of FedEcho. The distillation rate was tuned on held-out blocks with the whole "

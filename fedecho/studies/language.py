@@ -59,7 +59,7 @@ def language(
             name: (among(*about, draw=draw), words) for name, about, draw, words in FIGURES if {*about} & {*texts}
         },
         note="Texts classified by a small Transformer; rates tuned on Austen, Dir(0.1), large delays. Names masked "
-        "unless kept. Not run: the data set was not there.",
+        "unless kept. Not run: the data set was missing.",
         details="Austen: which of her six novels is a passage of 60 words from; 3,600 passages are split across 50 "
         "clients, and every name that would give a novel away is masked. SST-2 (2 classes) and AG News (4): 3,600 "
         "texts of each. A Transformer encoder of one layer; U: 200 held-out texts; 150 rounds of M = 5 of M_c = 25 "

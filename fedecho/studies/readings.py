@@ -34,8 +34,8 @@ DETAILS = (
     "that they started from. Averaged model sent: clients start from the model before distillation. EMA on top: the "
     "moving average (0.95) of the distilled models is scored. Stale deltas count less: (1 + tau)^(-1/2). Official "
     "loop's deltas: all but the last of the M clients that start when a round closes train from the version before, "
-    "while their delta is taken against the new one. What changes the protocol is run for the rivals too, and their "
-    "rows under it are what FedEcho is held against. Readings of BatchNorm are run on the small network with "
+    "while their delta is taken against the new one. Changes to the protocol are also run for the baselines, whose "
+    "rows under them are what FedEcho is compared with. Readings of BatchNorm are run on the small network with "
     "BatchNorm, at the rates tuned without it, beside a FedEcho and rivals of its own. Where a reading shifts the "
     "scale of the gradient there are two rows, at FedEcho's eta_d and at one tuned again (table readings_tuning), or "
     "one where these are equal. A row with no effect has, in each seed, the reference's numbers in every evaluation. "
@@ -71,7 +71,7 @@ def readings(
             ),
             "bars": (lambda made: charts.bars(made.summary), captions.BARS),
         },
-        note="Large delays. Each row reads one open point otherwise, all else as in FedEcho; own eta_d: tuned again. "
+        note="Large delays. Each row reads one open point differently, all else as in FedEcho; own eta_d: tuned again. "
         "No effect here: equal in every number.",
         details=DETAILS,
     )  # fmt: skip

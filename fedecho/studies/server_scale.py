@@ -65,7 +65,7 @@ def server_scale(profile: str = "laptop", *, models: Sequence[str] = (), sizes: 
         details="Seconds are medians over rounds, of one thread's processor time. Fitted: each phase is a sum of terms "
         "in proportion to calls, to FLOPs or entries, to parameters moved (inference and aggregation M P, distillation "
         "Q P) and to the numbers that layers put out, with factors of at least 0 by least squares of the relative "
-        "error over all points. What fresh memory costs is not in it: at 105 million parameters FedBuff stacks 2 GB of "
+        "error over all points. Memory allocation is not included: at 105 million parameters FedBuff stacks 2 GB of "
         "updates a round, and most of its time goes into that. |U| / 10: a minibatch is at most the pool. Clients "
         "predict: they send their logits on U, C numbers an image, and the server neither rebuilds nor runs their "
         f"models. Adapters alone: clients train and send {ADAPTERS:.0%} of the parameters; a pass over U costs what it "
@@ -151,7 +151,7 @@ class ServerScale(CostStudy):
         return [
             f"Fitted rates are {off['min']:.2f} to {off['max']:.2f} times those measured.",
             f"At P = {large['value']:,} one thread takes {three_digits(large['rate'])} updates a second, as many as "
-            f"{three_digits(60 * WORK_MINUTES * large['rate'])} clients at work send who need {WORK_MINUTES} minutes "
+            f"{three_digits(60 * WORK_MINUTES * large['rate'])} active clients send at {WORK_MINUTES} minutes "
             f"each; {100 * large['inference'] / large['server']:.0f} % of its time is inference, "
             f"{100 * large['distillation'] / large['server']:.0f} % distillation.",
             *(

@@ -1,5 +1,5 @@
 """29: in which teacher are stragglers heard? Weightings of the bank's rows, tried where nothing is reported; and those
-that were chosen so, on seeds that nothing had been run on."""
+that were chosen so, on seeds that had not been used before."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ nothing of the clients beyond FedEcho's own uploads."""
 HEARD = tuple(replace(row, label=f"{REFERENCE}, {row.label}", factors={}) for row in CHOSEN)
 """The same, as tables of methods call them."""
 UNSEEN = {name: scale_of(name).later[-10:] for name in WHOLE}
-"""Profile -> seeds that nothing had been run on when they were chosen."""
+"""Profile -> seeds that had not been used when they were chosen."""
 
 
 @table
@@ -70,7 +70,7 @@ def teacher(
     rows = [OWN, *map(_corrected, strengths), *energetic, COMBINED, *PUBLISHED, *plain(RIVALS)]
     chosen = unreported(profile, seeds)
     return Choice(
-        name="teacher", title="Teachers in which stragglers are heard", notebook="29_teacher", profile=profile,
+        name="teacher", title="Teachers that weight the bank's rows", notebook="29_teacher", profile=profile,
         cells=tried(profile, rows, main_settings(profile, settings, delays), chosen), tuning=True,
         figures={
             "bars": (
@@ -80,7 +80,7 @@ def teacher(
             "owned_time": _owned_time(rows, "Validation"),
         },
         note="FedEcho by how the bank's rows are weighted: prior correction (lambda), energy weights (beta), both, "
-        f"three published ones. For the choice alone, on seeds {', '.join(map(str, chosen))}, which no table reports.",
+        f"three published ones. Used only to choose, on seeds {', '.join(map(str, chosen))}, which no table reports.",
         details="lambda: y_i(u)_c - lambda log m_i(c), m_i the mean prediction of client i's row over U. beta: weights "
         "softmax over clients of beta z_i(u), z_i the standardised log-sum-exp of the row. FedAUX's certainties: how "
         "likely each image of U is to be client i's, by a logistic regression that the client fits to its own images. "
@@ -102,7 +102,7 @@ def teacher_test(
     """Return the test of the chosen teachers: on test images, on seeds that the choice has not seen."""
     rows = [OWN, *CHOSEN, *plain(RIVALS)]
     chosen = UNSEEN[profile] if seeds is None else seeds
-    on = "seeds that nothing had been run on:" if seeds is None else "seeds"
+    on = "seeds that had not been used before:" if seeds is None else "seeds"
     return Comparison(
         name="teacher_test", title="The chosen teachers on new seeds", notebook="29_teacher", profile=profile,
         by_sweep=True,
@@ -113,7 +113,7 @@ def teacher_test(
         },
         note=f"FedEcho and the two chosen teachers, on {on} {_said(chosen)}.",
         details="The teachers are those with the best mean validation accuracy of the table before, over all of its "
-        "settings, delays and seeds: of all, and of those that ask nothing of the clients beyond FedEcho's own "
+        "settings, delays and seeds: of all, and of those that need nothing from the clients beyond FedEcho's own "
         "uploads. Both were written down, with four claims, before any of these seeds was run. All rows but the last "
         "two have FedEcho's tuned rates.",
     )  # fmt: skip

@@ -81,9 +81,9 @@ def vision(
         "parts, and nothing else. Mixed was added after the ordinary settings, pure after mixed had been seen. Every "
         f"method is {search_words(profile)}. FedBuff, CA2FL and FedEcho fix the server's rate eta at 1 as published; "
         "rows “(tuned eta)” search it too. The last two rows are FedEcho, at its own rates, with the teachers that "
-        "were chosen on other seeds; what they do on mixed with large delays had been tried on seeds 0 to 2 before. "
+        "were chosen on other seeds; they had already been tried on mixed with large delays on seeds 0 to 2. "
         "All rows have the fresh seeds, 5 to 14; on mixed with large delays FedBuff + EMA and FedEcho have five "
-        "more, 15 to 19. Paper: the same number stands beside both kinds of delay.",
+        "more, 15 to 19. Paper: the same number is shown for both kinds of delay.",
     )  # fmt: skip
 
 

@@ -93,7 +93,7 @@ def bank_vocabulary(
         "with the running sum of the rows, 8 bytes a number, which every form needs. Entropy: the teacher's, over log "
         "V, mean over the run. A single truncated row can only gain entropy, at most its tail's probability times "
         "log(V − k) nats; for the teacher, a mean of such rows, no bound holds in general. Runs with V = 4,096 have "
-        "50 rounds, with V = 32,768 (of which BPE finds 14,270) 10 rounds, of which 2 evaluations are all, and 20 "
+        "50 rounds, with V = 32,768 (of which BPE finds 14,270) 10 rounds with only 2 evaluations, and 20 "
         "blocks in U, one seed each; the rank of the word vectors falls with V, from 32 to 8, and the rates are those "
         "tuned at V = 1,000. At V = 32,768 no model is better than knowing frequencies alone (the notebook prints "
         "that yardstick): a flatter teacher looks better there. Bits a character are in one unit for all V, but the "

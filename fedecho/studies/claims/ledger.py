@@ -83,7 +83,7 @@ def markdown(lines: Sequence[Line]) -> str:
     profile = lines[0].profile
     parts = [
         "# Claims",
-        "What the paper, as a summary reports it, and this package claim, asked of the records of the profile "
+        "What the paper, as a summary reports it, and this package claim, evaluated on the records of profile "
         f"`{profile}`. Made by `fedecho claims` from `claims.toml`. {captions.caveat(profile)}".strip(),
         RULE,
         f"Columns: {COLUMNS}",

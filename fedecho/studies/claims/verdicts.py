@@ -28,8 +28,8 @@ LEVEL, POWER = 0.05, 0.8
 SMALL = "but smaller than the effect of interest"
 RULE = f"""\
 Each primary claim is tested once, on fresh seeds alone, by paired t-tests. **Supported**: the lead is above 0 (of \
-equivalence: between both signs of the smallest effect of interest). **Not supported**: it is below that effect \
-(outside). Both: supported, {SMALL}. **Inconclusive**: neither, or the better one alone diverged. **At the floor**: no \
+equivalence: within ± the smallest effect of interest). **Not supported**: it is below that effect \
+(outside). Both: supported, {SMALL}. **Inconclusive**: neither, or only the better one diverged. **At the floor**: no \
 run learns anything, so nothing varies. **Not run**: records are missing. p values are corrected by Holm over the \
 claims written down together: the chance of any false verdict is at most 5 %. Checks of the theory follow their \
 notebooks' rules. All else is exploratory: estimates with 95 % intervals, positive in the claimed direction."""

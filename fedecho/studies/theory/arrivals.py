@@ -51,11 +51,11 @@ def theory_arrivals(
         note=f"{base.LATE} Slope in T: of that. / FedBuff's: geometric mean of ratios, paired over the trajectories, "
         "with its 95 % interval, long training against long. Plateau: what biased arrivals alone are predicted to "
         "leave of FedBuff; / prediction: over that and what uniform arrivals leave. Long: K = 10 local steps.",
-        details="Logistic regression of 50 clients who disagree, 25 at work, M = 5, "
+        details="Logistic regression, 50 heterogeneous clients, 25 active, M = 5, "
         f"c = {base.CONSTANTS['logistic']['scale']:g}, sigma² = 0.25. Skewed: 25 fast, 16 medium, 9 slow clients; "
         "adversarial: the same with large delays, where the slowest hold the objectives that stand out at one end of "
         "the direction in which clients differ most; all others: equally fast clients. Plateau: |grad f|² where the "
-        "objective is least that weights clients by their share of the arrivals in the second half; / prediction: over "
+        "objective weighted by the clients' share of the arrivals in the second half is least; / prediction: over "
         "that plus what FedBuff leaves under uniform arrivals. Long: K = 10 local steps at a rate that does not shrink "
         "with T. eta_d falls as T^-3/4. FedEcho as under [theory_convex](#theory_convex).",
         figures={

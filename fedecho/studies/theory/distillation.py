@@ -50,7 +50,7 @@ def theory_distillation(
         note=f"Logistic regression, M = {buffer}, K = 1, by teacher and by how eta_d falls with T. {base.SLOPES} "
         f"{base.RULE} Relative to FedBuff: ratio at the largest T, paired, with its 95 % interval.",
         details="FedEcho as under [theory_convex](#theory_convex); the rule is that for the slope in T. eta_d falls "
-        "with T from there. adversarial: the model with the signs of x* turned and ten times as sure teaches; random: "
+        "with T from there. adversarial: the teacher is x* with its signs flipped and ten times as confident; random: "
         "a model drawn anew in each round; honest: FedEcho's own average of all clients' predictions, as soft and "
         "hard labels (alpha in [0.2, 0.8]) or as soft ones alone.",
         figures={

@@ -108,7 +108,7 @@ def slower(found: Result, results: Results) -> Finding:
 BOTH_SLOPES = "The intervals of both slopes within the band of the rule, and R² above its limit"
 REFUSED = "The rule fails a run that breaks an assumption"
 FLOOR = "The noise floor at a fixed step falls as M^(−1 ± 0.05), interval included"
-PLATEAU = "What FedBuff leaves at the largest T over the prediction, within a factor of 1.25, interval included"
+PLATEAU = "FedBuff's late |grad f|² divided by the prediction, within a factor of 1.25, interval included"
 REPAIR = "What a method leaves at the largest T against FedBuff, paired over the trajectories: the interval below 1"
 SLOPE_IN_T = "The interval of the slope in T within the band of the rule, and R² above its limit"
 SLOWER = "The interval of the slope in T above the band of the rule"
