@@ -1,6 +1,6 @@
-"""The `fedecho` command. Exit codes: 0 ok, 1 failed, 2 bad input, 128 + n ended by signal n; an error is one line.
+"""The `fedecho` command. Exit codes: 0 ok, 1 failed, 2 bad input, 128 + n ended by signal n.
 
-Only a bug has a traceback.
+Errors are printed in one line; only bugs print a traceback.
 """
 
 from __future__ import annotations
@@ -36,8 +36,10 @@ COMMANDS = (
 
 
 def gathered(args: Sequence[str]) -> list[str]:
-    """Put what a repeated list option is given behind its first mention; raise `InputError` for any other option that
-    is given twice. The parser would keep the last one and drop the rest without a word."""
+    """Merge the values of a repeated list option; raise `InputError` for any other option that is given twice.
+
+    The parser would silently keep the last one only.
+    """
     command = next((command for command in COMMANDS if args and command.__name__ == args[0]), None)
     if command is None:
         return list(args)
@@ -92,7 +94,7 @@ def main(args: Sequence[str] | None = None) -> None:
         with stoppable():
             _parsed(gathered(args))()
             sys.stdout.flush()
-    except BrokenPipeError:  # whoever read, as `head` does, has had enough; nothing more can be said there
+    except BrokenPipeError:  # the reader, such as `head`, has closed the pipe; nothing more can be written to it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(128 + getattr(signal, "SIGPIPE", 13))
     except InputError as error:
@@ -108,7 +110,7 @@ def main(args: Sequence[str] | None = None) -> None:
 
 
 def _speak_utf8() -> None:
-    """Write UTF-8 whatever the locale: names and tables have more than ASCII, and names of files may be no text."""
+    """Write UTF-8 whatever the locale: names and tables are not only ASCII, and file names may not be valid text."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")

@@ -21,7 +21,7 @@ def data(
     Args:
         action: list or fetch.
         name: cifar10, cifar100 or stl10.
-        data_root: the data folder (otherwise FEDECHO_DATA).
+        data_root: the data folder (if omitted: FEDECHO_DATA).
     """
     from fedecho import data as datasets
 
@@ -51,12 +51,12 @@ def _presence(name: str, root: Path | None) -> str:
 
 
 def bench(scale: Literal["laptop", "paper"] = "laptop", device: str = "cpu", processes: int | None = None) -> None:
-    """Measure what the library adds to bare loops doing the same work, and what faster ways gain, as ratios of time.
+    """Measure the library's overhead over equivalent bare loops and the gains of faster options, as ratios of time.
 
     Args:
         scale: laptop, or paper: ResNet-18, on random images.
         device: cpu or cuda (at the scale paper).
-        processes: runs at a time that are compared with one (left out: all cores, or 4 on a GPU).
+        processes: number of parallel runs to compare with a single one (if omitted: all cores, or 4 on a GPU).
     """
     from fedecho.cli import bench, bench_paper
     from fedecho.core.provenance import require_device

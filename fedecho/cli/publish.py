@@ -13,13 +13,14 @@ from fedecho.learning.bar import saying
 
 
 def claims(profile: str = "laptop", power: bool = False) -> None:
-    """Ask every claim of the paper and of this package of the records; print the verdicts and estimates and write
-    paper/claims.md and .json.
+    """Test every claim of the paper and this package on the records; print and write verdicts and estimates.
+
+    Writes paper/claims.md and .json.
 
     Args:
-        profile: whose records; any but laptop has files of its own, claims-PROFILE.md and .json.
-        power: print instead how likely a verdict on each primary claim is, as the seeds before the fresh ones let
-            expect.
+        profile: profile of the records; all but laptop write claims-PROFILE.md and .json.
+        power: instead, print the chance of a verdict on each primary claim, predicted from the seeds before the fresh
+            ones.
     """
     from fedecho.report.publish import readme
     from fedecho.studies import profiles

@@ -15,7 +15,7 @@ from fedecho.core.records import Record, load
 
 
 def show(record: tyro.conf.Positional[str], plot: Path | None = None, plugin: tuple[Path, ...] = ()) -> None:
-    """Say what a run was and what came out, with its curve in the terminal or, with --plot, in a file.
+    """Print a run's settings and its result, with its accuracy curve in the terminal or, with --plot, in a file.
 
     Args:
         record: its file, or the first digits of its hash.
@@ -98,21 +98,22 @@ def compare(
     data_root: Path | None = None,
     force: bool = False,
 ) -> None:
-    """Put runs side by side: those of records that are there, or of methods, trained where they have no record. Writes
-    a table with intervals, paired tests and a figure to build/custom.
+    """Compare runs, given as records or as methods; methods are trained where records are missing.
+
+    Writes a table with confidence intervals, paired tests and a figure to build/custom.
 
     Args:
         records: files, or the first digits of their hashes.
-        methods: in place of records: methods, or rows of the main table such as "FedBuff + EMA".
+        methods: instead of records, methods or rows of the main table such as "FedBuff + EMA".
         set: changes to the config of every method, as field=value.
-        plugin: files with your own methods, which are imported.
-        seeds: of each method (left out: those of the profile).
-        profile: smoke, laptop or paper, or that of a block: cifar-small, cifar-resnet, language, generation (left out:
+        plugin: files with your own methods; they are imported.
+        seeds: seeds of each method (if omitted: those of the profile).
+        profile: smoke, laptop or paper, or that of a block: cifar-small, cifar-resnet, language, generation (default:
             laptop).
-        jobs: processes (all cores if left out).
+        jobs: number of processes (if omitted: all cores).
         fresh: train every run again.
-        data_root: folder of data sets (otherwise FEDECHO_DATA).
-        force: train even where the predicted memory is not free.
+        data_root: folder of data sets (if omitted: FEDECHO_DATA).
+        force: train even if the predicted memory is not free.
     """
     from fedecho.learning import plugins
     from fedecho.studies import compare as comparing, contenders, profiles, sweep, writing

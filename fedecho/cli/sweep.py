@@ -36,18 +36,18 @@ def sweep(
 
     Args:
         profile: smoke, laptop or paper, or that of a block: cifar-small, cifar-resnet, language, generation.
-        only: which runs: vision, tuning, a study such as controls, or all (left out: vision; with a budget or of a
-            block: all).
-        budget: a time such as 25m or 1h30m: the most wanted runs first, an unfinished one is kept for the next call.
-        jobs: processes (left out: all cores, or one on a GPU, which several can share).
+        only: which runs: vision, tuning, a study such as controls, or all (if omitted: vision; with a budget or for
+            a block: all).
+        budget: time limit such as 25m or 1h30m; the most important runs go first, unfinished ones resume next time.
+        jobs: number of processes (if omitted: all cores, or 1 on a GPU, which several can share).
         fresh: train everything again.
-        shard: k/n, e.g. 3/16: part k of n of the runs, for n machines that each do one.
+        shard: k/n, e.g. 3/16: train only part k of n, to divide the runs among n machines.
         cluster: use the Ray cluster that this machine belongs to, or the one in RAY_ADDRESS; records come back here.
-        shared: with a cluster, a folder that all its nodes see: what a node that died had done of a run is kept there.
-        gpus_per_run: with a cluster and a GPU, the share of one that a run asks for, e.g. 0.25 (left out: 1).
-        data_root: folder of data sets (otherwise FEDECHO_DATA).
+        shared: with a cluster, a folder that all its nodes can access; progress is saved there in case a node dies.
+        gpus_per_run: with a cluster and a GPU, the share of a GPU per run, e.g. 0.25 (if omitted: 1).
+        data_root: folder of data sets (if omitted: FEDECHO_DATA).
         device: cpu or cuda.
-        force: train even where the predicted memory is not free.
+        force: train even if the predicted memory is not free.
     """
     began = time.time()  # before anything heavy is imported: a budget counts from here
     from fedecho.studies import budget as budgets, forecast, plan, profiles, sweep as sweeping

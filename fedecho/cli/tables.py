@@ -34,9 +34,9 @@ def tables(
     Args:
         profile: smoke, laptop or paper.
         fresh: train everything again, from the beginning.
-        jobs: processes for training (all cores if left out).
-        data_root: folder of data sets (otherwise FEDECHO_DATA).
-        force: train even where the predicted memory is not free.
+        jobs: number of training processes (if omitted: all cores).
+        data_root: folder of data sets (if omitted: FEDECHO_DATA).
+        force: train even if the predicted memory is not free.
     """
     from fedecho.report.publish import readme
     from fedecho.studies import forecast, plan, profiles, sweep
@@ -84,20 +84,20 @@ def verify(
 ) -> None:
     """Recompute some committed records, drawn at random, and compare every number with what is stored.
 
-    Where processor features, libraries and threads are those of the record the bytes have to be the same; elsewhere
-    numbers may differ as far as was measured for their kind of run (paper/tolerances.json).
+    If processor features, libraries and threads are those of the record, the bytes must be identical; otherwise numbers
+    may differ by the tolerance measured for their kind of run (paper/tolerances.json).
 
     Args:
-        sample: how many (left out: 3, or all where there are fewer).
-        profile: whose records.
+        sample: number of records (if omitted: 3, or all if there are fewer).
+        profile: profile of the records.
         only: draw from the records behind this table, e.g. vision.
         all: recompute all of them, which may take days.
         theory: draw from the records of the theory notebooks in place of the training runs.
         records: another folder of records, such as build/own/laptop.
         plugin: what records of your own code need: files with methods, and module:function of models and delays.
         seed: makes the draw repeatable.
-        jobs: processes (all cores if left out).
-        data_root: folder of data sets (otherwise FEDECHO_DATA).
+        jobs: number of processes (if omitted: all cores).
+        data_root: folder of data sets (if omitted: FEDECHO_DATA).
     """
     from fedecho.learning import plugins
     from fedecho.studies import verify as verifying
@@ -123,7 +123,7 @@ def verify(
 
 
 def golden() -> None:
-    """Run the golden runs of the tests on the code as it is, and list it in fedecho/core/golden.txt if they hold."""
+    """Run the tests' golden runs on the present code and, if they pass, list it in fedecho/core/golden.txt."""
     files.require_clone("golden")
     known = sorted((files.REPOSITORY / "tests").rglob("test_*.py"))
     having = [str(path) for path in known if "def test_golden" in path.read_text()]
@@ -140,15 +140,16 @@ def tolerances(
     seed: int = 0,
     data_root: Path | None = None,
 ) -> None:
-    """Measure how far the numbers of a run differ under other instructions or threads: a record of each kind is made
-    again under each variant, and the largest distances are written to paper/tolerances.json.
+    """Measure how far a run's numbers differ under other processor instructions or numbers of threads.
+
+    Recomputes a record of each kind under each variant and writes the largest differences to paper/tolerances.json.
 
     Args:
-        profile: whose records are drawn from.
-        kind: which kinds, e.g. "fedbuff, cnn" (left out: all that have records).
+        profile: profiles whose records are drawn from.
+        kind: kinds of run, e.g. "fedbuff, cnn" (if omitted: all that have records).
         variant: "AVX512, 1 thread", "AVX512, 2 threads", "AVX2, 1 thread" or "AVX2, 2 threads".
-        seed: of the draw; another one adds other runs to what is known.
-        data_root: folder of data sets (otherwise FEDECHO_DATA).
+        seed: seed of the draw; another one adds other runs to those measured before.
+        data_root: folder of data sets (if omitted: FEDECHO_DATA).
     """
     from fedecho.studies import remake, tolerance
 

@@ -30,24 +30,24 @@ def run(
     device: str = "cpu",
     force: bool = False,
 ) -> None:
-    """Train one model, with a progress bar, and keep its record in `runs/`, apart from those of the tables.
+    """Train one model with a progress bar and save its record in `runs/`, apart from the tables' records.
 
     Args:
         method: fedavg, fedasync, fedbuff, ca2fl, fadas, fedac, fedstaleasync, area, adamasfl or fedecho, or a row of
             the main table such as "FedBuff + EMA".
         profile: smoke, laptop or paper.
         seed: whole number >= 0.
-        set: changes to the run's config, as field=value, e.g. local.lr=0.05 method.distill.clip_norm=none; your
-            own parts are data.name=arrays.npz, model=module:function, delays.model=function and
+        set: changes to the run's config, as field=value, e.g. local.lr=0.05 method.distill.clip_norm=none; for your
+            own data, model or delays: data.name=arrays.npz, model=module:function, or delays.model=function with
             delays.function=module:function.
-        plugin: files with your own methods, which are imported.
+        plugin: files with your own methods; they are imported.
         fresh: train even if there is a record.
-        save_model: a file .safetensors for the weights that are scored last; trains even if there is a record.
-        records: folder of the record (otherwise paper/records/PROFILE/runs of the clone, or of FEDECHO_HOME, or of the
-            working directory; where anything is your own, build/own/PROFILE there).
-        data_root: folder of data sets (otherwise FEDECHO_DATA).
+        save_model: .safetensors file for the last scored weights; trains even if there is a record.
+        records: folder of the record (if omitted: paper/records/PROFILE/runs in FEDECHO_HOME, else in the clone, else
+            in the working directory; build/own/PROFILE there if any part is your own).
+        data_root: folder of data sets (if omitted: FEDECHO_DATA).
         device: cpu or cuda.
-        force: train even where the predicted memory is not free.
+        force: train even if the predicted memory is not free.
     """
     from fedecho.core.provenance import require_device
     from fedecho.learning import export, plugins
@@ -78,8 +78,7 @@ def run(
 
 
 def _places(config: RunConfig, profile: str, records: Path | None) -> list[Path]:
-    """Return the folders in which a run may have its record, last the one for a new one; raises `InputError` where one
-    cannot be used."""
+    """Return the folders that may hold a run's record, the one for new records last; `InputError` for a bad one."""
     committed = [build("own", profile)] if config.is_own else [records_dir(profile), records_dir(profile) / "runs"]
     places = [numerics.place(place, config) for place in ([records] if records else committed)]
     for place in places:
@@ -88,7 +87,7 @@ def _places(config: RunConfig, profile: str, records: Path | None) -> list[Path]
 
 
 def _trained(config: RunConfig, device: str, path: Path, fresh: bool, model: Path | None, force: bool) -> Record:
-    """Train a run, from where it was left unless `fresh`, and write its record and, where wanted, its model."""
+    """Train a run, resuming it unless `fresh`; write its record and, if `model` is given, its weights."""
     from fedecho.learning import experiment, export
     from fedecho.learning.cost import peak
     from fedecho.learning.resume import Keeper, Paused
@@ -106,7 +105,7 @@ def _trained(config: RunConfig, device: str, path: Path, fresh: bool, model: Pat
         return bar.rounds(rounds)
 
     what = "making ready: the data, the clients' shares of them, the schedule, the model"
-    with processes.softly(), saying(what) as prepared:  # asked to end, it first keeps the round that it is in
+    with processes.softly(), saying(what) as prepared:  # on a signal to end, it first saves the round in progress
         try:
             record = experiment.run(
                 config, on_row=bar.row, progress=progress, device=device, keeper=keeper, keep_model=keep
@@ -134,22 +133,22 @@ def tune(
     data_root: Path | None = None,
     force: bool = False,
 ) -> None:
-    """Tune a method as the tables' methods were: on the validation split, never on a seed or an image of theirs.
+    """Tune a method like those of the tables: on the validation split, never on their seeds or test images.
 
     Args:
         method: a method's name, or a row of the main table such as "CA2FL (tuned eta)".
         profile: smoke, laptop or paper, or that of a block: cifar-small, cifar-resnet, language, generation.
-        space: one to three fields with their ends, searched on a log scale, e.g. local.lr=0.01:0.5 (left out: those of
-            the table's row).
+        space: one to three fields with their bounds, e.g. local.lr=0.01:0.5, searched on a log scale (if omitted: the
+            search space of the table's row).
         set: changes to the config of every run, as field=value.
-        plugin: files with your own methods, which are imported.
-        trials: points over the whole space.
-        refinements: how often 4 more are laid around the best.
-        seeds: of each trial; none that a table reports.
-        jobs: processes (left out: all cores).
+        plugin: files with your own methods; they are imported.
+        trials: number of points over the whole space.
+        refinements: number of times that 4 more points are tried around the best one.
+        seeds: seeds of each trial; none that a table reports.
+        jobs: number of processes (if omitted: all cores).
         fresh: train everything again.
-        data_root: folder of data sets (otherwise FEDECHO_DATA).
-        force: train even where the predicted memory is not free.
+        data_root: folder of data sets (if omitted: FEDECHO_DATA).
+        force: train even if the predicted memory is not free.
     """
     from fedecho.learning import plugins
     from fedecho.studies import contenders, sweep, writing

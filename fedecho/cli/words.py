@@ -1,4 +1,4 @@
-"""What the command line reads of its words and says of a run."""
+"""Helpers of the commands: parsing of values, and messages about a run."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ def values_of(assignments: Sequence[str]) -> dict[str, Any]:
 
 
 def tell(words: str | None) -> None:
-    """Say something beside the outcome, if there is anything to say."""
+    """Print a message to stderr, if there is one."""
     if words is not None:
         print(f"fedecho: {words}", file=sys.stderr)
 
 
 def require_read(changes: Mapping[str, Any], runs: Sequence[RunConfig]) -> None:
-    """Raise `InputError` for a change that none of the runs reads; a profile sets these for whoever does."""
+    """Raise `InputError` for a changed setting that no run uses: profiles set some that only certain methods use."""
     for path, value in changes.items():
         reasons = [_unread(run).get(path) for run in runs]
         require(not all(reasons), path, value, f"{reasons[0]}; leave it out")

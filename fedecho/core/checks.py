@@ -210,8 +210,10 @@ class Checked:
         """Check combinations of fields; dataclasses override this and raise `InputError`."""
 
     def unread(self, when: bool, why: str, *names: str) -> None:
-        """Raise `InputError` for a field of `names` that was set `when` nothing would read it: its run would have a
-        hash of its own and the numbers of another."""
+        """Raise `InputError` if a field of `names` is set although nothing reads it (`when` is true).
+
+        Its run would have a hash of its own but the numbers of another run.
+        """
         for f in dataclasses.fields(self) if when else ():  # type: ignore[arg-type]
             if f.name in names:
                 value, left = getattr(self, f.name), "out" if f.default is None else f"at {f.default}"

@@ -21,7 +21,7 @@ NUMERICS_VERSION = 1
 """Bumped whenever the same config would give other numbers; records of an older version are not used."""
 
 LORA = "lora:"
-"""A model whose name begins so is a pretrained encoder with adapters; a folder or a name on the hub follows."""
+"""Prefix of a pretrained encoder with adapters; followed by a folder or a name on the Hugging Face hub."""
 T = TypeVar("T")
 
 
@@ -30,12 +30,12 @@ class MethodConfig(Checked):
 
     name: ClassVar[str]
     plugin: ClassVar[str | None] = None
-    """The file of the user's that defines it; none = it is one of ours."""
+    """The user's file that defines it; none = a built-in method."""
     plugin_sha256: ClassVar[str | None] = None
-    """Digest of that file; both are filled in by `plugins.load`, and the hash of a run has the digest."""
+    """SHA-256 of that file, which enters a run's hash; `plugins.load` fills in both."""
 
     def __init_subclass__(cls) -> None:
-        """Make the method known by its name."""
+        """Register the method under its name in `METHODS`."""
         METHODS[cls.name] = cls
 
 
@@ -69,7 +69,7 @@ class RunConfig(Checked):
     delays: Delays = Delays()
     model: str = "cnn"
     """One of `models.MODELS` or `models.texts.TEXT_MODELS`, ``lora:`` and a pretrained encoder (see `pretrained`), or
-    ``module:function``, which makes a `torch.nn.Module` of the shape of an image and the number of classes."""
+    ``module:function``, a function of an image's shape and the number of classes that returns a `torch.nn.Module`."""
     local: Local = Local()
     evaluation: Evaluation = Evaluation()
     execution: Execution = Execution()
@@ -95,12 +95,12 @@ class RunConfig(Checked):
         return -(-self.protocol.rounds // self.evaluation.every)
 
     def evaluated_rounds(self) -> Iterator[int]:
-        """Yield after how many rounds the model is scored, which may be millions: every so many, and at the end."""
+        """Yield the numbers of rounds (maybe millions) after which the model is scored: every so many, and the last."""
         rounds, every = self.protocol.rounds, self.evaluation.every
         return (min(number, rounds) for number in range(every, rounds + every, every))
 
     def validate(self) -> None:
-        """Check what needs two parts at once."""
+        """Check constraints that involve more than one part of the config."""
         counts, clients = self.delays.speed_counts, self.protocol.clients
         require(counts is None or sum(counts) == clients, "speed_counts", counts, f"they must add up to N = {clients}")
         pinned = self.model_sha256 is None or self.model.startswith(LORA) or is_named(self.model)
@@ -126,7 +126,7 @@ class RunConfig(Checked):
             self._check_weighting()
 
     def _check_weighting(self) -> None:
-        """Check that the pool can tell whose row counts how much (`learning/weighting.py`)."""
+        """Check that the pool allows the chosen weighting of the rows (`learning/weighting.py`)."""
         beta, how = self.distill.energy_weight, self.distill.teacher_weights
         several = self.data.pool_size > 1 or self.data.task == "generation"
         require(beta == 0 or several, "energy_weight", beta, "energies of 1 image have no spread; give more, or 0")
@@ -153,7 +153,7 @@ def config_hash(config: RunConfig) -> str:
     """Return the first 16 hex digits of the SHA-256 of the canonical JSON of `config` and `NUMERICS_VERSION`."""
     try:
         return (_hash if config.is_own else _remembered)(config)  # files of the user's may change
-    except TypeError:  # settings of the user's own that cannot be remembered: a list, say
+    except TypeError:  # a plugin's settings may be unhashable, e.g. a list
         return _hash(config)
 
 
@@ -190,13 +190,13 @@ def _pinned(function: str, sha256: str | None) -> str:
 
 
 def _without_paths(values: dict[str, Any]) -> dict[str, Any]:
-    """Return a config's values without where plugins lie."""
+    """Return a config's values without the paths of plugins."""
     kept = {name: value for name, value in values.items() if name != "plugin"}
     return {name: _without_paths(value) if isinstance(value, dict) else value for name, value in kept.items()}
 
 
 def from_dict(cls: type[T], values: Mapping[str, Any]) -> T:
-    """Rebuild a config from `to_dict`; an unknown or missing field raises `InputError` naming those there are."""
+    """Rebuild a config from `to_dict`; an unknown or missing field raises `InputError` with the known ones."""
     values = dict(values)
     if issubclass(cls, MethodConfig):
         path, sha256, name = (values.pop(key, None) for key in ("plugin", "plugin_sha256", "method"))

@@ -34,7 +34,7 @@ _WITHOUT_NUMBERS = {
     "fedecho.data.download",
     _METHODS,
 }
-"""They refuse, time, place, store, show, fetch and list; what they let pass they leave as it is."""
+"""Modules that validate, time, locate, store, display, fetch or list things, and change no number of a run."""
 _DIGITS = 12
 
 

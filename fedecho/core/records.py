@@ -1,4 +1,4 @@
-"""A record is one run: its config, its rows, and what is needed to believe them; one JSON file, written atomically."""
+"""The record of one run: its config, its rows, and what is needed to verify them; one JSON file, written atomically."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class Record:
     status: Literal["done", "diverged"]
     rows: list[Row]
     """One per evaluation: round, virtual_time (virtual seconds), arrivals, accuracy, loss (nats), per_class
-    (accuracies), tau_mean and tau_max (rounds, since the last row), rejected (uploads; `rejected_<reason>` those
-    of a kind other than not finite, where there were any: `learning.gate`), and what the method reports."""
+    (accuracies), tau_mean and tau_max (rounds, since the last row), rejected (uploads; `rejected_<reason>`
+    counts those with a reason other than not finite, if any: `learning.gate`), and the method's metrics."""
     facts: dict[str, Any]
     """The schedule's statistics, the partition's sizes, the data's digest."""
     seconds: dict[str, NotNegative]
@@ -46,12 +46,11 @@ class Record:
 
     @property
     def model(self) -> Mapping[str, Any] | None:
-        """The weights that were scored last, by name: of a run that kept them (`run(config, keep_model=True)`), in
-        memory alone; none of a record that was read."""
+        """The last scored weights by name; in memory only, and none unless `run(config, keep_model=True)` kept them."""
         return vars(self).get("_model")
 
     def keeping(self, model: Mapping[str, Any]) -> Record:
-        """Return the record with its model's weights, which are no part of its file."""
+        """Return a copy that holds the model's weights, which are not written to its file."""
         same = replace(self)
         vars(same)["_model"] = model
         return same
@@ -143,7 +142,7 @@ def rounded(value: Any) -> Any:
 
 
 def require_same_vocabulary(stored: Mapping[str, Any], here: Mapping[str, Any], what: str) -> None:
-    """Raise `InputError` where the facts of a run say another vocabulary than here: its ids mean other words."""
+    """Raise `InputError` if a run's vocabulary differs from the one here: its ids would mean other words."""
     then, now = (facts.get("vocabulary_digest") for facts in (stored, here))
     words = f"here the text gives {now}: install the versions of its provenance, or delete it to run again"
     require(then == now, "vocabulary_digest", then, f"so says {what}; {words}")

@@ -33,8 +33,8 @@ class Data(Checked):
     train_size: Count | None = None
     """Client images in total, the first ones in canonical order; none = all of them."""
     pool: PoolSource = "held-out"
-    """Source of U: `held-out` (same domain, labels withheld), another data set, samples of a model, or a rule;
-    `self`: text sampled from the server's own model after `warmup_rounds`."""
+    """Source of U: `held-out` (same domain, labels withheld), another data set, samples of a model, or images
+    made by a rule; `self`: text sampled from the server's own model after `warmup_rounds`."""
     pool_size: Count = 1000
     """`|U|`, images the server holds."""
     pool_mix: Annotated[float, Interval(ge=0, le=0.5)] = 0.0
@@ -42,13 +42,13 @@ class Data(Checked):
     validation_size: Natural = 0
     """Images taken from the end of the client data where the data set has no validation split of its own."""
     mask: bool = True
-    """Whether `<name>` stands for every name that would give a novel of `austen` away."""
+    """Whether `<name>` replaces every name that would reveal the novel of a passage of `austen`."""
     task: TaskKind = "classification"
     """What is predicted: the class of an image or text, or (`generation`) the next token of running text."""
     vocabulary: Annotated[int, Interval(ge=257, le=32768)] = 1000
-    """V: tokens of the clients' byte-level BPE (256 of them are bytes), the classes of `generation`."""
+    """V: size of the clients' byte-level BPE vocabulary (256 tokens are bytes), the classes of `generation`."""
     sha256: str | None = None
-    """Digest of a file `name`; filled in by `pins.pin`, so that the hash of a run names the content."""
+    """SHA-256 of the file `name`; filled in by `pins.pin`, so that a run's hash depends on the content."""
 
     @property
     def is_file(self) -> bool:
@@ -56,7 +56,7 @@ class Data(Checked):
         return self.name.endswith(".npz")
 
     def validate(self) -> None:
-        """Check that what belongs to some data or one task is asked of these alone."""
+        """Check that settings of one data set or task are used with no other."""
         generates = self.task == "generation"
         self.unread(not self.is_file, "only a file .npz has one", "sha256")
         require(not generates or self.name == "austen", "task", self.task, "only austen has running text; name that")
@@ -80,17 +80,17 @@ class Partition(Checked):
     """k classes of which the slow clients own `straggler_share` of the images (label-speed correlation)."""
     straggler_share: Share = 1.0
     straggler_mix: Literal["mixed", "pure"] = "mixed"
-    """`mixed`: what the slow clients own is split among them by Dir(alpha), and they share in the other classes too;
-    `pure`: they hold what they own in equal parts and nothing else."""
+    """`mixed`: the slow clients split what they own by Dir(alpha) and also get shares of the other classes; `pure`:
+    they split what they own equally and get nothing else."""
     min_size: Count = 10
-    """Every client has this many images at least. The official loop has no minimum and fails on an empty client."""
+    """Minimum number of images of a client. The official loop has no minimum and fails on an empty client."""
     too_small: Literal["redraw", "top up"] = "redraw"
-    """What is done for a client with fewer. `redraw`: draw all shares again until none has; `top up`: it is given some
-    of the client that holds most, which works with few classes too, where no draw would give everyone enough."""
+    """What to do if a client has fewer. `redraw`: draw all shares again until none has fewer; `top up`: give it images
+    of the client that holds most, which also works with few classes, where no draw would give every client enough."""
     max_redraws: Count = 10_000
 
     def validate(self) -> None:
-        """Check that the kind goes with what slow clients own, and with how shares are drawn."""
+        """Check that `kind` fits the straggler settings and the way shares are drawn."""
         kind, owned = self.kind, self.straggler_classes
         require(kind != "iid" or owned == 0, "straggler_classes", owned, "with kind iid nobody owns a class; give 0")
         whole, words = kind != "natural" or self.straggler_share == 1, "a novel is one client's or not; give 1"
@@ -113,14 +113,15 @@ class Protocol(Checked):
     rounds: Count = 300
     """T"""
     dispatch: Literal["on_flush", "on_arrival"] = "on_flush"
-    """`on_flush`: M idle clients start when the round closes (official FADAS loop); `on_arrival`: one at once."""
+    """`on_flush`: M idle clients start when the round closes (official FADAS loop); `on_arrival`: one per arrival."""
     delta: Literal["sent", "fadas_code"] = "sent"
-    """Delta_i against the version that was sent. `fadas_code`: as in the official FADAS loop, of the M that start
-    when a round closes all but the last train from the version before, and Delta_i is against the new one."""
+    """`sent`: Delta_i is relative to the version that was sent. `fadas_code`, as in the official FADAS loop: of the M
+    clients that start when a round closes, all but the last train from the previous version, yet Delta_i is relative to
+    the new one."""
     reject_failed: bool = True
     """Reject an upload that is not finite, with its predictions; otherwise it ends the run as diverged."""
     max_delta_norm: Positive | None = None
-    """Reject an upload whose `|Delta_i|` is larger; none = however large it is."""
+    """Reject an upload whose `|Delta_i|` is larger; none = no limit."""
     norm_quantiles: bool = False
     """Whether the record also has the median and the largest `|Delta_i|` of the uploads that were let in."""
 
@@ -147,10 +148,10 @@ class Delays(Checked):
     trace_sha256: str | None = None
     """Digest of that file; filled in by `delays.pin_trace`, so that the hash of a run names the content."""
     speed_counts: tuple[Natural, Natural, Natural] | None = None
-    """Fixed numbers of fast, medium and slow clients; none = drawn per client by the official Dirichlet rule. Of a
-    trace: so many of the shortest, middle and longest mean durations; none = by duration (`delays.speed_classes`)."""
+    """Fixed numbers of fast, medium and slow clients; none = drawn per client by the official Dirichlet rule. With a
+    trace: this many of the shortest, middle and longest mean durations; none = by duration (`delays.speed_classes`)."""
     function: str | None = None
-    """`module:function` for `function`: of a client and its random stream (NumPy's), a job's virtual seconds."""
+    """`module:function` for the model `function`: (client, its NumPy generator) -> a job's virtual seconds."""
     function_sha256: str | None = None
     """Digest of the file that defines it; filled in by `pins.pin`, so that the hash of a run names the content."""
 
@@ -176,7 +177,7 @@ class Faults(Checked):
     kind: Literal["none", "flipped labels", "noise", "scaled"] = "none"
     """What a faulty client does: train on flipped labels, or send noise or a multiple of Delta_i in its place."""
     share: BelowOne = 0.0
-    """Of the N clients, to the nearest whole number."""
+    """Share of the N clients that are faulty, rounded to a whole number of clients."""
     scale: float = 1.0
     """s: the norm of the noise as a multiple of `|Delta_i|`, or the multiple of Delta_i; negative = flipped signs."""
 
@@ -223,10 +224,10 @@ class Evaluation(Checked):
 
 @dataclass(frozen=True)
 class Execution(Checked):
-    """Batches and precisions; the defaults are those of every record made so far."""
+    """Batch sizes and precision; the defaults are those used for every record made so far."""
 
     inference_batch: Count = 200
-    """Images per forward pass over U and the held-out images: another size sums in another order."""
+    """Images per forward pass over U and the held-out images; another size changes the order of summation."""
     channels_last: bool = False
     """Keep images and convolution weights as [batch, height, width, channels] in memory."""
     autocast: Literal["none", "bfloat16"] = "none"
@@ -238,7 +239,7 @@ class Execution(Checked):
     """
 
     def require_compiler(self, device: str) -> None:
-        """Raise `InputError` where `compile` is asked for and its tools are not here."""
+        """Raise `InputError` if `compile` is set and its compilers are not installed."""
         if not self.compile:
             return
         names = (os.environ.get("CXX", "g++"), "g++", "clang++")

@@ -1,4 +1,4 @@
-"""Processes that do calls for this one, each many of them; they end with it, however it ends."""
+"""Worker processes that run calls for this process, many calls each; they end with it, however it ends."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from fedecho.core.provenance import cores
 
 K = TypeVar("K")
 MOST = 61 if sys.platform == "win32" else 1000
-"""Workers at a time: Windows waits for 63 pipes at once, of which a few are not ours."""
+"""Maximum number of workers: Windows can wait for 63 pipes at once, of which a few are not ours."""
 _UNGUARDED = 70
-"""Exit code of a worker that was about to start workers while it imported the script it came from."""
+"""Exit code of a worker that would start workers while it imports the main script (no `__main__` guard)."""
 
 
 class WorkerDied(RuntimeError):
-    """A worker that ended without an answer; the message says what it was at."""
+    """A worker ended without returning a result; the message says what it was working on."""
 
     def __init__(self, about: str, exitcode: int | None) -> None:
         """Take what it was at and how it ended."""
@@ -50,7 +50,7 @@ class _Worker:
 
 @contextmanager
 def _without_interrupt() -> Iterator[None]:
-    """Let what is started inside never see a Ctrl-C, not even while it imports: the parent alone answers that."""
+    """Block Ctrl-C in processes started inside, even while they import; only the parent handles it."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
@@ -62,13 +62,13 @@ def _without_interrupt() -> Iterator[None]:
 
 
 class Workers(Generic[K]):
-    """Processes that do one call at a time, each known by a key; a worker serves for many calls.
+    """A pool of reusable worker processes; each runs one call at a time, identified by a key.
 
-    `with` closes them at the end, and stops them where an exception leaves it.
+    Leaving the `with` block closes them; leaving it by an exception stops them.
     """
 
     def __init__(self, prepare: Callable[[], None], about: Callable[[K], str] = str) -> None:
-        """Let each worker `prepare` once; `about` says of a key what is done, should its worker die."""
+        """Set up workers that each call `prepare` once; `about` describes a key's call if its worker dies."""
         self._prepare, self._about = prepare, about
         self._idle: list[_Worker] = []
         self._busy: dict[Connection, tuple[_Worker, K]] = {}
@@ -94,7 +94,7 @@ class Workers(Generic[K]):
         return cores()
 
     def start(self, key: K, call: Callable[..., Any], *arguments: Any) -> None:
-        """Let a worker that is idle, or a new one, do a call."""
+        """Run a call in an idle worker, or in a new one."""
         while self._idle and not self._idle[-1].process.is_alive():
             self._idle.pop()
         worker = self._idle.pop() if self._idle else self._new()
@@ -110,11 +110,11 @@ class Workers(Generic[K]):
         with _without_interrupt():
             process.start()
         theirs.close()
-        ours.send(self._prepare)  # not with the process: what it imports comes after `end_with_parent`
+        ours.send(self._prepare)  # sent later, so that its imports come after `end_with_parent`
         return _Worker(process, ours)
 
     def ended(self, timeout: float | None = None) -> list[tuple[K, Any]]:
-        """Wait for the end of a call, or so many seconds; return keys and what the calls returned.
+        """Wait until a call ends, at most `timeout` seconds; return the keys and results of all that ended.
 
         Raises what a call raised, or `WorkerDied`.
         """
@@ -135,7 +135,7 @@ class Workers(Generic[K]):
         return key, value
 
     def each(self, tasks: Iterable[tuple[K, Callable[..., Any], tuple[Any, ...]]], count: int) -> Iterator[Any]:
-        """Do tasks (key, call, arguments), `count` at a time (`MOST` at most); yield keys and what they returned."""
+        """Run tasks (key, call, arguments), `count` at a time (at most `MOST`), and yield (key, result) pairs."""
         left, count = list(tasks)[::-1], min(count, MOST)
         while left or self._busy:
             while left and len(self._busy) < count:
@@ -144,7 +144,7 @@ class Workers(Generic[K]):
             yield from self.ended()
 
     def stop(self) -> None:
-        """Let all workers end: those at work have `GRACE` seconds to keep what they have done."""
+        """Stop all workers; busy ones have `GRACE` seconds to save their progress."""
         everyone = [*self._idle, *(worker for worker, _ in self._busy.values())]
         for worker in everyone:
             worker.process.terminate()
@@ -168,7 +168,7 @@ class Workers(Generic[K]):
 
 
 def _serve(line: Connection) -> None:
-    """Do what comes along the line until it closes."""
+    """Run the calls received over the pipe until it closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for number in ENDING:  # between calls the system ends it at once, even in the middle of an import
         signal.signal(number, signal.SIG_DFL)

@@ -1,8 +1,8 @@
-"""The bank: the last prediction of every client on the pool U, whole or truncated, and their sum.
+"""The bank: every client's latest predictions on the pool U, full or truncated, and their sum.
 
-Truncated, k of a prediction's C entries are kept: the largest (top-k), or those of the first k classes (a label
-subset). The number t / D stands for each of the D = C - k others, t their probability together: of all predictions
-with the kept probabilities that is the one of largest entropy.
+A truncated prediction keeps k of its C entries: the k largest (top-k), or those of the first k classes (a label
+subset). Each of the D = C - k others is replaced by t / D, where t is their total probability. Of all predictions with
+the same kept probabilities, this is the one with the largest entropy.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from fedecho.core.checks import require
 from fedecho.learning.echo_settings import Distillation
 
 Holds = Literal["logits", "probabilities"]
-"""What an entry is: it decides which number keeps the probability of the classes that were dropped."""
+"""What the entries are; determines which number preserves the probability of the dropped classes (`tail_number`)."""
 
 _CANCELS = 1e8
 """Rows above this leave fewer than 8 digits of the others in a float64 sum."""
 _BLOCK = 2**25
-"""Entries of all clients' rows together that are rebuilt at a time: 134 MB in float32."""
+"""Number of entries, over all clients' rows, that are rebuilt at a time: 134 MB in float32."""
 DTYPES = {"float32": torch.float32, "float16": torch.float16}
 """Names of the precisions that rows are kept in."""
 _INDEX_TYPES = (torch.uint8, torch.int16, torch.int32)
@@ -34,15 +34,16 @@ _WHOLE = Distillation()
 
 @dataclass(frozen=True, eq=False)
 class Bank:
-    """The last prediction of every client on U, and their running sum; updated in place.
+    """Every client's latest predictions on U (its row), and the running sum of the rows; updated in place.
 
-    A classifier predicts once an input; axes between the pool and the classes are positions in a text. Truncation saves
-    of the N rows, never of the sum, which has an entry for every class (see `total`).
+    A classifier makes one prediction per input; for text, axes between the pool and the classes are positions.
+    Truncation shrinks the N rows but never the sum, which has an entry for every class (see `total`).
     """
 
     parts: tuple[Tensor, ...]
-    """Y, `[clients, pool, ..., width]` each. Whole rows: one part. The first m classes: their entries (width m) and the
-    one number that stands for every other class (1). The k largest: these (k), their classes (k), that number (1)."""
+    """Y as tensors `[clients, pool, ..., width]`. Full rows: one part. First m classes: their entries (width m) and
+    the tail number that replaces every other class (1). Top-k: the entries (k), their classes (k) and the tail
+    number (1)."""
     total: Tensor
     """Sum of the rows `[pool, ..., classes]`, in float64 so that additions and removals cancel to the last digits."""
     uploaded: Tensor
@@ -51,10 +52,10 @@ class Bank:
 
     @staticmethod
     def empty(clients: int, shape: tuple[int, ...], device: torch.device, settings: Distillation = _WHOLE) -> Bank:
-        """Return a bank without any row, in the form that the settings ask for; `shape` is that of one client's,
-        `(pool, ..., classes)`.
+        """Return a bank without rows, in the form that `settings` specify.
 
-        Raises `InputError` where more entries are to be kept than there are classes.
+        `shape` is that of one client's row, `(pool, ..., classes)`. Raises `InputError` if more entries are to be kept
+        than there are classes.
         """
         *leading, classes = shape
         for name in ("bank_top_k", "bank_labels"):
@@ -76,7 +77,7 @@ class Bank:
         return sum(part.nbytes for part in self.parts)
 
     def pack(self, row: Tensor) -> tuple[Tensor, ...]:
-        """Return what is kept of a row `[pool, ..., classes]`, each part `[pool, ..., width]`."""
+        """Return a row `[pool, ..., classes]` in stored form, as parts `[pool, ..., width]`."""
         if len(self.parts) == 1:
             return (row.to(self.dtype),)
         pieces = [self._truncated(piece) for piece in torch.split(row, self._texts)]
@@ -87,11 +88,11 @@ class Bank:
         return all(_finite(piece.to(self.dtype)) for piece in torch.split(row, self._texts))
 
     def store(self, client: int, row: Tensor, round_index: int) -> None:
-        """Put `row` `[pool, ..., classes]` in the place of the client's last one, at a cost independent of N."""
+        """Replace the client's row with `row` `[pool, ..., classes]`, at a cost independent of N."""
         self.put(client, self.pack(row), round_index)
 
     def put(self, client: int, packed: tuple[Tensor, ...], round_index: int) -> None:
-        """Store a row that was packed before."""
+        """Store a row that `pack` returned."""
         pieces = zip(*(torch.split(part, self._texts) for part in packed), strict=True)
         for block, piece in zip(self.blocks(), pieces, strict=True):
             block._overwrite(client, piece)
@@ -102,7 +103,7 @@ class Bank:
         return self.uploaded >= 0
 
     def dense(self) -> Tensor:
-        """Return all rows `[clients, pool, ..., classes]`; truncated ones are rebuilt, the others not even copied."""
+        """Return all rows `[clients, pool, ..., classes]`; truncated rows are rebuilt, full rows are not copied."""
         return self._unpack(self.parts)
 
     def row(self, client: int) -> Tensor:
@@ -110,7 +111,7 @@ class Bank:
         return self._unpack(tuple(part[client] for part in self.parts))
 
     def blocks(self) -> Iterator[Bank]:
-        """Yield this bank by pieces of the pool, views of it, whose rows can be rebuilt in little memory."""
+        """Yield views of this bank over pieces of the pool, small enough to rebuild their rows in little memory."""
         if self._texts >= len(self.total):
             yield self
             return
@@ -128,7 +129,7 @@ class Bank:
         self.total.add_(self._unpack(new)).sub_(self._unpack(last))
         for part, piece in zip(self.parts, new, strict=True):
             part[client] = piece
-        if max(map(abs, ends)) > _CANCELS:  # beside such a row the others had been rounded away
+        if max(map(abs, ends)) > _CANCELS:  # the old row was so large that it rounded the others away
             self.total.copy_(self.dense().sum(0, dtype=self.total.dtype))
 
     def _truncated(self, row: Tensor) -> tuple[Tensor, ...]:
@@ -141,12 +142,12 @@ class Bank:
 
 
 def _finite(entries: Tensor) -> bool:
-    # A finite sum has finite terms and takes one fast pass; the other way round, large terms may overflow.
+    # One fast pass: a finite sum has finite terms. If it is not finite, large finite terms may have overflowed.
     return bool(torch.isfinite(entries.sum(dtype=torch.float32))) or bool(torch.isfinite(entries).all())
 
 
 def block_size(clients: int, entries: int) -> int:
-    """Return how many inputs of the pool make a block, where each has `entries` entries in a client's row."""
+    """Return the number of pool inputs per block; each input has `entries` entries in a client's row."""
     return max(1, _BLOCK // (clients * entries))
 
 
@@ -157,7 +158,7 @@ def row_bytes(classes: int, settings: Distillation) -> int:
 
 
 def _widths(classes: int, settings: Distillation) -> list[tuple[int, torch.dtype]]:
-    """Return width and type of each part; where nothing is dropped, indices and a tail would only cost bytes."""
+    """Return the width and dtype of each part; if nothing is dropped, no indices and no tail are stored."""
     dtype, top_k, labels = DTYPES[settings.bank_dtype], settings.bank_top_k, settings.bank_labels
     if top_k is not None and top_k < classes:
         return [(top_k, dtype), (top_k, index_type(classes)), (1, dtype)]
@@ -184,11 +185,11 @@ def first(rows: Tensor, m: int, holds: Holds = "logits") -> tuple[Tensor, Tensor
 
 
 def tail_number(dropped: Tensor, count: int, holds: Holds) -> Tensor:
-    """Return the number s `[..., 1]` that keeps the probability of the D = `count` dropped entries `[..., any]`.
+    """Return the number s `[..., 1]` that preserves the probability of the D = `count` dropped entries `[..., any]`.
 
-    D e^s = sum of e^z over the dropped logits z, or D s = the sum of the dropped probabilities. Kept entries stay as
-    they are, so their softmax does too; the entropy of the prediction grows by 0 (dropped evenly) to t log D nats (all
-    on one class). Of a teacher, the mean of many rows, that is true only for probabilities of a label subset.
+    D e^s = sum of e^z over the dropped logits z, or D s = the sum of the dropped probabilities. Kept entries do
+    not change, nor does their softmax; the prediction's entropy grows by 0 (dropped entries equal) to t log D nats (all
+    on one class). For a teacher, the mean of many rows, this holds only for probabilities of a label subset.
     """
     if holds == "logits":
         return dropped.logsumexp(-1, keepdim=True) - math.log(count)
@@ -216,14 +217,14 @@ def trimmed_mean(rows: Tensor, trim: float) -> Tensor:
     .. math:: \frac{1}{n - 2k} \sum_{j = k + 1}^{n - k} y_{(j)}, \qquad
               k = \min(\lfloor \beta n \rfloor, \lceil n / 2 \rceil - 1)
 
-    y_(j): the entries in order of size; beta = `trim` in [0, 0.5], at 0.5 the median. No running sum stands for it:
-    each round takes O(n log n) comparisons an entry and two copies of the rows, in pieces of the pool.
+    y_(j): the entries in order of size; beta = `trim` in [0, 0.5], at 0.5 the median. It has no running sum: each
+    round takes O(n log n) comparisons per entry and two copies of the rows, one piece of the pool at a time.
     """
     cut = min(int(trim * len(rows)), (len(rows) - 1) // 2)
     ordered = rows.to(torch.float32, copy=True)
     if ordered.is_cuda:
         ordered = ordered.sort(0).values
-    else:  # to the same values nine times as fast as torch, and in their room
+    else:  # same values as torch, nine times as fast, and in place
         ordered.numpy().sort(0)
     return ordered[cut : len(rows) - cut].mean(0)
 

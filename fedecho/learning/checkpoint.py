@@ -1,6 +1,6 @@
 """What a run carries from one round to the next, and the file that it is kept in, sealed by its digest.
 
-Beside the file lies the one that was written before: one that rotted costs only the time between the two.
+The previous file is kept beside it: if the newest one is damaged, only the time between the two is lost.
 """
 
 from __future__ import annotations
@@ -77,8 +77,7 @@ class Journal:
     """`|Delta_i|` of those that were let in, where that is wanted (`Protocol.norm_quantiles`)."""
 
     def refuse(self, reason: str) -> None:
-        """Note an upload that was refused; one that was not finite is told by all others (records from before there
-        were other reasons)."""
+        """Count a rejected upload by reason; those not finite (`failed`) count only in the total."""
         if reason != "failed":
             self.refused[reason] = self.refused.get(reason, 0) + 1
 

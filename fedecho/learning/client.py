@@ -15,7 +15,7 @@ from fedecho.core.settings import Local
 from fedecho.learning.flat import FlatModel, Weights
 
 LEAST_NORM = 1e-12
-"""What a shorter gradient is divided by where steps are normalised."""
+"""Lower limit of the norm that a gradient is divided by when steps are normalised."""
 _PAD = 4
 
 
@@ -41,11 +41,11 @@ class Update:
     correction: Tensor | None = None
     """What was added to each of its gradients `[P]` (FedAC)."""
     before: Weights | None = None
-    """x_{s-1}, shared too, where local SGD began from that (`Protocol.delta`); none = from x_s."""
+    """x_{s-1}, also shared, if local SGD started from it (`Protocol.delta`); none = it started from x_s."""
     gradient: Tensor | None = None
     """Mean of its K gradients, as they were before any correction `[P]` (AdaMasFL)."""
     report: Tensor | None = None
-    """What the client says of its data besides, where the method asks for it (`Method.report`)."""
+    """What the client also reports about its data, if the method asks for it (`Method.report`)."""
 
     @property
     def staleness(self) -> int:
@@ -59,23 +59,23 @@ class Update:
 
     @property
     def moved(self) -> Tensor:
-        """How far local SGD went `[P]`, from whatever it began from: Delta_i, where that was x_s."""
+        """Change made by local SGD `[P]`, relative to where it started: Delta_i if that was x_s."""
         return self.delta if self.before is None else self.delta + (self.start.params - self.before.params)
 
     def finite(self) -> bool:
-        """Tell whether the upload can be used at all."""
+        """Tell whether all numbers of the upload are finite."""
         sums = self.gradient is None or bool(torch.isfinite(self.gradient).all())
         return sums and Weights(self.delta, self.buffers).finite()
 
 
 @dataclass(frozen=True, eq=False)
 class ClientData:
-    """One client's images `[n, channels, height, width]`, labels `[n]`, and the value that pads a crop `[channels]`.
+    """One client's images `[n, channels, height, width]`, labels `[n]`, and the padding value of crops `[channels]`.
 
-    Or token ids `[n, length]`, with labels `[n]`, or with the tokens that follow `[n, length]`.
+    For text: token ids `[n, length]` with labels `[n]`, or with the next tokens `[n, length]`.
 
-    The images are normalised, or bytes (a quarter of the memory) beside the `moments` that normalise a batch: mean and
-    standard deviation `[1, channels, 1, 1]` of values in [0, 1]. Both give the same numbers to the last bit.
+    Images are stored normalised, or as bytes (a quarter of the memory) with the `moments` that normalise a batch: mean
+    and standard deviation `[1, channels, 1, 1]` of values in [0, 1]. Both give bit-identical results.
     """
 
     images: Tensor
@@ -84,7 +84,7 @@ class ClientData:
     moments: tuple[Tensor, Tensor] | None = None
 
     def normalised(self, images: Tensor) -> Tensor:
-        """Return a batch of these images, cropped or not, as the model takes them."""
+        """Return a batch of these images, cropped or not, normalised for the model."""
         return images if self.moments is None else normalise(images, *self.moments)
 
 
@@ -116,9 +116,9 @@ def sgd(
     """Return the model after local SGD from `start`, and the number of steps K.
 
     x <- x - eta_l * (grad F_i(x; batch) + wd * x + correction + proximal * (x - x_s)); momentum 0, constant rate.
-    `correction` `[P]` is a control variate (FedAC) and `proximal` FedAsync's rho; both are absent by default. Where
-    `gradients` `[P]` is given (AdaMasFL), the K gradients are added to it, and each step is eta_l long: all that is in
-    brackets but wd * x is divided by its norm.
+    `correction` `[P]` is a control variate (FedAC) and `proximal` FedAsync's rho; both are absent by default. If
+    `gradients` `[P]` is given (AdaMasFL), the K gradients are added to it in place, and the sum in parentheses, without
+    wd * x, is divided by its norm, so that each step has length eta_l.
     """
     model.load(start)
     model.module.train()
@@ -144,7 +144,7 @@ def sgd(
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return the mean in nats over all labels `[batch]` or `[batch, positions]`; logits have one axis more."""
+    """Return the mean cross-entropy in nats of labels `[batch]` or `[batch, positions]`; logits have one more axis."""
     return F.cross_entropy(logits.flatten(0, -2), labels.flatten())
 
 

@@ -1,7 +1,8 @@
-"""Echo distillation: its loss, and the clipped steps towards a teacher (see `teacher.py`).
+"""Echo distillation: the loss and the clipped steps towards a teacher (see `teacher.py`).
 
-Equations 2-4 and lines 12-16 of Algorithm 1 of FedEcho (arXiv 2511.19966), as far as a summary of the paper gives them
-(it numbers entropy, alpha and loss together, 3-4); every gap is a field of `Distillation` (`echo_settings.py`).
+Implements equations 2-4 and lines 12-16 of Algorithm 1 of FedEcho (arXiv 2511.19966) as far as a summary of the paper
+states them (it numbers entropy, alpha and loss together as 3-4). Every point that it leaves open is a field of
+`Distillation` (`echo_settings.py`).
 """
 
 from __future__ import annotations
@@ -19,16 +20,16 @@ from fedecho.learning.flat import FlatModel, Weights
 
 @dataclass(frozen=True, eq=False)
 class Teacher:
-    """What the student is taught, computed once a round for the whole pool."""
+    """The distillation targets of one round, computed once for the whole pool."""
 
     probs: Tensor
-    """p_u `[pool, ..., classes]`: one distribution an image, or one for each position of a text."""
+    """p_u `[pool, ..., classes]`: one distribution per image, or per position of a text."""
     labels: Tensor
     """Hard labels `[pool, ...]`."""
     entropy: Tensor
     """H_u / log C in [0, 1], `[pool, ...]`."""
     weights: Tensor | None = None
-    """How much each prediction counts `[pool, ...]`, relative to the others of its minibatch; none = all alike."""
+    """Weight of each prediction `[pool, ...]`, relative to the others in its minibatch; none = all equal."""
 
 
 def mixing_weight(entropy: Tensor, settings: Distillation) -> Tensor:
@@ -49,7 +50,7 @@ def kl_from_logits(probs: Tensor, student: Tensor, nats: Tensor | None = None) -
 
     `nats` `[...]`: the entropy of `probs`, where it is known already.
     """
-    # Cross-entropy with soft labels is one fused operation; the teacher's entropy takes it to the divergence.
+    # KL is the cross-entropy with soft labels, one fused operation, minus the teacher's entropy.
     return _cross_entropy(student, probs) - (entropy_in_nats(probs) if nats is None else nats)
 
 
@@ -120,15 +121,15 @@ def distil(
     .. math:: x \leftarrow x - \eta_d \operatorname{Clip}(\nabla L, \nu)
 
     Args:
-        model: where the steps are computed.
-        x: the version they start from.
+        model: workspace model in which the steps are computed.
+        x: weights to start from.
         pool: U `[pool, ...]`.
         taught: the round's teacher.
-        settings: Q, eta_d, nu and the rest.
-        rng_key: (seed, round), which names the stream of minibatches.
+        settings: Q, eta_d, nu and the other settings.
+        rng_key: (seed, round), the key of the random stream of minibatches.
 
     Returns:
-        The new version, and means over the steps: alpha, entropy (in [0, 1]), clipped (share in [0, 1]), gradient_norm,
+        The new weights, and means over the steps: alpha, entropy (in [0, 1]), clipped (share in [0, 1]), gradient_norm,
         distillation_loss (nats).
     """
     model.load(x)

@@ -46,15 +46,15 @@ class Distillation(Checked):
     teachers: Literal["seen", "idle", "fresh", "fast", "slow"] = "seen"
     """Whose rows count: all clients with an upload; idle ones; this round's M; all but the slow; only the slow."""
     prior_correction: Annotated[float, Interval(ge=0, le=2)] = 0.0
-    """lambda: how much of the class prior that a row shows is taken from it (`weighting.py`); 0 = as in the paper."""
+    """lambda: how much of the class prior estimated from a row is subtracted (`weighting.py`); 0 = as in the paper."""
     energy_weight: NotNegative = 0.0
     """beta: how much more a row counts on images where its energy is high (`weighting.py`); 0 = as in the paper."""
     teacher_weights: Literal["equal", "fedaux", "label counts", "seen prior"] = "equal"
     """Published weightings of the rows (`weighting.py`): certainties or label counts that clients send, or the class
     prior that a row shows."""
     trim: Annotated[float, Interval(ge=0, le=0.5)] = 0.0
-    """Of a prediction's logits for a class, over the rows that teach, this share of the smallest and of the largest is
-    left out (`bank.trimmed_mean`): 0 = the mean, as in the paper; 0.5 = the median."""
+    """Share of the smallest and of the largest logits that is left out, for each prediction and class, over the rows
+    that teach (`bank.trimmed_mean`): 0 = the mean, as in the paper; 0.5 = the median."""
     source: Literal["bank", "average"] = "bank"
     """Whose predictions teach: the banked clients', or (a control) those of the server's models' moving average."""
     bank_decay: PositiveShare = 1.0
@@ -125,7 +125,7 @@ class Distillation(Checked):
         require(warm or self.corrupt_rounds == 0, "corrupt_rounds", self.corrupt_rounds, f"{words}; give more, or 0")
 
     def _check_trim(self) -> None:
-        """Check that the rows are whole, of logits, and count alike or not at all."""
+        """Check that `trim` is used only with full rows of logits that count equally or not at all."""
         words = f"trim = {self.trim:g} takes whole rows of logits that count alike; leave it out"
         need = {"average": "logits", "source": "bank", "bank_decay": 1.0, "bank_top_k": None, "bank_labels": None}
         for name, only in need.items():

@@ -1,4 +1,4 @@
-"""What a version is worth and what it writes: scores on held-out data, and text generated token by token."""
+"""Evaluation of a model version: scores on held-out data, and text generated token by token."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def _by_class(correct: Tensor, data: HeldOut) -> list[float]:
 # Autoregressive sampling
 
 PROMPTS, PROMPT, LENGTH = 3, 8, 60
-"""Samples of the record: held-out blocks, the first so many; tokens of each prompt; tokens that are generated."""
+"""Samples in the record: number of prompts (first held-out blocks), tokens per prompt, tokens generated."""
 TEMPERATURE = 0.8
 """Of the record's samples."""
 FIRST = 100

@@ -37,13 +37,12 @@ from fedecho.simulation.schedule import Job, Round
 Wrap = Callable[[Iterable[Round]], Iterable[Round]]
 R = TypeVar("R", bound=Callable[..., Record])
 _OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
-"""How torch words it."""
+"""Phrases in torch's out-of-memory errors, in lower case."""
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Run with one torch thread, and on a GPU with convolutions that sum in a fixed order: sums split over threads
-    would differ from machine to machine, and those of other algorithms from call to call."""
+    """Run with one torch thread and deterministic cuDNN, so that sums do not differ between machines or calls."""
     before, cudnn = torch.get_num_threads(), torch.backends.cudnn
     chosen = cudnn.deterministic, cudnn.benchmark
     torch.set_num_threads(1)
@@ -56,7 +55,7 @@ def one_thread() -> Iterator[None]:
 
 
 def with_memory_advice(run: R) -> R:
-    """Let a run raise `InputError` with the settings that take most memory where memory runs out."""
+    """Wrap `run` so that running out of memory raises an `InputError` that names the settings using the most memory."""
 
     @functools.wraps(run)
     def inner(config: RunConfig, **options: Any) -> Record:
@@ -82,12 +81,12 @@ def run(
     keeper: Keeper | None = None,
     keep_model: bool = False,
 ) -> Record:
-    """Train one model as `config` says and return its record: on one machine's CPU, a pure function of `config`.
+    """Train one model as `config` specifies and return its record: on one machine's CPU, a pure function of `config`.
 
-    `on_row` sees every evaluation as it is made; `progress` wraps the rounds (True: in a bar); `keeper` keeps what is
-    done in a file and goes on from there; `keep_model` leaves the last weights in `record.model`. Raises `InputError`
-    before any training. A run ends early as `diverged` once the model or its loss is not finite, or when every upload
-    between two evaluations had to be rejected.
+    `on_row` is called with each evaluation's row; `progress` wraps the iterable of rounds (True: a progress bar);
+    `keeper` saves progress to a file and resumes from it; `keep_model` leaves the final weights in `record.model`.
+    Raises `InputError` for bad input before any training. A run ends early with status `diverged` once the model or its
+    loss is not finite, or if every upload between two evaluations was rejected.
     """
     require_device(device)
     config.execution.require_compiler(device)
@@ -100,7 +99,7 @@ def run(
     checkpoints = Checkpoints(task.plan.uses_of_version(), with_before=config.protocol.delta == "fadas_code")
     keeper, fresh = keeper or Keeper(), Progress(0, x, state, checkpoints, Journal(), [])
     on_row, progress = shown(on_row, progress)
-    # As it was left, where the keeper has a file of this run.
+    # Resume if the keeper has a file for this run.
     done, x, state, checkpoints, journal, rows = keeper.begin(fresh, config, task.facts, clock, device)
     gate = Gate(task.plan, config.protocol, x, done)
     for rnd in progress(task.plan.rounds[done:]):
@@ -140,7 +139,7 @@ def new_record(
     clock: Clock,
     provenance: dict[str, Any],
 ) -> Record:
-    """Assemble the record of a finished run; to what made it, it adds the day and the digest of the numerics."""
+    """Assemble the record of a finished run; adds the date and the digest of the numerics to `provenance`."""
     facts = {name: rounded(value) for name, value in facts.items()}
     code = numerics.name_of(numerics.of(config.method))
     provenance = provenance | {"date": str(datetime.date.today()), "numerics": code}
@@ -148,14 +147,14 @@ def new_record(
 
 
 def server(task: Task, config: RunConfig, clock: Clock) -> Server:
-    """Return what a method has at hand; U is to be the server's own text where the config says so."""
+    """Return the `Server` for a method; if `data.pool` is `self`, it can sample U as text from its own model."""
     writes = config.data.pool == "self"
     write = partial(written, task.model, shape=task.pool.shape, seed=config.seed) if writes else None
     return Server(task.model, task.pool, task.plan, config.local, config.seed, clock=clock, write=write)
 
 
 def shown(on_row: Callable[[Row], None], progress: Wrap | bool) -> tuple[Callable[[Row], None], Wrap]:
-    """Return what sees every evaluation and what wraps the rounds; a bar does both."""
+    """Return the callback for evaluation rows and the wrapper of the rounds; a progress bar is both."""
     if callable(progress):
         return on_row, progress
     if not progress:
@@ -170,18 +169,18 @@ def shown(on_row: Callable[[Row], None], progress: Wrap | bool) -> tuple[Callabl
 
 
 def _samples(task: Task, weights: Weights, seed: int) -> dict[str, Any]:
-    """Return what the last version writes, for the record; nothing of a classifier."""
+    """Return text samples of the final model for the record; empty for a classifier."""
     if task.decode is None:
         return {}
     return {"samples": samples(task.model, weights, task.held_out.images, task.decode, seed)}
 
 
 def work(task: Task, config: RunConfig, method: Method[Any], state: Any, rnd: Round, job: Job, sent: Version) -> Update:
-    """Do one client's job from the version it was sent, and return its upload."""
+    """Train one client from the version it was sent and return its upload."""
     correction = method.correction(state, job.client, sent.extra)
     key = (config.seed, job.client, job.number)
     before = sent.before if starts_behind(job, config.protocol) else None
-    start, data = before or sent.model, task.clients[job.client]  # labels that a faulty client flips are flipped there
+    start, data = before or sent.model, task.clients[job.client]  # a faulty client's labels are already flipped there
     gradients = torch.zeros_like(start.params) if method.normalised else None
     model, steps = sgd(task.model, start, data, config.local, key, correction, method.proximal, gradients)
     delta, when = model.params - sent.model.params, job.arrived_at
@@ -196,8 +195,10 @@ def work(task: Task, config: RunConfig, method: Method[Any], state: Any, rnd: Ro
 
 
 def starts_behind(job: Job, protocol: Protocol) -> bool:
-    """Tell whether the official FADAS loop starts this job from the version before the one it is labelled with: so it
-    does for all but the last of the M clients that start when a round closes."""
+    """Tell whether the official FADAS loop starts this job from the version before the one it is labelled with.
+
+    It does so for all but the last of the M clients that start when a round closes.
+    """
     place = job.number - protocol.concurrency
     return place >= 0 and (place + 1) % protocol.buffer_size != 0
 

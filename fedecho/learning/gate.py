@@ -1,4 +1,4 @@
-"""What the server lets in: an upload is checked once, before any method sees it, for a client may lie or fail.
+"""The check of uploads, done once for each before any method sees it, since a client may lie or fail.
 
 An upload that is refused changes nothing: the client's last row stays in the bank, its last update in a cache. A row of
 the record counts it as rejected, and by reason unless it merely was not finite.

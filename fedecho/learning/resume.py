@@ -1,7 +1,6 @@
-"""Keeps a run in progress, so that it can be continued to the same last bit.
+"""Saves a run's progress, so that it can be resumed with bit-identical results.
 
-Random numbers need no place in what is kept: every stream is named by what it is for, and none remembers how much was
-drawn.
+No random state is saved: every stream is named by its purpose, and none depends on how much was drawn before.
 """
 
 from __future__ import annotations

@@ -28,12 +28,12 @@ def normalised_entropy(probs: Tensor) -> Tensor:
 def teacher(
     bank: Bank, settings: Distillation, weights: Tensor | None = None, evidence: Evidence | None = None
 ) -> Teacher:
-    r"""Average the bank's rows Y into a teacher; `weights` `[clients]` where not all seen rows count alike, `evidence`
-    where it weighs them.
+    r"""Average the bank's rows Y into a teacher.
 
     .. math:: \bar y_u = \frac1{|A|} \sum_{i \in A} Y_i[u], \qquad p_u = \operatorname{softmax}(\bar y_u / T_d)
 
-    A: the clients that have uploaded, or those of them that `settings` let teach.
+    A: the clients that have uploaded, or those of them that may teach under `settings`. `weights` `[clients]` is given
+    if not all seen rows count equally, `evidence` if it determines the weights of the rows.
     """
     blocks = list(bank.blocks())
     parts = [None] * len(blocks) if evidence is None else evidence.pieces([len(block.total) for block in blocks])
@@ -84,7 +84,7 @@ def as_row(logits: Tensor, settings: Distillation) -> Tensor:
 
 
 def averaged_teacher(logits: Tensor, settings: Distillation) -> Teacher:
-    """Return one model's predictions `[pool, ..., classes]` as a teacher: a bank of one row."""
+    """Build a teacher from one model's predictions `[pool, ..., classes]`, as from a bank with one row."""
     bank = Bank.empty(1, logits.shape, logits.device)
     bank.store(0, as_row(logits, settings), 0)
     return teacher(bank, settings)

@@ -1,7 +1,8 @@
-"""FedEcho once more, line by line: this is the slow, readable one.
+"""A second implementation of FedEcho, line by line: slow but readable.
 
-Plain dictionaries, `nn.Module` and `torch.optim.SGD`; none of the package's server code. A test holds it equal to the
-library. It shares the library's draws (who arrives when, the order of minibatches), for models without BatchNorm.
+It uses plain dictionaries, `nn.Module` and `torch.optim.SGD`, and none of the package's server code. A test checks that
+it equals the library. It uses the library's random draws (who arrives when, the order of minibatches) and is for models
+without BatchNorm.
 """
 
 from __future__ import annotations

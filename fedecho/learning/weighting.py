@@ -1,4 +1,4 @@
-r"""Who is heard in the bank's average: what a client's row, or the client, says of its data weighs the row.
+r"""Weights for the bank's average: a row is weighted by what it, or its client, reveals about the client's data.
 
 The equal mean of FedEcho lets the many who never saw a class outvote the few who did. With y_i(u) `[classes]` the row
 of client i for a prediction u (an image, a position of a text), softmax_c its c-th probability, and all means over i

@@ -2,8 +2,8 @@
 
 The classes and the `mild` and `large` ranges are those of the official FADAS simulator (github.com/yujiaw98/FADAS,
 commit 8c4df23): class probabilities p ~ Dir([3, 2, 1]) per client, class = argmax p; a job of a fast, medium or slow
-client takes U(1, 2), U(3, 5), U(5, 8), and U(50, 80) for slow clients under large delay. Of a trace the classes are
-those of the clients' mean durations.
+client takes U(1, 2), U(3, 5), U(5, 8), and U(50, 80) for slow clients under large delay. With a trace, the
+mean duration of each client determines its class.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _RANGES = {
 """Delay model -> ends of the uniform distribution of a fast, a medium and a slow client's job."""
 _COLUMNS = ("client", "duration")
 SHORTEST, LONGEST = 1e-6, 1e9
-"""Virtual seconds of a job that a trace or function may give: sums of ten million of them keep their order."""
+"""Limits of a job's virtual seconds in a trace or from a function: sums of ten million of them keep their order."""
 _ALLOWED = f"> 0, from {SHORTEST:g} to {LONGEST:g}"
 _DEFAULT_SHAPE = {"pareto": 1.5, "lognormal": 1.0}
 _CALM, _OUTAGE = 20.0, 10.0
@@ -49,8 +49,8 @@ JobTime = Callable[[int, float], float]
 def speed_classes(delays: Delays, clients: int, seed: int) -> tuple[int, ...]:
     """Return each client's speed class, 0 fast, 1 medium, 2 slow, as a tuple `[clients]`.
 
-    Of a trace each client's mean duration says it: up to 2.5 virtual seconds is fast, more than 5 is slow; or its rank
-    does, where `speed_counts` says how many there are of each (equal clients rank by number).
+    With a trace, each client's mean duration decides: up to 2.5 virtual seconds is fast, more than 5 is slow. If
+    `speed_counts` gives the size of each class, the rank by mean duration decides instead (ties: by client number).
     """
     if delays.model == "trace":
         means = np.array([np.mean(jobs) for jobs in _read_trace(delays, clients)])
@@ -89,7 +89,7 @@ def job_times(delays: Delays, classes: tuple[int, ...], seed: int) -> JobTime:
 
 
 def _duration(delays: Delays, speed: int, rng: np.random.Generator) -> float:
-    """One job's duration; the heavy-tailed models keep the class means of `mild` and change the tail only."""
+    """Draw one job's duration; the heavy-tailed models keep the class means of `mild` and only change the tail."""
     mean, shape = _MEANS[speed], delays.shape or _DEFAULT_SHAPE.get(delays.model, 0.0)
     match delays.model:
         case "constant":
@@ -107,8 +107,7 @@ def _duration(delays: Delays, speed: int, rng: np.random.Generator) -> float:
 
 
 def _by_function(seconds: Callable[..., object], rng: Callable[[int], np.random.Generator], name: str) -> JobTime:
-    """Ask a function of the user's: (client, its own random stream) -> virtual seconds; raises `InputError` for an
-    answer that is no finite number in the range of durations."""
+    """Return the sampler for a user's function (client, stream); `InputError` for a duration that is not allowed."""
 
     def draw(client: int, start: float) -> float:
         with own.blamed("delays.function", name, f"it failed for client {client}"):
@@ -139,8 +138,10 @@ def _held_by_outages(draw: JobTime, seed: int) -> JobTime:
 
 
 def _held_while_offline(draw: JobTime) -> JobTime:
-    """Hold every job that would end while its client is offline until it is online again: of each 60 virtual seconds
-    clients with an odd number are offline for the first 30, the others for the last 30."""
+    """Hold every job that would end while its client is offline until the client is back online.
+
+    In each 60 virtual seconds, odd clients are offline for the first 30, the others for the last 30.
+    """
 
     def held(client: int, start: float) -> float:
         end = start + draw(client, start)

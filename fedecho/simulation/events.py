@@ -29,7 +29,7 @@ def draw(protocol: Protocol, delays: Delays, seed: int) -> Schedule:
         for position in chosen:
             client = idle[position]
             heapq.heappush(in_flight, Job(now + duration(client, now), client, len(rounds), now, next(numbers)))
-        for position in sorted(chosen, reverse=True):  # from behind, so that the other positions stay what they are
+        for position in sorted(chosen, reverse=True):  # from the end, so that the other positions stay valid
             del idle[position]
 
     dispatch(protocol.concurrency, 0.0)

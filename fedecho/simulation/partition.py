@@ -34,11 +34,11 @@ def divide(
     r"""Divide the images with `labels` `[images]` among the clients.
 
     Per class the shares are :math:`p \sim \operatorname{Dir}(\alpha 1_N)` over clients and the class's images are cut
-    at the cumulative shares (the official FADAS rule). By kind `natural`, `groups` `[images]` of one class each
-    (chapters of a novel) stay whole and every client has one class's only.
+    at the cumulative shares (the official FADAS rule). With kind `natural`, the `groups` `[images]`, of one class
+    each (chapters of a novel), stay whole, and every client has groups of one class only.
 
     Raises:
-        InputError: when some client cannot have `min_size` images, or when there is nobody to own a class.
+        InputError: if a client cannot get `min_size` images, or if no client can own a class.
     """
     clients, least = len(speed_class), partition.min_size
     words = f"{len(labels)} images cannot give {clients} clients that many each"
@@ -70,11 +70,13 @@ def divide(
 
 
 def _topped_up(shards: tuple[Indices, ...], slow: Indices, min_size: int) -> tuple[Indices, ...]:
-    """Give each client below `min_size` the last images of the client of its kind that has most: where slow clients
-    own classes, neither they nor the others get images of the other kind."""
+    """Give each client below `min_size` the last images of the largest client of its kind.
+
+    If slow clients own classes, slow and other clients are two kinds that get no images of each other.
+    """
     parts, kinds = list(shards), [np.setdiff1d(np.arange(len(shards)), slow), slow]
     for kind in kinds:
-        # A heap, being sorted. Who is given images keeps its old place there: with `min_size` it has none to give.
+        # Sorted, so a heap. A client that is topped up keeps its old entry: at `min_size`, it has no images to give.
         largest = sorted((-len(parts[c]), int(c)) for c in kind)
         for client in sorted(kind, key=lambda c: (len(parts[c]), c)):
             lacking, (most, donor) = min_size - len(parts[client]), largest[0]
@@ -105,7 +107,7 @@ class Portion(NamedTuple):
 def _portions(
     labels: Indices, partition: Partition, clients: int, slow: Indices, owned: tuple[int, ...]
 ) -> list[Portion]:
-    """Return class by class what slow clients own of it, and what all share, or the others alone (`pure`)."""
+    """Return for each class the portion that slow clients own, and the rest for all clients (`pure`: the others)."""
     out, pure = list[Portion](), bool(owned) and partition.straggler_mix == "pure"
     others = np.setdiff1d(np.arange(clients), slow) if pure else np.arange(clients)
     for label in np.unique(labels):
@@ -119,7 +121,7 @@ def _portions(
 
 
 def _cut(portion: Portion, partition: Partition, rng: np.random.Generator) -> Indices:
-    """Return where a portion is cut `[receivers - 1]`; a portion without images costs a draw all the same."""
+    """Return the cut points of a portion `[receivers - 1]`; a portion without images also uses a random draw."""
     count, receivers = len(portion.images), len(portion.receivers)
     if portion.evenly:  # the first ones have the rest
         return np.cumsum(np.full(receivers, count // receivers) + (np.arange(receivers) < count % receivers))[:-1]

@@ -75,7 +75,7 @@ def synchronous(protocol: Protocol) -> Protocol:
     """Return the protocol of synchronous FedAvg: M clients start together and the server waits for all (M_c = M).
 
     Rounds and local work equal those of the buffered methods; the virtual time of a round is the longest of its jobs.
-    Nobody starts before the round closes, nor from the version before.
+    No client starts before the round closes or from an older version.
     """
     return replace(protocol, concurrency=protocol.buffer_size, dispatch="on_flush", delta="sent")
 
@@ -83,7 +83,7 @@ def synchronous(protocol: Protocol) -> Protocol:
 def sequential(protocol: Protocol) -> Protocol:
     """Return the protocol of FedAsync: every arrival is a server step (M = 1), T*M steps for equal local work.
 
-    Each arrival closes a round, so that to start `on_arrival` is the same, and who starts is alone and has the new x.
+    Each arrival closes a round, so `on_arrival` would be the same: the client that starts is alone and gets the new x.
     """
     steps = protocol.rounds * protocol.buffer_size
     return replace(protocol, buffer_size=1, rounds=steps, dispatch="on_flush", delta="sent")

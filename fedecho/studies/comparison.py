@@ -41,7 +41,7 @@ class Trained(Study):
     tuning: bool = False
     """Whether the runs are trials of a tuning, whose records lie apart."""
     by_sweep: bool = False
-    """Whether a sweep alone trains what the committed table lacks: hours, whose outcome a claim waits for."""
+    """Whether only a sweep trains the committed table's missing runs: they take hours, and a claim waits for them."""
 
     @property
     def at(self) -> str:
@@ -88,8 +88,7 @@ class Trained(Study):
         return next((found for place in self.places if (found := records.find(place, config)) is not None), None)
 
     def _readable(self, config: RunConfig) -> Record | None:
-        """Return the record of a run where it can be believed: one that cannot tells no time, and is refused or made
-        again by whoever uses it."""
+        """Return the record of a run, none if it is invalid: its time is unknown, and its users refuse or remake it."""
         try:
             return self.find(config)
         except RecordError:
@@ -104,7 +103,7 @@ class Trained(Study):
         return [config for config in self.configs if fresh or self.find(config) is None]
 
     def own(self) -> list[RunConfig]:
-        """Return the runs that no earlier table has: what is trained again where everything is wanted fresh."""
+        """Return the runs that no earlier table has; with `fresh`, these are trained again."""
         theirs: set[str] = set()
         for name in () if self.custom or self.tuning else TABLES:
             other = TABLES[name](self.profile)
@@ -115,8 +114,11 @@ class Trained(Study):
         return [config for config in self.configs if config_hash(config) not in theirs]
 
     def obstacles(self, fresh: bool = False) -> list[Obstacle]:
-        """Return which of the runs that are lacking (all, if `fresh`) a table does not train: absent data, days of
-        training, trials of a committed search, whose choice every table has already, and what only a sweep trains."""
+        """Return the missing runs (all, if `fresh`) that a table does not train, with the reasons.
+
+        Reasons: absent data, days of training, trials of a committed search (every table has its choice already), and
+        runs that only a sweep trains.
+        """
         todo = self.lacking(fresh)
         if todo and self.at == "paper":
             asked = "`fedecho sweep --profile paper --budget 25m` trains them"
@@ -133,14 +135,14 @@ class Trained(Study):
         return out
 
     def trainable(self, fresh: bool = False) -> list[RunConfig]:
-        """Return what a table trains: the runs that are lacking, or all if `fresh`, without what stands in the way."""
+        """Return the runs that a table trains: the missing ones (all, if `fresh`) without those in `obstacles`."""
         refused = {config for obstacle in self.obstacles(fresh) for config in obstacle.runs}
         return [config for config in self.lacking(fresh) if config not in refused]
 
     def train(self, jobs: int | None = None, fresh: bool = False) -> None:
-        """Run what is lacking, and where `fresh` all runs that are its own.
+        """Train the missing runs and, if `fresh`, all of the study's own runs.
 
-        What must not or cannot be trained here stays as it is; the table then says that it was not run.
+        Runs that must not or cannot be trained here are skipped; the table then says that they were not run.
         """
         for obstacle in self.obstacles(fresh):
             print(f"{self.name}: {obstacle.why}", file=sys.stderr)
@@ -187,7 +189,7 @@ class Results:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Comparison(Trained):
-    """A table of accuracies: rows against one of them, block by block."""
+    """A table of accuracies: in each block, rows are compared with a reference row."""
 
     cells: Sequence[Cell]
     columns: tuple[Column, ...] = ()

@@ -70,13 +70,15 @@ TUNED: dict[str, dict[str, Point]] = {
 
 
 def rows_of(name: str) -> Iterable[str]:
-    """Return the contenders that are tuned at a profile: those that `FOUND` lists of a block, of any other all."""
+    """Return the contenders that are tuned at a profile: for a block, those listed in `FOUND`; otherwise all."""
     return FOUND[name] if block_of(name)[0] else CONTENDERS
 
 
 def base(name: str, contender: Contender, seed: int, rounds: int = 0) -> RunConfig:
-    """Return a contender's run at a profile's scale: Dir(0.1), large delays, untuned defaults; of the work of so many
-    asynchronous `rounds`, where given."""
+    """Return a contender's untuned run at a profile's scale: Dir(0.1), large delays.
+
+    `rounds` > 0: as much work as that many asynchronous rounds, in place of the profile's.
+    """
     scale = profile(name)
     plain = dataclasses.replace(scale.protocol, rounds=rounds or scale.protocol.rounds)
     method = contender.method
@@ -111,7 +113,7 @@ def search_words(name: str) -> str:
 def contender_of(name: str, space: Mapping[str, tuple[float, float]]) -> Contender:
     """Return a contender by its label, or a method's plain form by its name, with a search space if one is given.
 
-    Upper and lower case are alike. `my_method.py:name` is a method of the user's own, whose file is imported. Raises
+    Case does not matter. `my_method.py:name` is a user's own method, whose file is imported. Raises
     `InputError` for a name that is none of these.
     """
     known = {label.casefold(): contender for label, contender in CONTENDERS.items()}
@@ -135,8 +137,9 @@ def contender_of(name: str, space: Mapping[str, tuple[float, float]]) -> Contend
 def configure(
     method: str = "fedecho", profile: str = "laptop", seed: int = 0, changes: Mapping[str, Any] | None = None
 ) -> RunConfig:
-    """Return the run that `fedecho run` trains: a method by name, or a row of the tables by its label, at the scale of
-    a profile and with the values that were tuned there; `changes` are dotted fields with their values.
+    """Return the config of the run that `fedecho run` trains, at a profile's scale and with the values tuned there.
+
+    `method` is a method's name or the label of a table's row; `changes` maps dotted fields to values.
 
     >>> configure("FedBuff + EMA", seed=7, changes={"partition.alpha": 0.5, "local.lr": 0.05}).seed
     7

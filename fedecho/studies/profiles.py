@@ -22,7 +22,7 @@ class Profile:
     local: Local
     distill: Distillation
     seeds: tuple[int, ...]
-    """Of every table."""
+    """Seeds of every table."""
     speed_counts: tuple[int, int, int]
     """Fast, medium and slow clients where stragglers own classes, so that seeds differ in data and not in kind."""
     min_size: int = 10
@@ -30,15 +30,15 @@ class Profile:
     settings: tuple[str, ...] = ()
     """Its partitions; none given = all."""
     spaces: Mapping[str, tuple[float, float]] = field(default_factory=dict)
-    """Dotted field -> (lowest, highest), where others than the contenders' own are searched, for every method."""
+    """Dotted field -> (lowest, highest): bounds that replace the contenders' own, for every method."""
     tuning_seeds: tuple[int, ...] = (1000,)
     """Seeds that no table reports."""
     trials: int = 12
-    """Of the tuning, per method: the same for all, whatever the number of its hyper-parameters."""
+    """Tuning trials per method: the same number for all, however many hyper-parameters a method has."""
     fresh: tuple[int, ...] = ()
     """Seeds that the primary claims are tested on, chosen after them and before any of their runs (`grid.fresh`)."""
     later: tuple[int, ...] = ()
-    """Seeds that single claims have beside or in place of these."""
+    """Seeds that single claims use in addition to these or instead of them."""
     refinements: int = 1
     """How often each method's best trial is refined: more than once where a chosen value lay at an edge."""
     tuning_rounds: int = 0

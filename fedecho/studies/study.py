@@ -1,7 +1,7 @@
-"""What a study is, and the tables by name.
+"""The base class of studies, and the tables by name.
 
-A table is one file of this folder: a function from a profile (and what else one may choose) to a `Study`. What is not
-the committed table is a custom one, with a folder of its own.
+A table is one file of this folder: a function from a profile (and optional parameters) to a `Study`. With other
+parameters than the committed table's it is a custom table, with a folder of its own.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ class Table:
     frame: pd.DataFrame
     """One row per record: hash, commit, dirty, status, score."""
     texts: pd.DataFrame
-    """To read, indexed by block and row."""
+    """The cells as text, indexed by block and row."""
     numbers: pd.DataFrame
-    """Behind the texts, for the .csv."""
+    """The numbers behind the texts, for the .csv."""
     notes: str
     """Below it: the records behind it, and what is computed from them."""
     figures: Mapping[str, tuple[Figure, str]] = field(default_factory=dict)
@@ -70,15 +70,15 @@ class Study(ABC):
     """A table with its figures, before anything is trained."""
 
     name: str
-    """Of its files."""
+    """Stem of its files' names."""
     title: str
     notebook: str
     profile: str
     """Of whole tables."""
     custom: Mapping[str, Any] = field(default_factory=dict)
-    """Parameters that are not the committed table's; nothing = it is the committed one."""
+    """Parameters that differ from the committed table's; empty = it is the committed table."""
     command: str = ""
-    """What makes a custom one again; none given = its notebook by papermill."""
+    """Command that remakes a custom table; empty = its notebook, run by papermill."""
     reference: str = summary.REFERENCE
     """The row that all others of a block are compared with."""
     note: str = ""
@@ -102,7 +102,7 @@ class Study(ABC):
 
     @cached_property
     def apart(self) -> Path | None:
-        """Where records lie that code with other numerics made; none where the golden runs hold for this code."""
+        """Folder of what this code makes if its numerics are not listed; none if the golden runs hold for it."""
         return numerics.apart(self.parts())
 
     @property
@@ -129,7 +129,7 @@ class Study(ABC):
 
     @property
     def places(self) -> list[Path]:
-        """The folders that records are looked for in; what is made is written to the first."""
+        """The folders searched for records; new records are written to the first."""
         return self.among(files.records_dir(self.at))
 
     @abstractmethod
@@ -149,7 +149,7 @@ class Study(ABC):
         return {}
 
     def trainable(self, fresh: bool = False) -> Sequence[Hashable]:
-        """Return what of that the table makes by itself."""
+        """Return the part of `lacking` that the table makes by itself."""
         return self.lacking(fresh)
 
     def missing(self) -> int:
@@ -176,10 +176,9 @@ TABLES: dict[str, Callable[..., Study]] = {}
 
 
 def table(build: Callable[..., Study]) -> Callable[..., Study]:
-    """Register the function of a table; what it is given beside the profile and is no default makes a custom table.
+    """Register a table's function; calling it with non-default parameters (besides the profile) makes a custom table.
 
-    A list may be given as a list or a tuple, and what it holds twice counts once; none and an empty one stand for the
-    default.
+    Lists may be given as lists or tuples, and duplicates count once; none or an empty list stands for the default.
     """
     known = inspect.signature(build).parameters
 

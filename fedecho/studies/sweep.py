@@ -1,4 +1,4 @@
-"""Runs what has no record yet, in parallel processes or on Ray; survives being stopped at any moment."""
+"""Train runs that have no record yet, in parallel processes or on Ray; safe to stop at any moment."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ Source = tuple[str, str]
 
 @dataclass(frozen=True)
 class Done:
-    """What one call made of a run."""
+    """What one call of `run_and_save` did."""
 
     rounds: int | None
-    """Rounds that are done and kept; none = all of them, and the record is written."""
+    """Rounds that are done and saved; none = all of them, and the record is written."""
     rounds_made: int
     """Rounds that this call did."""
     seconds: float
@@ -87,9 +87,9 @@ def sweep(
 ) -> int:
     """Run what is missing in each folder (everything if `fresh`) and return how many runs that was.
 
-    On Ctrl-C the records made so far stay, nothing half-written does, and a second call goes on with the rest.
-    `cluster` uses the nodes of Ray instead of local processes, as many as have room where `jobs` is left out.
-    A record that cannot be believed stops everything before any work; `fresh` makes it again.
+    After Ctrl-C, finished records stay, no partial file is left, and a second call continues with the rest.
+    `cluster` uses Ray's nodes instead of local processes, as many runs at a time as have room if `jobs` is none.
+    An invalid record raises an error before any work; with `fresh` it is made again.
     """
     require_jobs(jobs)
     for folder in todo:
@@ -111,8 +111,7 @@ def sweep(
 
 
 def require_room(runs: Sequence[RunConfig], jobs: int | None, device: str = "cpu") -> None:
-    """Raise `InputError` where the largest of the runs, as many as are trained at once, need more memory than is
-    free."""
+    """Raise `InputError` if the largest runs, as many as are trained at once, need more memory than is free."""
     peak.require_room(runs, min(jobs or cores(), MOST), device)
 
 
@@ -139,30 +138,33 @@ def each(
 
 
 def workers(about: Callable[[Any], str], cluster: Cluster | None = None) -> Workers[Any] | Nodes[Any]:
-    """Return what does runs: the nodes of a cluster, or processes here, each on one torch thread, which keep the memory
-    of large tensors for the next ones."""
+    """Return a pool that trains runs: the nodes of a cluster, or local processes with one torch thread each.
+
+    Local processes keep the memory of large tensors for reuse.
+    """
     if cluster is not None:
         return Nodes(cluster, about)
     for name in ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"):  # read by glibc when a process starts
         os.environ.setdefault(name, "1000000000")
-    code()  # what git refuses is said here, once, and not by every worker
+    code()  # if git refuses the clone, this warns once here, not in every worker
     return Workers(_single_threaded, about)
 
 
 def name_of(config: RunConfig) -> str:
-    """Name a run in a line for people."""
+    """Return a readable one-line name of a run."""
     return f"{config.method.name}, seed {config.seed} (record {config_hash(config)})"
 
 
 def _single_threaded() -> None:
-    # Or processes would compete for the cores.
+    # Otherwise processes would compete for the cores.
     torch.set_num_threads(1)
 
 
 def run_and_save(config: RunConfig, folder: Path, device: str = "cpu", deadline: float | None = None) -> Done:
-    """Run one config and write its record, from where it was left if it was begun before.
+    """Run one config, resuming saved progress if there is any, and write its record.
 
-    Before `deadline` (seconds since the epoch) its progress is written instead; a later call goes on from there.
+    If it cannot finish before `deadline` (seconds since the epoch), it saves its progress, from which a later call
+    resumes.
     """
     began, keeper = time.monotonic(), Keeper(progress_path(folder, config), deadline=deadline)
     try:

@@ -34,7 +34,7 @@ class AdaMasFL(MethodConfig):
 
     name: ClassVar[str] = "adamasfl"
     server_lr: Positive = 1.0
-    """eta: a round moves x by about eta at most, in the norm of all parameters, whatever eta_l."""
+    """eta: a round moves x by at most about eta, in the norm over all parameters, whatever eta_l is."""
     beta: PositiveShare = 0.9
 
 
@@ -48,9 +48,9 @@ class Momentum(Buffer):
 
 
 def adamasfl(config: AdaMasFL, local: Local) -> Method[Momentum]:
-    """Return AdaMasFL-public as a method; its state is N + 2 models, 4 (N + 2) P bytes, of which each client needs one.
+    """Return AdaMasFL-public as a method; its state is N + 2 vectors, 4 (N + 2) P bytes; each client needs one.
 
-    Versions and uploads carry a vector more than those of FedBuff, c + (1/beta - 1) g and G_i.
+    Versions and uploads each carry one vector more than FedBuff's: c + (1/beta - 1) g and G_i.
     """
 
     def init(x0: Weights, clients: int) -> Momentum:
@@ -77,7 +77,7 @@ def adamasfl(config: AdaMasFL, local: Local) -> Method[Momentum]:
 
 
 def _moved(state: Momentum, update: Update) -> Tensor:
-    """Put G_i in the place of c_i and return G_i - c_i."""
+    """Replace c_i with G_i and return the difference G_i - c_i."""
     assert update.gradient is not None  # clients of a method that is `normalised` send it
     return update.gradient - exchange(state.client_controls, update.client, update.gradient)
 

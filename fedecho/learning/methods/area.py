@@ -2,9 +2,9 @@
 delays", arXiv 2405.10123; equations as in the authors' code
 (github.com/chariako/asynchronous_federated_learning_simulation, commit 0c7e728, with its memory of models).
 
-Departure: clients count alike, as for all methods here; the code multiplies a client's local rate by its weight.
-Clients remember the model that they finished with. Another public form, which remembers the one that was received, is
-another algorithm; one that remembers updates is a relative of CA2FL.
+Departure: clients count equally, as for all methods here; the code multiplies a client's local rate by its weight.
+Clients remember the model that they finished with. Another public version remembers the model that was received, which
+is a different algorithm; one that remembers updates is related to CA2FL.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ class Finished(Buffer):
 
 
 def area(config: AREA) -> Method[Finished]:
-    """Return AREA as a method; the server keeps nothing of a client, who keeps one model, 4 P bytes.
+    """Return AREA as a method; the server keeps nothing per client, each client keeps one model (4 P bytes).
 
-    A simulation holds those of all clients, N models.
+    The simulation holds the models of all N clients.
     """
 
     def init(x0: Weights, clients: int) -> Finished:

@@ -1,4 +1,4 @@
-"""What a method is: a frozen record of functions, in the manner of fedjax's algorithms and optax's transformations."""
+"""The interface of a method: a frozen dataclass of functions, like fedjax's algorithms and optax's transformations."""
 
 from __future__ import annotations
 
@@ -37,19 +37,19 @@ class Server:
     seed: int
     clock: Clock = field(default_factory=Clock)
     write: Callable[[Weights], Tensor] | None = None
-    """Samples U from a version of the model, where it is to be the server's own; `pool` then has its shape alone."""
+    """Samples U from a version of the model, if U is the server's own text; `pool` then only gives its shape."""
     distil: Distil = distil
-    """How the Q steps are taken; another one where the model stands for many at a time."""
+    """Takes the Q steps; replaced if one `FlatModel` stands for many models (theory runs)."""
 
 
 @dataclass(frozen=True)
 class Method(Generic[S]):
-    """A server algorithm. A state passed in is consumed: large tensors in it (caches, banks) are updated in place."""
+    """A server algorithm. Its functions consume the state: large tensors in it (caches, banks) are updated in place."""
 
     init: Callable[[Weights, int], S]
     """(x_0, N) -> state."""
     receive: Callable[[S, Update], S]
-    """One arrival; must not depend on the order of arrivals of different clients within a round."""
+    """(state, update) -> state, for one arrival; must not depend on the order of different clients within a round."""
     close_round: Callable[[S, Weights], tuple[S, Weights]]
     """(state, x_t) -> (state, x_{t+1}) after the M-th arrival."""
     broadcast: Callable[[S], Tensor | None] = lambda state: None
@@ -57,9 +57,9 @@ class Method(Generic[S]):
     correction: Callable[[S, int, Tensor | None], Tensor | None] = lambda state, client, sent: None
     """(state, client, what was broadcast with its version) -> what it adds to each local gradient `[P]`."""
     report: Callable[[S, int, ClientData], Tensor | None] = lambda state, client, data: None
-    """(state, client, its data) -> what it sends of its data besides, worked out where the data are."""
+    """(state, client, its data) -> what it also reports about its data, computed at the client."""
     evaluated: Callable[[S, Weights], Weights] = lambda state, x: x
-    """The model that is scored (an average of the iterates, say); clients always get x itself."""
+    """(state, x) -> the model that is scored (e.g. an average of the iterates); clients always get x itself."""
     metrics: Callable[[S], dict[str, float]] = lambda state: {}
     """Numbers about the last closed round, for the record."""
     proximal: float = 0.0
@@ -70,9 +70,9 @@ class Method(Generic[S]):
 
 @dataclass(frozen=True, eq=False)
 class Buffer:
-    """A method's state: the updates of the round so far, kept until it closes, so that no sum depends on their order.
+    """A method's state: the round's updates so far, kept until it closes so that no sum depends on their order.
 
-    Methods that keep more between rounds derive their own state from it.
+    Methods that keep more between rounds subclass it.
     """
 
     updates: tuple[Update, ...] = ()
@@ -87,14 +87,13 @@ class Buffer:
 
 
 def mean_delta(updates: Sequence[Update], weights: Sequence[float] | None = None) -> Tensor:
-    """Return (1/M) sum_i w_i Delta_i `[P]` over the M updates that were let in (where some were rejected:
-    fewer than the buffer size); the weights are 1 unless given, and are not normalised."""
+    """Return (1/M) sum_i w_i Delta_i `[P]` over the M accepted updates; w_i is not normalised and 1 by default."""
     deltas = torch.stack([update.delta for update in updates])
     return deltas.mean(0) if weights is None else (deltas * deltas.new_tensor(weights)[:, None]).mean(0)
 
 
 def exchange(kept: Tensor, client: int, new: Tensor) -> Tensor:
-    """Put `new` `[P]` in the place of a client's row of `kept` `[N, P]`, and return what was there."""
+    """Replace a client's row of `kept` `[N, P]` with `new` `[P]` and return the old row."""
     old = kept[client].clone()
     kept[client] = new
     return old
@@ -111,7 +110,7 @@ STATES: set[type] = {Buffer, Update, Weights}
 
 
 def register(config: type[MethodConfig], factory: Factory, *states: type) -> None:
-    """Say what makes a method of its config; `states` are the classes that its saved state consists of."""
+    """Register the factory for a method's config; `states` are the classes that its saved state consists of."""
     FACTORIES[config] = factory
     STATES.update(states)
 
@@ -122,7 +121,7 @@ def build(config: MethodConfig, server: Server) -> Method[Any]:
 
 
 def buffered(step: Callable[[tuple[Update, ...], Weights], Weights]) -> Method[Buffer]:
-    """Return the method whose round is one function of its M updates and x_t, with nothing kept between rounds."""
+    """Return a method that keeps nothing between rounds: `step` maps a round's M updates and x_t to x_{t+1}."""
 
     def close_round(state: Buffer, x: Weights) -> tuple[Buffer, Weights]:
         return Buffer(), step(state.ordered(), x)
@@ -131,8 +130,10 @@ def buffered(step: Callable[[tuple[Update, ...], Weights], Weights]) -> Method[B
 
 
 def around(inner: Method[Any], method: Method[Any]) -> Method[Any]:
-    """Return `method`, whose states hold one of `inner` as `.inner`: all that concerns clients is left to `inner`, and
-    its metrics come first."""
+    """Return `method` as a wrapper of `inner`, whose state it holds as `.inner`.
+
+    Broadcast, correction, proximal term and normalised steps are those of `inner`; its metrics come first.
+    """
     return replace(
         method,
         broadcast=lambda state: inner.broadcast(state.inner),

@@ -19,7 +19,7 @@ from fedecho.learning.methods.base import Buffer, Method, exchange, mean_buffers
 
 @dataclass(frozen=True)
 class CA2FL(MethodConfig):
-    r"""A step along the mean of all clients' last updates h_i, the buffered ones exchanged for new ones.
+    r"""A step along the mean of all clients' last updates h_i, calibrated with the buffered updates.
 
     .. math:: v_t = h_t + \frac1M \sum_j (\Delta_j - h_j), \qquad x_{t+1} = x_t + \eta\, v_t
     """
@@ -36,7 +36,7 @@ class Cached(Buffer):
     cache: Tensor
     mean: Tensor
     peak: float = 0.0
-    """The largest number of h_t since that was last taken of the cache itself."""
+    """The largest absolute entry of h_t since it was last computed from the cache itself."""
 
 
 def ca2fl(config: CA2FL) -> Method[Cached]:
@@ -58,10 +58,11 @@ def ca2fl(config: CA2FL) -> Method[Cached]:
 
 
 def _closed(state: Cached, mean: Tensor) -> Cached:
-    """Return the next state; its `mean` is h_t plus what changed, unless rounding has taken half of its digits.
+    """Return the next state; its `mean` is h_t plus the change, unless half of its digits are lost to rounding.
 
-    Such a sum stays as coarse as the largest number that it ever had: 10^8 goes and leaves an error of 10^8 eps behind.
-    Once all numbers are below sqrt(eps) of the largest, an outlier is gone, and the mean is taken of the cache itself.
+    The error of a running sum stays that of the largest entry it ever had: 10^8 leaves an error of 10^8 eps behind.
+    Once all entries are below sqrt(eps) times the largest, an outlier is gone, and the mean is recomputed from the
+    cache.
     """
     largest = float(mean.abs().max())
     if largest < torch.finfo(mean.dtype).eps ** 0.5 * state.peak:

@@ -40,7 +40,7 @@ class FADAS(MethodConfig):
     """tau_c, in rounds."""
 
     def validate(self) -> None:
-        """Check that there is a threshold only of what adapts."""
+        """Check that `delay_threshold` is set only with `delay_adaptive`."""
         self.unread(not self.delay_adaptive, "with delay_adaptive off no rate depends on it", "delay_threshold")
 
 
@@ -61,7 +61,7 @@ def delay_factor(config: FADAS, updates: tuple[Update, ...]) -> float:
 
 
 def fadas(config: FADAS) -> Method[Moments]:
-    """Return FADAS as a method; its state is 3 models."""
+    """Return FADAS as a method; its state has the size of 3 models."""
 
     def init(x0: Weights, clients: int) -> Moments:
         zeros = torch.zeros_like(x0.params)

@@ -41,7 +41,7 @@ class FedAC(MethodConfig):
     """c moves by (1/N) sum dC_i, or by sum w_i dC_i (N/M times more; over-reactive)."""
 
     def validate(self) -> None:
-        """Check that c moves only where it corrects something."""
+        """Check that `control_step` is set only if there is a correction."""
         self.unread(self.correction == "none", "with correction = none c stays 0", "control_step")
 
 
@@ -63,7 +63,7 @@ def similarity(update: Update, x: Weights, floor: float) -> float:
 
 
 def fedac(config: FedAC, local: Local) -> Method[Controlled]:
-    """Return FedAC-public as a method; its state is N + 3 models."""
+    """Return FedAC-public as a method; its state has the size of N + 3 models."""
 
     def init(x0: Weights, clients: int) -> Controlled:
         zeros = torch.zeros_like(x0.params)
@@ -89,9 +89,9 @@ def fedac(config: FedAC, local: Local) -> Method[Controlled]:
         return state, Weights(params, mean_buffers(updates))
 
     def move_controls(state: Controlled, updates: tuple[Update, ...], weights: list[float]) -> Tensor:
-        """c_i <- (x_s - x_i) / (K eta_l) - (c - c_i), with c - c_i as it was during the job; return the step of c.
+        """Set c_i <- (x_s - x_i) / (K eta_l) - (c - c_i), with c - c_i as it was during the job; return the step of c.
 
-        Clients keep c_i, so x_s is what they began from, whatever the protocol takes Delta_i against.
+        Clients keep c_i, so x_s is the version that they started from, whichever version Delta_i is relative to.
         """
         moves = []
         for update in updates:

@@ -18,7 +18,7 @@ from fedecho.learning.methods.base import Buffer, Method, buffered, register
 
 @dataclass(frozen=True)
 class FedAsync(MethodConfig):
-    r"""A mixture of the server's model and the client's, less of a stale one.
+    r"""A mixture of the server's model and the client's, with a smaller share for a stale client.
 
     .. math:: x \leftarrow (1 - \alpha_t)\, x + \alpha_t\, x_i, \qquad \alpha_t = \alpha\, s(\tau)
     """
@@ -35,7 +35,7 @@ class FedAsync(MethodConfig):
     """rho of the local objective `F_i(x) + rho/2 ||x - x_s||^2`."""
 
     def validate(self) -> None:
-        """Check that constants are those of the chosen s(tau)."""
+        """Check that only constants of the chosen s(tau) are set."""
         words = f"s(tau) is {self.staleness}"
         self.unread(self.staleness != "polynomial", words, "polynomial_a")
         self.unread(self.staleness != "hinge", words, "hinge_a", "hinge_b")

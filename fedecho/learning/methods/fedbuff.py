@@ -18,7 +18,7 @@ from fedecho.learning.methods.base import Method, around, buffered, mean_buffers
 
 @dataclass(frozen=True)
 class FedBuff(MethodConfig):
-    r"""A step along the mean of the buffered updates, stale ones weighed down.
+    r"""A step along the mean of the buffered updates, with stale ones down-weighted.
 
     .. math:: x_{t+1} = x_t + \eta\,\frac1M \sum_j s(\tau_j) \Delta_j, \qquad s(\tau) = (1 + \tau)^{-a}
     """
@@ -58,7 +58,7 @@ def averaged(inner: Method[Any], decay: float) -> Method[Averaged]:
 
     .. math:: a_t = \text{decay} \cdot a_{t-1} + (1 - \text{decay})\, x_t
 
-    A control, for whether damping of oscillations is enough.
+    A control that tests whether damping the oscillations is enough.
     """
 
     def init(x0: Weights, clients: int) -> Averaged:

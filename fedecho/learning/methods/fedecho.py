@@ -2,7 +2,7 @@
 arXiv 2511.19966.
 
 A composition: any method's parameter step (line 11 of Algorithm 1; FedBuff in the paper) followed by echo distillation
-(lines 12-16). Only a summary of the paper was at hand; `Distillation` lists every gap and how it is filled here.
+(lines 12-16). Only a summary of the paper was available; `Distillation` lists every open point and our choice.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class FedEcho(MethodConfig):
 
 
 Packed = tuple[float, int, tuple[Tensor, ...]]
-"""When a row arrived in virtual seconds, its client, and the row as the bank keeps it."""
+"""Arrival time of a row in virtual seconds, its client, and the row as the bank stores it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,16 +59,16 @@ class Echo:
     round: int = 0
     """t, taken from the uploads: a round in which every upload failed is never closed."""
     scored: Weights | None = None
-    """The distilled model, where clients are sent the averaged one instead; or the moving average of it (`ema`)."""
+    """The model to score: the distilled one, if clients are sent the averaged one, or its moving average (`ema`)."""
     metrics: dict[str, float] = field(default_factory=dict)
     average: Weights | None = None
     """Moving average of the models x_hat, where it is the teacher (`source`)."""
     pool: Tensor | None = None
     """U `[pool, length]`, where the server sampled it from its own model at the end of the warm-up."""
     evidence: Evidence | None = None
-    """What weighs the rows; none where all count alike."""
+    """Determines the weights of the rows; none if all count equally."""
     heard: tuple[int, ...] = ()
-    """Clients that have said of their data what they were asked for: they do so once."""
+    """Clients that have already reported about their data; each does so once."""
 
 
 _AVERAGE_DECAY = 0.95
@@ -131,7 +131,7 @@ def echo(inner: Method[Any], server: Server, settings: Distillation, ema: float 
 
 
 def _packed(state: Echo, update: Update, server: Server, settings: Distillation) -> list[Packed]:
-    """Return the client's row; none before there is a U, or where the bank cannot keep it and the old row stays."""
+    """Return the client's packed row; empty if there is no U yet or the bank cannot store it (the old row stays)."""
     if state.pool is None and server.write is not None:
         return []
     with server.clock("inference"):
@@ -143,7 +143,7 @@ def _packed(state: Echo, update: Update, server: Server, settings: Distillation)
 
 
 def _heard(state: Echo, update: Update) -> tuple[Echo, Update]:
-    """Note what a client says of its data, and return the update without it."""
+    """Store what a client reports about its data, and return the update without the report."""
     if update.report is None or state.evidence is None:
         return state, update
     state.evidence.hear(update.client, update.report)
@@ -155,7 +155,7 @@ def _with_own_pool(server: Server, state: Echo) -> Server:
 
 
 def _client_row(update: Update, server: Server, settings: Distillation) -> Tensor:
-    """Rebuild the client's model x_s + Delta_i, take its predictions on U `[pool, ..., classes]`, and drop it."""
+    """Rebuild the client's model x_s + Delta_i, return its predictions on U `[pool, ..., classes]`, and discard it."""
     model = update.model if settings.client_buffers == "own" else Weights(update.model.params, update.start.buffers)
     return as_row(_predictions(server, model), settings)
 
@@ -174,7 +174,7 @@ def _store(state: Echo, server: Server, settings: Distillation) -> None:
 
 
 def _distilled(state: Echo, x_hat: Weights, server: Server, settings: Distillation) -> tuple[Weights, dict[str, float]]:
-    """Distil from the bank unless there is nothing to do or nobody to learn from; with what the record says of it."""
+    """Distil from the bank, unless distillation is off or no row teaches; return the model and metrics to record."""
     off = settings.steps == 0 or settings.lr == 0 or state.round < settings.warmup_rounds
     if off or not bool(state.bank.seen().any()):
         return x_hat, {}
@@ -190,7 +190,7 @@ def _distilled(state: Echo, x_hat: Weights, server: Server, settings: Distillati
 
 
 def _teacher(state: Echo, server: Server, settings: Distillation, weights: Tensor | None) -> Teacher:
-    """Return what the settings let teach in this round: the bank, or the average of the server's models."""
+    """Return this round's teacher: the bank, or the moving average of the server's models (`settings.source`)."""
     if state.average is None:
         with server.clock("bank"):
             taught = teacher(state.bank, settings, weights, state.evidence)
@@ -201,7 +201,7 @@ def _teacher(state: Echo, server: Server, settings: Distillation, weights: Tenso
 
 
 def row_weights(bank: Bank, server: Server, settings: Distillation, round_index: int) -> Tensor | None:
-    """Return how much each client's row counts `[clients]`; none where all that were seen count alike (the default)."""
+    """Return the weight of each client's row `[clients]`; none if all rows seen count equally (the default)."""
     unlimited = settings.bank_decay == 1 and settings.bank_max_age is None
     if settings.teachers == "seen" and unlimited:
         return None

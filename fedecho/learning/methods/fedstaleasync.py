@@ -36,7 +36,7 @@ class FedStaleAsync(MethodConfig):
     """How much a remembered update counts. Unspecified in paper: its value; 0 with uniform p is FedBuff."""
     participation: Literal["uniform", "certain"] = "uniform"
     """p, the probability that a client is in a buffer: M/n, as if all were equally fast, or 1 (ACE). With
-    M/n the share 1 - beta of the bias towards fast clients is left, once updates no longer change."""
+    M/n, a share 1 - beta of the bias towards fast clients remains once updates no longer change."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -48,9 +48,9 @@ class Remembered(Buffer):
 
 
 def fedstaleasync(config: FedStaleAsync) -> Method[Remembered]:
-    """Return FedStaleAsync as a method; the server keeps a model of each client, 4 N P bytes, and N flags.
+    """Return FedStaleAsync as a method; the server keeps a vector per client, 4 N P bytes, and N flags.
 
-    The sum of all h_i is taken anew in each round, N P additions, so that no rounding is carried along.
+    The sum of all h_i is recomputed in each round, N P additions, so that rounding errors do not accumulate.
     """
 
     def init(x0: Weights, clients: int) -> Remembered:
