@@ -3,6 +3,7 @@ PYTHON  ?= python3
 VENV    := .venv
 BIN     := $(VENV)/bin
 STAMP   := $(VENV)/.ready
+ALL     := not benchmark and not browser and not cluster
 PROFILE ?= laptop
 ONLY    ?= all
 JOBS    ?=
@@ -25,7 +26,7 @@ LOWEST = bank distill methods contract models records config figures summary tab
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup tables test slow lowest mutants smoke lab paper html browser verify fuzz endurance bench check lint clean
+.PHONY: help setup tables test lowest mutants smoke lab paper html browser verify fuzz endurance bench check lint clean
 
 help: ## this text
 	@echo "fedecho: FedEcho (arXiv 2511.19966) and its baselines, re-implemented."
@@ -46,18 +47,16 @@ $(STAMP): pyproject.toml constraints.txt
 tables: $(STAMP) ## every table and figure: train what has no record, then write paper/tables and paper/figures
 	$(TABLES)
 
-test: $(STAMP) ## the tests, but for the slow ones, in a process per core
-	$(BIN)/python -m pytest -n $(or $(JOBS),auto)
-
-slow: $(STAMP) ## the slow tests: those of processes, installed wheels, pages
-	$(BIN)/python -m pytest -n $(or $(JOBS),auto) -m slow
+# The slow ones start processes, build a wheel or pages; in one go with the others they share what is read once.
+test: $(STAMP) ## the tests, in a process per core (SLOW=1: with those of more than three seconds)
+	$(BIN)/python -m pytest -n $(or $(JOBS),auto) $(if $(SLOW),-m "$(ALL)")
 
 # What other packages bring is the newest there is, whose warnings are no matter of the bounds.
 lowest: ## the tests that need other packages most, at the lowest versions that pyproject.toml allows
 	test -x build/lowest/bin/python || $(PYTHON) -m venv build/lowest
 	build/lowest/bin/python -m pip install --quiet $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) \
 	  -c constraints-lowest.txt -e '.[notebooks,docs,dev]'
-	build/lowest/bin/python -m pytest -W default -m 'not benchmark and not browser and not cluster' $(LOWEST:%=tests/test_%.py)
+	build/lowest/bin/python -m pytest -W default -m "$(ALL)" $(LOWEST:%=tests/test_%.py)
 
 mutants: $(STAMP) ## changes of the numerics that the fast tests do not notice (SAMPLE a module, 0 = all)
 	$(BIN)/python -c "import cosmic_ray" 2>/dev/null || $(BIN)/python -m pip install --quiet -c constraints.txt -e '.[mutants]'
