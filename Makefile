@@ -40,7 +40,7 @@ setup: $(STAMP) ## create .venv with the tested versions
 # A build of torch without CUDA is a tenth of the download: TORCH_INDEX=https://download.pytorch.org/whl/cpu make setup
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --no-compile $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) \
+	$(BIN)/python -m pip install --quiet $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) \
 	  -c constraints.txt -e '.[notebooks,docs,dev]'
 	touch $@
 
