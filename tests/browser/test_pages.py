@@ -118,6 +118,8 @@ def violations(page: Page) -> list[str]:
     """Return what axe-core finds that is serious, as lines."""
     pytest.importorskip("axe_playwright_python")
     page.add_script_tag(content=(resources.files("axe_playwright_python") / "axe.min.js").read_text(encoding="utf-8"))
+    # What scrolls is known once fonts are there and the page is laid out with them.
+    page.evaluate("() => document.fonts.ready.then(() => new Promise(done => requestAnimationFrame(done)))")
     found: dict[str, Any] = page.evaluate("() => axe.run({resultTypes: ['violations']})")
     grave = [rule for rule in found["violations"] if rule["impact"] in COUNTED]
     return [f"{rule['id']}: {json.dumps(node['html'])[:160]}" for rule in grave for node in rule["nodes"]]
