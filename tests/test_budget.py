@@ -49,6 +49,8 @@ def test_operations_of_a_run_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     config = tiny(FedBuff())  # 500 images over 10 clients, 1 or 2 epochs; 6 rounds of 2 arrivals; 2 evaluations
     local = 3 * 10 * 50 * config.local.epochs * 2 * 6
     assert operations(config) == local + 2 * 5_000 * 10
+    few = replace(config, evaluation=replace(config.evaluation, size=100))
+    assert operations(few) == local + 2 * 100 * 10
     echo = replace(config, method=FedEcho())  # 20 steps of 128 of the 200 images of U: 10 passes
     server = 6 * 10 * (2 * 200 + 3 * 10 * 200)
     assert operations(echo) == operations(config) + server

@@ -47,6 +47,7 @@ BAD: list[tuple[Callable[[], object], str, str]] = [
     (lambda: Data("cifar100", pool="cifar100-20k"), "pool = 'cifar100-20k'", "the clients' own cifar100"),
     (lambda: Data("sst2", pool="sst2"), "pool = 'sst2'", "the clients' own sst2"),
     (lambda: Evaluation(every=0), "every = 0", ">= 1"),
+    (lambda: Evaluation(size=0), "size = 0", ">= 1"),
     (lambda: Delays("slow"), "model = 'slow'", "mild, large"),  # type: ignore[arg-type]
     (lambda: Delays("mild", shape=2.0), "shape = 2.0", "no meaning"),
     (lambda: Delays("trace"), "trace = None", "CSV"),

@@ -91,7 +91,7 @@ def test_every_class_has_as_many_blocks() -> None:
     texts = Texts((TEXTS[0], TEXTS[1], TEXTS[1]), np.array([0, 1, 1]))
     found = blocks(TOKENS, texts, context=3)
     assert found.labels is not None and len(set(np.bincount(found.labels).tolist())) == 1
-    assert len(found.take(2)) == 2 and (found.take(2).ids == found.ids[:2]).all()
+    assert len(found.take(slice(2))) == 2 and (found.take(slice(2)).ids == found.ids[:2]).all()
     assert (texts.labels is not None) and (texts.labels[found.texts] == found.labels).all()
 
 

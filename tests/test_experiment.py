@@ -156,6 +156,18 @@ def test_validation_and_test_are_different_images() -> None:
     assert scores["test"] != scores["validation"]
 
 
+def test_a_part_of_the_held_out_images_is_scored() -> None:
+    part = prepare(tiny(FedBuff(), evaluation=Evaluation(3, size=100)), torch.device("cpu")).held_out
+    whole = prepare(tiny(FedBuff(), evaluation=Evaluation(3, size=10**6)), torch.device("cpu")).held_out
+    assert len(whole.labels) == 5000 and torch.equal(part.images, whole.images[:100])
+    assert torch.equal(part.labels, whole.labels[:100]) and torch.equal(part.classes, part.labels)
+
+
+def test_every_class_is_scored() -> None:
+    with pytest.raises(InputError, match="size = 9 .* only . of 10 classes are among these"):
+        prepare(tiny(FedBuff(), evaluation=Evaluation(3, size=9)), torch.device("cpu"))
+
+
 def test_exploding_run_ends_as_diverged() -> None:
     record = run(tiny(FedBuff(server_lr=1e30)))
     assert record.status == "diverged" and record.score is None

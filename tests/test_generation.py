@@ -318,6 +318,13 @@ def test_the_task_leaves_the_hashes_of_earlier_runs_alone() -> None:
     assert config_hash(config) == config_hash(same)
 
 
+def test_a_part_of_the_held_out_blocks_is_scored() -> None:
+    part, whole = (prepare(tiny(**{"evaluation.size": size}), CPU).held_out for size in (20, None))
+    assert part.images.shape == part.labels.shape == (20, CONTEXT) and len(whole.images) > 20
+    for name in ("images", "labels", "classes"):
+        assert torch.equal(getattr(part, name), getattr(whole, name)[:20])
+
+
 @pytest.mark.parametrize("pieces", [1, 2**13, 2**20])
 def test_held_out_tokens_are_scored_alike_whatever_the_piece(pieces: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evaluation, "PIECE", pieces)

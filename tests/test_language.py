@@ -105,6 +105,13 @@ def test_validation_and_test_are_different_passages() -> None:
     assert len(prepare(config, CPU).held_out.labels) == 720
 
 
+def test_a_part_of_the_held_out_passages_is_scored() -> None:
+    part, whole = (prepare(tiny(**{"evaluation.size": size}), CPU).held_out for size in (60, None))
+    assert len(part.images) == 60 and torch.equal(part.labels, whole.labels[:60])
+    longest = part.images.shape[1]
+    assert torch.equal(part.images, whole.images[:60, :longest]) and not whole.images[:60, longest:].any()
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

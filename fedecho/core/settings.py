@@ -220,6 +220,8 @@ class Evaluation(Checked):
     """`validation` while tuning; nothing is ever tuned on `test`."""
     scored: Count = 5
     """The score is the mean of this many last evaluations. Unspecified in paper."""
+    size: Count | None = None
+    """At most so many held-out images, texts or blocks are scored, the first in canonical order; none = all."""
 
 
 @dataclass(frozen=True)

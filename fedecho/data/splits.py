@@ -6,6 +6,7 @@ Copies of a data set differ in order: original batches, one folder per class, so
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -42,8 +43,8 @@ class Images:
         """Return the number of images."""
         return len(self.images)
 
-    def take(self, index: npt.NDArray[np.int64]) -> Images:
-        """Return the images (and labels, where there are any) at `index` `[chosen]`."""
+    def take(self, index: npt.NDArray[np.int64] | slice) -> Images:
+        """Return the images (and labels, where there are any) of a slice, or at `index` `[chosen]`."""
         return Images(self.images[index], None if self.labels is None else self.labels[index])
 
     def unlabeled(self) -> Images:
@@ -211,7 +212,7 @@ class TextSplits:
     test: Texts
     pool: Texts
 
-    @property
+    @functools.cached_property
     def digest(self) -> str:
         """The SHA-256 (hex) over train, pool, validation and test, in this order, with their labels."""
         state = hashlib.sha256()

@@ -155,9 +155,9 @@ class Blocks:
         """Return the number of blocks."""
         return len(self.ids)
 
-    def take(self, count: int) -> Blocks:
-        """Return the first `count` blocks."""
-        return Blocks(self.ids[:count], None if self.labels is None else self.labels[:count], self.texts[:count])
+    def take(self, index: slice) -> Blocks:
+        """Return the blocks of a slice."""
+        return Blocks(self.ids[index], None if self.labels is None else self.labels[index], self.texts[index])
 
 
 def blocks(tokens: Tokens, texts: Texts, context: int = CONTEXT) -> Blocks:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from fedecho import data as datasets
 from fedecho.core.checks import require
 from fedecho.core.config import LORA, RunConfig
 from fedecho.data.pools import mixed
-from fedecho.data.splits import Labels, Splits, Texts, carve
+from fedecho.data.splits import Images, Labels, Splits, Texts, carve
 from fedecho.data.tokens import CONTEXT, Blocks, Tokens, Vocabulary, blocks
 from fedecho.learning import models
 from fedecho.learning.client import ClientData, normalise
@@ -30,6 +30,7 @@ _MOMENTS = {
 }
 
 
+_Part = TypeVar("_Part", Images, Texts, Blocks)
 _NOTHING = torch.empty(0)
 """The padding of texts, of which there are no crops."""
 
@@ -68,6 +69,15 @@ def _count(config: RunConfig, field: str, whole: int, who: str, what: str) -> in
     return count
 
 
+def _scored(config: RunConfig, split: _Part) -> tuple[_Part, Labels]:
+    """Return the first entries of a held-out split, or all, and their classes; InputError where a class has none."""
+    part = split.take(slice(config.evaluation.size))
+    assert split.labels is not None and part.labels is not None
+    classes, scored = len(np.unique(split.labels)), len(np.unique(part.labels))
+    require(classes == scored, "size", len(part), f"only {scored} of {classes} classes are among these; give more")
+    return part, part.labels
+
+
 def _tensor(labels: Labels, device: torch.device) -> Tensor:
     return torch.from_numpy(labels.copy()).to(device)
 
@@ -78,12 +88,12 @@ def _tensor(labels: Labels, device: torch.device) -> Tensor:
 def read_images(config: RunConfig, device: torch.device, root: Path | None = None) -> Inputs:
     """Return the images of a data set and its pool, normalised and past the model's stem unless crops come first."""
     splits = carve(datasets.load(config.data.name, root), config.data.validation_size)
-    split = config.evaluation.split
-    train, scored = splits.train, splits.test if split == "test" else splits.validation
+    train, scored = splits.train, splits.test if config.evaluation.split == "test" else splits.validation
     words = f"{splits.name} has no validation split of its own; set data.validation_size"
-    require(scored is not None, "split", split, words)
+    require(scored is not None, "split", "validation", words)
     count = _count(config, "train_size", len(train), splits.name, "client images")
-    assert scored is not None and train.labels is not None and scored.labels is not None
+    assert scored is not None and train.labels is not None
+    scored, labels = _scored(config, scored)
     images = _planes(train.images[:count], device)
     moments_of = _MOMENTS.get(config.data.name) or _moments(train.images[:count])
     mean, std = (torch.tensor(m).view(1, -1, 1, 1).to(device) for m in moments_of)
@@ -92,11 +102,9 @@ def read_images(config: RunConfig, device: torch.device, root: Path | None = Non
     if not config.local.augment:  # crops must come before the stem
         stem, module = models.split_stem(module)
         images = stem(normalise(images, mean, std))
-    held_out, pool = (
-        stem(normalise(_planes(part, device), mean, std))
-        for part in (scored.images, _pool_images(splits, config, root))
-    )
-    classes, ends, names = train.labels[:count], _tensor(scored.labels, device), len(splits.classes)
+    unseen = (scored.images, _pool_images(splits, config, root))
+    held_out, pool = (stem(normalise(_planes(part, device), mean, std)) for part in unseen)
+    classes, ends, names = train.labels[:count], _tensor(labels, device), len(splits.classes)
     padding, moments = images.new_zeros(images.shape[1]), (mean, std) if config.local.augment else None
     return Inputs(
         ClientData(images, _tensor(classes, device), padding, moments),
@@ -145,19 +153,16 @@ def read_texts(config: RunConfig, device: torch.device, root: Path | None = None
     _require_for_texts(config)
     splits = datasets.load_texts(config.data.name, root, mask=config.data.mask)
     scored = splits.test if config.evaluation.split == "test" else splits.validation
+    scored, labels = _scored(config, scored)
     train = splits.train.take(slice(_count(config, "train_size", len(splits.train), splits.name, "client texts")))
     pool = _pool_texts(splits.pool, config, root)
-    assert train.labels is not None and scored.labels is not None
+    assert train.labels is not None
     vocabulary, context, origin = _reader(config, train)
     ids = [torch.from_numpy(vocabulary.encode(part.texts, context)).to(device) for part in (train, scored, pool)]
-    facts = {
-        "data_digest": splits.digest,
-        "classes": list(splits.classes),
-        "vocabulary_digest": vocabulary.digest,
-        "vocabulary_words": len(vocabulary.words),
-    }
+    facts: dict[str, Any] = {"data_digest": splits.digest, "classes": list(splits.classes)}
+    facts |= {"vocabulary_digest": vocabulary.digest, "vocabulary_words": len(vocabulary.words)}
     module = models.build(config.model, datasets.TEXT_SHAPE, len(splits.classes), config.seed).to(device)
-    ends, names = _tensor(scored.labels, device), len(splits.classes)
+    ends, names = _tensor(labels, device), len(splits.classes)
     clients = ClientData(ids[0], _tensor(train.labels, device), _NOTHING)
     held_out = HeldOut(ids[1], ends, ends, names, names)
     return Inputs(clients, train.labels, held_out, ids[2], module, facts | origin)
@@ -207,9 +212,10 @@ def read_tokens(config: RunConfig, device: torch.device, root: Path | None = Non
     module = models.build(config.model, (size, CONTEXT), size, config.seed, "generation").to(device)
     tokens = datasets.load_tokens(size)
     clients, scored = datasets.load_blocks(size, "train"), datasets.load_blocks(size, split)
-    clients = clients.take(_count(config, "train_size", len(clients), splits.name, "client blocks of tokens"))
+    scored, labels = _scored(config, scored)
+    clients = clients.take(slice(_count(config, "train_size", len(clients), splits.name, "client blocks of tokens")))
     pool = _pool_blocks(tokens, config, root).to(device)
-    assert clients.labels is not None and scored.labels is not None
+    assert clients.labels is not None
     facts = {
         "data_digest": splits.digest,
         "classes": list(splits.classes),
@@ -219,8 +225,7 @@ def read_tokens(config: RunConfig, device: torch.device, root: Path | None = Non
         "characters_per_token": datasets.characters_per_token(size, split),
     }
     everyone = ClientData(*_shifted(clients, device), _NOTHING)
-    novels = _tensor(scored.labels, device)
-    held_out = HeldOut(*_shifted(scored, device), novels, len(splits.classes), size)
+    held_out = HeldOut(*_shifted(scored, device), _tensor(labels, device), len(splits.classes), size)
     return Inputs(everyone, clients.labels, held_out, pool, module, facts, clients.texts, tokens.decode)
 
 
@@ -240,4 +245,4 @@ def _pool_blocks(tokens: Tokens, config: RunConfig, root: Path | None) -> Tensor
     else:
         found = blocks(tokens, Texts((" ".join(datasets.load_texts(name, root).train.unlabeled().texts),)))
     count = _count(config, "pool_size", len(found), "the pool", "blocks of tokens")
-    return torch.from_numpy(found.take(count).ids[:, :-1].copy())
+    return torch.from_numpy(found.take(slice(count)).ids[:, :-1].copy())

@@ -89,8 +89,8 @@ def base(name: str, contender: Contender, seed: int, rounds: int = 0) -> RunConf
     every = Evaluation().every * plain.buffer_size // protocol.buffer_size
     partition = Partition(min_size=scale.min_size, too_small=scale.too_small)
     return RunConfig(
-        method, seed, scale.data, partition, protocol, Delays(), scale.model, scale.local, Evaluation(every=every),
-        execution=scale.execution,
+        method, seed, scale.data, partition, protocol, Delays(), scale.model, scale.local,
+        Evaluation(every=every, size=scale.scored), execution=scale.execution,
     )  # fmt: skip
 
 

@@ -25,6 +25,8 @@ class Profile:
     """Seeds of every table."""
     speed_counts: tuple[int, int, int]
     """Fast, medium and slow clients where stragglers own classes, so that seeds differ in data and not in kind."""
+    scored: int | None = None
+    """At most so many held-out images or texts are scored; none = all, as wherever numbers are reported."""
     min_size: int = 10
     too_small: Literal["redraw", "top up"] = "redraw"
     settings: tuple[str, ...] = ()
@@ -51,7 +53,10 @@ class Profile:
         return {*self.seeds, *self.fresh, *self.later}
 
 
-_SMOKE: Any = {"seeds": (0, 1), "fresh": (2,), "later": (3,), "speed_counts": (10, 6, 4), "trials": 2, "refinements": 0}
+_SMOKE: Any = {
+    "seeds": (0, 1), "fresh": (2,), "later": (3,), "speed_counts": (10, 6, 4), "trials": 2, "refinements": 0,
+    "scored": 300,
+}  # fmt: skip
 _FULL: Any = {"speed_counts": (25, 16, 9), "tuning_seeds": (1000, 1001)}
 _FRESH = tuple(range(5, 15))
 _CIFAR: Any = {

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from fedecho.core.config import RunConfig
 from fedecho.learning.cost import work
-from fedecho.learning.cost.work import counts_of, train_count
+from fedecho.learning.cost.work import scored_count, train_count
 
 PRIOR = {"cpu": 6e10, "cuda": 1e13}
 """FLOP/s assumed of one process before anything is measured: one core of a server, a large GPU in float32."""
@@ -21,11 +21,11 @@ def operations(config: RunConfig) -> float:
     A job counts as one of a client with an average number of images; a backward pass as two forward passes.
     """
     flops = work.model_size(config.model, config.data)[2]
-    protocol, (_, _, held_out) = config.protocol, counts_of(config.data)
+    protocol = config.protocol
     images = train_count(config) / protocol.clients * config.local.epochs
     local = 3 * flops * images * protocol.buffer_size * protocol.rounds
     server = sum(work.work(config)[phase] for phase in ("inference", "distillation")) * protocol.rounds
-    return local + server + config.evaluations * held_out * flops
+    return local + server + config.evaluations * scored_count(config) * flops
 
 
 def kind(device: str) -> str:

@@ -19,7 +19,7 @@ from fedecho.core.settings import Data
 from fedecho.learning.bank import block_size
 from fedecho.learning.client import cross_entropy
 from fedecho.learning.cost import work
-from fedecho.learning.cost.work import counts_of, peak_versions, shape_of, train_count
+from fedecho.learning.cost.work import peak_versions, scored_count, shape_of, train_count
 from fedecho.learning.evaluation import PIECE
 from fedecho.learning.models.texts import example
 from fedecho.simulation import events
@@ -111,13 +111,11 @@ def megabytes(size: float) -> str:
 def data_bytes(config: RunConfig) -> dict[str, int]:
     """Return the bytes of the clients' images, the held-out ones and U; client images stay bytes where crops are
     taken of them, and so do labels at 8 bytes each. Tokens to be predicted count as labels."""
-    _, validation, test = counts_of(config.data)
     pixels = _numbers(config)
     label = 8 * _shape(config)[1] if config.data.task == "generation" else 8
-    held_out = test if config.evaluation.split == "test" else validation or config.data.validation_size
     return {
         "clients": train_count(config) * (pixels * (1 if config.local.augment else 4) + label),
-        "held out": held_out * (4 * pixels + label),
+        "held out": scored_count(config) * (4 * pixels + label),
         "U": config.data.pool_size * 4 * pixels,
     }
 

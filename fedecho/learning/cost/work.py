@@ -78,6 +78,13 @@ def train_count(config: RunConfig) -> int:
     return config.data.train_size or clients - config.data.validation_size
 
 
+def scored_count(config: RunConfig) -> int:
+    """Return how many held-out images or texts the model is scored on."""
+    _, validation, test = counts_of(config.data)
+    whole = test if config.evaluation.split == "test" else validation or config.data.validation_size
+    return min(whole, config.evaluation.size or whole)
+
+
 @cache
 def outline(model: str, data: Data) -> nn.Module:
     """Return a model for a data set without its numbers: shapes alone, which take no memory."""
