@@ -38,10 +38,12 @@ help: ## this text
 setup: $(STAMP) ## create .venv with the tested versions
 
 # A build of torch without CUDA is a tenth of the download: TORCH_INDEX=https://download.pytorch.org/whl/cpu make setup
+# pip compiles modules one by one, compileall on every core; templates that are no Python are left as they are.
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) \
+	$(BIN)/python -m pip install --quiet --no-compile $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) \
 	  -c constraints.txt -e '.[notebooks,docs,dev]'
+	@$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
 	touch $@
 
 tables: $(STAMP) ## every table and figure: train what has no record, then write paper/tables and paper/figures
