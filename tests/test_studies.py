@@ -26,7 +26,7 @@ from fedecho.studies import TABLES, forecast, grid, plan, profiles, response
 from fedecho.studies.alpha import DYNAMIC
 from fedecho.studies.comparison import Comparison, Results, Trained
 from fedecho.studies.controls import ahead
-from fedecho.studies.delay import gaps, time_to_target
+from fedecho.studies.delay import gaps
 from fedecho.studies.server_cost import CAPTIONS
 from fedecho.studies.teacher import UNSEEN
 from fedecho.studies.writing import write_protocol
@@ -224,7 +224,7 @@ def test_what_studies_measure() -> None:
     assert math.isnan(summary.mean_of("alpha")(record))
     largest = summary.mean_of("gradient_norm_max", how=max)
     assert largest(record) == 0.5 and math.isnan(largest(a_record(accuracy=[0.7])))
-    assert time_to_target(record) == 10.0 and math.isnan(time_to_target(a_record(accuracy=[0.7])))
+    assert summary.time_to_target(record) == 10.0 and math.isnan(summary.time_to_target(a_record(accuracy=[0.7])))
     assert summary.server_seconds(record) == 3.0
 
 

@@ -51,7 +51,8 @@ def put(
         {"accuracy": accuracy + gap, "per_class": [k / 10 for k in range(10)], "rejected": 3} for gap in (-0.1, 0.1)
     ]  # fmt: skip
     facts = {"straggler_classes": list(owned), "arrivals_slow": 0.25, "characters_per_token": 1.5}
-    provenance = {"commit": "abcdef0123456", "dirty": dirty}
+    cpu = "Intel(R) Xeon(R) Processor" if config.seed else "AMD EPYC"
+    provenance = {"commit": "abcdef0123456", "dirty": dirty, "hardware": {"cpu": cpu}}
     record = new_record(config, status, rows, facts, Clock(), provenance)
     save(sound(record), record_path(folder, config))
 
@@ -151,6 +152,11 @@ def test_a_diverged_run_is_counted_and_not_averaged(compared: list[Cell], tmp_pa
     assert display["FedEcho − method"] == "+12.00"
 
 
+@pytest.mark.parametrize(("value", "text"), [(math.inf, "> 10^308"), (math.nan, "–"), (-1234.5, "−1,234.50")])
+def test_numbers_of_a_study_are_written_in_full(value: float, text: str) -> None:
+    assert captions._plain(value, 2) == text
+
+
 @pytest.mark.parametrize(
     ("means", "chances", "bold"),
     [
@@ -162,8 +168,16 @@ def test_a_diverged_run_is_counted_and_not_averaged(compared: list[Cell], tmp_pa
     ],
 )
 def test_nothing_is_bold_at_chance(means: list[float], chances: list[float], bold: list[bool]) -> None:
-    rows = {"setting": "s", "delay": "d", "mean": means, "chance": chances, "diverged": 0}
-    assert summary.best_of_block(pd.DataFrame(rows)) == bold
+    rows = {"setting": "s", "delay": "d", "method": ["a", "b"], "mean": means, "chance": chances, "diverged": 0}
+    assert summary.best_of_block(pd.DataFrame(rows | {"difference": math.nan})) == bold
+
+
+def test_rows_of_fewer_seeds_are_judged_by_the_seeds_that_they_share() -> None:
+    rows = {"setting": "s", "delay": "d", "method": ["FedEcho", "lucky", "better"], "mean": [80.0, 81.0, 79.0]}
+    frame = pd.DataFrame(rows | {"chance": 10.0, "diverged": 0, "difference": [math.nan, 0.5, math.nan]})
+    assert summary.best_of_block(frame) == [True, False, False]
+    assert summary.best_of_block(frame.assign(difference=[math.nan, 0.5, -0.5])) == [False, False, True]
+    assert summary.best_of_block(frame, "another") == [False, True, False]
 
 
 def test_chance_is_one_class_of_ten_or_what_a_constant_classifier_scores(tmp_path: Path) -> None:
@@ -226,7 +240,7 @@ def test_notes_name_profile_commit_and_uncommitted_changes(compared: list[Cell],
     frame = collected(compared, tmp_path)
     notes = captions.notes(frame, "laptop")
     assert "Profile laptop." in notes and "not results" not in notes
-    made = "made by commit abcdef0, 1 of them with uncommitted changes."
+    made = "made on AMD EPYC (3), Intel Xeon (5) by commit abcdef0, 1 of them with uncommitted changes."
     records = f"Records: 8, set {summary.record_set_hash(frame)}, {made}"
     assert records in notes
     assert "not results" in captions.notes(frame, "smoke")

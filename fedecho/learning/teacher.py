@@ -1,4 +1,4 @@
-"""The teacher of a round: the ensemble of the clients' banked predictions on the pool U, and its entropy (Eq. 4)."""
+"""The teacher of a round: the ensemble of the clients' banked predictions on the pool U, and its entropy (Eq. 3-4)."""
 
 from __future__ import annotations
 

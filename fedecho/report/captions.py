@@ -71,6 +71,8 @@ def display(summary: pd.DataFrame, reference: str, columns: Sequence[Column] = (
 
 
 def _plain(value: float, digits: int) -> str:
+    if np.isinf(value):
+        return "> 10^308"  # the exponential of a finite loss, beyond what a float64 holds
     return NOTHING if np.isnan(value) else f"{value:,.{digits}f}".replace("-", "−")
 
 
@@ -79,7 +81,7 @@ def comparison(note: str, family: str, owned: bool) -> str:
     over = "within a block" if family == "block" else "over the whole table"
     return (
         f"{note} Test accuracy in %, mean ± 95 % CI over n seeds; diverged runs are counted but left out. Bold: best "
-        "mean of a block, rows with diverged runs excluded, unless at chance. Differences: in points, paired over "
+        "of a block, rows with diverged runs excluded, unless at chance. Differences: in points, paired over "
         f"seeds; p: paired t-test, Holm-corrected {over}."
         f"{' Slow classes: those only slow clients own.' if owned else ''}"
     )
@@ -96,14 +98,23 @@ def caveat(profile: str) -> str:
 
 
 def provenance_text(frame: pd.DataFrame) -> str:
-    """Name the records behind a frame: how many, their set's hash, the commits that made them, and how many dirty."""
+    """Name the records behind a frame: how many, their set's hash, the processors and the commits that made them, and
+    how many dirty."""
     made = frame[frame["hash"].notna()].drop_duplicates("hash")
     if made.empty:
         return "Records: none yet."
     commits = sorted({str(commit)[:7] if isinstance(commit, str) else "unknown" for commit in made["commit"]})
     dirty = sum(flag is True for flag in made["dirty"].astype(object))
     state = f", {dirty} of them with uncommitted changes" if dirty else ""
-    return f"Records: {len(made)}, set {record_set_hash(frame)}, made by commit {', '.join(commits)}{state}."
+    by = f"made{processors(made)} by commit {', '.join(commits)}{state}"
+    return f"Records: {len(made)}, set {record_set_hash(frame)}, {by}."
+
+
+def processors(made: pd.DataFrame) -> str:
+    """Say on which processors records were made, and how many on each; nothing where that is unknown."""
+    names = made.get("cpu", pd.Series(dtype=object)).dropna().str.replace(r"\((R|TM)\)| Processor", "", regex=True)
+    counts = names.value_counts().sort_index()
+    return f" on {', '.join(f'{name} ({count})' for name, count in counts.items())}" if len(counts) else ""
 
 
 def sentences(summary: pd.DataFrame, reference: str = REFERENCE, rivals: Sequence[str] = ()) -> list[str]:

@@ -2,7 +2,8 @@
 
 Delays do not depend on the model, so the whole schedule is drawn before any training. The default protocol is the loop
 of the official FADAS simulator: M_c clients are busy; the round closes at the M-th arrival; M clients drawn uniformly
-from the idle ones then start from the new version. Conservation: the mean staleness is M_c/M - 1, whatever the delays.
+from the idle ones then start from the new version. Conservation: the mean staleness tends to M_c/M - 1, whatever the
+delays; in a finite run, whose last jobs are still in flight, it is lower.
 """
 
 from __future__ import annotations

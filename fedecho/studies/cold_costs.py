@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Hashable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -122,8 +121,7 @@ def machines(frame: pd.DataFrame, name: str) -> str:
     """Say how many records there are, the name of their set, and on which processors they were made."""
     if frame.empty:
         return "Records: none yet."
-    made = ", ".join(f"{cpu} ({count})" for cpu, count in sorted(Counter(frame["cpu"]).items()))
-    return f"Records: {len(frame)}, set {name}, made on {made}."
+    return f"Records: {len(frame)}, set {name}, made{captions.processors(frame)}."
 
 
 @kit.style()

@@ -217,7 +217,8 @@ class Comparison(Trained):
         notes = captions.notes(found.frame, self.at) + (f" Compared with: {self.reference}." if self.custom else "")
         hidden = self.by_sweep and not found.frame["hash"].any()  # there is nothing to be seen yet
         drawn = {name: (draw(found), words) for name, (draw, words) in self.figures.items() if not hidden}
-        return Table(found.frame, self.shown(found), found.summary, notes, drawn, summary.best_of_block(found.summary))
+        bold = summary.best_of_block(found.summary, self.reference)
+        return Table(found.frame, self.shown(found), found.summary, notes, drawn, bold)
 
     def shown(self, found: Results) -> pd.DataFrame:
         """Return the summary as texts to read."""

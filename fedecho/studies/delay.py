@@ -11,19 +11,16 @@ import pandas as pd
 
 from fedecho.core import own, stats
 from fedecho.core.checks import is_named
-from fedecho.core.records import Record
 from fedecho.core.settings import Delays
 from fedecho.report import captions, charts, curves, summary
 from fedecho.report.reported import numbers
-from fedecho.report.summary import NOT_STATED, PLACE, REFERENCE, Column
+from fedecho.report.summary import NOT_STATED, PLACE, REFERENCE
 from fedecho.simulation.delays import pin_trace
 from fedecho.studies.comparison import Comparison, Results
 from fedecho.studies.grid import CORE, DIR, FEW, OWN, Seeds, Setting, grid, plain, run_at
 from fedecho.studies.profiles import profile as scale_of
 from fedecho.studies.study import Study, Table, table
 
-TARGET = 0.75
-"""Accuracy whose first reaching is timed: a round number that nearly every method of the main table reaches."""
 NONE = "none (M_c = M)"
 KINDS = (NONE, "mild", "large", "uniform", "exponential", "lognormal", "pareto", "bursty")
 AT_THEIR_BEST = ("FedBuff", "FedBuff (tuned eta)", "FedBuff + EMA", "CA2FL", "CA2FL (tuned eta)", "FADAS")
@@ -42,7 +39,7 @@ def ablation_delay(
     cells += grid(profile, rows, main, seeds=seeds) + grid(profile, rows, rare, few=FEW, seeds=seeds)
     return Comparison(
         name="ablation_delay", title="Kinds of delay", notebook="23_ablation_delay", profile=profile, cells=cells,
-        columns=(Column(f"time to {100 * TARGET:g} %, s", time_to_target, 0),),
+        columns=(summary.TIME,),
         figures={
             "accuracy": (
                 lambda found: charts.over_factor(
@@ -78,11 +75,6 @@ def setting(profile: str, kind: str) -> Setting:
     return (
         Setting(DIR, kind) if kind in ("mild", "large") else Setting(DIR, kind, {"delays.model": kind}, (DIR, "large"))
     )
-
-
-def time_to_target(record: Record) -> float:
-    """Return the virtual time of the first evaluation with at least the target accuracy; nan if there is none."""
-    return next((row["virtual_time"] for row in record.rows if row["accuracy"] >= TARGET), np.nan)
 
 
 # What large delays cost

@@ -165,6 +165,6 @@ class Choice(Comparison):
         """What the numbers are and how to read them."""
         return (
             f"{self.note} Validation accuracy in %, mean ± 95 % CI over n seeds; diverged runs are left out. Bold: "
-            "best mean of a block. Differences: in points, paired over seeds; p: paired t-test, Holm-corrected within "
+            "best of a block. Differences: in points, paired over seeds; p: paired t-test, Holm-corrected within "
             "a block. Slow classes: those only slow clients own."
         )

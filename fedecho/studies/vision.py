@@ -64,7 +64,7 @@ def vision(
     cells += grid(profile, claimed, [p for p in places if p == Setting(MIXED)], seeds=fresh(profile, seeds, 1 / 2))
     return MainTable(
         name="vision", title="Vision: accuracy after equal work", notebook="10_table_vision", profile=profile,
-        cells=cells, paper="vision",
+        cells=cells, paper="vision", columns=(summary.TIME,),
         figures={
             "bars": (lambda found: charts.bars(found.summary), BARS),
             **({"brief": (lambda found: charts.bars(brief(found.summary)), BARS)} if whole else {}),
@@ -74,8 +74,8 @@ def vision(
                 captions.CURVES + (OTHERS if others else ""),
             ),
         },
-        note="All methods after equal work and equal tuning. Paper: the value reported for CIFAR-10 and ResNet-18, "
-        "which names no kind of delay.",
+        note="All methods after equal work and equal tuning. Time: virtual seconds to the first evaluation of at least "
+        "75 %, over the runs that reached it. Paper: for CIFAR-10 and ResNet-18, whatever the delays.",
         details=f"{_scale(run_at(profile, OWN, HERE, 0))} Where stragglers own 2 classes, slow clients alone hold "
         "them: mixed, split unevenly among them by Dir(0.1), beside shares of the other classes; pure, in equal "
         "parts, and nothing else. Mixed was added after the ordinary settings, pure after mixed had been seen. Every "
@@ -106,7 +106,7 @@ class MainTable(Comparison):
 
     def shown(self, found: Results) -> pd.DataFrame:
         """Return the summary as texts to read."""
-        return captions.display(found.summary, self.reference, word="method")
+        return captions.display(found.summary, self.reference, self.columns, word="method")
 
     def table(self) -> Table:
         """Return the table with its compact form beside it."""
@@ -137,6 +137,6 @@ def compact(found: pd.DataFrame, frame: pd.DataFrame) -> str:
     note = " \\* = some seeds diverged and are left out." if (frame["status"] == "diverged").any() else ""
     return (
         f"{render.markdown_rows(wide.reset_index())}\n\nTest accuracy in %, mean ± half width of the 95 % confidence "
-        "interval over the seeds; bold: the highest mean of a column, among methods of which no run diverged."
+        "interval over the seeds; bold: the best of a column, among methods of which no run diverged."
         f"{note} {captions.provenance_text(frame)}\n"
     )

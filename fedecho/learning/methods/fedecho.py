@@ -59,7 +59,7 @@ class Echo:
     round: int = 0
     """t, taken from the uploads: a round in which every upload failed is never closed."""
     scored: Weights | None = None
-    """The model to score: the distilled one, if clients are sent the averaged one, or its moving average (`ema`)."""
+    """The model to score: the distilled one, or its moving average (`ema`)."""
     metrics: dict[str, float] = field(default_factory=dict)
     average: Weights | None = None
     """Moving average of the models x_hat, where it is the teacher (`source`)."""
@@ -124,7 +124,7 @@ def echo(inner: Method[Any], server: Server, settings: Distillation, ema: float 
         receive,
         close_round,
         report=report,
-        evaluated=lambda state, x: state.scored or x,
+        evaluated=lambda state, x: x if state.scored is None else state.scored,
         metrics=lambda state: state.metrics,
     )
     return around(inner, method)

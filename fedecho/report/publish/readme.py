@@ -4,6 +4,7 @@ stops them."""
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
@@ -123,9 +124,16 @@ class Tables:
         """Return the verdict that all of some primary claims have."""
         return " or ".join(dict.fromkeys(self.claim(name)["verdict"] for name in names))
 
+    def means(self, name: str) -> tuple[float, float]:
+        """Return the two means that an exploratory claim compares, over the seeds that both rows have."""
+        found = [line["our_value"] for line in self.claims("exploratory", None) if line["id"] == name]
+        require(len(found) == 1, "claim", name, "there is no exploratory claim of this name")
+        first, second = re.findall(r"[\d.]+", found[0].partition("(")[2])
+        return float(first), float(second)
+
     def asked(self) -> dict[str, Callable[..., Any]]:
         """Return all of these by name."""
-        names = "pick at each places below lead best text claims claim verdict"
+        names = "pick at each places below lead best text claims claim means verdict"
         return {name: getattr(self, name) for name in names.split()}
 
 
