@@ -332,6 +332,7 @@ def test_each_side_has_its_own_family() -> None:
     assert judged(behind, of_p(0.02))[0] == ("not supported", pytest.approx(0.00296, rel=0.01))
     (found,) = verdicts.judged([(a_claim(), small)])
     assert (found.verdict, found.qualifier) == ("supported", verdicts.SMALL)
+    assert found.p == pytest.approx(0.00104, rel=0.01)  # above 0: t = 31; the other side's is smaller still
 
 
 @pytest.mark.slow

@@ -34,7 +34,8 @@ run learns anything, so nothing varies. **Not run**: records are missing. p valu
 claims written down together: the chance of any false verdict is at most 5 %. Checks of the theory follow their \
 notebooks' rules. All else is exploratory: estimates with 95 % intervals, positive in the claimed direction."""
 COLUMNS = """\
-p is two-sided and belongs to the verdict (without one, to the side that is shown more clearly): beside *not \
+p is two-sided and belongs to the verdict (where both sides are shown, the larger one; without a verdict, that of the \
+side that is shown more clearly): beside *not \
 supported* a small p speaks against a lead as large as the smallest effect. Power: the chance of a verdict, either \
 one, as predicted from earlier seeds. n for 80 %: the seeds that this would need, as predicted from all of them."""
 
@@ -177,5 +178,5 @@ def _judged(sample: Sample, above: float, below: float) -> Judged:
         return Judged(FLOOR)
     p = min(above, below) if len(_testable(sample)) > 1 else None
     if above < LEVEL:
-        return Judged("supported", SMALL if below < LEVEL else "", p)
+        return Judged("supported", SMALL, max(above, below)) if below < LEVEL else Judged("supported", "", p)
     return Judged("not supported" if below < LEVEL else "inconclusive", "", p)
