@@ -16,6 +16,7 @@ from fedecho.core.records import Row
 from fedecho.simulation.schedule import Round
 
 T = TypeVar("T")
+Wrap = Callable[[Iterable[Round]], Iterable[Round]]
 CALM = {"TQDM_MININTERVAL": "30"}
 """What the environment of a notebook has that is executed into a log."""
 SECONDS, SHARE = 30.0, 0.05
@@ -100,3 +101,18 @@ class Bar:
     def row(self, row: Row) -> None:
         """Show an evaluation."""
         self._shown.set_postfix(accuracy=f"{100 * row['accuracy']:.1f} %")
+
+
+def shown(on_row: Callable[[Row], None], progress: Wrap | bool) -> tuple[Callable[[Row], None], Wrap]:
+    """Return the callback for evaluation rows and the wrapper of the rounds; a progress bar is both."""
+    if callable(progress):
+        return on_row, progress
+    if not progress:
+        return on_row, iter
+    bar = Bar()
+
+    def both(row: Row) -> None:
+        bar.row(row)
+        on_row(row)
+
+    return both, bar.rounds

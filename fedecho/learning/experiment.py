@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import datetime
-import functools
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, Literal
 
 import torch
 
 from fedecho.core import numerics
-from fedecho.core.checks import InputError
 from fedecho.core.clock import Clock
 from fedecho.core.config import RunConfig, config_hash, to_dict
 from fedecho.core.provenance import require_device
 from fedecho.core.records import Record, Row, rounded
 from fedecho.core.settings import Protocol
 from fedecho.learning import faults
-from fedecho.learning.bar import Bar
+from fedecho.learning.bar import Wrap, shown
 from fedecho.learning.checkpoint import Checkpoints, Journal, Progress, Version
 from fedecho.learning.client import Update, sgd
+from fedecho.learning.cost.peak import with_memory_advice
 from fedecho.learning.evaluation import evaluate, samples, written
 from fedecho.learning.export import by_name
 from fedecho.learning.flat import Weights
@@ -33,11 +32,6 @@ from fedecho.learning.pins import pin
 from fedecho.learning.resume import Keeper
 from fedecho.learning.task import Task, prepare
 from fedecho.simulation.schedule import Job, Round
-
-Wrap = Callable[[Iterable[Round]], Iterable[Round]]
-R = TypeVar("R", bound=Callable[..., Record])
-_OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
-"""Phrases in torch's out-of-memory errors, in lower case."""
 
 
 @contextmanager
@@ -52,21 +46,6 @@ def one_thread() -> Iterator[None]:
     finally:
         torch.set_num_threads(before)
         cudnn.deterministic, cudnn.benchmark = chosen
-
-
-def with_memory_advice(run: R) -> R:
-    """Wrap `run` so that running out of memory raises an `InputError` that names the settings using the most memory."""
-
-    @functools.wraps(run)
-    def inner(config: RunConfig, **options: Any) -> Record:
-        try:
-            return run(config, **options)
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            raise InputError("memory", options.get("device", "cpu"), memory_advice(config)) from None
-
-    return cast(R, inner)
 
 
 @one_thread()
@@ -153,21 +132,6 @@ def server(task: Task, config: RunConfig, clock: Clock) -> Server:
     return Server(task.model, task.pool, task.plan, config.local, config.seed, clock=clock, write=write)
 
 
-def shown(on_row: Callable[[Row], None], progress: Wrap | bool) -> tuple[Callable[[Row], None], Wrap]:
-    """Return the callback for evaluation rows and the wrapper of the rounds; a progress bar is both."""
-    if callable(progress):
-        return on_row, progress
-    if not progress:
-        return on_row, iter
-    bar = Bar()
-
-    def both(row: Row) -> None:
-        bar.row(row)
-        on_row(row)
-
-    return both, bar.rounds
-
-
 def _samples(task: Task, weights: Weights, seed: int) -> dict[str, Any]:
     """Return text samples of the final model for the record; empty for a classifier."""
     if task.decode is None:
@@ -201,20 +165,3 @@ def starts_behind(job: Job, protocol: Protocol) -> bool:
     """
     place = job.number - protocol.concurrency
     return place >= 0 and (place + 1) % protocol.buffer_size != 0
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Tell whether an error means that memory ran out, on a GPU or in the machine."""
-    return isinstance(error, MemoryError) or any(words in str(error).lower() for words in _OUT_OF_MEMORY)
-
-
-def memory_advice(config: RunConfig) -> str:
-    """Name the settings that take most memory, with their present values, and what to do with them."""
-    words = [f"|U|: data.pool_size, now {config.data.pool_size}"]
-    words += [f"inference batch: execution.inference_batch, now {config.execution.inference_batch}"]
-    if config.distill is not None:
-        kept = config.distill.bank_dtype
-        words += [f"bank dtype: method.distill.bank_dtype, now {kept}" + ("" if kept == "float16" else "; try float16")]
-        if config.distill.bank_top_k is None and config.distill.bank_labels is None:
-            words += ["rows: method.distill.bank_top_k or bank_labels, now all classes are kept"]
-    return f"it ran out; lower one of ({', or '.join(words)}), or run fewer at a time with --jobs"

@@ -20,10 +20,10 @@ from fedecho.core.processes import Stopped
 from fedecho.core.provenance import code, cores as cores
 from fedecho.core.records import Record, find, progress_path, record_path, save
 from fedecho.core.workers import MOST, Workers
-from fedecho.learning.bar import bar
+from fedecho.learning.bar import Wrap, bar
 from fedecho.learning.checkpoint import forget
 from fedecho.learning.cost import peak
-from fedecho.learning.experiment import Wrap, run
+from fedecho.learning.experiment import run
 from fedecho.learning.resume import Keeper, Paused
 from fedecho.studies.cluster import Cluster, Nodes
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from functools import cache
 from operator import itemgetter
 from pathlib import Path
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
 
 from fedecho.core.checks import InputError, is_named
 from fedecho.core.config import LORA, MethodConfig, RunConfig
+from fedecho.core.records import Record
 from fedecho.core.settings import Data
 from fedecho.learning.bank import block_size
 from fedecho.learning.client import cross_entropy
@@ -24,6 +26,7 @@ from fedecho.learning.evaluation import PIECE
 from fedecho.learning.models.texts import example
 from fedecho.simulation import events
 
+R = TypeVar("R", bound=Callable[..., Record])
 WORKER = 300_000_000
 """Bytes of a worker without its tensors: Python, torch and the bundled data, as measured on Linux."""
 
@@ -85,7 +88,7 @@ def largest(runs: Iterable[RunConfig], count: int) -> list[tuple[int, RunConfig]
     return sorted(sizes, key=itemgetter(0), reverse=True)[:count]
 
 
-@cache
+@functools.cache
 def _total(run: RunConfig) -> int:
     return sum(predicted_peak(run).values())
 
@@ -192,7 +195,7 @@ def step_bytes(config: RunConfig, batch: int) -> int:
     return max(under_way, 2 * 4 * parameters) + images
 
 
-@cache
+@functools.cache
 def activations(model: str, data: Data) -> tuple[int, int]:
     """Return the bytes an image that a forward pass saves for the backward one, in all and by the largest tensor."""
     module, batch, seen = work.outline(model, data).train(), 8, dict[int, int]()
@@ -209,3 +212,39 @@ def activations(model: str, data: Data) -> tuple[int, int]:
         out = module(example(shape_of(model, data)[0], batch, "meta"))
         cross_entropy(out, torch.zeros(out.shape[:-1], dtype=torch.long, device="meta"))
     return sum(seen.values()) // batch, max(seen.values()) // batch
+
+
+# Where memory runs out all the same
+
+
+def with_memory_advice(run: R) -> R:
+    """Wrap `run` so that running out of memory raises an `InputError` that names the settings using the most memory."""
+
+    @functools.wraps(run)
+    def inner(config: RunConfig, **options: Any) -> Record:
+        try:
+            return run(config, **options)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise InputError("memory", options.get("device", "cpu"), memory_advice(config)) from None
+
+    return cast(R, inner)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether an error means that memory ran out, on a GPU or in the machine."""
+    phrases = ("can't allocate memory", "not enough memory", "out of memory")  # torch's
+    return isinstance(error, MemoryError) or any(words in str(error).lower() for words in phrases)
+
+
+def memory_advice(config: RunConfig) -> str:
+    """Name the settings that take most memory, with their present values, and what to do with them."""
+    words = [f"|U|: data.pool_size, now {config.data.pool_size}"]
+    words += [f"inference batch: execution.inference_batch, now {config.execution.inference_batch}"]
+    if config.distill is not None:
+        kept = config.distill.bank_dtype
+        words += [f"bank dtype: method.distill.bank_dtype, now {kept}" + ("" if kept == "float16" else "; try float16")]
+        if config.distill.bank_top_k is None and config.distill.bank_labels is None:
+            words += ["rows: method.distill.bank_top_k or bank_labels, now all classes are kept"]
+    return f"it ran out; lower one of ({', or '.join(words)}), or run fewer at a time with --jobs"
