@@ -22,7 +22,7 @@ ORDER = (
     "language_tuning", "generation_tuning", "theory_convex", "theory_bound", "theory_nonconvex", "theory_arrivals",
     "theory_methods", "theory_distillation",
 )  # fmt: skip
-for _module in pkgutil.walk_packages(__path__, f"{__name__}."):  # a file that is added is a table without more ado
+for _module in pkgutil.walk_packages(__path__, f"{__name__}."):  # every file of this folder registers its tables
     importlib.import_module(_module.name)
 TABLES.update({name: TABLES.pop(name) for name in dict.fromkeys([*ORDER, *TABLES])})
 globals().update(TABLES)
