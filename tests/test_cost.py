@@ -277,7 +277,7 @@ def test_other_methods_and_sizes_are_measured_apart(paper: Path, monkeypatch: py
     made = studies.make(both)
     assert list(made.table.texts.columns) == ["FedBuff", REFERENCE]
     assert sorted(path.name for path in paper.iterdir()) == ["records"]
-    with pytest.raises(InputError, match="methods = 'FedBuf' is not usable: choose among FedAvg"):
+    with pytest.raises(InputError, match="methods = 'FedBuf' is not usable: choose one of FedAvg"):
         study(methods=["FedBuf"])
 
 

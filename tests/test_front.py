@@ -90,8 +90,8 @@ def test_a_clone_that_git_does_not_look_at_is_mentioned_once(
     (["tune", "--seeds", "1", "--space", "x", "--seeds", "2"], ["tune", "--seeds", "1", "2", "--space", "x"]),
     (["compare", "r", "--methods", "a", "--methods", "b"], ["compare", "r", "--methods", "a", "b"]),
     (["cite", "vision", "--profile", "smoke"], ["cite", "vision", "--profile", "smoke"]),
-    (["dance", "--set", "a", "--set", "b"], ["dance", "--set", "a", "--set", "b"]),
-    ([], []),
+    (["run", "--set=a=1", "--help"], ["run", "--set", "a=1", "--help"]),
+    (["--help"], ["--help"]),
 ])  # fmt: skip
 def test_repeated_lists_are_gathered(given: list[str], kept: list[str]) -> None:
     assert main.gathered(given) == kept

@@ -339,12 +339,12 @@ BAD: list[tuple[list[str], str, str]] = [
     (["--set", "model=m.py:text"], "model = ", "torch.nn.Module"),
     (["--set", "model=m.py:none"], "model = ", "without parameters"),
     (["--set", "model=m.py:few"], "model = ", "it fails (RuntimeError"),
-    (["--set", "delays.model=function"], "function = None", "module:function"),
-    (["--set", "delays.function=d.py:zero"], "function = 'd.py:zero'", "exactly when"),
+    (["--set", "delays.model=function"], "delays.function = None", "module:function"),
+    (["--set", "delays.function=d.py:zero"], "delays.function = 'd.py:zero'", "exactly when"),
     (["--set", "delays.model=function", "delays.function=d.py:zero"], "delays.function = 0", "> 0"),
     (["--set", "delays.model=function", "delays.function=d.py:fails"], "delays.function = ", "ZeroDivisionError"),
-    (["--set", "data.name=none.npz"], "data = 'none.npz'", "no such file"),
-    (["--set", "data.sha256=x"], "sha256 = 'x'", "leave it out"),
+    (["--set", "data.name=none.npz"], "data.name = 'none.npz'", "no such file"),
+    (["--set", "data.sha256=x"], "data.sha256 = 'x'", "leave it out"),
 ]
 
 

@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from fedecho.cli import main
+from fedecho.report import notebooks
 from fedecho.report.publish import citation
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -162,6 +163,12 @@ def found(page: Path, path: str, anchor: str) -> bool:
 def test_the_list_of_notebooks_is_whole() -> None:
     named = re.findall(r"^\| \[(\w+)\]", (ROOT / "notebooks" / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert named == sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
+
+
+def test_the_list_of_what_only_takes_is_whole() -> None:
+    text = (ROOT / "notebooks" / "README.md").read_text(encoding="utf-8")
+    (named,) = re.findall(r"`ONLY` is (.*?) or a notebook's name", text, re.DOTALL)
+    assert sorted(re.split(r",\s", named)) == sorted(["all", *notebooks.GROUPS])
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "fedecho").rglob("*.py")), ids=lambda p: p.name)

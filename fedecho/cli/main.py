@@ -24,7 +24,7 @@ from fedecho.cli.records import compare, show
 from fedecho.cli.sweep import sweep
 from fedecho.cli.tables import check, golden, tables, tolerances, verify
 from fedecho.cli.train import run, tune
-from fedecho.core.checks import InputError, NotebookError, one_line, require
+from fedecho.core.checks import InputError, NotebookError, near, one_line, require, require_known
 from fedecho.core.processes import Stopped, stoppable
 from fedecho.core.provenance import code, refused
 from fedecho.core.workers import WorkerDied
@@ -36,22 +36,23 @@ COMMANDS = (
 
 
 def gathered(args: Sequence[str]) -> list[str]:
-    """Merge the values of a repeated list option; raise `InputError` for any other option that is given twice.
+    """Merge the values of a repeated list option; raise `InputError` for any other option that is given twice, and for
+    a command or an option that there is not.
 
-    The parser would silently keep the last one only.
+    The parser would silently keep the last one only, and answer an unknown command with the help of all.
     """
-    command = next((command for command in COMMANDS if args and command.__name__ == args[0]), None)
-    if command is None:
+    if args[:1] in (["-h"], ["--help"]):
         return list(args)
-    lists = {name for name, known in inspect.signature(command).parameters.items() if "tuple[" in str(known.annotation)}
+    known, lists = _options(args[0] if args else "")
     options, words = dict[str, list[str]](), list[str]()
     head = words
     for word in args:
         require(word != "" and not re.fullmatch("--[^=]+=", word), "argument", word, "it is empty; leave it out")
-        if not word.startswith("--"):
+        if not word.startswith("--") or word == "--help":
             words.append(word)
             continue
         flag, equals, value = word.partition("=")
+        require_known("option", [flag.replace("_", "-")], known)
         name = flag.removeprefix("--").replace("-", "_")
         if name not in lists:
             require(name not in options, name, word, "it is given twice; give it once")
@@ -60,6 +61,17 @@ def gathered(args: Sequence[str]) -> list[str]:
             words = options.setdefault(name, [flag])
             words += [value] if equals else []
     return [*head, *(word for words in options.values() for word in words)]
+
+
+def _options(name: str) -> tuple[list[str], set[str]]:
+    """Return a command's options and the names of those that are lists; raises `InputError` for an unknown command."""
+    commands = {command.__name__: inspect.signature(command).parameters for command in COMMANDS}
+    meant = near("run" if name == "train" else name, [*commands, "--help", "--version"])  # as many would call it
+    require(name in commands, "command", name, f"choose one of {', '.join(commands)}{meant}")
+    hints = {each: str(known.annotation) for each, known in commands[name].items()}
+    flags = [f"--{each}".replace("_", "-") for each, hint in hints.items() if "Positional" not in hint]
+    negated = [f"--no-{each}" for each, hint in hints.items() if hint == "bool"]
+    return [*flags, *negated], {each for each, hint in hints.items() if "tuple[" in hint}
 
 
 def version() -> str:

@@ -18,7 +18,7 @@ def claims(profile: str = "laptop", power: bool = False) -> None:
     Writes paper/claims.md and .json.
 
     Args:
-        profile: profile of the records; all but laptop write claims-PROFILE.md and .json.
+        profile: whose: smoke, laptop or paper; all but laptop write claims-PROFILE.md and .json.
         power: instead, print the chance of a verdict on each primary claim, predicted from the seeds before the fresh
             ones.
     """
@@ -41,7 +41,7 @@ def cite(names: tyro.conf.Positional[tuple[str, ...]] = (), profile: str = "lapt
 
     Args:
         names: tables or figures, e.g. vision owners_classes.
-        profile: whose tables.
+        profile: whose tables: smoke, laptop or paper.
     """
     from fedecho.report.publish import citation
     from fedecho.studies import profiles, writing
@@ -56,7 +56,7 @@ def site(profile: str = "laptop") -> None:
     """Write tables, figures, claims and executed notebooks as pages to paper/site, readable without a network.
 
     Args:
-        profile: whose; any but laptop gets a folder of its own in paper/site.
+        profile: whose: smoke, laptop or paper; any but laptop gets a folder of its own in paper/site.
     """
     require_clone("site")
     require_writable()
@@ -76,7 +76,7 @@ def latex(profile: str = "laptop", output: Path = Path("build/paper")) -> None:
     """Write the bodies of the paper and its supplement, which paper/main.tex and paper/supplement.tex include.
 
     Args:
-        profile: whose tables and figures.
+        profile: whose tables and figures: smoke, laptop or paper.
         output: the folder.
     """
     from fedecho.report.publish.paper import documents

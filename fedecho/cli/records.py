@@ -8,7 +8,7 @@ from pathlib import Path
 
 import tyro
 
-from fedecho.cli.words import outcome, require_read, values_of
+from fedecho.cli.words import OptionalProfile, outcome, require_read, values_of
 from fedecho.core.checks import require, require_jobs
 from fedecho.core.files import build, paper, use_data
 from fedecho.core.records import Record, load
@@ -92,7 +92,7 @@ def compare(
     set: tuple[str, ...] = (),
     plugin: tuple[Path, ...] = (),
     seeds: tuple[int, ...] = (),
-    profile: str | None = None,
+    profile: OptionalProfile = None,
     jobs: int | None = None,
     fresh: bool = False,
     data_root: Path | None = None,
@@ -108,8 +108,6 @@ def compare(
         set: changes to the config of every method, as field=value.
         plugin: files with your own methods; they are imported.
         seeds: seeds of each method (if omitted: those of the profile).
-        profile: smoke, laptop or paper, or that of a block: cifar-small, cifar-resnet, language, generation (default:
-            laptop).
         jobs: number of processes (if omitted: all cores).
         fresh: train every run again.
         data_root: folder of data sets (if omitted: FEDECHO_DATA).
@@ -135,6 +133,7 @@ def compare(
         }
         require_read(changes, list(configs.values()))
         require(len(configs) == len(methods), "methods", methods, "one is given twice; give each once")
+        require(len(methods) > 1, "methods", methods, "give at least two")
         chosen = seeds or profiles.profile(scale).seeds
         lists = {"methods": methods, "set": set, "plugin": plugin, "profile": [scale], "seeds": chosen}
         words = [word for name, given in lists.items() if given for word in (f"--{name}", *map(str, given))]

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fedecho.cli.words import tell
+from fedecho.cli.words import Profile, tell
 from fedecho.core import numerics
 from fedecho.core.checks import require, require_jobs
 from fedecho.core.files import use_data
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def sweep(
-    profile: str = "laptop",
+    profile: Profile = "laptop",
     only: str | None = None,
     budget: str | None = None,
     jobs: int | None = None,
@@ -35,7 +35,6 @@ def sweep(
     """Train whatever a table still lacks, in parallel processes; Ctrl-C loses only the runs in progress.
 
     Args:
-        profile: smoke, laptop or paper, or that of a block: cifar-small, cifar-resnet, language, generation.
         only: which runs: vision, tuning, a study such as controls, or all (if omitted: vision; with a budget or for
             a block: all).
         budget: time limit such as 25m or 1h30m; the most important runs go first, unfinished ones resume next time.

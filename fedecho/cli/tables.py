@@ -9,7 +9,7 @@ from typing import Annotated
 
 import tyro
 
-from fedecho.cli.words import tell
+from fedecho.cli.words import Profile, tell
 from fedecho.core import files, numerics
 from fedecho.core.checks import is_named, require, require_jobs
 from fedecho.core.files import paper, use_data
@@ -72,7 +72,7 @@ def tables(
 
 def verify(
     sample: int | None = None,
-    profile: str = "laptop",
+    profile: Profile = "laptop",
     only: str | None = None,
     all: bool = False,
     theory: bool = False,
@@ -89,7 +89,6 @@ def verify(
 
     Args:
         sample: number of records (if omitted: 3, or all if there are fewer).
-        profile: profile of the records.
         only: draw from the records behind this table, e.g. vision.
         all: recompute all of them, which may take days.
         theory: draw from the records of the theory notebooks in place of the training runs.
@@ -100,7 +99,7 @@ def verify(
         data_root: folder of data sets (if omitted: FEDECHO_DATA).
     """
     from fedecho.learning import plugins
-    from fedecho.studies import verify as verifying
+    from fedecho.studies import profiles, verify as verifying
 
     use_data(data_root)
     functions = [name for name in plugin if is_named(name)]
@@ -108,7 +107,7 @@ def verify(
     require_jobs(jobs)
     require(not (only and theory), "only", only, "a table has its own kind of records; leave out theory")
     verifying.require_draw(sample, seed)
-    folder = (records or paper() / "records" / profile) / ("theory" if theory else "")
+    folder = (records or paper() / "records" / profiles.profile(profile).name) / ("theory" if theory else "")
     require(bool(only) or folder.is_dir(), "records", str(folder), "no such folder; run `fedecho sweep` first")
     found = list(folder.glob("*.json")) if only is None else verifying.of_table(only, profile)
     count = None if all else sample or max(1, min(3, len(found)))
@@ -156,12 +155,12 @@ def tolerances(
     use_data(data_root)
     files.require_writable()
     for name in variant:
-        require(name in remake.VARIANTS, "variant", name, f"choose among {'; '.join(remake.VARIANTS)}")
+        require(name in remake.VARIANTS, "variant", name, f"choose one of {'; '.join(remake.VARIANTS)}")
     folders = [paper() / "records" / name / part for name in profile for part in ("", "theory")]
     found = remake.one_of_each([path for folder in folders for path in folder.glob("*-*.json")], seed)
     known = {tolerance.kind_of(tolerance.load(path)): path for path in found}
     for name in kind:
-        require(name in known, "kind", name, f"choose among {'; '.join(known)}")
+        require(name in known, "kind", name, f"choose one of {'; '.join(known)}")
     with saying("making records again under other instructions") as first:
         for line in remake.measure([known[name] for name in kind or known], variant):
             first()
@@ -173,7 +172,7 @@ def check(profile: str = "laptop", records: bool = False) -> None:
     cannot be believed or a committed file differs.
 
     Args:
-        profile: whose tables.
+        profile: whose tables: smoke, laptop or paper.
         records: only read every record, manifest and other sealed file of all profiles, in seconds.
     """
     from fedecho.studies import check as checking, profiles

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from fedecho.cli.words import literal, outcome, require_read, tell, values_of
+from fedecho.cli.words import Profile, literal, outcome, require_read, tell, values_of
 from fedecho.core import files, numerics, processes
 from fedecho.core.checks import require, require_jobs
 from fedecho.core.config import RunConfig
@@ -19,7 +19,7 @@ from fedecho.simulation.schedule import Round
 
 def run(
     method: str = "fedecho",
-    profile: str = "laptop",
+    profile: Profile = "laptop",
     seed: int = 0,
     set: tuple[str, ...] = (),
     plugin: tuple[Path, ...] = (),
@@ -30,12 +30,11 @@ def run(
     device: str = "cpu",
     force: bool = False,
 ) -> None:
-    """Train one model with a progress bar and save its record in `runs/`, apart from the tables' records.
+    """Train one model with a progress bar and save its record apart from those of the tables.
 
     Args:
         method: fedavg, fedasync, fedbuff, ca2fl, fadas, fedac, fedstaleasync, area, adamasfl or fedecho, or a row of
             the main table such as "FedBuff + EMA".
-        profile: smoke, laptop or paper.
         seed: whole number >= 0.
         set: changes to the run's config, as field=value, e.g. local.lr=0.05 method.distill.clip_norm=none; for your
             own data, model or delays: data.name=arrays.npz, model=module:function, or delays.model=function with
@@ -43,8 +42,8 @@ def run(
         plugin: files with your own methods; they are imported.
         fresh: train even if there is a record.
         save_model: .safetensors file for the last scored weights; trains even if there is a record.
-        records: folder of the record (if omitted: paper/records/PROFILE/runs in FEDECHO_HOME, else in the clone, else
-            in the working directory; build/own/PROFILE there if any part is your own).
+        records: folder of the record (if omitted: paper/records/PROFILE/runs, or build/own/PROFILE if any part is your
+            own, in FEDECHO_HOME, else in the clone, else in the working directory).
         data_root: folder of data sets (if omitted: FEDECHO_DATA).
         device: cpu or cuda.
         force: train even if the predicted memory is not free.
@@ -52,6 +51,7 @@ def run(
     from fedecho.core.provenance import require_device
     from fedecho.learning import export, plugins
     from fedecho.studies import contenders
+    from fedecho.studies.changes import dotted
 
     use_data(data_root)
     require_device(device)
@@ -70,7 +70,8 @@ def run(
         tell(f"from {record.origin}; `--fresh` trains")
     else:
         path = record_path(places[-1], config)
-        record = _trained(config, device, path, fresh, save_model, force)
+        with dotted(config, changes):
+            record = _trained(config, device, path, fresh, save_model, force)
     print(f"{method}, {profile}, seed {seed}: {outcome(record)}\nrecord: {path}")
     if save_model is not None:
         print(f"model: {save_model}")
@@ -121,7 +122,7 @@ def _trained(config: RunConfig, device: str, path: Path, fresh: bool, model: Pat
 
 def tune(
     method: str = "fedecho",
-    profile: str = "laptop",
+    profile: Profile = "laptop",
     space: tuple[str, ...] = (),
     set: tuple[str, ...] = (),
     plugin: tuple[Path, ...] = (),
@@ -137,7 +138,6 @@ def tune(
 
     Args:
         method: a method's name, or a row of the main table such as "CA2FL (tuned eta)".
-        profile: smoke, laptop or paper, or that of a block: cifar-small, cifar-resnet, language, generation.
         space: one to three fields with their bounds, e.g. local.lr=0.01:0.5, searched on a log scale (if omitted: the
             search space of the table's row).
         set: changes to the config of every run, as field=value.

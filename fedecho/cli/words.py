@@ -5,11 +5,20 @@ from __future__ import annotations
 import ast
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
+
+import tyro
 
 from fedecho.core.checks import require
 from fedecho.core.config import RunConfig
 from fedecho.core.records import Record
+
+_PROFILES = (
+    "smoke, laptop, paper, or that of a block: cifar-small, cifar-smoke, cifar-resnet, resnet-smoke, language, "
+    "language-smoke, generation or generation-smoke"
+)  # `studies.profiles` has them too, but takes seconds to import
+Profile = Annotated[str, tyro.conf.arg(help=f"{_PROFILES}.")]
+OptionalProfile = Annotated[str | None, tyro.conf.arg(help=f"{_PROFILES} (if omitted: laptop).")]
 
 
 def literal(text: str) -> Any:

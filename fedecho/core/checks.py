@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import math
 import types
 import typing
@@ -71,10 +72,17 @@ def require(condition: bool, name: str, value: object, allowed: str) -> None:
         raise InputError(name, value, allowed)
 
 
+def near(given: object, known: Iterable[str], cutoff: float = 0.6) -> str:
+    """Return what to add to a refusal: the known word that is likely meant, nothing where none is similar enough."""
+    words = {word.casefold(): word for word in known}
+    found = difflib.get_close_matches(str(given).casefold(), words, 1, cutoff)
+    return f"; did you mean `{words[found[0]]}`?" if found else ""
+
+
 def require_known(name: str, given: Iterable[str], known: Iterable[str]) -> None:
     """Raise `InputError` for one of the values `given` for a parameter that is not known."""
     for value in given:
-        require(value in known, name, value, f"choose among {', '.join(known)}")
+        require(value in known, name, value, f"choose one of {', '.join(known)}{near(value, known)}")
 
 
 def is_named(name: str) -> bool:
@@ -112,7 +120,8 @@ def check(values: Mapping[str, Any], known: Mapping[str, Kind], where: str = "")
         if name not in values or not kind.accepts(values[name]):
             value = values.get(name)
             smaller = f", below {_LARGEST:,}" if _is_vast(value) else ""
-            raise InputError(where + name, value, f"give {describe(kind.hint)}{smaller}")
+            choices = [part for part in get_args(kind.hint) if isinstance(part, str)]  # of a Literal
+            raise InputError(where + name, value, f"give {describe(kind.hint)}{smaller}{near(value, choices)}")
 
 
 def _is_vast(value: object) -> bool:

@@ -39,7 +39,7 @@ def parsed(parse: Callable[[], Any]) -> Any:
             return parse()
     except SystemExit as stop:
         if stop.code in (0, None):
-            sys.stdout.write(out.getvalue())
+            sys.stdout.write(plainer(out.getvalue()))
             raise
         message = unboxed(err.getvalue() or out.getvalue())
         print(f"fedecho: {one_line(message or 'see --help')}", file=sys.stderr)
@@ -64,7 +64,15 @@ def _expanded(value: Any, name: str) -> Any:
     return expanded(value, name) if isinstance(value, Path) else value
 
 
+def plainer(text: str) -> str:
+    """Return tyro's help without defaults that are nothing: texts say what is done if such an option is omitted."""
+    aligned = re.sub(r"\{None\}\|(\S+  )", r"\1       ", text)  # a column stays where it was
+    return re.sub(r"\s*\(default:\s+(None)?\)", "", aligned.replace("{None}|", ""))
+
+
 def unboxed(text: str) -> str:
-    """Return tyro's message in a box as one line."""
-    plain = re.sub(r"\x1b\[[0-9;]*m", "", text)
-    return " ".join(re.sub(r"[│╭╮╰╯─]+", " ", plain).split())
+    """Return tyro's message as one line: what stands under its title, up to the next rule."""
+    boxless = re.sub(r"\x1b\[[0-9;]*m|[│╰╯]", "", text)
+    parts = re.split(r"(?m)^\s*(?:╭.*|[-─]{8,})\s*$", boxless)
+    said = [" ".join(part.split()) for part in parts if part.strip()]
+    return said[0 if "╭" in text or len(said) == 1 else 1] if said else ""

@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from fedecho.core.checks import InputError, MissingDataError, require
+from fedecho.core.checks import InputError, MissingDataError, require, require_known
 from fedecho.core.files import data_root
 from fedecho.data import npz
 
@@ -102,7 +102,7 @@ def fetch(name: str, root: Path | None = None, progress: bool = True) -> Path:
     where it stopped. InputError: a name that cannot be fetched, or no host that delivered the right file.
     """
     require(name != "fashion-mnist", "data", name, "it comes with the package, there is nothing to fetch")
-    require(name in ARCHIVES, "data", name, f"choose one of {', '.join(ARCHIVES)}")
+    require_known("data", [name], ARCHIVES)
     archive, folder = ARCHIVES[name], data_root(root)
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / archive.folder).is_dir():

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from fedecho.core import files
-from fedecho.core.checks import NotebookError as NotebookError, require
+from fedecho.core.checks import NotebookError as NotebookError, near, require, require_known
 from fedecho.core.provenance import cores
 from fedecho.report import kernels, parameters as parameters_of, stamps
 
@@ -57,7 +57,8 @@ def select(only: str = "all") -> list[str]:
     without the number."""
     known = list(catalogue())
     groups = {**{stem.partition("_")[2]: (stem,) for stem in known}, **GROUPS, "all": tuple(known)}
-    require(only in (*groups, *known), "only", only, f"choose one of all, {', '.join([*GROUPS, *known])}")
+    words = f"choose one of all, {', '.join([*GROUPS, *known])}{near(only, [*groups, *known])}"
+    require(only in (*groups, *known), "only", only, words)
     return list(groups.get(only, (only,)))
 
 
@@ -114,7 +115,7 @@ def execute(stem: str, parameters: Mapping[str, object], output_dir: Path, timeo
     `NotebookError`; a failed run leaves `<stem>.partial.ipynb` and no executed copy, not even an older one.
     """
     known = catalogue()
-    require(stem in known, "notebook", stem, f"choose one of {', '.join(known)}")
+    require_known("notebook", [stem], known)
     require(timeout > 0, "timeout", timeout, "give a number of seconds > 0")
     parameters = parameters_of.read_all(known[stem], parameters)
     require(importlib.util.find_spec("papermill") is not None, "notebook", stem, "install fedecho[notebooks] first")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fedecho.core.checks import is_named, kinds_of, require
+from fedecho.core.checks import is_named, kinds_of, near, require
 from fedecho.core.config import METHODS, MethodConfig, RunConfig, override_all
 from fedecho.core.settings import Delays, Evaluation, Partition, Protocol
 from fedecho.learning import plugins
@@ -18,6 +18,7 @@ from fedecho.learning.methods import AREA, CA2FL, FADAS, AdaMasFL, FedAC, FedAsy
 from fedecho.learning.methods.fedecho import FedEcho
 from fedecho.learning.pins import pin
 from fedecho.simulation.schedule import sequential, synchronous
+from fedecho.studies.changes import changed, dotted
 from fedecho.studies.found import FOUND as FOUND, PENDING as PENDING
 from fedecho.studies.profiles import block_of, profile
 from fedecho.studies.search import AROUND, Point, Range, Space
@@ -129,7 +130,7 @@ def contender_of(name: str, space: Mapping[str, tuple[float, float]]) -> Contend
         found = next((c for c in _ALL if type(c.method) is cls), None) or Contender(cls.name, cls(), {})
     else:
         choices = f"choose one of {', '.join(METHODS)}, or a row of the tables: {', '.join(CONTENDERS)}"
-        require(wanted in known, "method", name, choices)
+        require(wanted in known, "method", name, choices + near(name, [*METHODS, *CONTENDERS]))
         found = known[wanted]
     return dataclasses.replace(found, space=dict(space)) if space else found
 
@@ -147,7 +148,9 @@ def configure(
     Raises `InputError` for an unknown name or field, or a value that is not allowed.
     """
     contender = contender_of(method, {})
-    return pin(override_all(tuned(base(profile, contender, seed), contender.label, profile), changes or {}))
+    config = tuned(base(profile, contender, seed), contender.label, profile)
+    with dotted(config, changes or {}):
+        return pin(override_all(config, changes or {}))
 
 
 def space_of(contender: Contender, name: str) -> Space:
@@ -162,7 +165,7 @@ def space_of(contender: Contender, name: str) -> Space:
 def range_of(config: RunConfig, path: str, low: float, high: float) -> Range:
     """Return the values between two ends; the field's own range says whether it is a decay or bounded by 1."""
     for end in (low, high):
-        override_all(config, {path: end})
+        changed(config, {path: end})
     accepts = kinds_of(type(_parent(config, path)))[path.split(".")[-1]].accepts
     decay = accepts(0.0) and not accepts(1.0)
     require(low < high and (decay or low > 0), "space", f"{path}={low:g}:{high:g}", "give 0 < lowest < highest")

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from fedecho.core.checks import require
+from fedecho.core.checks import require, require_known
 from fedecho.core.records import Record
 from fedecho.report import captions, charts
 from fedecho.report.summary import PLACE, REFERENCE, Column, mean_of
@@ -110,7 +110,7 @@ def faulty(
 def _rivals(methods: Sequence[str]) -> list[Variant]:
     known = [*_FOUND]
     for label in methods:
-        require(label in known, "methods", label, f"choose among {', '.join(known)}, whose norms are known")
+        require(label in known, "methods", label, f"choose one of {', '.join(known)}, whose norms are known")
     return plain(label for label in methods if label != REFERENCE)
 
 
@@ -131,7 +131,7 @@ def _robust(trim: float) -> str:
 
 
 def _setting(kind: str, share: float) -> Setting:
-    require(kind in KINDS, "kinds", kind, f"choose among {', '.join(KINDS)}")
+    require_known("kinds", [kind], KINDS)
     changes: dict[str, Any] = {"faults.kind": kind, "faults.share": share}
     changes |= {"faults.scale": SCALES[kind]} if kind in SCALES else {}
     return Setting(f"{100 * share:g} % {kind}", HERE.delay, changes, (HERE.name, HERE.delay), {"faulty": share})

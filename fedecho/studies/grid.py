@@ -7,11 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from fedecho.core.checks import is_named, require
+from fedecho.core.checks import is_named, near, require, require_known
 from fedecho.core.config import METHODS, RunConfig, override_all
 from fedecho.core.settings import Delays
 from fedecho.data.sources import CIFARS
 from fedecho.report.summary import REFERENCE, Cell
+from fedecho.studies.changes import changed
 from fedecho.studies.contenders import CONTENDERS, TUNED, base, contender_of, rows_of, tuned
 from fedecho.studies.profiles import profile
 
@@ -85,7 +86,7 @@ def plain(labels: Iterable[str]) -> list[Variant]:
     labels = [contender_of(label, {}).label if is_named(label) else label for label in labels]
     for label in labels:
         known = label in CONTENDERS or (label in METHODS and METHODS[label].plugin is not None)
-        require(known, "methods", label, f"choose among {', '.join(CONTENDERS)}")
+        require(known, "methods", label, f"choose one of {', '.join(CONTENDERS)}{near(label, CONTENDERS)}")
     return [Variant(label, contender=label) for label in labels]
 
 
@@ -151,13 +152,13 @@ def run_at(name: str, variant: Variant, setting: Setting, seed: int) -> RunConfi
     contender = CONTENDERS.get(variant.contender) or contender_of(variant.contender, {})
     config = tuned(base(name, contender, seed), contender.label, name)
     config = placed(config, name, *(setting.like or (setting.name, setting.delay)))
-    return override_all(config, {**setting.changes, **variant.changes})
+    return changed(config, {**setting.changes, **variant.changes})
 
 
 def placed(config: RunConfig, name: str, partition: str, delay: str) -> RunConfig:
     """Return `config` with a partition and a kind of delay of the main table, at a profile's scale."""
-    require(partition in PARTITIONS, "setting", partition, f"choose one of {', '.join(PARTITIONS)}")
-    require(delay in DELAYS, "delay", delay, f"choose one of {', '.join(DELAYS)}")
+    require_known("setting", [partition], PARTITIONS)
+    require_known("delay", [delay], DELAYS)
     fields = PARTITIONS[partition]
     counts = profile(name).speed_counts if fields.get("straggler_classes") else None
     return dataclasses.replace(

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from fedecho.core import files
-from fedecho.core.checks import require
+from fedecho.core.checks import near, require
 from fedecho.core.config import RunConfig, config_hash
 from fedecho.studies import profiles
 from fedecho.studies.comparison import Trained
@@ -39,7 +39,7 @@ def named(names: Iterable[str], profile: str) -> list[Trained]:
     """Return tables by name; raises `InputError` naming the known ones."""
     known = trained(profile)
     for name in names:
-        require(name in known, "only", name, f"choose one of all, {', '.join(known)}")
+        require(name in known, "only", name, f"choose one of all, {', '.join(known)}{near(name, known)}")
     return [known[name] for name in names]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from fedecho.core.checks import require
+from fedecho.core.checks import require, require_known
 from fedecho.core.settings import Data, Execution, Local, Protocol
 from fedecho.learning.echo_settings import Distillation
 
@@ -132,12 +132,14 @@ BLOCKS = {
 
 def profile(name: str) -> Profile:
     """Return a profile by name; raise `InputError` naming the known ones otherwise."""
-    require(name in PROFILES, "profile", name, f"choose one of {', '.join(PROFILES)}")
+    require_known("profile", [name], PROFILES)
     return PROFILES[name]
 
 
 def whole(name: str) -> Profile:
     """Return a profile at which every table can be made; raise `InputError` otherwise."""
+    if name not in PROFILES:
+        require_known("profile", [name], WHOLE)
     scale = profile(name)
     allowed = f"choose one of {', '.join(WHOLE)}; the tables of {name} are `fedecho tables --only {block_of(name)[0]}`"
     require(name in WHOLE, "profile", name, allowed)

@@ -12,10 +12,10 @@ import pandas as pd
 
 from fedecho.core import numerics
 from fedecho.core.checks import require
-from fedecho.core.config import override_all
 from fedecho.report import captions, summary
 from fedecho.report.summary import Cell
 from fedecho.studies import contenders, response, search
+from fedecho.studies.changes import changed
 from fedecho.studies.comparison import Trained
 from fedecho.studies.contenders import CONTENDERS, Contender, base
 from fedecho.studies.grid import DIR, Seeds, main_methods, placed, plain, set_aside
@@ -78,7 +78,7 @@ class Tuning(Trained):
         if key not in self._cells:
             changes = {"evaluation.split": "validation", **self.changes, **point}
             plain = base(self.at, contender, seed, scale_of(self.at).tuning_rounds)
-            config = override_all(placed(plain, self.at, *SETTING), changes)
+            config = changed(placed(plain, self.at, *SETTING), changes)
             self._cells[key] = Cell(contender.label, *SETTING, set_aside(config), point)
         return self._cells[key]
 
@@ -190,7 +190,8 @@ def tuning_of(
     require(refinements >= 0, "refinements", refinements, "give a whole number >= 0")
     reported = scale_of(name).reported & {*seeds}
     size = changes.get("data.validation_size", 1)
-    require(size != 0, "validation_size", size, "a trial is scored on a validation split; leave it out, or give more")
+    wanted = "a trial is scored on a validation split; leave it out, or give more"
+    require(size != 0, "data.validation_size", size, wanted)
     require(bool(seeds) and not reported, "seeds", seeds, f"give some that no table of {name} reports")
     space = contenders.space_of(contender, name)
     ends = [f"{path}={of.low:g}:{of.high:g}" for path, of in space.items()]

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from fedecho.core import records
-from fedecho.core.checks import is_named, require
+from fedecho.core.checks import is_named, require, require_known
 from fedecho.core.config import LORA, RunConfig
 from fedecho.core.records import Record
 from fedecho.studies import sweep, tolerance
@@ -102,7 +102,7 @@ def require_draw(sample: int | None, seed: int | None) -> None:
 
 def of_table(name: str, profile: str) -> list[Path]:
     """Return the records behind a table that are there; raises `InputError` for a table that has none to recompute."""
-    require(name in TABLES, "only", name, f"choose one of {', '.join(TABLES)}")
+    require_known("only", [name], TABLES)
     found = [path for path, record in TABLES[name](profile).records().items() if record is not None]
     require(bool(found), "only", name, "it has no records of runs that could be made again")
     return found

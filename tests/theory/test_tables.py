@@ -254,7 +254,7 @@ def test_teachers_schedules_and_buffer() -> None:
 @pytest.mark.parametrize(
     ("name", "given", "message"),
     [
-        ("theory_convex", {"objectives": ["bounded"]}, "objectives = 'bounded' is not usable: choose among quadratic"),
+        ("theory_convex", {"objectives": ["bounded"]}, "objectives = 'bounded' is not usable: choose one of quadratic"),
         ("theory_nonconvex", {"objectives": ["quadratic"]}, "objectives = 'quadratic' .* bounded, network"),
         ("theory_convex", {"rounds": [8, 4]}, r"rounds = \(8, 4\) is not usable: give whole numbers >= 1 in rising"),
         ("theory_convex", {"rounds": 8}, "rounds = 8 is not usable"),

@@ -10,7 +10,7 @@ import importlib.metadata
 from collections.abc import Sequence
 
 from fedecho.core import files
-from fedecho.core.checks import require
+from fedecho.core.checks import require, require_known
 from fedecho.report.manifest import Manifest, read_all
 from fedecho.report.publish.latex import escape
 
@@ -89,5 +89,6 @@ def manifest_behind(name: str, profile: str = "laptop") -> Manifest:
     manifests = read_all(files.folder_of("tables", profile))
     known = {figure.stem: manifest for manifest in manifests for figure in manifest.figures}
     known |= {manifest.name: manifest for manifest in manifests}
-    require(name in known, "name", name, f"choose one of {', '.join(sorted(known))}" if known else "no table made yet")
+    require(bool(known), "name", name, "no table made yet")
+    require_known("name", [name], sorted(known))
     return known[name]

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from fedecho.core import files
-from fedecho.core.checks import InputError, require
+from fedecho.core.checks import InputError, near, require
 from fedecho.core.config import RunConfig, from_dict
 from fedecho.studies.claims.claim import NEEDS, Claim, Comparison, Place, named
 from fedecho.studies.profiles import WHOLE, whole
@@ -118,7 +118,7 @@ def _places(places: Any, test: Comparison, name: str) -> tuple[Place, ...]:
 @functools.cache
 def table_of(table: str, name: str) -> Study:
     """Return a table at a profile; raises `InputError` naming the known ones."""
-    require(table in TABLES, "table", table, f"choose one of {named(TABLES)}")
+    require(table in TABLES, "table", table, f"choose one of {named(TABLES)}{near(table, TABLES)}")
     return TABLES[table](name)
 
 
