@@ -98,6 +98,18 @@ def test_dots_have_a_panel_for_each_setting() -> None:
     assert [text.get_text() for text in right.texts] == ["not run"]
 
 
+def test_accuracies_side_by_side_have_the_same_axis_and_the_references_line() -> None:
+    means = {"method": ["FedBuff", "FedEcho"] * 2, "straggler_mean": [20.0, 60.0, 30.0, 70.0], "straggler_half": 5.0}
+    found = pd.DataFrame(means).assign(setting=["k = 1", "k = 1", "k = 2", "k = 2"], n=3, diverged=0)
+    figure = charts.dots(found, "straggler_mean", "accuracy, %", "FedEcho")
+    one, two = figure.axes
+    assert [label.get_text() for label in one.get_yticklabels()] == ["FedBuff", "FedEcho"]
+    assert one.get_xlim() == two.get_xlim() == (15 - 3, 75 + 3)
+    assert figure.get_supxlabel() == "accuracy, % (line: FedEcho)"
+    lines = [[line for line in axes.lines if len(np.ravel(line.get_xdata())) == 2] for axes in (one, two)]
+    assert [np.asarray(of[0].get_xdata()).tolist() for of in lines] == [[60, 60], [70, 70]]
+
+
 def test_a_map_names_its_factors_values() -> None:
     values = pd.DataFrame([[1.0, 2.0]], index=[0.0225], columns=[1.0, 10.0])
     (axes, _) = charts.landscape(values, "x", "y").axes

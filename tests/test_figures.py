@@ -14,8 +14,10 @@ import pandas as pd
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.markers import CARETLEFT, CARETRIGHT
+from PIL import Image
 
-from fedecho.core import records
+from fedecho.core import files, records
 from fedecho.core.clock import Clock
 from fedecho.core.config import RunConfig
 from fedecho.core.records import Record, record_path, save
@@ -102,6 +104,32 @@ def test_curves_show_finished_runs_and_name_the_rest(tmp_path: Path) -> None:
     assert (x, y) == ([5, 6], pytest.approx([50, 70]))
     assert "no finished run: FADAS" in words(figure)
     assert [line.get_label() for line in figure.axes[0].lines] == ["FedEcho"]
+
+
+def test_only_methods_that_are_asked_for_in_a_panel_are_missed_there() -> None:
+    with_both, alone = ((place, cells_of("FedEcho", "FADAS")) for place in ("here", "there"))
+    found: Found = [
+        (replace(cell, setting=place), record(cell.config, (0.5, 0.6)) if cell.method == "FedEcho" else None)
+        for place, cells in (with_both, alone) for cell in cells if (place, cell.method) != ("there", "FADAS")
+    ]  # fmt: skip
+    here, there = curves.curves(found).axes
+    assert [text.get_text() for text in here.texts] == ["no finished run: FADAS"]
+    assert [text.get_text() for text in there.texts] == [""]
+    assert here.get_position().width == there.get_position().width
+
+
+def test_what_is_said_above_a_panel_does_not_make_it_narrow() -> None:
+    cell = cells_of("FedEcho")[0]
+    done = (cell, record(cell.config, (0.5, 0.6)))
+    plain, told = (curves.curves([done, *more]).axes[0] for more in ([], [(replace(cell, method="F" * 200), None)]))
+    assert told.get_position().width > 0.95 * plain.get_position().width
+
+
+def test_where_nothing_was_run_there_is_no_panel(tmp_path: Path) -> None:
+    ran, other = cells_of("FedEcho")[0], next(cell for cell in CELLS if cell.setting == PURE)
+    found: Found = [(ran, record(ran.config, (0.5, 0.6))), (other, None)]
+    for figure in (charts.bars(summary.summarise(summary.collect(found))), curves.curves(found)):
+        assert [title for axes in figure.axes if (title := axes.get_title("left"))] == ["Dir(0.1) · large delays"]
 
 
 def test_virtual_time_ends_with_the_asynchronous_runs(tmp_path: Path) -> None:
@@ -194,6 +222,19 @@ def test_an_interval_far_wider_than_the_others_does_not_take_their_room() -> Non
     assert axes.get_xlim() == pytest.approx((69 - 0.8, 85 + 0.8))  # 80 ± 4 is inside, and 5 % of 16 on both sides
 
 
+def test_an_interval_is_cut_at_0_and_has_an_arrowhead_where_it_leaves_its_panel() -> None:
+    rows = {"method": ["FedAvg", "FedBuff", "FADAS", "FedEcho"], "mean": [30.0, 1.0, 40.0, np.nan],
+            "half": [1.0, 2.0, 36.0, np.nan], "n": [5, 5, 5, 0]}  # fmt: skip
+    found = pd.DataFrame(rows).assign(setting="s", delay="d", diverged=0, straggler_mean=np.nan, straggler_half=np.nan)
+    (axes,) = charts.bars(found).axes
+    ends = [np.asarray(bar[2][0].get_segments()[0])[:, 0].tolist() for bar in axes.containers[:3]]  # type: ignore[index]
+    assert ends == [[29, 31], [0, 3], [4, 76]]
+    low, high = axes.get_xlim()
+    assert low < 0 and 4 < high < 76
+    heads = [line for line in axes.lines if line.get_marker() in (CARETLEFT, CARETRIGHT)]
+    assert [(np.ravel(head.get_xdata())[0], np.ravel(head.get_ydata())[0]) for head in heads] == [(1, 2)]
+
+
 def test_a_setting_without_a_kind_of_delay_has_no_panel_for_it(tmp_path: Path) -> None:
     wanted = [("Dir(0.1)", "large"), (PURE, "large"), ("Dir(0.1)", "mild")]
     cells = [cell for cell in CELLS if cell.method == "FedEcho" and (cell.setting, cell.delay) in wanted]
@@ -264,6 +305,18 @@ def test_response_curves_mark_the_stages_and_the_chosen_trial() -> None:
     assert [line.get_fillstyle() for line in axes.lines[:3]] == ["full", "none", "full"]
 
 
+def test_the_ring_of_a_chosen_trial_is_whole_and_every_marker_is_explained() -> None:
+    figure = response.response_curves(pd.DataFrame([trial_row(0.1, 50, 0, chosen=True), trial_row(0.3, 45, 1)]), set())
+    (axes,) = figure.axes
+    ring = next(line for line in axes.lines if line.get_markersize() == 8)
+    x, y = axes.transData.transform((0.1, 50))
+    room = 0.5 * 8 * figure.dpi / 72
+    assert not ring.get_clip_on() and y + room <= axes.bbox.y1 + 1
+    drawn = {(line.get_marker(), line.get_fillstyle(), line.get_color()) for line in axes.lines}
+    told = figure.legends[0].get_lines()
+    assert {(line.get_marker(), line.get_fillstyle(), line.get_color()) for line in told} == drawn and len(told) == 6
+
+
 def test_response_curves_have_a_panel_for_each_hyper_parameter() -> None:
     figure = response.response_curves(pd.DataFrame([trial_row(0.1, 50, 1, ema=0.75)]), {"method.ema"})
     assert [axes.get_title(loc="right") for axes in figure.axes] == [["local", "lr"][1], "1 − ema"]
@@ -306,6 +359,36 @@ def test_what_a_user_has_set_changes_no_figure(tmp_path: Path) -> None:
             figures.save_figure(illustrations.alpha_curve(Distillation()), tmp_path / name, "0")
         made.append([(tmp_path / f"{name}.{suffix}").read_bytes() for suffix in ("pdf", "png")])
     assert made[0] == made[1]
+
+
+@pytest.mark.parametrize("length", [1, 20, 45, 60])
+def test_a_legend_stays_in_its_figure(length: int) -> None:
+    with figures.style():
+        figure = Figure(figsize=(figures.WIDTH, 2))
+        axes = figure.subplots()
+        for place in range(5):
+            axes.plot([0, 1], label=f"{place}" + "m" * length)
+        figures.legend(figure, figures.handles([axes]))
+        box = figures.finished(figure).legends[0].get_window_extent()
+    margin = 0.01 * figure.bbox.width  # of the frame that is not drawn
+    assert box.x0 >= -margin and box.x1 <= figure.bbox.width + margin and len(figure.legends) == 1
+    assert len(figure.legends[0].get_texts()) == 5
+
+
+def test_a_legend_has_each_label_of_all_panels_once() -> None:
+    few, many = Figure().subplots(1, 2)
+    for axes, labels in ((few, "cd"), (many, "abc")):
+        for label in labels:
+            axes.plot([0, 1], label=label)
+    assert [handle.get_label() for handle in figures.handles([few, many])] == [*"abcd"]
+
+
+def test_no_figure_of_the_paper_is_cut_at_its_sides() -> None:
+    for path in sorted((files.REPOSITORY / "paper" / "figures").glob("*.png")):
+        with Image.open(path) as image:
+            width, height = image.size
+            for left in (0, width - 2):
+                assert image.convert("L").crop((left, 0, left + 2, height)).getextrema()[0] > 250, path.name
 
 
 def test_the_style_does_not_leak() -> None:

@@ -173,6 +173,17 @@ def test_below_a_smallest_rate_that_diverged_others_are_tried(paper: Path) -> No
     assert study.chosen() == {"Adam": 0.000833}  # 0.0025 and 0.0075 diverged, all above is at chance
 
 
+def test_seeds_are_dots_and_where_one_diverged_there_is_no_mean(paper: Path) -> None:
+    study = search(names=["Adam"])
+    scored(study, lambda rate, seed: None if rate == 0.2025 and seed == 1001 else min(0.9, 10 * rate) - seed / 1e5)
+    draw, _ = study.figures["curves"]
+    (axes,) = draw(study.results()).axes
+    means, dots = ([*zip(*np.asarray(line.get_data()), strict=True)] for line in axes.lines)
+    assert means[0] == pytest.approx((0.0025, 2.5 - 1.0005)) and len(means) == 5 and np.isnan(means[-1][1])
+    assert dots[:2] == [pytest.approx((0.0025, 2.5 - 1.0)), pytest.approx((0.0025, 2.5 - 1.001))]
+    assert axes.get_title("left") == "Adam" and axes.get_xscale() == "log"
+
+
 @pytest.mark.parametrize("profile", profiles.WHOLE)
 def test_nothing_is_tuned_on_what_is_reported(profile: str) -> None:
     study, of = search(profile), profiles.profile(profile)
@@ -245,6 +256,16 @@ def test_the_curve_is_sorted_marks_the_reference_and_says_which_reading_each_is(
     ]  # fmt: skip
     levels = {str(line.get_label()): float(np.ravel(line.get_ydata())[0]) for line in over.lines}
     assert levels["FedBuff (tuned eta)"] == -5 and levels["FedBuff + EMA"] == -1 and levels["FedEcho (0)"] == 0
+
+
+def test_panels_have_scales_of_their_own_and_the_legend_says_what_markers_mean() -> None:
+    small = summary({"reverse KL": 0.5, "Adam, own eta_d": 1.0})
+    large = summary({"reverse KL": 30.0, "Adam, own eta_d": 0.5}).assign(setting="there")
+    figure = specification.curve(pd.concat([small, large]), list(RIVALS))
+    assert figure.axes[0].get_ylim() != figure.axes[1].get_ylim()
+    assert figure.axes[2].get_ylim() == figure.axes[3].get_ylim()  # the same rows
+    told = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert sorted(told) == sorted([*RIVALS, "FedEcho (0)", "at an eta_d tuned for it again", "further down"])
 
 
 def test_what_was_not_run_is_counted_and_not_drawn() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from fedecho import studies
@@ -17,6 +18,7 @@ from fedecho.learning.cost.work import PHASES
 from fedecho.learning.models.texts import SIZES
 from fedecho.report.summary import REFERENCE
 from fedecho.studies import cost
+from fedecho.studies.cost_figures import rates
 from fedecho.studies.server_cost import CostStudy
 from fedecho.studies.server_scale import (
     BEYOND,
@@ -139,6 +141,13 @@ def test_a_billion_parameters_are_fitted_and_said_to_be(scale: ServerScale) -> N
 def test_the_table_is_written_with_its_figure(scale: ServerScale) -> None:
     made = studies.write(scale)
     assert [*made.figures] == ["rate"] and "How many updates a second" in made.tables["md"].read_text()
+
+
+def test_a_rate_far_below_the_fit_is_drawn_open() -> None:
+    columns = {"value": [10, 100], "rate": [1.0, 1.0], "rate_fitted": 1.0, "plain": [4.0, 1.9], "plain_fitted": 4.0}
+    axes = rates(pd.DataFrame(columns).assign(**dict.fromkeys(SAVINGS, 1.0)), SAVINGS, 1.0).axes[0]
+    open_ones = [line.get_xydata() for line in axes.lines if line.get_fillstyle() == "none"]
+    assert [np.asarray(points).tolist() for points in open_ones] == [[], [[100, 1.9]]]
 
 
 def test_models_and_sizes_are_chosen(scale: ServerScale) -> None:

@@ -15,9 +15,9 @@ LEVEL = 0.05
 """A difference counts if Holm's p is below."""
 BARS = (
     "Test accuracy in %, a panel for each setting: means over the finished seeds with 95 % confidence intervals "
-    "(Student t). Where only slow clients own some classes, the panel beside it has the accuracy on these. An "
-    "interval that reaches the edge of a panel goes on beyond it. Vertical line: the mean of the row that the others "
-    "are compared with."
+    "(Student t), cut at 0 and 100. Where only slow clients own some classes, the panel beside it has the accuracy on "
+    "these. Arrowhead: an interval goes on beyond its panel. Vertical line: the mean of the row that the others are "
+    "compared with."
 )
 POINTS = "Markers are means over the finished seeds, bars 95 % confidence intervals (Student t)."
 BANDED, BANDED_SEEDS = ("FedBuff", "FedBuff + EMA", REFERENCE), 5

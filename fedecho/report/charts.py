@@ -11,6 +11,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
+from matplotlib.markers import CARETLEFT, CARETRIGHT
 from numpy.typing import NDArray
 
 from fedecho.report import figures as kit
@@ -26,13 +27,14 @@ _CLASSES = {"mean": "all classes", "straggler_mean": "slow clients' own classes"
 @kit.style()
 def bars(summary: pd.DataFrame, reference: str = REFERENCE, label: str = kit.ACCURACY) -> Figure:
     """Draw a summary: each method's mean with its 95 % interval, and the reference's mean as a line; where only slow
-    clients own some classes, the same on those in a panel beside it, as their intervals would cover the others."""
+    clients own some classes, the same on those in a panel beside it, as their intervals would cover the others. A
+    panel in which nothing was run is left out, unless all are."""
+    summary = _with_runs(summary)
     settings, delays = (list(dict.fromkeys(summary[name])) for name in BLOCK)
     sizes = [0.3 + 0.13 * max(3, summary[summary["setting"] == s].groupby("delay").size().max()) for s in settings]
     width = 1 + int(summary["straggler_mean"].notna().any())
     figure = Figure(figsize=(kit.WIDTH, sum(sizes) + 0.4))
     places = figure.add_gridspec(len(settings), width * len(delays), height_ratios=sizes)
-    first: dict[tuple[str, str], Axes] = {}
     for (i, setting), (j, delay) in product(enumerate(settings), enumerate(delays)):
         block = summary[(summary["setting"] == setting) & (summary["delay"] == delay)]
         if block.empty:
@@ -41,18 +43,21 @@ def bars(summary: pd.DataFrame, reference: str = REFERENCE, label: str = kit.ACC
         for k, kind in enumerate(kinds):
             left = width * j + k
             axes = figure.add_subplot(
-                places[i, left : left + width // len(kinds)], sharex=first.get((setting, kind)), title=" ",
+                places[i, left : left + width // len(kinds)], title=" ",
                 xlabel=_CLASSES[kind] if len(kinds) > 1 else "",
             )  # fmt: skip
-            first.setdefault((setting, kind), axes)
             if k == 0:  # the title's room is kept by " ": it may reach over the panel beside it
                 axes.set_title(f"{setting} · {delay} delays", loc="left", fontsize=7).set_in_layout(False)
             axes.tick_params(labelleft=left == 0)
-            _draw_block(axes, block, reference, kind)
-    for (setting, kind), axes in first.items():  # of which panels share the axis
-        axes.set_xlim(*_range(summary[summary["setting"] == setting], kind))
-    kit.label_axes(figure, label)
+            _draw_block(axes, block, reference, kind, _range(summary[summary["setting"] == setting], kind))
+    kit.label_axes(figure, f"{label} (line: {reference})")
     return kit.finished(figure)
+
+
+def _with_runs(summary: pd.DataFrame) -> pd.DataFrame:
+    """Return the blocks of which anything was run, or all if nothing was."""
+    ran = (summary["n"] + summary["diverged"]).groupby([summary[name] for name in BLOCK]).transform("sum") > 0
+    return summary[ran] if ran.any() else summary
 
 
 def _range(block: pd.DataFrame, column: str) -> tuple[float, float]:
@@ -65,17 +70,29 @@ def _range(block: pd.DataFrame, column: str) -> tuple[float, float]:
     return (0.0, 100.0) if np.isnan(low) else (max(-2.0, low - room), min(102.0, high + room))
 
 
-def _draw_block(axes: Axes, block: pd.DataFrame, reference: str, column: str) -> None:
+def _draw_block(axes: Axes, block: pd.DataFrame, reference: str, column: str, limits: tuple[float, float]) -> None:
     kit.rows(axes, list(block["method"]))
+    axes.set_xlim(*limits)
     for y, row in enumerate(block.to_dict("records")):
-        how = kit.look(row["method"]) | {"linestyle": "-", "elinewidth": 0.8, "capsize": 1.5, "capthick": 0.8}
-        axes.errorbar(row[column], y, xerr=np.nan_to_num(row[_HALF[column]]), **how)
+        _draw_row(axes, y, row[column], float(np.nan_to_num(row[_HALF[column]])), kit.look(row["method"]))
         if not row["n"]:
             axes.text(0.02, y, "diverged" if row["diverged"] else NOT_RUN, color="#808080", va="center", fontsize=6.5,
                       transform=axes.get_yaxis_transform())  # fmt: skip
     line = block.loc[block["method"] == reference, column]
     if line.notna().any():
         axes.axvline(float(line.iloc[0]), color=kit.look(REFERENCE)["color"], linewidth=0.6, zorder=1)
+
+
+def _draw_row(axes: Axes, y: int, mean: float, half: float, look: Mapping[str, Any]) -> None:
+    """Draw an accuracy with its interval, cut at 0 and 100, and an arrowhead where it goes on beyond the panel."""
+    low, high = np.clip((mean - half, mean + half), 0, 100)
+    how = {**look, "linestyle": "-", "elinewidth": 0.8, "capsize": 1.5, "capthick": 0.8}
+    axes.errorbar(mean, y, xerr=[[mean - low], [high - mean]], **how)
+    left, right = axes.get_xlim()
+    for edge, marker, beyond in ((0, CARETLEFT, low < left), (1, CARETRIGHT, high > right)):
+        if beyond:
+            axes.plot(edge, y, marker=marker, color=look["color"], markersize=4, markeredgewidth=0,
+                      transform=axes.get_yaxis_transform())  # fmt: skip
 
 
 @kit.style()
@@ -110,7 +127,7 @@ def over_factor(
         low, high = axes[0].get_ylim()
         axes[0].set_ylim(max(-2.0, low), min(102.0, high))
     kit.label_axes(figure, axis, label)
-    kit.legend(figure, axes[0])
+    kit.legend(figure, kit.handles(axes))
     return kit.finished(figure)
 
 
@@ -150,22 +167,31 @@ def _mark_axis(axes: Axes, x: Mapping[str, float], log: bool) -> None:
 
 
 @kit.style()
-def dots(summary: pd.DataFrame, column: str, axis: str) -> Figure:
-    """Draw a column of a summary with its 95 % intervals, a row for each method, a panel for each setting."""
+def dots(summary: pd.DataFrame, column: str, axis: str, reference: str = "") -> Figure:
+    """Draw a column of a summary with its 95 % intervals, a row for each method, a panel for each setting: an accuracy
+    beside the reference's, or, if none is given, a difference beside 0."""
     names = list(dict.fromkeys(summary["setting"]))
-    figure, axes = kit.grid(len(names), len(names), 1.4, sharey=True)
+    tall = summary["setting"].value_counts().max()
+    figure, axes = kit.grid(len(names), len(names), max(1.4, 0.3 + 0.13 * tall), sharey=True)
     for panel, name in zip(axes, names, strict=True):
         block = summary[summary["setting"] == name]
         panel.set_title(name, loc="left")
-        kit.rows(panel, list(block["method"]))
-        panel.axvline(0, color="#808080", linewidth=0.6)
-        for y, row in enumerate(block.to_dict("records")):
-            panel.errorbar(row[column], y, xerr=np.nan_to_num(row[f"{column}_half"]), capsize=1.5,
-                           **kit.look(str(row["method"]), y))  # fmt: skip
-        if block[column].isna().all():
-            kit.say_not_run(panel)
-    kit.label_axes(figure, axis)
+        if reference:
+            _draw_block(panel, block, reference, column, _range(summary, column))
+        else:
+            _draw_differences(panel, block, column)
+    kit.label_axes(figure, f"{axis} (line: {reference})" if reference else axis)
     return kit.finished(figure)
+
+
+def _draw_differences(axes: Axes, block: pd.DataFrame, column: str) -> None:
+    kit.rows(axes, list(block["method"]))
+    axes.axvline(0, color="#808080", linewidth=0.6)
+    for y, row in enumerate(block.to_dict("records")):
+        axes.errorbar(row[column], y, xerr=np.nan_to_num(row[f"{column}_half"]), capsize=1.5,
+                      **kit.look(str(row["method"]), y))  # fmt: skip
+    if block[column].isna().all():
+        kit.say_not_run(axes)
 
 
 # Maps

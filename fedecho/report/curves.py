@@ -37,25 +37,28 @@ def curves(
 
     A panel for each setting (down) and delay (across), or (`wrapped`) two in a row; a line for each of the `methods`
     (none given = all). Three methods have shaded 95 % intervals where enough seeds finished. Against virtual time a
-    panel ends with the longest asynchronous curve, and says how long the synchronous one takes.
+    panel ends with the longest asynchronous curve, and says how long the synchronous one takes. A panel in which
+    nothing was run is left out, unless all are.
     """
-    places = list(dict.fromkeys((cell.setting, cell.delay) for cell, _ in found))
+    ran = [cell for cell, record in found if record is not None]
+    places = list(dict.fromkeys((cell.setting, cell.delay) for cell in ran or [cell for cell, _ in found]))
     figure, axes_of = _two_in_a_row(places) if wrapped else kit.panels(places, 1.9, sharey="row")
     unit = max((cell.config.protocol.buffer_size for cell, _ in found), default=1)
     labels = list(dict.fromkeys(cell.method for cell, _ in found))
     shown = [label for label in labels if label in (methods or labels)]
     for (setting, delay), axes in axes_of.items():
-        runs = {label: finished_runs(found, setting=setting, delay=delay, method=label) for label in labels}
-        if not any(runs[label] for label in shown):
+        here = [(cell, record) for cell, record in found if (cell.setting, cell.delay) == (setting, delay)]
+        runs = {label: finished_runs(here, method=label) for label in dict.fromkeys(cell.method for cell, _ in here)}
+        if not any(runs.get(label) for label in shown):
             kit.say_not_run(axes)
             continue
         for place, label in enumerate(shown):
-            if runs[label]:
+            if runs.get(label):
                 _draw_curve(axes, label, mean_curve(runs[label], x, unit), len(runs[label]), place)
         _frame_curves(axes, runs, shown, x)
     kit.label_axes(figure, f"server rounds (× {unit} arrivals)" if x == "round" else "virtual time, s", kit.ACCURACY)
     handles = [Line2D([], [], label=label, **_line(label)) for label in shown]
-    figure.legend(handles=handles, loc="outside upper center", ncols=5, handlelength=3.2)
+    kit.legend(figure, handles, handlelength=3.2)
     return kit.finished(figure)
 
 
@@ -91,8 +94,8 @@ def _draw_curve(axes: Axes, label: str, curve: Curve, seeds: int, place: int) ->
 
 def _frame_curves(axes: Axes, runs: Mapping[str, Sequence[Record]], shown: Sequence[str], x: str) -> None:
     """Fix the limits by the means, not the intervals, and say above the panel what it does not show."""
-    absent = [label for label in shown if not runs[label]]
-    notes = [f"no finished run: {', '.join(absent)}"] if absent else []
+    absent = [label for label in shown if runs.get(label) == []]  # of those that are asked for here
+    notes = [f"no finished run: {'; '.join(absent)}"] if absent else []
     slow = {label for label, records in runs.items() if x == "virtual_time" and records and _waits_for_all(records[0])}
     slow = set() if slow >= {label for label, records in runs.items() if records} else slow
     ends = [np.max(line.get_xdata()) for line in axes.lines if line.get_label() not in slow]
@@ -101,7 +104,9 @@ def _frame_curves(axes: Axes, runs: Mapping[str, Sequence[Record]], shown: Seque
         notes += [_beyond(label, runs[label]) for label in sorted(slow)]
         shared = axes.get_shared_y_axes().get_siblings(axes)
         axes.set_ylim(*_limits([line for row in shared for line in row.lines if line.get_label() not in slow]))
-    axes.annotate("; ".join(notes), (0, 1), (0, 2), xycoords="axes fraction", textcoords="offset points", fontsize=6.5)
+    told = axes.annotate(" · ".join(notes), (0, 1), (0, 2), xycoords="axes fraction", textcoords="offset points",
+                         fontsize=6.5)  # fmt: skip
+    told.set_in_layout(False)  # its room is kept by the title's; a long one must not make the panels narrow
 
 
 def _limits(lines: Sequence[Line2D]) -> tuple[float, float]:
@@ -193,7 +198,7 @@ def over_rounds(found: Found, metrics: Mapping[str, str], methods: Sequence[str]
             panel.yaxis.set_major_formatter("{x:g}")
             panel.yaxis.set_minor_formatter("{x:g}")
     kit.label_axes(figure, "server rounds")
-    kit.legend(figure, axes[0], 4)
+    kit.legend(figure, kit.handles(axes), 4)
     return kit.finished(figure)
 
 

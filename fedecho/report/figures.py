@@ -34,7 +34,7 @@ LOOK: dict[str, tuple[str, Any, Any]] = {
     "FADAS": ("#E69F00", "-", ">"),
     "FADAS-da": ("#E69F00", "-.", "*"),
     "FedStaleAsync": ("#882255", "-", "h"),
-    "ACE (buffered)": ("#882255", "-.", "H"),
+    "ACE (buffered)": ("#882255", "-.", (3, 1, 0)),
     "AREA": ("#44AA99", "--", "8"),
     "AdaMasFL-public": ("#999933", _LONG, (4, 1, 0)),
     "FedEcho": ("#D55E00", "-", "o"),
@@ -50,6 +50,8 @@ Numbers = NDArray[np.float64]
 _PLAIN = ("#404040", "-", ".")
 _DASHES = ("-", "--", "-.", ":")
 _MARKERS = ("o", "s", "^", "D", "v", "X", "P", "*")
+_FRAME = 1.01
+"""Times a figure's width that a legend may have: at its ends are the margins of a frame that is not drawn."""
 WIDTH, COLUMN = 7.0, 3.5
 """Of a figure over the whole page and over one column, in inches; no type in it is below 6.5 points at that size."""
 
@@ -149,10 +151,22 @@ def label_axes(figure: Figure, x: str = "", y: str = "") -> None:
         figure.supylabel(y, fontsize=7)
 
 
-def legend(figure: Figure, axes: Axes, columns: int = 5, handlelength: float = 2.6) -> None:
-    """Put the legend of a panel above all of them."""
-    handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=columns, handlelength=handlelength)
+def handles(panels: Sequence[Axes]) -> list[Any]:
+    """Return what a legend of panels shows: a handle for each label, those of the fullest panel first."""
+    found: dict[str, Any] = {}
+    for each in sorted((axes.get_legend_handles_labels()[0] for axes in panels), key=len, reverse=True):
+        for handle in each:
+            found.setdefault(str(handle.get_label()), handle)
+    return list(found.values())
+
+
+def legend(figure: Figure, shown: Sequence[Any], columns: int = 5, handlelength: float = 2.6) -> None:
+    """Put a legend of handles above all panels, in fewer columns where so many are wider than the figure."""
+    for count in range(max(1, columns), 0, -1):
+        made = figure.legend(handles=shown, loc="outside upper center", ncols=count, handlelength=handlelength)
+        if count == 1 or made.get_window_extent().width <= _FRAME * figure.bbox.width:
+            return
+        made.remove()
 
 
 def band(axes: Axes, x: Any, mean: Any, half: Any, *, alpha: float = 0.2, positive: bool = False, **how: Any) -> None:

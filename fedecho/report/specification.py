@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fedecho.report.figures import LOOK, WIDTH, finished, label_axes, legend, look, rows, say_not_run, style
+from fedecho.report.figures import LOOK, WIDTH, finished, handles, label_axes, legend, look, rows, say_not_run, style
 from fedecho.report.summary import REFERENCE
 
 _ROOM = 1.5
@@ -28,10 +28,12 @@ def curve(summary: pd.DataFrame, rivals: Sequence[str]) -> Figure:
     names = [REFERENCE, *(name for name in dict.fromkeys(summary["reading"]) if name)]
     tall = 0.105 * len(names) + 0.15
     figure = Figure(figsize=(WIDTH, 2.3 + tall))
-    above, below = figure.subplots(2, len(settings), squeeze=False, sharey="row", height_ratios=[1.8, tall])
+    above, below = figure.subplots(2, len(settings), squeeze=False, height_ratios=[1.8, tall])
     for over, under, setting in zip(above, below, settings, strict=True):
         block = _sorted(summary[summary["setting"] == setting])
         over.set_title(setting, loc="left")
+        under.sharey(below[0])
+        under.label_outer()
         if block["mean"].isna().all():
             say_not_run(over)
             say_not_run(under)
@@ -43,7 +45,7 @@ def curve(summary: pd.DataFrame, rivals: Sequence[str]) -> Figure:
             over.text(0.02, 0.03, f"{left} without a finished run", ha="left", va="bottom", transform=over.transAxes)
     label_axes(figure, "readings, sorted")
     above[0].set_ylabel(f"difference from {REFERENCE}, points")
-    legend(figure, above[0])
+    legend(figure, handles(above), columns=3)
     return finished(figure)
 
 
@@ -64,8 +66,9 @@ def _draw_estimates(axes: Axes, block: pd.DataFrame, all_rows: pd.DataFrame, riv
     for x, row in enumerate(block.to_dict("records")):
         how = _mark(row) | {"color": look(REFERENCE)["color"] if row["reading"] == REFERENCE else "black"}
         if row["gap"] < floor:
-            axes.plot(x, floor, **(how | {"marker": "v"}))
+            axes.plot(x, floor, **(how | {"marker": "v"}), label="further down")
         else:
+            how["label"] = "at an eta_d tuned for it again" if row["own"] else None
             axes.errorbar(x, row["gap"], yerr=np.nan_to_num(row["difference_half"]), elinewidth=0.6, **how)
     axes.set_ylim(floor * 1.08, None)
     axes.set_xlim(-1, len(block))

@@ -135,5 +135,5 @@ def draw(numbers: pd.DataFrame) -> Figure:
         left += shown[part]
     kit.rows(axes, list(shown["table"]))
     kit.label_axes(figure, "minutes of one core")
-    kit.legend(figure, axes)
+    kit.legend(figure, kit.handles([axes]))
     return kit.finished(figure)

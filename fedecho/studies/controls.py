@@ -47,6 +47,10 @@ CONTROLS = (
     PROBABILITIES,
 )
 TAILS = ("mild", "pareto", "large")
+_OWNERS = (
+    f"{captions.POINTS[:-1]}, cut at 0 and 100. Arrowhead: an interval goes on beyond its panel. Vertical line: the "
+    f"mean of {REFERENCE}."
+)
 
 
 @table
@@ -88,18 +92,18 @@ def owners(
         for k in owned
     ]  # fmt: skip
     rows = [*main_methods(profile, methods), WITHOUT_SLOW, PROBABILITIES]
-    of_those = "accuracy on those classes, %"
     return Comparison(
         name="owners", title="Stragglers as sole owners of classes", notebook="26_controls", profile=profile,
         cells=[cell for place in settings for cell in _cells(profile, rows, place, seeds)],
         figures={
             "classes": (
-                partial(over_owned, column="straggler_mean", label=of_those),
-                f"Accuracy in % on the classes that only slow clients own, against their number k. {captions.POINTS}",
+                partial(over_owned, column="straggler_mean", label="accuracy on the slow clients' own classes, %"),
+                f"Accuracy in % on the k classes that only slow clients own, a panel for each k. {_OWNERS}",
             ),
             "accuracy": (
                 partial(over_owned, column="mean", label=figures.ACCURACY),
-                f"Test accuracy in % over all classes, against k. {captions.POINTS}",
+                "Test accuracy in % over all classes, a panel for each number k of those that only slow clients own. "
+                f"{_OWNERS}",
             ),
         },
         note="Large delays. Slow clients hold k classes in equal parts and nothing else; the other classes are split "
@@ -117,12 +121,10 @@ def _cells(profile: str, rows: Sequence[Variant], place: Setting, seeds: Seeds) 
 
 
 def over_owned(found: Results, column: str, label: str) -> Figure:
-    """Draw a column of the summary against the number of classes that slow clients own."""
-    summary = found.summary.assign(all="slow clients hold k classes and nothing else; large delays")
-    return charts.over_factor(
-        summary, found.factor("k", "setting"), "setting", "k, classes that slow clients own", panel_of="all",
-        column=column, label=label, log=True,
-    )  # fmt: skip
+    """Draw a column of the summary, a panel for each number of classes that slow clients own."""
+    k = found.summary["setting"].map(found.factor("k", "setting"))
+    rows = found.summary.assign(k=k).sort_values("k", kind="stable")
+    return charts.dots(rows.assign(setting=[f"k = {each:g}" for each in rows["k"]]), column, label, REFERENCE)
 
 
 @table

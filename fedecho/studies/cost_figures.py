@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from fedecho.report.figures import LOOK, WIDTH, finished, grid, label_axes, style
+from fedecho.report.figures import LOOK, WIDTH, finished, grid, label_axes, legend, style
 from fedecho.report.summary import REFERENCE
 
 MILLI, MEGA = 1e-3, 1e6
@@ -72,6 +72,8 @@ def by_method(frame: pd.DataFrame, time: str = "server, ms a round") -> Figure:
 
 
 _DOT: dict[str, Any] = {"markersize": 4, "zorder": 3, "markeredgecolor": "white", "markeredgewidth": 0.4}
+_LOW = 0.5
+"""Times what is fitted: a rate below is drawn open, as the fit does not stand for it."""
 _SAVING_LOOK: tuple[Look, ...] = (("#009E73", "-.", ""), ("#CC79A7", "--", ""), ("#000000", ":", ""))
 
 
@@ -87,12 +89,18 @@ def rates(frame: pd.DataFrame, savings: Sequence[str], work: float) -> Figure:
     for column, (colour, line, _) in lines.values():
         axes.plot(frame["value"], frame[column], color=colour, linestyle=line, linewidth=1.1, zorder=2)
     for column, (colour, _, marker) in measured.values():
-        axes.plot(frame["value"], frame[column], color=colour, linestyle="none", marker=marker, **_DOT)
+        low = frame[column] < _LOW * frame[f"{column}_fitted"]
+        _dots(axes, frame[~low], column, color=colour, marker=marker)
+        _dots(axes, frame[low], column, color=colour, marker=marker, fillstyle="none", markeredgecolor=colour)
     axes.set(xscale="log", yscale="log", xlabel=NAMES["P"], ylabel="updates a second")
     both = (lambda rate: np.multiply(rate, work), lambda clients: np.divide(clients, work))
     axes.secondary_yaxis("right", functions=both).set_ylabel("clients at work")
-    _legend(figure, {label: look for label, (_, look) in lines.items()}, columns=3)
+    _legend(figure, {label: look for label, (_, look) in lines.items()})
     return finished(figure)
+
+
+def _dots(axes: Axes, points: pd.DataFrame, column: str, **how: Any) -> None:
+    axes.plot(points["value"], points[column], linestyle="none", **_DOT | how)
 
 
 def _draw(axes: Axes, points: pd.DataFrame, name: str, unit: float, look: Look) -> None:
@@ -112,13 +120,12 @@ def _finish(axes: Axes, name: str, values: pd.Series[int]) -> None:
     axes.margins(x=0.08)
 
 
-def _legend(figure: Figure, looks: Mapping[str, Look], columns: int | None = None) -> None:
+def _legend(figure: Figure, looks: Mapping[str, Look]) -> None:
     styles: list[dict[str, Any]] = [
         {"color": colour, "linestyle": line, "marker": marker, "label": _LABELS.get(label, label)}
         for label, (colour, line, marker) in looks.items()
     ]
-    handles = [Line2D([], [], **how) for how in styles]
-    figure.legend(handles=handles, loc="outside upper center", ncols=columns or len(handles), handlelength=3.2)
+    legend(figure, [Line2D([], [], **how) for how in styles], len(styles), 3.2)
 
 
 def shared(frame: pd.DataFrame) -> pd.DataFrame:

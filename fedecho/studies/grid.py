@@ -38,9 +38,9 @@ FEW = 3
 OWN_ETA = f"{REFERENCE} (tuned eta)"
 _RIVALS = ("FedBuff (tuned eta)", "FedBuff + EMA", "CA2FL (tuned eta)", "FedAC-public", "FADAS", REFERENCE, OWN_ETA)
 _OWNED = ("FedBuff + EMA", REFERENCE, OWN_ETA)
-_LATER = ("FedStaleAsync", "ACE (buffered)", "AREA", "AdaMasFL-public")
+LATER = ("FedStaleAsync", "ACE (buffered)", "AREA", "AdaMasFL-public")
 _IMAGES = {
-    DIR: (*_RIVALS, *_LATER), "Dir(0.3)": (*_RIVALS, *_LATER), MIXED: (*_OWNED, *_LATER), PURE: (*_OWNED, *_LATER),
+    DIR: (*_RIVALS, *LATER), "Dir(0.3)": (*_RIVALS, *LATER), MIXED: (*_OWNED, *LATER), PURE: (*_OWNED, *LATER),
 }  # fmt: skip
 _TEXTS = {DIR: ("FedAC-public", REFERENCE)}
 FRESH: dict[str, Mapping[str, Sequence[str]] | None] = {

@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fedecho.core import numerics
 from fedecho.learning.methods import FedEcho
-from fedecho.report import charts
+from fedecho.report import figures as kit
 from fedecho.report.summary import Cell, percent
 from fedecho.studies import search
 from fedecho.studies.comparison import Results
@@ -42,8 +44,8 @@ def readings_tuning(
         figures={
             "curves": (
                 _curves,
-                "Validation accuracy in % against eta_d (log scale), a line for each reading: means over the "
-                "finished seeds, bars 95 % confidence intervals (Student t).",
+                "Validation accuracy in % against eta_d (log scale), a panel for each reading, each with axes of its "
+                "own. Dots: the seeds; line: their mean, with a gap where one of them diverged.",
             )
         },
         note=f"A block for each reading, at Dir(0.1) and large delays, on seeds {', '.join(map(str, on))}, which no "
@@ -63,10 +65,28 @@ def _centre(profile: str) -> float:
     return float(run_at(profile, OWN, HERE, 0).distill.lr)
 
 
+@kit.style()
 def _curves(found: Results) -> Figure:
-    moved = found.summary.assign(rate=found.summary["method"], method=found.summary["setting"], all="large delays")
-    rates = found.factor("eta_d")
-    return charts.over_factor(moved, rates, "rate", "eta_d", panel_of="all", log=True, label="validation accuracy, %")
+    runs = found.frame.sort_values("eta_d", kind="stable")
+    names = list(dict.fromkeys(found.frame["setting"]))
+    figure, panels = kit.grid(len(names), 4, 1.3)
+    for axes, name in zip(panels, names, strict=True):
+        axes.set_title(name, loc="left")
+        _draw_runs(axes, runs[runs["setting"] == name])
+    kit.label_axes(figure, "eta_d", "validation accuracy, %")
+    return kit.finished(figure)
+
+
+def _draw_runs(axes: Axes, runs: pd.DataFrame) -> None:
+    """Draw the seeds, too few for intervals, and their means."""
+    if runs["score"].isna().all():
+        kit.say_not_run(axes)
+        return
+    means = runs.groupby("eta_d")["score"].agg(lambda scores: scores.mean(skipna=False))
+    axes.plot(means.index, means, color=kit.COLOURS[1])
+    axes.plot(runs["eta_d"], runs["score"], "o", color=kit.COLOURS[1], markersize=3, fillstyle="none")
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:g}")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Set
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from fedecho.report import captions
-from fedecho.report.figures import COLOURS, WIDTH, finished, label_axes, say_not_run, style
+from fedecho.report.figures import COLOURS, WIDTH, finished, label_axes, legend, say_not_run, style
 
 CAPTION = (
     "Response curves: validation accuracy in % against each hyper-parameter of a method (log scale; of a decay d: "
@@ -22,6 +24,16 @@ CAPTION = (
 SHOWN = 20.0
 """Points below the best trial at which a panel ends."""
 STAGES = ("in use", "whole space", "around the best")
+_BLUE, _RED = ({"color": colour, "markersize": 3, "linestyle": "none"} for colour in (COLOURS[1], COLOURS[0]))
+_LOOKS: dict[str, dict[str, Any]] = {
+    "in use before": _BLUE | {"marker": "s"},
+    "over the whole space": _BLUE | {"marker": "o", "fillstyle": "none"},
+    "around the best": _BLUE | {"marker": "o"},
+    "far below": _BLUE | {"marker": "v"},
+    "diverged": _RED | {"marker": "x"},
+    "chosen": _RED | {"marker": "o", "markersize": 8, "fillstyle": "none", "zorder": 4},
+}
+"""What a trial can be -> its marker; first those of the stages."""
 
 
 def values_text(point: Mapping[str, float]) -> str:
@@ -53,7 +65,7 @@ def response_curves(found: pd.DataFrame, decays: Set[str]) -> Figure:
     blocks = dict(list(found.groupby("method", sort=False)))
     paths = {method: [path for path in fields(found) if block[path].notna().any()] for method, block in blocks.items()}
     columns = max(map(len, paths.values()))
-    figure = Figure(figsize=(WIDTH, 0.74 * len(blocks) + 0.3))
+    figure = Figure(figsize=(WIDTH, 0.74 * len(blocks) + 0.5))
     panels = figure.subplots(len(blocks), columns, squeeze=False, sharey="row")
     for row, (method, block) in zip(panels, blocks.items(), strict=True):
         row[0].set_title(method, loc="left")
@@ -62,6 +74,7 @@ def response_curves(found: pd.DataFrame, decays: Set[str]) -> Figure:
         for axes, path in zip(row, paths[method], strict=False):
             _response(axes, block, path, path in decays)
     label_axes(figure, y="validation accuracy, %")
+    legend(figure, [Line2D([], [], label=name, **look) for name, look in _LOOKS.items()], len(_LOOKS), 1.0)
     return finished(figure)
 
 
@@ -76,14 +89,15 @@ def _response(axes: Axes, block: pd.DataFrame, path: str, decay: bool) -> None:
     axes.set_xlim(x.min() / 1.2, x.max() * 1.2)  # all that is tried, run or not
     steady, bottom = block["diverged"] == 0, axes.get_xaxis_transform()
     low = block["mean"][steady].max() - SHOWN
-    for stage, marker, fill in zip(STAGES, "soo", ("full", "none", "full"), strict=True):
+    *stages, far, diverged, ring = _LOOKS.values()
+    for stage, look in zip(STAGES, stages, strict=True):
         here = steady & (block["stage"] == stage) & (block["mean"] > low)
-        axes.plot(x[here], block["mean"][here], marker, color=COLOURS[1], markersize=3, fillstyle=fill)
-    for hidden, marker, colour in ((steady & (block["mean"] <= low), "v", COLOURS[1]), (~steady, "x", COLOURS[0])):
-        axes.plot(x[hidden], np.full(hidden.sum(), 0.06), marker, color=colour, markersize=3, transform=bottom)
+        axes.plot(x[here], block["mean"][here], **look)
+    for hidden, look in ((steady & (block["mean"] <= low), far), (~steady, diverged)):
+        axes.plot(x[hidden], np.full(hidden.sum(), 0.06), transform=bottom, **look)
     chosen = block["chosen"]
-    axes.plot(x[chosen], block["mean"][chosen], "o", markersize=8, fillstyle="none", color=COLOURS[0], zorder=4)
-    axes.set_ylim(low - 2, low + SHOWN + 3)
+    axes.plot(x[chosen], block["mean"][chosen], clip_on=False, in_layout=False, **ring)
+    axes.set_ylim(low - 2, low + SHOWN + 5)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_title(f"1 − {name}" if decay else name, loc="right")

@@ -24,11 +24,12 @@ from fedecho.studies.study import Study, Table, table
 
 _LINES = "Dots: measured; lines: predicted, from the profile's own point (vertical line) alone; both axes logarithmic."
 CAPTIONS = {
-    "seconds": f"Milliseconds a round of FedEcho's server by phase, a panel per factor. {_LINES}",
+    "seconds": f"Milliseconds a round of FedEcho's server by phase, a panel per factor. {_LINES} "
+    "Over P they are upper bounds, except for the bank: larger layers run at more FLOPs a second.",
     "bytes": "MB that FedEcho's server holds at its peak, a panel per factor: the bank (state), the versions in flight "
     f"(checkpoints; the line is a bound) and the uploads of a round. {_LINES}",
     "methods": "Milliseconds a round (above) and MB beside checkpoints (below) of every method's server, a column per "
-    "factor. Dots: measured; lines: predicted; both axes logarithmic.",
+    "factor. Dots: measured; lines: predicted (for milliseconds over P an upper bound); both axes logarithmic.",
 }
 
 

@@ -137,7 +137,7 @@ class ServerScale(CostStudy):
         words = (
             "Updates a second that one thread takes, by the parameters of the model, both axes logarithmic; right: "
             f"clients at work, where each needs {WORK_MINUTES} minutes. Dots: measured; lines: fitted, to a billion "
-            "parameters."
+            "parameters. Open: below half of what is fitted, as memory has to be allocated, which the fit leaves out."
         )
         drawn = {"rate": (rates(frame[frame["factor"] == "P"], SAVINGS, 60.0 * WORK_MINUTES), words)}
         return Table(frame, display(frame), frame, notes, drawn, record_set=found.digest)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import pandas as pd
+from matplotlib.figure import Figure
 
 from fedecho.core.config import RunConfig
 from fedecho.report import captions, charts, curves, render, summary
@@ -17,6 +18,7 @@ from fedecho.studies.grid import (
     DELAYS,
     DIR,
     HERE,
+    LATER,
     MIXED,
     OWN,
     OWN_ETA,
@@ -40,7 +42,11 @@ OVER_TIME = (
     f"{captions.BANDS} A panel ends with the longest asynchronous curve; above it stands what synchronous FedAvg "
     "reaches and when."
 )
-OTHERS = f" Shown: {REFERENCE} and the methods that the curves against virtual time leave out."
+OTHERS = (
+    f" Shown: {REFERENCE} and the methods that the curves against virtual time leave out, but for the four later ones "
+    f"and {OWN_ETA}."
+)
+AFTER = f" Shown: {REFERENCE} and the four methods that were compared later."
 BRIEF = ("FedAvg (sync)", "FedBuff (tuned eta)", "FedBuff + EMA", "CA2FL (tuned eta)", REFERENCE)
 """Methods of the table's short form: one that waits for all, two rivals at their best, the control, and the method."""
 BRIEF_SETTINGS = (DIR, PURE, MIXED)
@@ -56,7 +62,8 @@ def vision(
     seeds: Seeds = None,
 ) -> Study:
     """Return the main table: methods x partitions x delays, each method tuned."""
-    core, others = (CORE, {*CONTENDERS, REFERENCE}.difference(CORE[:-1])) if methods is None else ((), ())
+    others = {*CONTENDERS, REFERENCE}.difference(CORE[:-1], LATER, [OWN_ETA])
+    core, first = (CORE, others) if methods is None else ((), ())
     rows, places = main_methods(profile, methods), main_settings(profile, settings, delays)
     whole, cells = methods is settings is None, with_heard(profile, methods, places, seeds)
     claimed = [row for row in rows if row.label in ("FedBuff + EMA", REFERENCE, OWN_ETA)]
@@ -70,9 +77,10 @@ def vision(
             **({"brief": (lambda found: charts.bars(brief(found.summary)), BARS)} if whole else {}),
             "curves_time": (lambda found: curves.curves(found.found, "virtual_time", methods=core), OVER_TIME),
             "curves_rounds": (
-                lambda found: curves.curves(found.found, methods=others),
-                captions.CURVES + (OTHERS if others else ""),
+                lambda found: curves.curves(found.found, methods=first),
+                captions.CURVES + (OTHERS if first else ""),
             ),
+            **({"curves_later": (_later, captions.CURVES + AFTER)} if methods is None else {}),
         },
         note="All methods after equal work and equal tuning. Time: virtual seconds to the first evaluation of at least "
         "75 %, over the runs that reached it. Paper: for CIFAR-10 and ResNet-18, whatever the delays.",
@@ -85,6 +93,10 @@ def vision(
         "All rows have the fresh seeds, 5 to 14; on mixed with large delays FedBuff + EMA and FedEcho have five "
         "more, 15 to 19. Paper: the same number is shown for both kinds of delay.",
     )  # fmt: skip
+
+
+def _later(found: Results) -> Figure:
+    return curves.curves(found.found, methods=(*LATER, REFERENCE))
 
 
 def _scale(run: RunConfig) -> str:

@@ -239,6 +239,20 @@ def test_methods_and_their_biased_arrivals() -> None:
 # 33
 
 
+@pytest.mark.parametrize("schedules", [[], [0.9, 0.1, 0.4]])
+def test_a_schedule_looks_the_same_in_every_panel(schedules: list[float]) -> None:
+    # The first of them has fewer schedules than the second unless they are given.
+    out, _ = made(theory_distillation, teachers=["honest, soft labels", "honest"], schedules=schedules, rounds=[4, 8])
+    figure, _ = out.table.figures["schedules"]
+    looks: dict[str, set[tuple[str, ...]]] = {}
+    for line in [*(line for axes in figure.axes for line in axes.lines), *figure.legends[0].get_lines()]:
+        look = str(line.get_color()), str(line.get_marker()), str(line.get_linestyle())
+        looks.setdefault(str(line.get_label()), set()).add(look)
+    assert {len(of) for of in looks.values()} == {1} and len(set.union(*looks.values())) == len(looks)
+    assert len(looks) == 2 + (len(schedules) or 4)  # no distillation and the slope beside them
+    assert {*looks} == {text.get_text() for text in figure.legends[0].get_texts()}
+
+
 def test_teachers_schedules_and_buffer() -> None:
     out, table = made(theory_distillation, teachers=["random"], schedules=[0, 0.6], rounds=[4, 8], buffer=2)
     assert list(dict.fromkeys(zip(table["label"], table["series"], strict=True))) == [

@@ -48,7 +48,7 @@ def draw_lines(
 
 
 def framed(figure: Figure, panels: Sequence[Axes], x: str, y: str, entries: int) -> Figure:
-    """Label a figure's axes and put its legend above, so many entries in a row."""
+    """Label a figure's axes and put its legend above, so many entries in a row or as fit."""
     kit.label_axes(figure, x, y)
-    kit.legend(figure, max(panels, key=lambda axes: len(axes.get_legend_handles_labels()[1])), entries, 2.4)
+    kit.legend(figure, kit.handles(panels), entries, 2.4)
     return kit.finished(figure)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 from matplotlib.figure import Figure
 
@@ -96,14 +96,18 @@ def _plainly(result: Result) -> str:
 @kit.style()
 def draw(results: Results) -> Figure:
     """Draw the mean squared gradient against T, a panel for each teacher, a line for each schedule of eta_d."""
-    names = list(dict.fromkeys(r.entry.label for r in results[1:]))
+    names, order = (list(dict.fromkeys(getattr(r.entry, by) for r in results[1:])) for by in ("label", "series"))
     figure, panels = kit.grid(len(names), 2, 1.9, sharey=True)
     plain = charts.look(0, marker="", linestyle=":", label="no distillation (FedBuff)")
     for axes, name in zip(panels, names, strict=True):
         axes.set_title(f"teacher: {name}", loc="left")
         lines = [(points(results[:1]), plain)]
-        for place, result in enumerate(r for r in results if r.entry.label == name):
-            look = charts.look(1 + place % 5, marker=charts.MARKERS[place % 6], label=f"eta_d {result.entry.series}")
-            lines += [(points([result]), look)] if result.record else []
+        for result in (r for r in results if r.entry.label == name and r.record):
+            lines.append((points([result]), _look(order.index(result.entry.series), result.entry.series)))
         charts.draw_lines(axes, lines if results[0].record else [], slope=(-0.5, "slope −1/2"), lower=0.6)
     return charts.framed(figure, panels, charts.ROUNDS, charts.SQUARES, entries=6)
+
+
+def _look(place: int, schedule: str) -> dict[str, Any]:
+    """Return the look of a schedule, by its place among all: not every teacher has every one."""
+    return charts.look(1 + place % 5, marker=charts.MARKERS[place % 6], label=f"eta_d {schedule}")

@@ -53,7 +53,7 @@ def theory_methods(
             "slopes": (
                 draw,
                 "Exponents in T and M of every method with 95 % intervals, and what biased arrivals leave of |grad "
-                "f|²; grey: the band of the rule.",
+                "f|²; grey: the band of the rule; dotted: the plateau that the schedule predicts for FedBuff.",
             )
         },
     )  # fmt: skip
@@ -94,7 +94,7 @@ def draw(results: Results) -> Figure:
     for axes, factor in zip(panels, ("T", "M"), strict=False):
         axes.axvspan(-0.6, -0.4, color="#e0e0e0", zorder=0)
         axes.set_xlabel(f"slope in {factor} (grey: the rule's band)")
-    panels[2].set(xscale="log", xlabel="|∇f|² left by biased arrivals")
+    panels[2].set(xscale="log", xlabel="|∇f|² left by biased arrivals\n(dotted: predicted for FedBuff)")
     for y, (result, biased) in enumerate(pairs):
         look: dict[str, Any] = kit.look(result.entry.label, y) | {"capsize": 1.5}
         for axes, factor in zip(panels, ("T", "M"), strict=False):
@@ -107,8 +107,6 @@ def draw(results: Results) -> Figure:
             panels[2].errorbar(mean, y, xerr=[[min(half, 0.95 * mean)], [half]], **look)
     plateau = pairs[0][1].plateau()
     if plateau is not None:
-        panels[2].axvline(float(plateau.mean()), color=kit.GREY, linestyle=(0, (1, 1)),
-                          label="plateau predicted for FedBuff")  # fmt: skip
-        panels[2].legend(loc="upper left", handlelength=1.5)
+        panels[2].axvline(float(plateau.mean()), color=kit.GREY, linestyle=(0, (1, 1)))
     kit.rows(panels[0], [result.entry.label for result, _ in pairs])
     return kit.finished(figure)
