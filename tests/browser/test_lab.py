@@ -119,7 +119,7 @@ def test_run_all_cells(chromium: Browser, lab: Lab) -> None:
     with (files.folder_of("tables", "laptop") / "vision.csv").open() as lines:
         mean, half = next(line.split(",")[3:5] for line in lines if line.startswith("Dir(0.1),mild,FedEcho,"))
     assert tables.count() >= 8 and f"{float(mean):.2f} ± {float(half):.2f}" in tables.first.inner_text()
-    assert page.locator(".jp-RenderedImage img").count() == 3
+    assert page.locator(".jp-RenderedImage img").count() == 4
     assert page.locator('[data-mime-type="application/vnd.jupyter.error"]').count() == 0
     context.close()
     assert (lab.notebooks.parent / "home" / "paper" / "tables" / "vision.md").is_file()
