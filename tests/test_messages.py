@@ -77,7 +77,7 @@ SAID = [
     ("run --set delays.model=midl",
      "delays.model = 'midl' is not usable: give one of constant, mild, large, uniform, exponential, lognormal, pareto, "
      "bursty, periodic, trace, function; did you mean `mild`?"),
-    ("run --profile language --set data.name=cifar10 delays.model=mild",
+    ("run --profile language --set data.name=fashion-mnist delays.model=mild",
      "model = 'text-encoder' is not usable: choose one of cnn, cnn-w2, cnn-w4, cnn-w8, cnn-batchnorm, resnet8, "
      "resnet8-groupnorm, resnet18, resnet18-fan-out, resnet18-groupnorm, or module:function of your own"),
     ("tune --space local.lr=-1:1", "local.lr = -1.0 is not usable: give a number > 0"),
