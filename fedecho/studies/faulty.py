@@ -99,7 +99,7 @@ def faulty(
             ),
         },
         note="Dir(0.1), large delays. Lost: against the same row without faults, over the seeds of both. Refused: "
-        "uploads that the norm bound kept out, of all.",
+        "uploads kept out for their norm or as not finite, of all.",
         details="An exploratory estimate from three seeds. Faulty clients are drawn by seed among all, the 10 % are "
         "among the 30 %, and are faulty throughout. Flipped labels: they train on 9 − y. Noise: instead of their "
         "update they send Gaussian noise of the same norm. Scaled: their update times −4, backwards and as long as the "
