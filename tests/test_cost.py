@@ -180,6 +180,11 @@ def test_measuring_leaves_out_the_first_rounds() -> None:
     assert min(min(rounds) for rounds in seen.seconds.values()) > 0
 
 
+def test_measuring_without_enough_memory_names_the_pool() -> None:
+    with pytest.raises(InputError, match="lower one of .*data.pool_size, now 1000000000"):
+        stand_in.measure(override(BASE, "data.pool_size", 10**9), 1)
+
+
 def test_bytes_of_a_runs_bank() -> None:
     assert work.bank_bytes(BASE) == (40, 20 * 200 * 40)
     assert work.bank_bytes(override(BASE, "method.distill.bank_top_k", 3)) == (3 * 5 + 4, 20 * 200 * 19)

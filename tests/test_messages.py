@@ -121,11 +121,22 @@ def test_the_nearest_word_in_any_case_and_none_that_is_far() -> None:
 
 
 @pytest.mark.parametrize(("table", "given", "said"), [
-    ("ablation_alpha", {"alphas": [-0.1]}, "method.distill.alpha_min = -0.1 is not usable: give a number in [0, 1]"),
-    ("ablation_nu", {"nus": [-1]}, "method.distill.clip_norm = -1 is not usable: give a number > 0 or none"),
-    ("ablation_data_size", {"sizes": [0]}, "data.pool_size = 0 is not usable: give a whole number >= 1"),
+    ("ablation_alpha", {"alphas": [0.5, -0.1]}, "alphas = -0.1 is not usable: give a number in [0, 1]"),
+    ("ablation_alpha", {"ranges": [[0.2, 2.0]]}, "ranges = 2.0 is not usable: give a number in [0, 1]"),
+    ("ablation_nu", {"nus": [-1]}, "nus = -1 is not usable: give a number > 0 or none"),
+    ("ablation_data_size", {"sizes": [0]}, "sizes = 0 is not usable: give a whole number >= 1"),
+    ("heterogeneity_buffer", {"levels": [-1.0], "seeds": [-1]}, "seeds = -1 is not usable: give a whole number >= 0"),
+    ("faulty", {"shares": [1.5]}, "shares = 1.5 is not usable: give a number in [0, 1)"),
+    ("faulty", {"multiples": [-2.0]}, "multiples = -2.0 is not usable: give numbers > 0"),
+    ("faulty_bound", {"seeds": [2000, 1]}, "seeds = [2000, 1] is not usable: give some that no table of smoke reports"),
+    ("heterogeneity_buffer", {"sizes": [11]},
+     "sizes = 11 is not usable: give whole numbers from 1 to 10, the clients at work"),
+    ("tuning", {"seeds": [-1]}, "seeds = -1 is not usable: give whole numbers >= 0"),
+    ("tuning", {"seeds": [0]}, "seeds = [0] is not usable: give some that no table of smoke reports"),
+    ("tuning", {"trials": 10**9},
+     "trials = 1000000000 is not usable: give 1 to 10,000, or 0 for as many as the table has"),
 ])  # fmt: skip
-def test_a_parameter_of_a_study_is_refused_by_its_field(table: str, given: dict[str, Any], said: str) -> None:
+def test_a_parameter_of_a_study_is_refused_by_its_own_name(table: str, given: dict[str, Any], said: str) -> None:
     with pytest.raises(InputError) as caught:
         TABLES[table]("smoke", **given)
     assert str(caught.value) == said

@@ -16,7 +16,7 @@ from fedecho.report import captions, charts
 from fedecho.report.summary import PLACE, REFERENCE, Column, mean_of
 from fedecho.studies.comparison import Comparison, Results
 from fedecho.studies.grid import HERE, Seeds, Setting, Variant, echo, few_seeds, grid, plain, tried
-from fedecho.studies.profiles import profile as scale_of
+from fedecho.studies.profiles import unreported
 from fedecho.studies.study import Study, table
 from fedecho.studies.teacher import Choice
 
@@ -26,8 +26,12 @@ SCALES = {"scaled": -4.0}
 NO_FAULTS = "no faults"
 RIVALS = ("FedBuff", "FedBuff (tuned eta)", "FedBuff + EMA", "CA2FL (tuned eta)", "FADAS")
 _FOUND = {
-    "FedBuff": 0.699, "FedBuff (tuned eta)": 0.832, "FedBuff + EMA": 0.462, "CA2FL (tuned eta)": 0.857,
-    "FADAS": 0.565, REFERENCE: 0.53,
+    "FedBuff": 0.699,
+    "FedBuff (tuned eta)": 0.832,
+    "FedBuff + EMA": 0.462,
+    "CA2FL (tuned eta)": 0.857,
+    "FADAS": 0.565,
+    REFERENCE: 0.53,
 }
 NORMS: dict[str, Mapping[str, float]] = {"laptop": _FOUND, "smoke": _FOUND, "paper": {}}
 """Profile -> contender -> the median norm of its updates in the table `faulty_bound`, to three digits. The smoke
@@ -47,7 +51,7 @@ def _refused(record: Record) -> float:
 def faulty_bound(profile: str = "laptop", *, methods: Sequence[str] = RIVALS, seeds: Seeds = None) -> Study:
     """Return what the norm bounds are taken from: honest runs on the validation split, on a seed that no table has."""
     rows = [*_rivals(methods), Variant(REFERENCE)]
-    chosen = scale_of(profile).tuning_seeds[:1] if seeds is None else seeds
+    chosen = unreported(profile, seeds)[: 1 if seeds is None else None]
     measured = [replace(row, changes={"protocol.norm_quantiles": True}) for row in rows]
     return Choice(
         name="faulty_bound", title="Norms of honest updates", notebook="34_faulty_clients", profile=profile,
@@ -118,6 +122,8 @@ def _rivals(methods: Sequence[str]) -> list[Variant]:
 
 
 def _bounded(row: Variant, profile: str, multiples: Sequence[float]) -> list[Variant]:
+    for multiple in multiples:
+        require(multiple > 0, "multiples", multiple, "give numbers > 0")
     bounds = {multiple: multiple * norm for norm in [NORMS[profile].get(row.label)] if norm for multiple in multiples}
     return [
         Variant(

@@ -52,8 +52,9 @@ def heterogeneity_buffer(
 
 def buffer(profile: str, size: int) -> dict[str, Any]:
     """Return the changes that give a buffer of `size` the same work, and the same work between evaluations."""
-    require(size >= 1, "sizes", size, "give whole numbers >= 1")
     protocol = scale_of(profile).protocol
+    most = protocol.concurrency
+    require(1 <= size <= most, "sizes", size, f"give whole numbers from 1 to {most}, the clients at work")
     if size == protocol.buffer_size:
         return {}
     every = base(profile, CONTENDERS[REFERENCE], 0).evaluation.every * protocol.buffer_size

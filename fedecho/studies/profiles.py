@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -144,6 +144,18 @@ def whole(name: str) -> Profile:
     allowed = f"choose one of {', '.join(WHOLE)}; the tables of {name} are `fedecho tables --only {block_of(name)[0]}`"
     require(name in WHOLE, "profile", name, allowed)
     return scale
+
+
+def unreported(name: str, seeds: Sequence[int] | None) -> tuple[int, ...]:
+    """Return the seeds given, or those of tuning; raises `InputError` if there is none, or one that a table of the
+    profile reports."""
+    of = profile(name)
+    chosen = of.tuning_seeds if seeds is None else tuple(seeds)
+    for seed in chosen:
+        require(isinstance(seed, int) and seed >= 0, "seeds", seed, "give whole numbers >= 0")
+    free = bool(chosen) and not of.reported & {*chosen}
+    require(free, "seeds", list(chosen), f"give some that no table of {name} reports")
+    return chosen
 
 
 def block_of(name: str) -> tuple[str, str]:

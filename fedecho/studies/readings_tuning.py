@@ -18,8 +18,9 @@ from fedecho.studies import search
 from fedecho.studies.comparison import Results
 from fedecho.studies.grid import HERE, OWN, Seeds, Variant, on_validation, run_at
 from fedecho.studies.open_points import ETA_D, TEMPERATURES, Reading, chosen
+from fedecho.studies.profiles import unreported
 from fedecho.studies.study import Study, table
-from fedecho.studies.teacher import Choice, unreported
+from fedecho.studies.teacher import Choice
 
 FACTORS = (1, 1 / 3, 3, 1 / 9, 9)
 """Of the eta_d that is tuned for FedEcho: what is tried for every reading."""

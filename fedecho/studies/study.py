@@ -21,7 +21,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from fedecho.core import files, numerics
-from fedecho.core.checks import require
+from fedecho.core.checks import InputError, require
 from fedecho.report import summary
 from fedecho.studies import profiles
 
@@ -189,10 +189,26 @@ def table(build: Callable[..., Study]) -> Callable[..., Study]:
             require(name in known, name, given[name], f"{build.__name__} takes {', '.join(known)}")
         asked = {name: _each_once(value) for name, value in given.items()}
         custom = {name: value for name, value in asked.items() if value not in (None, (), known[name].default)}
-        return replace(build(whole, **custom), custom=custom)
+        try:
+            return replace(build(whole, **custom), custom=custom)
+        except InputError as error:
+            raise _by_parameter(error, custom) from None
 
     TABLES[build.__name__] = chosen
     return chosen
+
+
+def _by_parameter(error: InputError, given: Mapping[str, Any]) -> InputError:
+    """Return a refusal by the name of the parameter that the value was given for, not of the field that it sets."""
+    field = error.field.rpartition(".")[2]
+    names = [name for name, value in given.items() if error.value in (value, *_values(value))]
+    names.sort(key=lambda name: not name.startswith(field))  # `seed` is of `seeds`, whatever else has that value
+    return InputError(names[0], error.value, error.allowed) if names and type(error) is InputError else error
+
+
+def _values(value: Any) -> list[Any]:
+    """Return what a parameter's list holds, also inside its lists."""
+    return [each for item in value for each in (item, *_values(item))] if isinstance(value, tuple) else []
 
 
 def _each_once(value: Any) -> Any:

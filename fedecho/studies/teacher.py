@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from fedecho.core.checks import require
 from fedecho.report import captions, charts, curves
 from fedecho.report.summary import REFERENCE, Cell
 from fedecho.studies.comparison import Comparison, Draw
@@ -27,7 +26,7 @@ from fedecho.studies.grid import (
     plain,
     tried,
 )
-from fedecho.studies.profiles import WHOLE, profile as scale_of
+from fedecho.studies.profiles import WHOLE, profile as scale_of, unreported
 from fedecho.studies.study import Study, table
 
 LEVEL = "FedAvg (sync)"
@@ -147,14 +146,6 @@ def with_heard(
         where = settings if heard is None else heard
         cells += grid(name, HEARD, where, seeds=seeds) + grid(name, HEARD, where, seeds=fresh(name, seeds))
     return sorted(cells, key=lambda cell: cell.config.seed)
-
-
-def unreported(profile: str, seeds: Seeds) -> Sequence[int]:
-    """Return the seeds given, or those of tuning; raises `InputError` for one that a table of the profile reports."""
-    of = scale_of(profile)
-    chosen = of.tuning_seeds if seeds is None else tuple(seeds)
-    require(not of.reported & {*chosen}, "seeds", list(chosen), f"give some that no table of {profile} reports")
-    return chosen
 
 
 class Choice(Comparison):

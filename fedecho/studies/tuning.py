@@ -19,12 +19,14 @@ from fedecho.studies.changes import changed
 from fedecho.studies.comparison import Trained
 from fedecho.studies.contenders import CONTENDERS, Contender, base
 from fedecho.studies.grid import DIR, Seeds, main_methods, placed, plain, set_aside
-from fedecho.studies.profiles import BLOCKS, block_of, profile as scale_of
+from fedecho.studies.profiles import BLOCKS, block_of, profile as scale_of, unreported
 from fedecho.studies.search import Point
 from fedecho.studies.study import Study, Table, table
 
 SETTING = (DIR, "large")
 """One setting tunes every method for all; the others use what was chosen here."""
+MOST = 10_000
+"""Trials, and refinements, of one search."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -186,13 +188,12 @@ def tuning_of(
 ) -> Tuning:
     """Return the tuning of one method, at a profile or a block's, as a custom table; raises `InputError` for a budget
     of nothing, a space that cannot be searched, or a seed that a table reports."""
-    require(count >= 1, "trials", count, "give at least 1")
-    require(refinements >= 0, "refinements", refinements, "give a whole number >= 0")
-    reported = scale_of(name).reported & {*seeds}
+    require(1 <= count <= MOST, "trials", count, f"give 1 to {MOST:,}")
+    require(0 <= refinements <= MOST, "refinements", refinements, f"give 0 to {MOST:,}")
+    seeds = unreported(name, seeds)
     size = changes.get("data.validation_size", 1)
     wanted = "a trial is scored on a validation split; leave it out, or give more"
     require(size != 0, "data.validation_size", size, wanted)
-    require(bool(seeds) and not reported, "seeds", seeds, f"give some that no table of {name} reports")
     space = contenders.space_of(contender, name)
     ends = [f"{path}={of.low:g}:{of.high:g}" for path, of in space.items()]
     asked = {"method": contender.label, "at": name, "space": ends, "set": dict(changes), "trials": count,
@@ -202,7 +203,7 @@ def tuning_of(
              f"--trials {count} --refinements {refinements} --seeds {' '.join(map(str, seeds))}"]  # fmt: skip
     return Tuning(
         name="tune", title=f"Tuning of {contender.label}", notebook="02_tuning", profile=block_of(name)[1], scale=name,
-        contenders=(contender,), count=count, refinements=refinements, seeds=tuple(seeds), changes=changes,
+        contenders=(contender,), count=count, refinements=refinements, seeds=seeds, changes=changes,
         custom=asked, command=" ".join(words),
     )  # fmt: skip
 
@@ -214,13 +215,13 @@ def _tuning(name: str, title: str, notebook: str, block: str = "") -> Callable[.
     def build(
         profile: str = "laptop", *, methods: Sequence[str] | None = None, trials: int = 0, seeds: Seeds = None
     ) -> Study:
-        require(trials >= 0, "trials", trials, "give a whole number >= 0; 0 = as many as the table has")
+        require(0 <= trials <= MOST, "trials", trials, f"give 1 to {MOST:,}, or 0 for as many as the table has")
         of = scale_of(BLOCKS[block][profile] if block else profile)
         rows = plain(contenders.rows_of(of.name) if methods is None else methods)
         return Tuning(
             name=name, title=title, notebook=notebook, profile=profile, scale=of.name, count=trials or of.trials,
             contenders=tuple(contenders.contender_of(row.label, {}) for row in rows), refinements=of.refinements,
-            seeds=of.tuning_seeds if seeds is None else tuple(seeds),
+            seeds=unreported(of.name, seeds),
         )  # fmt: skip
 
     build.__name__ = name

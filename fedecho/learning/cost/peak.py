@@ -16,7 +16,6 @@ from torch import Tensor
 
 from fedecho.core.checks import InputError, is_named
 from fedecho.core.config import LORA, MethodConfig, RunConfig
-from fedecho.core.records import Record
 from fedecho.core.settings import Data
 from fedecho.learning.bank import block_size
 from fedecho.learning.client import cross_entropy
@@ -26,7 +25,7 @@ from fedecho.learning.evaluation import PIECE
 from fedecho.learning.models.texts import example
 from fedecho.simulation import events
 
-R = TypeVar("R", bound=Callable[..., Record])
+R = TypeVar("R", bound=Callable[..., Any])
 WORKER = 300_000_000
 """Bytes of a worker without its tensors: Python, torch and the bundled data, as measured on Linux."""
 
@@ -221,9 +220,9 @@ def with_memory_advice(run: R) -> R:
     """Wrap `run` so that running out of memory raises an `InputError` that names the settings using the most memory."""
 
     @functools.wraps(run)
-    def inner(config: RunConfig, **options: Any) -> Record:
+    def inner(config: RunConfig, *rest: Any, **options: Any) -> Any:
         try:
-            return run(config, **options)
+            return run(config, *rest, **options)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise

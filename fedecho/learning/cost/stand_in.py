@@ -21,6 +21,7 @@ from fedecho.learning import methods, models
 from fedecho.learning.certainty import REPORTED
 from fedecho.learning.checkpoint import Version
 from fedecho.learning.client import Update
+from fedecho.learning.cost.peak import with_memory_advice
 from fedecho.learning.cost.work import HOLDINGS, PHASES, peak_versions, shape_of
 from fedecho.learning.experiment import one_thread
 from fedecho.learning.flat import FlatModel
@@ -124,6 +125,7 @@ class Measurement:
 
 
 @one_thread()
+@with_memory_advice
 def measure(config: RunConfig, rounds: int, device: str = "cpu") -> Measurement:
     """Measure up to `rounds` rounds, fewer where they are long, after two to warm up, or one that is long.
 
