@@ -180,9 +180,13 @@ def test_measuring_leaves_out_the_first_rounds() -> None:
     assert min(min(rounds) for rounds in seen.seconds.values()) > 0
 
 
-def test_measuring_without_enough_memory_names_the_pool() -> None:
-    with pytest.raises(InputError, match="lower one of .*data.pool_size, now 1000000000"):
-        stand_in.measure(override(BASE, "data.pool_size", 10**9), 1)
+def test_measuring_without_enough_memory_names_the_pool(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(stand_in, "StandIn", full)
+    with pytest.raises(InputError, match="lower one of .*data.pool_size, now 70"):
+        stand_in.measure(override(BASE, "data.pool_size", 70), 1)
 
 
 def test_bytes_of_a_runs_bank() -> None:
