@@ -88,7 +88,8 @@ def _response(axes: Axes, block: pd.DataFrame, path: str, decay: bool) -> None:
     axes.set_xscale("log")
     axes.set_xlim(x.min() / 1.2, x.max() * 1.2)  # all that is tried, run or not
     steady, bottom = block["diverged"] == 0, axes.get_xaxis_transform()
-    low = block["mean"][steady].max() - SHOWN
+    best = block["mean"][steady].max()
+    low = max(best - SHOWN, 0.0)
     *stages, far, diverged, ring = _LOOKS.values()
     for stage, look in zip(STAGES, stages, strict=True):
         here = steady & (block["stage"] == stage) & (block["mean"] > low)
@@ -97,7 +98,7 @@ def _response(axes: Axes, block: pd.DataFrame, path: str, decay: bool) -> None:
         axes.plot(x[hidden], np.full(hidden.sum(), 0.06), transform=bottom, **look)
     chosen = block["chosen"]
     axes.plot(x[chosen], block["mean"][chosen], clip_on=False, in_layout=False, **ring)
-    axes.set_ylim(low - 2, low + SHOWN + 5)
+    axes.set_ylim(low - 2, best + 5)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_title(f"1 − {name}" if decay else name, loc="right")
