@@ -15,7 +15,7 @@ from fedecho.core import records
 from fedecho.core.checks import InputError, MissingDataError
 from fedecho.core.config import RunConfig, config_hash, override
 from fedecho.learning import experiment
-from fedecho.learning.cost import duration, peak
+from fedecho.learning.cost import advice, duration
 from fedecho.learning.cost.duration import Rates, operations
 from fedecho.learning.methods import FedBuff, FedEcho
 from fedecho.learning.resume import Keeper
@@ -285,7 +285,7 @@ def test_running_out_of_memory_names_the_levers(error: Exception, monkeypatch: p
 
 
 def test_other_errors_stay_as_they_are() -> None:
-    assert not peak.is_out_of_memory(RuntimeError("shape mismatch"))
+    assert not advice.is_out_of_memory(RuntimeError("shape mismatch"))
 
 
 def test_how_a_run_is_executed_is_part_of_it() -> None:

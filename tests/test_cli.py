@@ -26,7 +26,8 @@ from fedecho.core.checks import InputError
 from fedecho.core.clock import Clock
 from fedecho.core.config import MethodConfig, RunConfig, config_hash, override_all
 from fedecho.core.files import write_whole
-from fedecho.learning.cost import peak
+from fedecho.learning import experiment
+from fedecho.learning.cost import peak, room
 from fedecho.learning.experiment import new_record
 from fedecho.learning.methods import FedBuff, FedEcho
 from fedecho.learning.pins import pin
@@ -436,7 +437,7 @@ def test_a_run_that_memory_does_not_hold_is_not_begun(
     elsewhere: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     needed = sum(peak.predicted_peak(contenders.configure("fedbuff", "smoke", 7, {"protocol.rounds": 2})).values())
-    monkeypatch.setattr(peak, "free_memory", lambda: needed - 1)
+    monkeypatch.setattr(room, "free_memory", lambda: needed - 1)
     command = ["run", "--method", "fedbuff", "--profile", "smoke", "--seed", "7", "--set", "protocol.rounds=2"]
     with pytest.raises(SystemExit) as stop:
         main.main(command)
@@ -446,6 +447,27 @@ def test_a_run_that_memory_does_not_hold_is_not_begun(
     assert list(elsewhere.iterdir()) == []
     main.main([*command, "--force"])
     assert "score" in capsys.readouterr().out
+
+
+def test_where_memory_runs_out_the_prediction_is_told(
+    elsewhere: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The bank is asked for before the first round, and so before what was predicted is looked at."""
+
+    def full(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(experiment, "build", full)
+    command = ["run", "--method", "fedecho", "--profile", "smoke", "--seed", "7"]
+    for free, said in (
+        (10**12, "memory = 'cpu' is not usable: it ran out; lower one of"),
+        (1, " MB are free; lower what"),
+    ):
+        monkeypatch.setattr(room, "free_memory", lambda free=free: free)
+        with pytest.raises(SystemExit) as stop:
+            main.main(command)
+        assert stop.value.code == 2 and said in capsys.readouterr().err
+    assert list(elsewhere.iterdir()) == []
 
 
 def test_what_one_of_several_methods_reads_may_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -473,7 +495,7 @@ def test_runs_that_memory_does_not_hold_are_not_begun(
 ) -> None:
     """As many as are trained at once: two of them and their workers, of which either alone would fit."""
     walled(monkeypatch, elsewhere / "home")
-    monkeypatch.setattr(peak, "free_memory", lambda: 2 * peak.WORKER)
+    monkeypatch.setattr(room, "free_memory", lambda: 2 * room.WORKER)
     with pytest.raises(SystemExit) as stop:
         main.main([*command, "--jobs", "2"])
     line = capsys.readouterr().err.splitlines()[-1]

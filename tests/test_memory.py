@@ -16,7 +16,7 @@ from fedecho.core.clock import Clock
 from fedecho.core.config import MethodConfig, RunConfig, override_all
 from fedecho.core.settings import Data
 from fedecho.learning import bank, experiment
-from fedecho.learning.cost import peak, stand_in, work
+from fedecho.learning.cost import peak, room, stand_in, work
 from fedecho.learning.methods import AREA, CA2FL, FADAS, AdaMasFL, FedAC, FedBuff, FedEcho, FedStaleAsync
 from fedecho.learning.models.texts import TEXT_MODELS
 from fedecho.learning.teacher import teacher
@@ -136,8 +136,8 @@ def test_a_bank_of_a_vocabulary_takes_n_u_l_rows_and_their_sum(
 def sizes(monkeypatch: pytest.MonkeyPatch) -> None:
     """A run of T rounds holds T GB at its peak, all of it data; a worker takes 1 GB besides."""
     monkeypatch.setattr(peak, "predicted_peak", lambda run: {"data": run.protocol.rounds * 10**9, "state": 0})
-    monkeypatch.setattr(peak, "_total", lambda run: run.protocol.rounds * 10**9)
-    monkeypatch.setattr(peak, "WORKER", 10**9)
+    monkeypatch.setattr(room, "total", lambda run: run.protocol.rounds * 10**9)
+    monkeypatch.setattr(room, "WORKER", 10**9)
 
 
 RUNS = [scaled(FedBuff(), **{"protocol.rounds": rounds, "seed": seed}) for rounds in (2, 5) for seed in (0, 1)]
@@ -156,30 +156,53 @@ RUNS = [scaled(FedBuff(), **{"protocol.rounds": rounds, "seed": seed}) for round
 def test_the_largest_runs_at_once_have_to_fit(
     workers: int, needed: int, words: str, sizes: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(peak, "free_memory", lambda: needed * 10**9)
-    peak.require_room(RUNS, workers)
-    monkeypatch.setattr(peak, "free_memory", lambda: needed * 10**9 - 10**6)
+    monkeypatch.setattr(room, "free_memory", lambda: needed * 10**9)
+    room.require_room(RUNS, workers)
+    monkeypatch.setattr(room, "free_memory", lambda: needed * 10**9 - 10**6)
     with pytest.raises(InputError) as caught:
-        peak.require_room(RUNS, workers)
+        room.require_room(RUNS, workers)
     assert words in str(caught.value)
-    peak.require_room(RUNS, workers, "cuda")
-    monkeypatch.setattr(peak, "free_memory", lambda: None)
-    peak.require_room(RUNS, workers)  # the system does not say
+    room.require_room(RUNS, workers, "cuda")
+    monkeypatch.setattr(room, "free_memory", lambda: None)
+    room.require_room(RUNS, workers)  # the system does not say
+
+
+@pytest.mark.parametrize(
+    ("method", "free", "words"),
+    [
+        (FedEcho(), 170, "set method.distill.bank_dtype = float16, which fits, or go on"),  # half of 200 MB
+        (FedEcho(), 99, "set method.distill.bank_top_k = 1, which fits, or go on"),  # 1 x 5 + 4 bytes in place of 40
+        (FedEcho(), 1, "(data 0.1, state 200), or go on"),
+        (FedBuff(), 1, "(data 0.1, state 200), or go on"),
+    ],
+)
+def test_a_smaller_bank_that_fits_is_named(
+    method: MethodConfig, free: int, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def state(run: RunConfig) -> int:
+        return 5_000_000 * (bank.row_bytes(10, run.distill) if run.distill else 40)
+
+    monkeypatch.setattr(peak, "predicted_peak", lambda run: {"data": 10**5, "state": state(run)})
+    monkeypatch.setattr(room, "total", state)
+    monkeypatch.setattr(room, "free_memory", lambda: free * 10**6)
+    with pytest.raises(InputError) as caught:
+        room.require_room([scaled(method)])
+    assert words in str(caught.value)
 
 
 def test_models_of_ones_own_and_no_runs_have_room(sizes: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(peak, "free_memory", lambda: 0)
-    peak.require_room([], 3)
-    peak.require_room([replace(RUNS[0], model="mine:net")], 3)
+    monkeypatch.setattr(room, "free_memory", lambda: 0)
+    room.require_room([], 3)
+    room.require_room([replace(RUNS[0], model="mine:net")], 3)
     with pytest.raises(InputError, match="memory"):
-        peak.require_room([replace(RUNS[0], model="lora:small", model_sha256="0" * 64)])
+        room.require_room([replace(RUNS[0], model="lora:small", model_sha256="0" * 64)])
 
 
 def test_of_runs_that_differ_in_their_seed_one_is_reckoned(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each draws a schedule, and there may be thousands."""
     asked = list[RunConfig]()
-    monkeypatch.setattr(peak, "_total", lambda run: asked.append(run) or run.protocol.rounds)
-    assert peak.largest(RUNS, 3) == [(5, RUNS[2]), (5, RUNS[3]), (2, RUNS[0])]
+    monkeypatch.setattr(room, "total", lambda run: asked.append(run) or run.protocol.rounds)
+    assert room.largest(RUNS, 3) == [(5, RUNS[2]), (5, RUNS[3]), (2, RUNS[0])]
     assert asked == [RUNS[0], RUNS[2]]
 
 

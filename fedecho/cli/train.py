@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fedecho.cli.words import Profile, literal, outcome, require_read, tell, values_of
 from fedecho.core import files, numerics, processes
-from fedecho.core.checks import require, require_jobs
+from fedecho.core.checks import InputError, require, require_jobs
 from fedecho.core.config import RunConfig
 from fedecho.core.files import build, records_dir, use_data
 from fedecho.core.records import Record, find, load, progress_path, record_path, save
@@ -90,7 +90,7 @@ def _places(config: RunConfig, profile: str, records: Path | None) -> list[Path]
 def _trained(config: RunConfig, device: str, path: Path, fresh: bool, model: Path | None, force: bool) -> Record:
     """Train a run, resuming it unless `fresh`; write its record and, if `model` is given, its weights."""
     from fedecho.learning import experiment, export
-    from fedecho.learning.cost import peak
+    from fedecho.learning.cost import room
     from fedecho.learning.resume import Keeper, Paused
 
     files.sweep_up(path.parent, deep=False)  # it may be any folder of the user's
@@ -101,7 +101,7 @@ def _trained(config: RunConfig, device: str, path: Path, fresh: bool, model: Pat
     def progress(rounds: Iterable[Round]) -> Iterable[Round]:
         prepared()
         if not force:  # now that all input has been found usable
-            peak.require_room([config], device=device)
+            room.require_room([config], device=device)
         print(announcement(config, device), file=sys.stderr)
         return bar.rounds(rounds)
 
@@ -113,6 +113,10 @@ def _trained(config: RunConfig, device: str, path: Path, fresh: bool, model: Pat
             )
         except Paused:
             raise processes.Stopped(processes.asked() or signal.SIGTERM) from None
+        except InputError as error:
+            if error.field == "memory":  # what is predicted says by how much, and what would fit
+                room.require_room([config], device=device)
+            raise
     save(record, path)
     keeper.forget()
     if model is not None:

@@ -22,7 +22,7 @@ from fedecho.learning import faults
 from fedecho.learning.bar import Wrap, shown
 from fedecho.learning.checkpoint import Checkpoints, Journal, Progress, Version
 from fedecho.learning.client import Update, sgd
-from fedecho.learning.cost.peak import with_memory_advice
+from fedecho.learning.cost.advice import with_memory_advice
 from fedecho.learning.evaluation import evaluate, samples, written
 from fedecho.learning.export import by_name
 from fedecho.learning.flat import Weights

@@ -10,7 +10,7 @@ from typing import Any
 from fedecho.core.checks import RecordError
 from fedecho.core.config import RunConfig
 from fedecho.core.provenance import cores
-from fedecho.learning.cost import duration, peak
+from fedecho.learning.cost import duration, peak, room
 from fedecho.learning.cost.duration import Rates
 from fedecho.studies.comparison import Trained
 from fedecho.studies.study import Study
@@ -84,7 +84,7 @@ def outlook(
     shares = [*trained(tables, todo, rates), *simulated(others, fresh)]
     runs = [run for some in todo.values() for run in some]
     how = "as measured" if all(map(rates.measured, runs)) else f"at {rates.prior:.0e} FLOP/s where none was measured"
-    end = f", {how}, beside a few short examples; {peak.text(peak.largest(runs, 1)[0][1])}" if runs else ""
+    end = f", {how}, beside a few short examples; {peak.text(room.largest(runs, 1)[0][1])}" if runs else ""
     return [*map(str, shares), f"profile {profile}: {_in_all(len(runs), shares, jobs or cores())}{end}"]
 
 

@@ -22,7 +22,7 @@ from fedecho.core.records import Record, find, progress_path, record_path, save
 from fedecho.core.workers import MOST, Workers
 from fedecho.learning.bar import Wrap, bar
 from fedecho.learning.checkpoint import forget
-from fedecho.learning.cost import peak
+from fedecho.learning.cost import room
 from fedecho.learning.experiment import run
 from fedecho.learning.resume import Keeper, Paused
 from fedecho.studies.cluster import Cluster, Nodes
@@ -112,7 +112,7 @@ def sweep(
 
 def require_room(runs: Sequence[RunConfig], jobs: int | None, device: str = "cpu") -> None:
     """Raise `InputError` if the largest runs, as many as are trained at once, need more memory than is free."""
-    peak.require_room(runs, min(jobs or cores(), MOST), device)
+    room.require_room(runs, min(jobs or cores(), MOST), device)
 
 
 def each(

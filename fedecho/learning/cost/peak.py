@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
-from dataclasses import replace
-from operator import itemgetter
-from pathlib import Path
-from typing import Any, TypeVar, cast
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
-from fedecho.core.checks import InputError, is_named
+from fedecho.core.checks import is_named
 from fedecho.core.config import LORA, MethodConfig, RunConfig
 from fedecho.core.settings import Data
 from fedecho.learning.bank import block_size
@@ -24,10 +19,6 @@ from fedecho.learning.cost.work import peak_versions, scored_count, shape_of, tr
 from fedecho.learning.evaluation import PIECE
 from fedecho.learning.models.texts import example
 from fedecho.simulation import events
-
-R = TypeVar("R", bound=Callable[..., Any])
-WORKER = 300_000_000
-"""Bytes of a worker without its tensors: Python, torch and the bundled data, as measured on Linux."""
 
 
 def predicted_peak(config: RunConfig) -> dict[str, int]:
@@ -51,58 +42,26 @@ def predicted_peak(config: RunConfig) -> dict[str, int]:
     return running if sum(running.values()) >= loading else dict.fromkeys(running, 0) | {"data": loading}
 
 
+@functools.cache
+def total(config: RunConfig) -> int:
+    """Return the bytes at the peak."""
+    return sum(predicted_peak(config).values())
+
+
 def text(config: RunConfig) -> str:
     """Say the predicted peak in a line."""
     parts = predicted_peak(config)
-    return f"predicted peak of tensors: {megabytes(sum(parts.values()))} MB ({_listed(parts)})"
+    return f"predicted peak of tensors: {megabytes(sum(parts.values()))} MB ({listed(parts)})"
 
 
-def _listed(parts: Mapping[str, int]) -> str:
+def listed(parts: Mapping[str, int]) -> str:
+    """Say bytes by name, in MB."""
     return ", ".join(f"{name} {megabytes(size)}" for name, size in parts.items() if size)
 
 
 def is_known(model: str) -> bool:
     """Tell whether a model's memory is predicted: of one's own, some cannot be traced."""
     return model.startswith(LORA) or not is_named(model)
-
-
-def require_room(runs: Iterable[RunConfig], workers: int = 0, device: str = "cpu") -> None:
-    """Raise `InputError` where a run, or as many of the largest as there are workers, would hold more than this machine
-    has free. Runs on a GPU and models of one's own are left out."""
-    found = largest([run for run in runs if device == "cpu" and is_known(run.model)], workers or 1)
-    needed, free = sum(size for size, _ in found) + WORKER * min(workers, len(found)), free_memory()
-    if free is not None and needed > free:
-        fewer = "run fewer at a time with --jobs, " if len(found) > 1 else ""
-        words = f"lower what takes most of it ({_listed(predicted_peak(found[0][1]))}), or go on with --force"
-        of = f" of {len(found)} workers" if workers else ""
-        raise InputError("memory", f"{megabytes(needed)} MB{of}", f"{megabytes(free)} MB are free; {fewer}{words}")
-
-
-def largest(runs: Iterable[RunConfig], count: int) -> list[tuple[int, RunConfig]]:
-    """Return the `count` runs that hold most at their peaks, with their bytes, the largest first."""
-    alike = dict[RunConfig, list[RunConfig]]()  # seeds need alike, and each prediction draws a schedule
-    for run in runs:
-        alike.setdefault(replace(run, seed=0), []).append(run)
-    sizes = [(size, run) for same in alike.values() for size in [_total(same[0])] for run in same[:count]]
-    return sorted(sizes, key=itemgetter(0), reverse=True)[:count]
-
-
-@functools.cache
-def _total(run: RunConfig) -> int:
-    return sum(predicted_peak(run).values())
-
-
-def free_memory() -> int | None:
-    """Return the bytes that processes can still get here: of the machine, and of the container it may be; none where
-    the system does not say."""
-    found = list[int]()
-    with suppress(OSError):
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        found += [1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")]
-    with suppress(OSError):
-        limit, used = (Path(f"/sys/fs/cgroup/memory.{name}").read_text().strip() for name in ("max", "current"))
-        found += [int(limit) - int(used)] if limit != "max" else []
-    return min(found, default=None)
 
 
 def megabytes(size: float) -> str:
@@ -211,39 +170,3 @@ def activations(model: str, data: Data) -> tuple[int, int]:
         out = module(example(shape_of(model, data)[0], batch, "meta"))
         cross_entropy(out, torch.zeros(out.shape[:-1], dtype=torch.long, device="meta"))
     return sum(seen.values()) // batch, max(seen.values()) // batch
-
-
-# Where memory runs out all the same
-
-
-def with_memory_advice(run: R) -> R:
-    """Wrap `run` so that running out of memory raises an `InputError` that names the settings using the most memory."""
-
-    @functools.wraps(run)
-    def inner(config: RunConfig, *rest: Any, **options: Any) -> Any:
-        try:
-            return run(config, *rest, **options)
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            raise InputError("memory", options.get("device", "cpu"), memory_advice(config)) from None
-
-    return cast(R, inner)
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Tell whether an error means that memory ran out, on a GPU or in the machine."""
-    phrases = ("can't allocate memory", "not enough memory", "out of memory")  # torch's
-    return isinstance(error, MemoryError) or any(words in str(error).lower() for words in phrases)
-
-
-def memory_advice(config: RunConfig) -> str:
-    """Name the settings that take most memory, with their present values, and what to do with them."""
-    words = [f"|U|: data.pool_size, now {config.data.pool_size}"]
-    words += [f"inference batch: execution.inference_batch, now {config.execution.inference_batch}"]
-    if config.distill is not None:
-        kept = config.distill.bank_dtype
-        words += [f"bank dtype: method.distill.bank_dtype, now {kept}" + ("" if kept == "float16" else "; try float16")]
-        if config.distill.bank_top_k is None and config.distill.bank_labels is None:
-            words += ["rows: method.distill.bank_top_k or bank_labels, now all classes are kept"]
-    return f"it ran out; lower one of ({', or '.join(words)}), or run fewer at a time with --jobs"

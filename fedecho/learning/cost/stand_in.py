@@ -21,7 +21,7 @@ from fedecho.learning import methods, models
 from fedecho.learning.certainty import REPORTED
 from fedecho.learning.checkpoint import Version
 from fedecho.learning.client import Update
-from fedecho.learning.cost.peak import with_memory_advice
+from fedecho.learning.cost.advice import with_memory_advice
 from fedecho.learning.cost.work import HOLDINGS, PHASES, peak_versions, shape_of
 from fedecho.learning.experiment import one_thread
 from fedecho.learning.flat import FlatModel
