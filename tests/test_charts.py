@@ -110,6 +110,20 @@ def test_accuracies_side_by_side_have_the_same_axis_and_the_references_line() ->
     assert [np.asarray(of[0].get_xdata()).tolist() for of in lines] == [[60, 60], [70, 70]]
 
 
+def test_a_mean_far_below_the_others_is_a_number_at_the_edge() -> None:
+    """Beside 80, ..., 90 the lowest tenth is about 80 and the median 85: 20 is below 80 - 5 x 5, 60 is not."""
+    for lowest, left, said in ((20.0, 79 - 0.05 * 12, ["20.0"]), (60.0, 59 - 0.05 * 32, [])):
+        found = factor_rows(method=[str(k) for k in range(11)] + ["FedEcho"], n=3, diverged=0, half=1.0,
+                            straggler_mean=[lowest, *range(80, 91)])  # fmt: skip
+        found["straggler_half"] = 1.0
+        (axes,) = charts.dots(found, "straggler_mean", "accuracy, %", "FedEcho").axes
+        assert axes.get_xlim() == (
+            pytest.approx(left),
+            pytest.approx(91 + 0.05 * (91 - (lowest if not said else 80) + 1)),
+        )
+        assert [text.get_text() for text in axes.texts] == said
+
+
 def test_a_map_names_its_factors_values() -> None:
     values = pd.DataFrame([[1.0, 2.0]], index=[0.0225], columns=[1.0, 10.0])
     (axes, _) = charts.landscape(values, "x", "y").axes

@@ -16,8 +16,8 @@ LEVEL = 0.05
 BARS = (
     "Test accuracy in %, a panel for each setting: means over the finished seeds with 95 % confidence intervals "
     "(Student t), cut at 0 and 100. Where only slow clients own some classes, the panel beside it has the accuracy on "
-    "these. Arrowhead: an interval goes on beyond its panel. Vertical line: the mean of the row that the others are "
-    "compared with."
+    "these. Arrowhead: an interval goes on beyond its panel; with a number: so does the mean. Vertical line: the mean "
+    "of the row that the others are compared with."
 )
 POINTS = "Markers are means over the finished seeds, bars 95 % confidence intervals (Student t)."
 BANDED, BANDED_SEEDS = ("FedBuff", "FedBuff + EMA", REFERENCE), 5

@@ -19,8 +19,9 @@ from fedecho.report.captions import LEVEL, NOTHING
 from fedecho.report.summary import BLOCK, NOT_RUN, REFERENCE
 
 _HALF = {"mean": "half", "straggler_mean": "straggler_half"}
-_WIDE = 4
-"""How many times as wide as the median one an interval has to be to reach beyond its panel."""
+_WIDE, _FAR = 4, 5
+"""An interval so many times as wide as the median one goes on beyond its panel; a mean lies beyond it if it is so many
+times as far below the lowest tenth as this is below the median."""
 _CLASSES = {"mean": "all classes", "straggler_mean": "slow clients' own classes"}
 
 
@@ -42,10 +43,8 @@ def bars(summary: pd.DataFrame, reference: str = REFERENCE, label: str = kit.ACC
         kinds = list(_HALF)[: 1 + int(block["straggler_mean"].notna().any())]
         for k, kind in enumerate(kinds):
             left = width * j + k
-            axes = figure.add_subplot(
-                places[i, left : left + width // len(kinds)], title=" ",
-                xlabel=_CLASSES[kind] if len(kinds) > 1 else "",
-            )  # fmt: skip
+            place, below = places[i, left : left + width // len(kinds)], _CLASSES[kind] if len(kinds) > 1 else ""
+            axes = figure.add_subplot(place, title=" ", xlabel=below)
             if k == 0:  # the title's room is kept by " ": it may reach over the panel beside it
                 axes.set_title(f"{setting} · {delay} delays", loc="left", fontsize=7).set_in_layout(False)
             axes.tick_params(labelleft=left == 0)
@@ -61,11 +60,12 @@ def _with_runs(summary: pd.DataFrame) -> pd.DataFrame:
 
 
 def _range(block: pd.DataFrame, column: str) -> tuple[float, float]:
-    """Return from where to where an axis goes: over all means and their intervals, but for what would take the room of
-    the others where one interval is far wider than most."""
+    """Return from where to where an axis goes: over means and intervals, but for those that take the others' room."""
     half = block[_HALF[column]].fillna(0)
     reach = half.clip(upper=_WIDE * half[half > 0].median())
-    low, high = (block[column] - reach).min(), (block[column] + reach).max()
+    tenth, middle = block[column].quantile([0.1, 0.5])
+    near = block[column] >= tenth - _FAR * (middle - tenth)
+    low, high = (block[column] - reach)[near].min(), (block[column] + reach)[near].max()
     room = 0.05 * (high - low) or 1.0
     return (0.0, 100.0) if np.isnan(low) else (max(-2.0, low - room), min(102.0, high + room))
 
@@ -76,8 +76,7 @@ def _draw_block(axes: Axes, block: pd.DataFrame, reference: str, column: str, li
     for y, row in enumerate(block.to_dict("records")):
         _draw_row(axes, y, row[column], float(np.nan_to_num(row[_HALF[column]])), kit.look(row["method"]))
         if not row["n"]:
-            axes.text(0.02, y, "diverged" if row["diverged"] else NOT_RUN, color="#808080", va="center", fontsize=6.5,
-                      transform=axes.get_yaxis_transform())  # fmt: skip
+            kit.note(axes, y, "diverged" if row["diverged"] else NOT_RUN)
     line = block.loc[block["method"] == reference, column]
     if line.notna().any():
         axes.axvline(float(line.iloc[0]), color=kit.look(REFERENCE)["color"], linewidth=0.6, zorder=1)
@@ -89,6 +88,8 @@ def _draw_row(axes: Axes, y: int, mean: float, half: float, look: Mapping[str, A
     how = {**look, "linestyle": "-", "elinewidth": 0.8, "capsize": 1.5, "capthick": 0.8}
     axes.errorbar(mean, y, xerr=[[mean - low], [high - mean]], **how)
     left, right = axes.get_xlim()
+    if mean < left:
+        kit.note(axes, y, f"{mean:.1f}", look["color"])
     for edge, marker, beyond in ((0, CARETLEFT, low < left), (1, CARETRIGHT, high > right)):
         if beyond:
             axes.plot(edge, y, marker=marker, color=look["color"], markersize=4, markeredgewidth=0,

@@ -118,6 +118,12 @@ def say_not_run(axes: Axes, why: str = NOT_RUN) -> None:
     axes.text(0.5, 0.5, why, transform=axes.transAxes, ha="center", va="center", color=GREY)
 
 
+def note(axes: Axes, y: float, text: str, colour: str = GREY) -> None:
+    """Write a few words at the left end of a row."""
+    axes.text(0.02, y, text, color=colour, va="center", fontsize=6.5, transform=axes.get_yaxis_transform(),
+              bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6})  # fmt: skip
+
+
 def grid(count: int, columns: int, height: float, extra: float = 0.5, **shared: Any) -> tuple[Figure, list[Axes]]:
     """Return a figure with `count` panels of a height in inches, so many in a row, and those panels."""
     rows = -(-count // columns)
