@@ -159,7 +159,7 @@ def test_models_and_sizes_are_chosen(scale: ServerScale) -> None:
     assert [p.value for p in own.points if p.factor == "|U|"] == [7, U]
     assert own.place != scale.place and own.missing() == 1 and scale.missing() == 0
     for name in ("text-encoder-9x9", "cnn"):
-        with pytest.raises(InputError, match=f"model = '{name}' .* text-encoder-4x1"):
+        with pytest.raises(InputError, match=f"models = '{name}' .* text-encoder-4x1"):
             studies.server_scale("smoke", models=[name])
 
 

@@ -56,11 +56,11 @@ class Line:
     pooled: str | None = None
     """A primary claim's value over all seeds."""
     p: float | None = None
-    """The smaller of both sides of a primary claim, Holm-corrected over all of them."""
+    """Of the verdict on a primary claim (the larger one where both sides are shown), Holm-corrected in its family."""
     margin: float | None = None
     """Its smallest effect of interest, in points."""
     power: float | None = None
-    """The chance of a verdict, as predicted from the seeds before the fresh ones."""
+    """The chance of the likelier verdict, as predicted from the seeds before the fresh ones."""
     needed: int | None = None
     """How many seeds give a verdict with a chance of 80 %, if leads are as on all seeds."""
     family: str = ""

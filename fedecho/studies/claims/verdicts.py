@@ -36,8 +36,8 @@ notebooks' rules. All else is exploratory: estimates with 95 % intervals, positi
 COLUMNS = """\
 p is two-sided and belongs to the verdict (where both sides are shown, the larger one; without a verdict, that of the \
 side that is shown more clearly): beside *not \
-supported* a small p speaks against a lead as large as the smallest effect. Power: the chance of a verdict, either \
-one, as predicted from earlier seeds. n for 80 %: the seeds that this would need, as predicted from all of them."""
+supported* a small p speaks against a lead as large as the smallest effect. Power: the chance of the likelier \
+verdict, as predicted from earlier seeds. n for 80 %: the seeds that this would need, as predicted from all of them."""
 
 
 @dataclass(frozen=True)
