@@ -72,7 +72,7 @@ def run(
         path = record_path(places[-1], config)
         with dotted(config, changes):
             record = _trained(config, device, path, fresh, save_model, force)
-    print(f"{method}, {profile}, seed {seed}: {outcome(record)}\nrecord: {path}")
+    print(f"{method}, {profile}, seed {config.seed}: {outcome(record)}\nrecord: {path}")
     if save_model is not None:
         print(f"model: {save_model}")
     print(f"next: fedecho show {path}")

@@ -1,4 +1,4 @@
-"""The columns of every comparison: methods with their search spaces, and the values that tuning chose for them."""
+"""The rows of every comparison: methods with their search spaces, and the values that tuning chose for them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from fedecho.studies.search import AROUND, Point, Range, Space
 
 @dataclass(frozen=True)
 class Contender:
-    """A column of the comparison: a method, its search space, and how it is scheduled."""
+    """A row of the comparison: a method, its search space, and how it is scheduled."""
 
     label: str
     method: MethodConfig
