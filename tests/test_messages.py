@@ -59,7 +59,7 @@ SAID = [
     ("run --set method.distill.alpha_min=0.9",
      "method.distill.alpha_max = 0.8 is not usable: give a number in [alpha_min, 1] = [0.9, 1]; "
      "you set method.distill.alpha_min"),
-    ("run --set protocol.clients=10 seed=1",
+    ("run --set protocol.clients=10 evaluation.every=1",
      "protocol.concurrency = 25 is not usable: M_c must be between 1 and N = 10; you set protocol.clients"),
     ("run --set alpha_min=-0.5",
      f"alpha_min = -0.5 is not usable: {_FIELDS}; did you mean `method.distill.alpha_min`?"),

@@ -107,6 +107,7 @@ def verify(
     require_jobs(jobs)
     require(not (only and theory), "only", only, "a table has its own kind of records; leave out theory")
     verifying.require_draw(sample, seed)
+    require(not (all and sample), "sample", sample, "--all takes every record; leave one out")
     folder = (records or paper() / "records" / profiles.profile(profile).name) / ("theory" if theory else "")
     require(bool(only) or folder.is_dir(), "records", str(folder), "no such folder; run `fedecho sweep` first")
     found = list(folder.glob("*.json")) if only is None else verifying.of_table(only, profile)

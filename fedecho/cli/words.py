@@ -33,12 +33,13 @@ def literal(text: str) -> Any:
 
 
 def values_of(assignments: Sequence[str]) -> dict[str, Any]:
-    """Read `field=value`, e.g. `method.distill.lr=0.1`, several times; raises `InputError` for a field given twice."""
+    """Read `field=value`, e.g. `method.distill.lr=0.1`; raises `InputError` for a seed, and for a field given twice."""
     values = {}
     for assignment in assignments:
         path, equals, text = assignment.partition("=")
         require(bool(equals), "set", assignment, "write field=value, e.g. method.distill.lr=0.1")
         require(path not in values, "set", assignment, f"{path} is given twice; give it once")
+        require(path != "seed", "set", assignment, "give seeds with --seed or --seeds")
         values[path] = literal(text)
     return values
 
