@@ -356,6 +356,12 @@ def test_adamasfl_by_hand() -> None:
     assert (state.momentum.item(), state.control.item()) == (0.5, 0.0)
 
 
+def test_adamasfl_divides_by_the_length_of_the_local_path_below_1_too() -> None:
+    update = an_update([0.1], client=0, steps=2, gradient=torch.tensor([1.0]))
+    _, x = play(adamasfl(AdaMasFL(), Local(lr=0.1)), weights(0.0), [update])
+    close(x, 0.5)  # .1 over K eta_l = .2
+
+
 def test_adamasfls_control_is_the_mean_of_the_clients(make_updates: Any) -> None:
     x, rounds = Weights(torch.zeros(5), torch.empty(0)), [make_updates(5, count=3, now=now) for now in range(5)]
     state, _ = play(adamasfl(AdaMasFL(), Local(lr=0.5)), x, *rounds, clients=6)

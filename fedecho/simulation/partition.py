@@ -34,8 +34,8 @@ def divide(
     r"""Divide the images with `labels` `[images]` among the clients.
 
     Per class the shares are :math:`p \sim \operatorname{Dir}(\alpha 1_N)` over clients and the class's images are cut
-    at the cumulative shares (the official FADAS rule). With kind `natural`, the `groups` `[images]`, of one class
-    each (chapters of a novel), stay whole, and every client has groups of one class only.
+    at the cumulative shares (the official FADAS rule, but for its rounding down). With kind `natural`, the `groups`
+    `[images]`, of one class each (chapters of a novel), stay whole, and every client has groups of one class only.
 
     Raises:
         InputError: if a client cannot get `min_size` images, or if no client can own a class.

@@ -5,6 +5,7 @@ Unspecified in paper (as far as it could be read): all equations. They are those
 (github.com/wangpengyu2004/AFVLM_CM, commit 5c376a2), itself of adapters to a frozen model; a poor result here may be
 theirs or ours rather than the paper's.
 Departure: clients count alike, as for all methods here; the re-implementation weighs them by their number of images.
+Departure: Delta is divided by K eta_l, which the re-implementation does only where that is above 1.
 """
 
 from __future__ import annotations
