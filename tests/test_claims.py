@@ -606,6 +606,12 @@ def test_tables_have_the_fresh_seeds_that_claims_ask_for_once_they_are_run(monke
     assert {cell.config.seed for cell in vision("laptop", seeds=[0, 1]).asked()} == {0, 1}
 
 
+def test_claims_on_the_teacher_keep_the_seeds_they_were_written_down_for() -> None:
+    later = primaries(family="teacher")
+    assert len(later) == 4
+    assert all(evidence.parts(claim, "laptop")[1].values.keys() == {*range(20, 30)} for claim in later)
+
+
 def test_smoke_tables_have_a_fresh_seed() -> None:
     assert all(len(evidence.parts(claim, "smoke")[1].values) >= 1 for claim in primaries("smoke"))
 
