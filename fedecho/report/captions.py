@@ -20,7 +20,8 @@ BARS = (
     "of the row that the others are compared with."
 )
 POINTS = "Markers are means over the finished seeds, bars 95 % confidence intervals (Student t)."
-BANDED, BANDED_SEEDS = ("FedBuff", "FedBuff + EMA", REFERENCE), 5
+DIVERGED = "Cross at the bottom: at least one run diverged; the mean is over the others."
+BANDED, BANDED_SEEDS = ("FedBuff (tuned eta)", "FedBuff + EMA", REFERENCE), 5
 """Methods with bands, and how many of their seeds have to be finished: over three a band is wider than the panel."""
 BANDS = (
     f"Bands: 95 % confidence intervals of {', '.join(BANDED[:-1])} and {BANDED[-1]}, where at least {BANDED_SEEDS} "

@@ -146,6 +146,9 @@ def _draw_factor(
         error = np.nan_to_num(runs[half]) if half else np.zeros(len(runs))
         how = kit.look(str(label), place)
         axes.errorbar(at, runs[column], yerr=error, label=str(label), elinewidth=0.7, capsize=1.5, **how)
+        lost = (runs["diverged"] > 0).to_numpy()
+        axes.plot(at[lost], np.full(lost.sum(), 0.03), transform=axes.get_xaxis_transform(), linestyle="none",
+                  marker="x", markersize=4, color=how["color"])  # fmt: skip
     for label in level:
         row = block[block["method"] == label]
         axes.axhline(float(row[column].iloc[0]), label=label, linewidth=1.0, **(kit.look(label, 1) | {"marker": ""}))

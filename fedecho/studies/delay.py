@@ -46,7 +46,7 @@ def ablation_delay(
                     found.summary, {kind: float(k) for k, kind in enumerate(dict.fromkeys(found.summary["delay"]))},
                     "delay", "kind of delay", joined=False,
                 ),
-                f"Test accuracy in % by kind of delay. {captions.POINTS}",
+                f"Test accuracy in % by kind of delay. {captions.POINTS} {captions.DIVERGED}",
             ),
             "curves_time": (
                 lambda found: curves.curves(found.found, "virtual_time", wrapped=True),

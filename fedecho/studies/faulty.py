@@ -94,12 +94,12 @@ def faulty(
             "shares": (
                 lambda found: over_shares(found, kinds, first),
                 "Test accuracy in % against the share of faulty clients, a panel for each kind of fault, without "
-                f"defences. {captions.POINTS} A line ends where no seed came to its end.",
+                f"defences. {captions.POINTS} {captions.DIVERGED}",
             ),
             "defences": (
                 lambda found: over_shares(found, kinds, own),
                 "The same for FedEcho: as it is, with a bound on the norm of an update, and with robust means of the "
-                f"bank's rows. {captions.POINTS} A line ends where no seed came to its end.",
+                f"bank's rows. {captions.POINTS} {captions.DIVERGED}",
             ),
         },
         note="Dir(0.1), large delays. Lost: against the same row without faults, over the seeds of both. Refused: "

@@ -39,7 +39,7 @@ def heterogeneity_buffer(
                 lambda found: charts.over_factor(
                     found.summary, found.factor("M", "delay"), "delay", "buffer size M", log=True
                 ),
-                f"Test accuracy in % against the buffer size M (log scale). {captions.POINTS}",
+                f"Test accuracy in % against the buffer size M (log scale). {captions.POINTS} {captions.DIVERGED}",
             )
         },
         note="Methods by Dirichlet concentration and buffer size M, large delays; T × M, the clients' work, is the "

@@ -13,7 +13,7 @@ from fedecho.core import stats
 from fedecho.core.records import Record
 from fedecho.report import captions, charts, specification
 from fedecho.report.summary import PLACE, REFERENCE, Column, Found, by_seed, percent
-from fedecho.studies.comparison import Comparison, Results
+from fedecho.studies.comparison import Comparison, Draw, Results
 from fedecho.studies.grid import HERE, OWN, PURE_LARGE, Seeds, Setting, Variant, few_seeds, grid, plain, run_at
 from fedecho.studies.open_points import TEMPERATURES, Reading, chosen, has_norm
 from fedecho.studies.profiles import profile as scale_of
@@ -69,7 +69,8 @@ def readings(
                 "each setting from the best to the worst; below, which reading it is. Open: at an eta_d tuned for it "
                 "again. Lines: FedEcho (0), FedBuff (tuned eta), FedBuff + EMA. Triangles: further down.",
             ),
-            "bars": (lambda made: charts.bars(made.summary), captions.BARS),
+            "bars": (_bars(HERE), f"{HERE.name}. {captions.BARS}"),
+            "owned": (_bars(PURE_LARGE), f"Stragglers own 2 classes, pure. {captions.BARS}"),
         },
         note="Large delays. Each row reads one open point differently, all else as in FedEcho; own eta_d: tuned again. "
         "No effect here: equal in every number.",
@@ -78,6 +79,12 @@ def readings(
 
 
 _NORMED = [place.name for place in NORMED]
+
+
+def _bars(place: Setting) -> Draw:
+    """Return what draws the rows at a place, with BatchNorm and without."""
+    names = [place.name, *(normed for normed in _NORMED if normed == f"{place.name}, BatchNorm")]
+    return lambda made: charts.bars(made.summary[made.summary["setting"].isin(names)])
 
 
 def _last(record: Record) -> float:

@@ -14,7 +14,6 @@ from fedecho.report.summary import REFERENCE
 from fedecho.studies.comparison import Comparison, Results
 from fedecho.studies.contenders import CONTENDERS, search_words
 from fedecho.studies.grid import (
-    CORE,
     DELAYS,
     DIR,
     HERE,
@@ -49,6 +48,8 @@ OTHERS = (
 AFTER = f" Shown: {REFERENCE} and the four methods that were compared later."
 BRIEF = ("FedAvg (sync)", "FedBuff (tuned eta)", "FedBuff + EMA", "CA2FL (tuned eta)", REFERENCE)
 """Methods of the table's short form: one that waits for all, two rivals at their best, the control, and the method."""
+TIMED = ("FedBuff (tuned eta)", "FedBuff + EMA", "CA2FL (tuned eta)", "FADAS", REFERENCE)
+"""Methods of the curves against virtual time."""
 BRIEF_SETTINGS = (DIR, PURE, MIXED)
 
 
@@ -62,8 +63,8 @@ def vision(
     seeds: Seeds = None,
 ) -> Study:
     """Return the main table: methods x partitions x delays, each method tuned."""
-    others = {*CONTENDERS, REFERENCE}.difference(CORE[:-1], LATER, [OWN_ETA])
-    core, first = (CORE, others) if methods is None else ((), ())
+    others = {*CONTENDERS, REFERENCE}.difference(TIMED[:-1], LATER, [OWN_ETA])
+    timed, first = (TIMED, others) if methods is None else ((), ())
     rows, places = main_methods(profile, methods), main_settings(profile, settings, delays)
     whole, cells = methods is settings is None, with_heard(profile, methods, places, seeds)
     claimed = [row for row in rows if row.label in ("FedBuff + EMA", REFERENCE, OWN_ETA)]
@@ -75,7 +76,7 @@ def vision(
         figures={
             "bars": (lambda found: charts.bars(found.summary), BARS),
             **({"brief": (lambda found: charts.bars(brief(found.summary)), BARS)} if whole else {}),
-            "curves_time": (lambda found: curves.curves(found.found, "virtual_time", methods=core), OVER_TIME),
+            "curves_time": (lambda found: curves.curves(found.found, "virtual_time", methods=timed), OVER_TIME),
             "curves_rounds": (
                 lambda found: curves.curves(found.found, methods=first),
                 captions.CURVES + (OTHERS if first else ""),
@@ -139,13 +140,13 @@ def brief(found: pd.DataFrame) -> pd.DataFrame:
 
 
 def compact(found: pd.DataFrame, frame: pd.DataFrame) -> str:
-    """Return the compact table: a row per method and a column per setting and delay."""
+    """Return the compact table: a row per method, equal ones once, and a column per setting and delay."""
     texts = [captions.accuracy_text(row) + "*" * bool(row["n"] and row["diverged"]) for row in found.to_dict("records")]
     cells = [f"**{t}**" if best else t for t, best in zip(texts, summary.best_of_block(found), strict=True)]
     columns = [f"{setting}, {delay}" for setting, delay in zip(found["setting"], found["delay"], strict=True)]
     long = pd.DataFrame({"method": found["method"], "column": columns, "cell": cells})
     wide = long.pivot(index="method", columns="column", values="cell")
-    wide = wide.loc[list(dict.fromkeys(long["method"])), list(dict.fromkeys(columns))]
+    wide = wide.loc[list(dict.fromkeys(long["method"])), list(dict.fromkeys(columns))].drop_duplicates()
     note = " \\* = some seeds diverged and are left out." if (frame["status"] == "diverged").any() else ""
     return (
         f"{render.markdown_rows(wide.reset_index())}\n\nTest accuracy in %, mean ± half width of the 95 % confidence "

@@ -17,6 +17,7 @@ import pandas as pd
 from fedecho.core.checks import require
 from fedecho.core.files import REPOSITORY, folder_of, paper, write_whole
 from fedecho.core.store import require_sealed
+from fedecho.report import manifest
 from fedecho.report.summary import REFERENCE
 
 HOME = REPOSITORY / "paper"
@@ -100,6 +101,12 @@ class Tables:
         block = block[~block["method"].str.startswith(f"{REFERENCE}, ") & (block["diverged"] == 0)]
         return str(block["method"].iloc[block["mean"].argmax()])
 
+    def figure(self, stem: str, words: str) -> str:
+        """Return a figure as Markdown, with the words for who cannot see it and its caption below."""
+        found = [p for known in manifest.read_all(self.folder) for p in known.figures if p.stem == stem]
+        require(len(found) == 1, "figure", stem, "no table has a figure of this name")
+        return f"![{words}](figures/{stem}.png)\n\n*{found[0].caption}*"
+
     def _block(self, table: str, place: Place) -> pd.DataFrame:
         known = _frame(self.folder / f"{table}.csv")
         return known[(known["setting"] == place[0]) & (known["delay"] == place[1])]
@@ -133,7 +140,7 @@ class Tables:
 
     def asked(self) -> dict[str, Callable[..., Any]]:
         """Return all of these by name."""
-        names = "pick at each places below lead best text claims claim means verdict"
+        names = "pick at each places below lead best text figure claims claim means verdict"
         return {name: getattr(self, name) for name in names.split()}
 
 
