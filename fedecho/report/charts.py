@@ -146,7 +146,7 @@ def _draw_factor(
         error = np.nan_to_num(runs[half]) if half else np.zeros(len(runs))
         how = kit.look(str(label), place)
         axes.errorbar(at, runs[column], yerr=error, label=str(label), elinewidth=0.7, capsize=1.5, **how)
-        lost = (runs["diverged"] > 0).to_numpy()
+        lost = runs.get("diverged", pd.Series(0, runs.index)).to_numpy() > 0
         axes.plot(at[lost], np.full(lost.sum(), 0.03), transform=axes.get_xaxis_transform(), linestyle="none",
                   marker="x", markersize=4, color=how["color"])  # fmt: skip
     for label in level:

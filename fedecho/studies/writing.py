@@ -119,5 +119,6 @@ def write_protocol() -> Path:
 
 
 def _section(study: Study) -> str:
-    links = f"[table](tables/{study.name}.md), [notebook](../notebooks/{study.notebook}.ipynb)"
+    there = (files.folder_of("tables", "laptop") / f"{study.name}.md").is_file()  # a new one may be tried at smoke first
+    links = f"[table](tables/{study.name}.md), " * there + f"[notebook](../notebooks/{study.notebook}.ipynb)"
     return f"## {study.name}\n\n{study.title} ({links}). {study.details}".rstrip()
