@@ -344,7 +344,8 @@ def test_changes_are_made_at_once_in_any_order() -> None:
 def test_a_trace_is_named_by_its_content_wherever_it_lies(tmp_path: Path) -> None:
     hashes = []
     for name, duration in (("a.csv", 1), ("b.csv", 1), ("c.csv", 2)):
-        (tmp_path / name).write_text(f"client,duration\n0,{duration}\n")
+        jobs = "".join(f"{client},{duration}\n" for client in range(50))
+        (tmp_path / name).write_text(f"client,duration\n{jobs}")
         changes = [f"delays.trace={tmp_path / name}", "delays.model=trace"]
         config = changed(changes, FedBuff())
         assert len(config.delays.trace_sha256 or "") == 64

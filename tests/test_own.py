@@ -312,6 +312,13 @@ def test_own_kinds_of_delay_in_the_notebook_about_them() -> None:
     assert all(config_hash(cell.config) for cell in study.asked())
 
 
+def test_a_trace_of_other_clients_is_refused_before_anything_is_trained(tmp_path: Path) -> None:
+    trace = tmp_path / "jobs.csv"
+    trace.write_text("client,duration\n" + "".join(f"{client},1\n" for client in range(21)))
+    with pytest.raises(InputError, match="line 22 = 20 is not usable: clients are numbered 0 to 19"):
+        TABLES["ablation_delay"]("smoke", delays=[str(trace)])
+
+
 # Bad input
 
 

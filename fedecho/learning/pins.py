@@ -17,7 +17,7 @@ def pin(config: RunConfig) -> RunConfig:
 
     Raises `InputError` for one that is not there, or that is not what the config was pinned to.
     """
-    config = replace(pretrained.pin(config), delays=pin_trace(config.delays))
+    config = replace(pretrained.pin(config), delays=pin_trace(config.delays, config.protocol.clients))
     if is_named(config.model):
         found = own.digest(config.model, "model")
         _require_same("model", config.model, found, config.model_sha256)

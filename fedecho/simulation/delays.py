@@ -197,9 +197,14 @@ def _trace_file(delays: Delays) -> Path:
     return path
 
 
-def pin_trace(delays: Delays) -> Delays:
-    """Return `delays` with the digest of its trace file filled in, so that the run's hash names the file's content."""
+def pin_trace(delays: Delays, clients: int | None = None) -> Delays:
+    """Return `delays` with the digest of its trace file filled in, so that the run's hash names the file's content.
+
+    Raises `InputError` for a file that cannot be read, and, where `clients` is given, for one that is not about them.
+    """
     if delays.trace is None:
         return delays
+    if clients is not None:
+        _read_trace(delays, clients)
     path = _trace_file(delays)
     return dataclasses.replace(delays, trace=str(path), trace_sha256=file_sha256(path))

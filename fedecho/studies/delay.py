@@ -66,7 +66,8 @@ def setting(profile: str, kind: str) -> Setting:
     """Return Dir(0.1) under a kind of delay; none = synchronous rounds of M clients. The user's own kinds are a trace,
     `jobs.csv`, or a function, `my_delays.py:commuters`."""
     if kind.endswith(".csv"):
-        return Setting(DIR, Path(kind).stem, {"delays": pin_trace(Delays("trace", trace=kind))}, (DIR, "large"))
+        traced = pin_trace(Delays("trace", trace=kind), scale_of(profile).protocol.clients)
+        return Setting(DIR, Path(kind).stem, {"delays": traced}, (DIR, "large"))
     if is_named(kind):
         changes = {"delays": Delays("function", function=kind, function_sha256=own.digest(kind, "delays.function"))}
         return Setting(DIR, kind.rpartition(":")[2], changes, (DIR, "large"))
