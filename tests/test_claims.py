@@ -200,7 +200,7 @@ def test_a_run_that_diverged_is_left_out_and_told(toy: Path) -> None:
     put(toy, "FedBuff", [0], status="diverged", seeds=[4])
     line = ask(toy, GREATER)
     assert (line.our_value, line.n) == ("+3.05 ± 0.64 points (73.05 against 70.00)", 2) and line.verdict == "supported"
-    assert line.note == "1 of 3 seeds are left out, a run diverged."
+    assert line.note == "1 of 3 seeds left out, a run diverged."
 
 
 def test_a_seed_that_the_better_one_alone_fails_does_not_help_it(toy: Path) -> None:

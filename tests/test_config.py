@@ -152,6 +152,10 @@ READ: list[Callable[[], object]] = [
 ]
 
 
+def test_a_method_inside_another_may_be_named() -> None:
+    assert override(RunConfig(FedEcho()), "method.inner", "fadas").method.inner == FADAS()  # type: ignore[attr-defined]
+
+
 @pytest.mark.parametrize("make", READ)
 def test_what_is_read_can_be_set(make: Callable[[], object]) -> None:
     assert make()

@@ -97,6 +97,12 @@ def test_each_alone_trains(data: str) -> None:
         assert run(configure(method, "smoke", 0, changes)).status == "done"
 
 
+def test_a_round_that_ends_in_no_model_is_the_method_s_fault(tmp_path: Path) -> None:
+    (tmp_path / "m.py").write_text(Path(METHOD).read_text().replace("return Weights(", "return ("))
+    with pytest.raises(InputError, match="method = 'coordinate_median' is not usable: its close_round has to return"):
+        run(configure(f"{tmp_path}/m.py:coordinate_median", "smoke", 0, {"protocol.rounds": 1}))
+
+
 # Content, not place
 
 

@@ -46,7 +46,7 @@ def _presence(name: str, root: Path | None) -> str:
         else:
             datasets.load_unlabeled(name, root, count=1)
     except InputError as error:
-        return str(error)
+        return f"absent: {error.allowed}"
     return "present"
 
 

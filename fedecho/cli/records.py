@@ -50,8 +50,9 @@ def read(word: str) -> Record:
     homes = (paper() / "records", build("own"))
     hashed = len(word) >= 4 and word.isalnum()
     found = [path for home in homes for path in sorted(home.rglob(f"*-{word}*.json"))] if hashed else []
-    allowed = f"there is no such file, and {len(found)} records in {homes[0]} have this hash; name one"
-    require(len(found) == 1, "record", word, allowed)
+    allowed = "there is no such file; give one, or the first 4 digits or more of its hash, which `fedecho run` prints"
+    several = f"{len(found)} records have a hash that begins so, {', '.join(path.name for path in found[:3])}, ..."
+    require(len(found) == 1, "record", word, f"{several}; give more digits" if found else allowed)
     return load(found[0])
 
 

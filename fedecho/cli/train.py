@@ -36,8 +36,9 @@ def run(
         method: fedavg, fedasync, fedbuff, ca2fl, fadas, fedac, fedstaleasync, area, adamasfl or fedecho, or a row of
             the main table such as "FedBuff + EMA".
         seed: whole number >= 0.
-        set: changes to the run's config, as field=value, e.g. local.lr=0.05 method.distill.clip_norm=none; for your
-            own data, model or delays: data.name=arrays.npz, model=module:function, or delays.model=function with
+        set: changes to the run's config, as field=value, e.g. partition.alpha=0.3 delays.model=mild local.lr=0.05
+            method.distill.clip_norm=none (a wrong name lists the fields); for your own data, model or delays:
+            data.name=arrays.npz, model=module:function, or delays.model=function with
             delays.function=module:function.
         plugin: files with your own methods; they are imported.
         fresh: train even if there is a record.

@@ -33,13 +33,15 @@ def literal(text: str) -> Any:
 
 
 def values_of(assignments: Sequence[str]) -> dict[str, Any]:
-    """Read `field=value`, e.g. `method.distill.lr=0.1`; raises `InputError` for a seed, and for a field given twice."""
+    """Read `field=value`, e.g. `method.distill.lr=0.1`; raises `InputError` for a seed or a method, and for
+    a field given twice."""
     values = {}
     for assignment in assignments:
         path, equals, text = assignment.partition("=")
         require(bool(equals), "set", assignment, "write field=value, e.g. method.distill.lr=0.1")
         require(path not in values, "set", assignment, f"{path} is given twice; give it once")
         require(path != "seed", "set", assignment, "give seeds with --seed or --seeds")
+        require(path != "method", "set", assignment, "give the method with --method or --methods")
         values[path] = literal(text)
     return values
 

@@ -187,7 +187,7 @@ def describe(hint: Any) -> str:
         "str": "a word",
         "int": "a whole number",
         "float": "a number",
-        "MethodConfig": "a method's settings",
+        "MethodConfig": "the name of a method",
     }.get(getattr(hint, "__name__", ""), str(hint))
 
 
@@ -231,4 +231,4 @@ class Checked:
 
 def require_jobs(jobs: int | None) -> None:
     """Raise `InputError` for a number of processes that no machine has; none given = as many as there are cores."""
-    require(jobs is None or 1 <= jobs <= 1000, "jobs", jobs, "give at least 1 process, at most 1,000")
+    require(jobs is None or 1 <= jobs <= 1000, "jobs", jobs, "give 1 to 1,000 processes; a notebook takes 0 for one a core")

@@ -223,6 +223,8 @@ def _rebuild(hint: Any, value: Any) -> Any:
         for option in (hint, *get_args(hint)):
             if option is MethodConfig or (isinstance(option, type) and dataclasses.is_dataclass(option)):
                 return from_dict(option, value)
+    if isinstance(value, str) and value in METHODS and MethodConfig in (hint, *get_args(hint)):
+        return METHODS[value]()
     return value
 
 

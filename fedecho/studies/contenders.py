@@ -130,6 +130,8 @@ def contender_of(name: str, space: Mapping[str, tuple[float, float]]) -> Contend
         found = next((c for c in _ALL if type(c.method) is cls), None) or Contender(cls.name, cls(), {})
     else:
         choices = f"choose one of {', '.join(METHODS)}, or a row of the tables: {', '.join(CONTENDERS)}"
+        if name.endswith(".py"):
+            choices = f"write {name}:NAME, with the name that it registers"
         require(wanted in known, "method", name, choices + near(name, [*METHODS, *CONTENDERS]))
         found = known[wanted]
     return dataclasses.replace(found, space=dict(space)) if space else found

@@ -9,6 +9,7 @@ from typing import Any, Generic, Self, TypeVar
 import torch
 from torch import Tensor
 
+from fedecho.core.checks import require
 from fedecho.core.clock import Clock
 from fedecho.core.config import MethodConfig
 from fedecho.core.settings import Local
@@ -116,8 +117,22 @@ def register(config: type[MethodConfig], factory: Factory, *states: type) -> Non
 
 
 def build(config: MethodConfig, server: Server) -> Method[Any]:
-    """Return the method that `config` describes."""
-    return FACTORIES[type(config)](config, server)
+    """Return the method that `config` describes; one of a user's own is checked as it goes."""
+    method = FACTORIES[type(config)](config, server)
+    return _checked(method, config.name) if config.plugin else method
+
+
+def _checked(method: Method[S], name: str) -> Method[S]:
+    """Return a method that raises `InputError` where a round does not end in a new model."""
+
+    def close_round(state: S, x: Weights) -> tuple[S, Weights]:
+        made = method.close_round(state, x)
+        ended = isinstance(made, tuple) and len(made) == 2 and isinstance(made[1], Weights)
+        allowed = "its close_round has to return (state, Weights), the step of `buffered` Weights(params, buffers)"
+        require(ended, "method", name, allowed)
+        return made
+
+    return replace(method, close_round=close_round)
 
 
 def buffered(step: Callable[[tuple[Update, ...], Weights], Weights]) -> Method[Buffer]:

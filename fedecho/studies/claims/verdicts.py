@@ -85,7 +85,7 @@ class Sample:
         asked, used = len(self.values), len(self.pairs)
         if self.lacking or not asked:
             return f"{asked - self.lacking} of {asked} seeds are there" if asked else "its fresh seeds are not run yet"
-        left = f"{asked - used} of {asked} seeds are left out, a run diverged" if used < asked else ""
+        left = f"{asked - used} of {asked} seeds left out, a run diverged" if used < asked else ""
         flattered = "; on some only that of the method claimed to be better, so the seeds that are left flatter it"
         return left + flattered * self.failed
 
