@@ -231,4 +231,5 @@ class Checked:
 
 def require_jobs(jobs: int | None) -> None:
     """Raise `InputError` for a number of processes that no machine has; none given = as many as there are cores."""
-    require(jobs is None or 1 <= jobs <= 1000, "jobs", jobs, "give 1 to 1,000 processes; a notebook takes 0 for one a core")
+    words = "give 1 to 1,000 processes; a notebook takes 0 for one a core"
+    require(jobs is None or 1 <= jobs <= 1000, "jobs", jobs, words)

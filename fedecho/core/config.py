@@ -11,7 +11,7 @@ import functools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar, get_args
+from typing import Any, ClassVar, TypeVar, cast, get_args
 
 from fedecho.core.checks import Checked, Natural, is_named, kinds_of, require
 from fedecho.core.files import file_sha256, is_file, json_sha256
@@ -113,10 +113,9 @@ class RunConfig(Checked):
         in_step = self.protocol.concurrency == self.protocol.buffer_size and self.protocol.dispatch == "on_flush"
         for method in methods_in(self.method):
             method.unread(in_step, "with M_c = M no update is stale", "staleness_exponent")
-        needs_slow = self.partition.straggler_classes > 0 and self.partition.straggler_share > 0
-        has_slow, owned = counts is not None and counts[2] > 0, self.partition.straggler_classes
+        owned, slow = self.partition.straggler_classes, 0 if counts is None else counts[2]
         words = "fix delays.speed_counts with at least 1 slow client first"
-        require(not needs_slow or has_slow, "straggler_classes", owned, words)
+        require(slow > 0 or not (owned and self.partition.straggler_share), "straggler_classes", owned, words)
         written = self.data.pool != "self" or self.distill is None or self.distill.warmup_rounds > 0
         words = "with pool = self the model must have learnt something before it writes U; give 1 or more rounds"
         require(written, "warmup_rounds", 0, words)
@@ -235,8 +234,7 @@ def override(config: T, path: str, value: Any) -> T:
 
 def override_all(config: T, values: Mapping[str, Any]) -> T:
     """Return a copy of `config` with all the dotted fields set at once, so that only the outcome need be valid."""
-    changed: T = _override(config, {tuple(path.split(".")): value for path, value in values.items()}, "")
-    return changed
+    return cast(T, _override(config, {tuple(path.split(".")): value for path, value in values.items()}, ""))
 
 
 def _override(config: Any, values: Mapping[tuple[str, ...], Any], prefix: str) -> Any:

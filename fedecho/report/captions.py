@@ -135,7 +135,8 @@ def _estimate(row: Mapping[Any, Any], reference: str) -> str:
     if np.isnan(mean):
         return f"{reference} and {rival} cannot be compared, no seed has both."
     gap = number(mean, row["difference_half"], "+")
-    return f"{reference} scores {gap} points relative to {rival}, {row['pairs']} paired seed{'s' * (row['pairs'] != 1)}."
+    seeds = "1 paired seed" if row["pairs"] == 1 else f"{row['pairs']} paired seeds"
+    return f"{reference} scores {gap} points relative to {rival}, {seeds}."
 
 
 def bullets(lines: Sequence[str]) -> str:

@@ -120,9 +120,8 @@ def over_factor(
     for panel, name in zip(axes, names, strict=True):
         panel.set_title(name, loc="left")
         _draw_factor(panel, summary[summary[panel_of] == name], x, by, column, level, log)
-        if not joined:
-            for line in panel.lines:
-                line.set_linestyle("none")
+        for line in () if joined else panel.lines:
+            line.set_linestyle("none")
         _mark_axis(panel, x, log)
     if label.endswith("%"):  # intervals over few seeds can leave the range of what they are about
         low, high = axes[0].get_ylim()
@@ -147,8 +146,7 @@ def _draw_factor(
         how = kit.look(str(label), place)
         axes.errorbar(at, runs[column], yerr=error, label=str(label), elinewidth=0.7, capsize=1.5, **how)
         lost = runs.get("diverged", pd.Series(0, runs.index)).to_numpy() > 0
-        axes.plot(at[lost], np.full(lost.sum(), 0.03), transform=axes.get_xaxis_transform(), linestyle="none",
-                  marker="x", markersize=4, color=how["color"])  # fmt: skip
+        axes.plot(at[lost], 0.03 * lost[lost], "x", color=how["color"], ms=4, transform=axes.get_xaxis_transform())
     for label in level:
         row = block[block["method"] == label]
         axes.axhline(float(row[column].iloc[0]), label=label, linewidth=1.0, **(kit.look(label, 1) | {"marker": ""}))

@@ -60,7 +60,7 @@ def of_configs(
     require(bool(seeds), "seeds", tuple(seeds), "give at least one")
     runs = list(configs.values() if isinstance(configs, Mapping) else configs)
     labels = list(configs) if isinstance(configs, Mapping) else labels_of(runs)
-    require(len(set(labels)) > 1, "configs", labels, "give two at least that differ in more than the seed; seeds are given apart")
+    require(len(set(labels)) > 1, "configs", labels, "give two at least that differ in more than the seed")
     grid = {f"{seed} {place}": replace(run, seed=seed) for seed in seeds for place, run in enumerate(runs)}
     return _study(_cells(grid, labels * len(seeds)), profile, command=command)
 
@@ -88,8 +88,8 @@ class Compared(Comparison):
         made = super().table()
         own = ", ".join(dict.fromkeys(cell.method for cell in self.cells if cell.config.method.plugin))
         words = f"Not tuned, unlike rows of the tables: {own}; `fedecho tune` searches its rates." if own else ""
-        notes = [captions.provenance_text(made.frame), f"Compared with: {self.reference}.", words, captions.caveat(self.at)]
-        return replace(made, notes=" ".join(filter(None, notes)))
+        notes = [f"Compared with: {self.reference}.", words, captions.caveat(self.at)]
+        return replace(made, notes=" ".join(filter(None, [captions.provenance_text(made.frame), *notes])))
 
 
 def _study(

@@ -35,7 +35,8 @@ def ablation_data_size(profile: str = "laptop", *, sizes: Sequence[int] | None =
         figures={
             "accuracy": (
                 partial(over_size, column="mean", label=figures.ACCURACY),
-                f"Test accuracy in % against |U| (log scale); no markers: methods without U. {captions.POINTS} {captions.DIVERGED}",
+                f"Test accuracy in % against |U| (log scale); no markers: methods without U. {captions.POINTS} "
+                f"{captions.DIVERGED}",
             ),
             "seconds": (
                 partial(over_size, column=SERVER.name, label="server seconds per run"),

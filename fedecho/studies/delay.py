@@ -39,7 +39,7 @@ def ablation_delay(
     cells += grid(profile, rows, main, seeds=seeds) + grid(profile, rows, rare, few=FEW, seeds=seeds)
     return Comparison(
         name="ablation_delay", title="Kinds of delay", notebook="23_ablation_delay", profile=profile, cells=cells,
-        columns=(summary.TIME,),
+        columns=summary.TIME,
         figures={
             "accuracy": (
                 lambda found: charts.over_factor(
@@ -55,7 +55,7 @@ def ablation_delay(
             ),
         },
         note="Dir(0.1) by kind of delay; none: synchronous rounds of M clients. Time: virtual seconds to the first "
-        "evaluation of at least 75 %, over the runs that reached it.",
+        "evaluation of at least 75 %, over the runs that reached it; reached: their share.",
         details="uniform: all clients alike, 1-8 virtual seconds; exponential, lognormal (sigma 1) and pareto (tail "
         "index 1.5) have the class means of mild delays; bursty: mild delays with outages, after which uploads arrive "
         "all at once. mild and large have all seeds of the main table, the others three.",

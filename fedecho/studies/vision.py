@@ -72,7 +72,7 @@ def vision(
     cells += grid(profile, claimed, [p for p in places if p == Setting(MIXED)], seeds=fresh(profile, seeds, 1 / 2))
     return MainTable(
         name="vision", title="Vision: accuracy after equal work", notebook="10_table_vision", profile=profile,
-        cells=cells, paper="vision", columns=(summary.TIME,),
+        cells=cells, paper="vision", columns=summary.TIME,
         figures={
             "bars": (lambda found: charts.bars(found.summary), BARS),
             **({"brief": (lambda found: charts.bars(brief(found.summary)), BARS)} if whole else {}),
@@ -83,8 +83,7 @@ def vision(
             ),
             **({"curves_later": (_later, captions.CURVES + AFTER)} if methods is None else {}),
         },
-        note="After equal work and tuning. Time: virtual seconds to 75 %, over runs that reach it. "
-        "Paper: for CIFAR-10 and ResNet-18, whatever the delays.",
+        note="After equal work and tuning. Time: virtual seconds, over the runs that reached 75 %. Paper: for CIFAR-10 and ResNet-18, whatever the delays.",
         details=f"{_scale(run_at(profile, OWN, HERE, 0))} Where stragglers own 2 classes, slow clients alone hold "
         "them: mixed, split unevenly among them by Dir(0.1), beside shares of the other classes; pure, in equal "
         "parts, and nothing else. Mixed was added after the ordinary settings, pure after mixed had been seen. Every "

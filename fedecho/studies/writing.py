@@ -119,6 +119,7 @@ def write_protocol() -> Path:
 
 
 def _section(study: Study) -> str:
-    there = (files.folder_of("tables", "laptop") / f"{study.name}.md").is_file()  # a new one may be tried at smoke first
+    # A new one may have been tried at smoke alone.
+    there = (files.folder_of("tables", "laptop") / f"{study.name}.md").is_file()
     links = f"[table](tables/{study.name}.md), " * there + f"[notebook](../notebooks/{study.notebook}.ipynb)"
     return f"## {study.name}\n\n{study.title} ({links}). {study.details}".rstrip()
