@@ -83,7 +83,8 @@ def vision(
             ),
             **({"curves_later": (_later, captions.CURVES + AFTER)} if methods is None else {}),
         },
-        note="After equal work and tuning. Time: virtual seconds, over the runs that reached 75 %. Paper: for CIFAR-10 and ResNet-18, whatever the delays.",
+        note="After equal work and tuning. Time: virtual seconds, over the runs that reached 75 %. "
+        "Paper: for CIFAR-10 and ResNet-18, whatever the delays.",
         details=f"{_scale(run_at(profile, OWN, HERE, 0))} Where stragglers own 2 classes, slow clients alone hold "
         "them: mixed, split unevenly among them by Dir(0.1), beside shares of the other classes; pure, in equal "
         "parts, and nothing else. Mixed was added after the ordinary settings, pure after mixed had been seen. Every "
