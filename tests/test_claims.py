@@ -482,7 +482,7 @@ def test_files_are_whole_repeatable_and_apart_for_each_profile(toy: Path) -> Non
         "+2.20 ± 1.36 points (72.20 against 70.00, n = 5) | 1 | 0.5 | 5 | toy, " in text
     )
     assert "| FedEcho wins. | Dir(0.1), large | +2.20 ± 1.36 points (72.20 against 70.00) | 5 | not stated |\n" in text
-    assert "|  | Dir(0.1), mild | not run | 0 | not stated |" in text  # the claim is written once
+    assert "|  | Dir(0.1), mild [1] | not run | 0 | not stated |" in text  # the claim is written once
     assert "its numbers are not results" in text and "|U| is 9." in text
     ledger.write("smoke", source)
     assert (page.read_bytes(), data.read_bytes()) == before
@@ -497,7 +497,7 @@ def test_a_claim_in_many_places_says_in_how_many_it_leads(toy: Path) -> None:
         put(toy, method, [score] * 5, "mild", seeds=(*OLD, *FRESH))
     text = ledger.markdown(ask_all(toy, ENTRY.format(test=GREATER, more=BOTH)))
     assert (
-        "| FedEcho wins. Above 0 in 1 of 2. | Dir(0.1), large | +2.20" in text
+        "| FedEcho wins. The mean is above 0 in 1 of 2 places. | Dir(0.1), large | +2.20" in text
         and "|  | Dir(0.1), mild | −10.00" in text
     )
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from fedecho.core.checks import InputError
 from fedecho.core.config import RunConfig, override
 from fedecho.learning import experiment, walkthrough
 from fedecho.learning.evaluation import HeldOut, evaluate
@@ -73,6 +74,16 @@ def test_comparison_notices(change: dict[str, object], monkeypatch: pytest.Monke
     ours, _ = library(a_config(**change), monkeypatch)
     with pytest.raises(AssertionError, match="not close"):
         torch.testing.assert_close(twin(a_config())[0], ours, **CLOSE)
+
+
+@pytest.mark.parametrize("change", [
+    {"method.distill.average": "probabilities"}, {"method.ema": 0.5}, {"local.augment": True},
+    {"protocol.delta": "fadas_code"}, {"method.inner.staleness_exponent": 0.5},
+])  # fmt: skip
+def test_what_algorithm_1_has_not_is_refused(change: dict[str, object]) -> None:
+    (path,) = change
+    with pytest.raises(InputError, match=f"{path.rpartition('.')[2]} = .* is not usable: the readable version"):
+        walkthrough.plain(a_config(**change))
 
 
 def test_comparison_notices_another_alpha_rule(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fedecho.core.checks import require
 from fedecho.core.config import RunConfig
 from fedecho.core.settings import Local
 from fedecho.learning.client import ClientData, batches
@@ -27,6 +28,11 @@ from fedecho.learning.methods import FedBuff, FedEcho
 from fedecho.learning.task import Task
 from fedecho.simulation.schedule import Job, Schedule
 
+KNOWN = frozenset(
+    {"distill", "inner", "server_lr", "steps", "lr", "batch_size", "clip_norm", "alpha_min", "alpha_max", "epochs",
+     "weight_decay", "clients", "concurrency", "buffer_size", "rounds"}
+)  # fmt: skip
+"""Options of Algorithm 1: Q, eta_d, `|B|`, nu, alpha's ends; the clients' SGD; N, M_c, M and T."""
 Model = dict[str, Tensor]
 """The parameters of one version by name: the x of the paper."""
 
@@ -119,9 +125,8 @@ def copy_of(net: nn.Module) -> Model:
 
 
 def fedecho(task: Task, config: RunConfig) -> Iterator[Moment]:
-    """Algorithm 1, one `Moment` per round; it knows Q, eta_d, `|B|`, nu, alpha_min, alpha_max and no other option."""
-    method, net = config.method, copy.deepcopy(task.model.module)
-    assert isinstance(method, FedEcho) and isinstance(method.inner, FedBuff)
+    """Algorithm 1, one `Moment` per round; raises `InputError` for options that it does not know (`KNOWN`)."""
+    method, net = plain(config), copy.deepcopy(task.model.module)
     x, versions, bank, uploaded = copy_of(net), list[Model](), dict[int, Tensor](), dict[int, int]()
     for rnd in task.plan.rounds:
         versions.append(x)  # x_t is what clients start from now; kept for good here
@@ -134,6 +139,17 @@ def fedecho(task: Task, config: RunConfig) -> Iterator[Moment]:
         x_hat = average(x, buffer, method.inner.server_lr)
         x, alphas = distil(net, x_hat, task.pool, bank, method.distill, (config.seed, rnd.index))
         yield Moment(rnd.index, x, x_hat, dict(bank), dict(uploaded), alphas)
+
+
+def plain(config: RunConfig) -> FedEcho:
+    """Return the method of a config, or raise `InputError` for an option of it that Algorithm 1 does not have."""
+    method, words = config.method, "the readable version is Algorithm 1 alone"
+    ours = isinstance(method, FedEcho) and isinstance(method.inner, FedBuff)
+    require(ours, "method", method.name, f"{words}; give fedecho with fedbuff inside")
+    assert isinstance(method, FedEcho)
+    for part in (method, method.inner, method.distill, config.local, config.protocol, config.faults):
+        part.unread(True, words, *set(vars(part)) - KNOWN)
+    return method
 
 
 def work_key(config: RunConfig, job: Job) -> tuple[int, int, int]:

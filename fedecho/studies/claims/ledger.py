@@ -103,17 +103,20 @@ def _block(role: Role, lines: Sequence[Line]) -> Iterator[str]:
         yield f"### {table_of(lines[0].table, lines[0].profile).title} ({_links(lines[0])})"
     columns, last = _COLUMNS[role], ""
     rows: list[list[object]] = [["claim", "place", *columns, "paper"]]
+    said = list(dict.fromkeys(filter(None, map(_words, lines))))
+    marked = role != "primary" and {*map(_words, lines)} > {*said[:1]}  # those of primary claims begin with the claim
     for line in lines:
         # A claim in many places is written once.
         about = "" if line.claim == last else _often(line.claim, lines)
         where = line.place or ("mean of several, see below" if role == "primary" else "")
+        if marked and _words(line):
+            where = f"{where} [{said.index(_words(line)) + 1}]".strip()
         cells = [where, *(cell(line) for cell in columns.values()), _paper(line)]
         rows.append([about, *(captions.NOTHING if cell is None else cell for cell in cells)])
         last = line.claim
     yield render.github(rows, [":--"] * len(rows[0]))
-    said = dict.fromkeys(_words(line) for line in lines)
-    if any(said):
-        yield captions.bullets(list(filter(None, said)))
+    if said:
+        yield captions.bullets([f"[{k}] {words}" if marked else words for k, words in enumerate(said, start=1)])
 
 
 def _words(line: Line) -> str:
@@ -126,7 +129,7 @@ def _often(claim: str, lines: Sequence[Line]) -> str:
     """Add to a claim in several places in how many of them its lead is above 0."""
     values = [line.our_value for line in lines if line.claim == claim and line.our_value]
     ahead = sum(value.startswith("+") for value in values)
-    return f"{claim} Above 0 in {ahead} of {len(values)}." if len(values) > 1 else claim
+    return f"{claim} The mean is above 0 in {ahead} of {len(values)} places." if len(values) > 1 else claim
 
 
 def _paper(line: Line) -> str | None:
