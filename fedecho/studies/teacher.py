@@ -152,12 +152,12 @@ def with_heard(
     name: str, methods: Sequence[str] | None, settings: Sequence[Setting], seeds: Seeds, *,
     heard: Sequence[Setting] | None = None,
 ) -> list[Cell]:  # fmt: skip
-    """Return the runs of a profile's main table seed by seed, the chosen teachers' too unless methods are given, in all
-    settings or in those of `heard`; these have the fresh seeds too."""
-    cells = grid(name, main_methods(name, methods), settings, seeds=seeds)
-    if methods is None:
-        where = settings if heard is None else heard
-        cells += grid(name, HEARD, where, seeds=seeds) + grid(name, HEARD, where, seeds=fresh(name, seeds))
+    """Return the runs of a profile's main table seed by seed, the chosen teachers' too unless other methods are given,
+    in all settings or in those of `heard`; these have the fresh seeds too."""
+    ours = [row for row in HEARD if methods is None or row.label in methods]
+    others = None if methods is None else [label for label in methods if label not in {row.label for row in ours}]
+    cells, where = grid(name, main_methods(name, others), settings, seeds=seeds), settings if heard is None else heard
+    cells += grid(name, ours, where, seeds=seeds) + grid(name, ours, where, seeds=fresh(name, seeds))
     return sorted(cells, key=lambda cell: cell.config.seed)
 
 

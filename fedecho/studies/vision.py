@@ -65,9 +65,10 @@ def vision(
     """Return the main table: methods x partitions x delays, each method tuned."""
     others = {*CONTENDERS, REFERENCE}.difference(TIMED[:-1], LATER, [OWN_ETA])
     timed, first = (TIMED, others) if methods is None else ((), ())
-    rows, places = main_methods(profile, methods), main_settings(profile, settings, delays)
+    places = main_settings(profile, settings, delays)
     whole, cells = methods is settings is None, with_heard(profile, methods, places, seeds)
-    claimed = [row for row in rows if row.label in ("FedBuff + EMA", REFERENCE, OWN_ETA)]
+    asked = ("FedBuff + EMA", REFERENCE, OWN_ETA) if methods is None else (*methods, REFERENCE)
+    claimed = [row for row in main_methods(profile) if row.label in {"FedBuff + EMA", REFERENCE, OWN_ETA} & {*asked}]
     # The primary claim on this place takes more fresh seeds than the others do.
     cells += grid(profile, claimed, [p for p in places if p == Setting(MIXED)], seeds=fresh(profile, seeds, 1 / 2))
     return MainTable(
