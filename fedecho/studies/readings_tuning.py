@@ -125,7 +125,7 @@ class Rates(Choice):
         return out
 
     def _scores(self, reading: Reading, rates: Sequence[float]) -> list[list[float]] | None:
-        """Return by rate the validation accuracy of each seed in percent, nan where it diverged; none before all ran."""
+        """Return by rate each seed's validation accuracy in percent, nan where it diverged; none before all ran."""
         found = [self.find(self.cell(reading, rate, seed).config) for rate in rates for seed in self.seeds]
         scores = [percent(record.score) for record in found if record]
         return np.reshape(scores, (len(rates), -1)).tolist() if len(scores) == len(found) else None
