@@ -25,14 +25,12 @@ from fedecho.studies.server_cost import CostStudy, made_by, three_digits
 from fedecho.studies.study import Study, Table, table
 
 _ENCODER = "text-encoder"
-MODELS = {
-    "smoke": (f"{_ENCODER}-4x1", f"{_ENCODER}-16x1", _ENCODER),
-    "laptop": (
-        f"{_ENCODER}-4x1", f"{_ENCODER}-16x1", _ENCODER, f"{_ENCODER}-64x2", f"{_ENCODER}-128x4", f"{_ENCODER}-256x6",
-        f"{_ENCODER}-512x6", f"{_ENCODER}-768x8", f"{_ENCODER}-1024x12",
-    ),
-    "paper": (_ENCODER, f"{_ENCODER}-256x6", f"{_ENCODER}-1024x12"),
-}  # fmt: skip
+_WIDTHS = {
+    "smoke": ("-4x1", "-16x1", ""),
+    "laptop": ("-4x1", "-16x1", "", "-64x2", "-128x4", "-256x6", "-512x6", "-768x8", "-1024x12"),
+    "paper": ("", "-256x6", "-1024x12"),
+}
+MODELS = {profile: tuple(_ENCODER + width for width in widths) for profile, widths in _WIDTHS.items()}
 """Profile -> models that are measured."""
 BEYOND = f"{_ENCODER}-2048x30"
 """A model of a billion parameters, whose cost is read off the fit."""
