@@ -106,22 +106,12 @@ def work_off(
             pool.start(run, sweep.run_and_save, *run[::-1], device, deadline)
         return bool(pool.busy)
 
-    folders = {run.folder for run in plan.todo}
-    for folder in folders:
-        files.sweep_up(folder)
-    try:
-        with sweep.workers(lambda run: sweep.name_of(run.config), cluster) as pool:
-            while fill(pool):
-                ended = pool.ended(max(0.0, end - now()))
-                if not ended:  # a round takes longer than any before it
-                    break
-                for run, done in ended:
-                    _note(plan, run, done, say)
-            for run in pool.busy:
-                say(f"{run.config.method.name}, seed {run.config.seed}: stopped in the middle of a long round")
-    finally:
-        for folder in folders:
-            files.sweep_up(folder)
+    with sweep.swept_up(queue), sweep.workers(lambda run: sweep.name_of(run.config), cluster) as pool:
+        while fill(pool) and (ended := pool.ended(max(0.0, end - now()))):
+            for run, done in ended:
+                _note(plan, run, done, say)
+        for run in pool.busy:  # a round takes longer than any before it
+            say(f"{run.config.method.name}, seed {run.config.seed}: stopped in the middle of a long round")
     return plan
 
 

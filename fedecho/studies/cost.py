@@ -5,7 +5,7 @@ Only what the server does is simulated, on random images and uploads: neither da
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
@@ -32,7 +32,9 @@ FACTORS = {
     MANY: "protocol.clients",
 }  # fmt: skip
 """What is varied, one at a time, and the field of `RunConfig` it is."""
-VALUES: dict[str, dict[str, tuple[Any, ...]]] = {
+Varied = Mapping[str, Sequence[Any]]
+"""Factor -> values."""
+VALUES: dict[str, Varied] = {
     "smoke": {"N": (20, 40), "M_c": (5, 10), "M": (1, 2), "|U|": (100, 200), "Q": (1, 3), "P": ("cnn", "cnn-w2")},
     "laptop": {
         "N": (25, 50, 100, 200), "M_c": (5, 10, 25, 50), "M": (1, 5, 10, 25), "|U|": (250, 500, 1000, 2500, 5000),
@@ -66,15 +68,22 @@ class Point:
 
 def points(profile: str, methods: Sequence[str] = BASELINES, sizes: Sequence[int] = ()) -> list[Point]:
     """Return every point of the study; the profile's own scale is part of each factor; `sizes`: other values of |U|."""
-    varied = VALUES[profile] | (
-        {"|U|": tuple(sorted({base(profile, REFERENCE).data.pool_size, *sizes}))} if sizes else {}
-    )
+    varied = with_sizes(VALUES[profile], base(profile, REFERENCE), sizes)
     few = {factor: varied[factor] for factor in _BASELINE_FACTORS if factor in varied}
+    servers = {REFERENCE: varied, **dict.fromkeys(methods, few)}
+    return [point for label, chosen in servers.items() for point in along(base(profile, label), label, chosen)]
+
+
+def with_sizes(varied: Varied, own: RunConfig, sizes: Sequence[int]) -> Varied:
+    """Return what is varied with other values of |U|, if there are any, beside the one that `own` has."""
+    return {**varied, "|U|": sorted({own.data.pool_size, *sizes})} if sizes else varied
+
+
+def along(own: RunConfig, label: str, varied: Varied) -> list[Point]:
+    """Return the points of a server at which one factor after the other is varied."""
     return [
         Point(factor, label, override(own, FACTORS[factor], value))
-        for label, chosen in {REFERENCE: varied, **dict.fromkeys(methods, few)}.items()
-        for own in [base(profile, label)]
-        for factor, values in chosen.items()
+        for factor, values in varied.items()
         for value in values
     ]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from fedecho.report.figures import LOOK, WIDTH, finished, grid, label_axes, legend, style
+from fedecho.report.figures import LOOK, finished, grid, label_axes, legend, style
 from fedecho.report.summary import REFERENCE
 
 MILLI, MEGA = 1e-3, 1e6
@@ -57,16 +58,14 @@ def by_method(frame: pd.DataFrame, time: str = "server, ms a round") -> Figure:
         **{f"memory{end}": common[f"state{end}"] + common[f"uploads{end}"] for end in ("", "_predicted")}
     )
     factors, looks = list(dict.fromkeys(common["factor"])), {label: LOOK[label] for label in common["method"].unique()}
-    figure = Figure(figsize=(WIDTH, 4.5))
-    panels = figure.subplots(2, len(factors), squeeze=False, sharey="row")
+    figure, panels = grid(2 * len(factors), len(factors), 2.0, sharey="row")
     rows = (("server", MILLI, time), ("memory", MEGA, "state and uploads, MB"))
-    for line, (name, unit, label) in zip(panels, rows, strict=True):
-        for axes, factor in zip(line, factors, strict=True):
-            points = common[common["factor"] == factor]
-            for method, look in looks.items():
-                _draw(axes, points[points["method"] == method], name, unit, look)
-            _finish(axes, NAMES.get(factor, factor), points["value"].drop_duplicates())
-        line[0].set_ylabel(label)
+    for axes, ((name, unit, label), factor) in zip(panels, product(rows, factors), strict=True):
+        points = common[common["factor"] == factor]
+        for method, look in looks.items():
+            _draw(axes, points[points["method"] == method], name, unit, look)
+        _finish(axes, NAMES.get(factor, factor), points["value"].drop_duplicates())
+        axes.set_ylabel(label if factor == factors[0] else "")
     _legend(figure, looks)
     return finished(figure)
 
@@ -81,8 +80,7 @@ _SAVING_LOOK: tuple[Look, ...] = (("#009E73", "-.", ""), ("#CC79A7", "--", ""), 
 def rates(frame: pd.DataFrame, savings: Sequence[str], work: float) -> Figure:
     """Draw the updates a second that servers take by P: `rate` and `plain` as dots, what is fitted as lines, and on the
     right the clients at work that send so many, if each takes `work` seconds."""
-    figure = Figure(figsize=(WIDTH, 3.0))
-    axes = figure.subplots()
+    figure, (axes,) = grid(1, 1, 2.5)
     measured = {REFERENCE: ("rate", LOOK[REFERENCE]), "FedBuff": ("plain", LOOK["FedBuff"])}
     lines = {label: (f"{column}_fitted", look) for label, (column, look) in measured.items()}
     lines |= {f"{REFERENCE}, {name}": (name, look) for name, look in zip(savings, _SAVING_LOOK, strict=True)}

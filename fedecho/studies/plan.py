@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import product
 from pathlib import Path
 
 from fedecho.core import files
@@ -72,31 +73,24 @@ def shard(part: str | None) -> Callable[[RunConfig], bool]:
 
 def ordered(profile: str, names: Sequence[str]) -> list[Wanted]:
     """Return the runs of the tables `names`, each once, the most wanted first."""
-    chosen = {study.name: study for study in named(names, profile)}
+    parts = {study.name: (study.places[0], study.configs) for study in named(names, profile)}
+    if "vision" in parts:
+        parts["first"] = parts["vision"][0], _first(trained(profile)["vision"])
     # Tables use what tuning chose, so it comes first; the paper's scale runs at the protocol's own values meanwhile.
     known = trained(profile)
     tunings = ["tuning"] if "vision" in known else [study.name for study in known.values() if study.tuning]
     others = [name for name in known if name not in tunings]
     order = [*([] if profile == "paper" else tunings), "first", *THEN, "vision", *others, *tunings]
-    runs = [run for name in order for run in _wanted(name, chosen)]
+    chosen = [parts[name] for name in order if name in parts]
+    runs = [Wanted(place, config) for place, configs in chosen for config in configs]
     return list({run.path: run for run in runs}.values())
 
 
-def _wanted(name: str, chosen: dict[str, Trained]) -> Iterator[Wanted]:
-    study = chosen.get("vision" if name == "first" else name)
-    if study is not None:
-        runs = _first(study) if name == "first" else study.configs
-        yield from (Wanted(study.places[0], config) for config in runs)
-
-
-def _first(study: Trained) -> Iterator[RunConfig]:
-    """Yield the main table's first runs: setting by setting, seed by seed, so that comparisons are complete early."""
-    cells = {(c.setting, c.delay, c.config.seed, c.method): c.config for c in study.asked()}
-    for setting, delay in FIRST_SETTINGS:
-        for seed in profiles.profile(study.at).seeds:
-            for method in FIRST_METHODS:
-                if (setting, delay, seed, method) in cells:
-                    yield cells[setting, delay, seed, method]
+def _first(study: Trained) -> list[RunConfig]:
+    """Return the main table's first runs: setting by setting, seed by seed, so that comparisons are complete early."""
+    cells = {((c.setting, c.delay), c.config.seed, c.method): c.config for c in study.asked()}
+    places = product(FIRST_SETTINGS, profiles.profile(study.at).seeds, FIRST_METHODS)
+    return [cells[place] for place in places if place in cells]
 
 
 # What no table asks for any more

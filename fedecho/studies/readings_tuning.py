@@ -120,34 +120,27 @@ class Rates(Choice):
         """Return the values of eta_d that are tried for a reading, as far as they are known, in the order in which the
         search comes to them."""
         out = [_rounded(_centre(self.profile) * factor) for factor in FACTORS]
-        while (wider := self._wider(reading, out)) is not None:
+        while (scores := self._scores(reading, out)) and (wider := _wider(out, scores)):
             out.append(wider)
         return out
 
-    def _wider(self, reading: Reading, rates: Sequence[float]) -> float | None:
-        """Return one rate more where the best is the largest or smallest of all, or the smallest diverged."""
-        known, low = [self._scores(reading, rate) for rate in rates], min(rates)
-        if None in known:
-            return None
-        best = self._best(reading, rates)
-        if best == max(rates):
-            return _rounded(best * WIDER)
-        diverged = bool(np.isnan(known[rates.index(low)] or []).any())
-        return _rounded(low / WIDER) or None if best == low or diverged else None
-
-    def _best(self, reading: Reading, rates: Sequence[float]) -> float | None:
-        """Return the rate with the highest mean, the first of equals; none before all of them ran."""
-        found = [self._scores(reading, rate) for rate in rates]
-        known = [scores for scores in found if scores is not None]
-        best = search.best_of([{ETA_D: rate} for rate in rates], known) if len(known) == len(found) else None
-        return None if best is None else best[ETA_D]
-
-    def _scores(self, reading: Reading, rate: float) -> list[float] | None:
-        """Return the validation accuracy of each seed in percent, nan where it diverged; none before all ran."""
-        found = [self.find(self.cell(reading, rate, seed).config) for seed in self.seeds]
-        return None if None in found else [percent(record.score) for record in found if record]
+    def _scores(self, reading: Reading, rates: Sequence[float]) -> list[list[float]] | None:
+        """Return by rate each seed's validation accuracy in percent, nan where it diverged; none before all ran."""
+        found = [self.find(self.cell(reading, rate, seed).config) for rate in rates for seed in self.seeds]
+        scores = [percent(record.score) for record in found if record]
+        return np.reshape(scores, (len(rates), -1)).tolist() if len(scores) == len(found) else None
 
     def chosen(self) -> dict[str, float]:
         """Return reading -> eta_d to use; it is left out before all of its runs are there, or where all diverged."""
-        found = {reading.label: self._best(reading, self.rates(reading)) for reading in self.readings}
+        tried = {reading.label: (reading, self.rates(reading)) for reading in self.readings}
+        found = {label: search.best_of(rates, self._scores(of, rates) or ()) for label, (of, rates) in tried.items()}
         return {label: rate for label, rate in found.items() if rate is not None}
+
+
+def _wider(rates: Sequence[float], scores: Sequence[Sequence[float]]) -> float | None:
+    """Return one rate more where the best is the largest or smallest of all, or the smallest diverged."""
+    best, low = search.best_of(rates, scores), min(rates)
+    if best == max(rates):
+        return _rounded(best * WIDER)
+    diverged = np.isnan(scores[rates.index(low)]).any()
+    return _rounded(low / WIDER) if best == low or diverged else None

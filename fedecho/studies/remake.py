@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import reduce
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +47,9 @@ def measure(stored: Sequence[Path], variants: Sequence[str] = tuple(VARIANTS)) -
         kind, made = kind_of(first), [_made_again(path, *VARIANTS[name]) for name in variants]
         pairs = [distances(a, b) for place, a in enumerate([first, *made]) for b in made[place:]]
         last = committed()
-        seen = reduce(_larger, pairs, _known(last.kinds.get(kind, {})))
-        seen.pop(WRITTEN, None)
+        known = {name: math.inf if value is None else value for name, value in last.kinds.get(kind, {}).items()}
+        columns = dict.fromkeys(chain(known, *pairs))
+        seen = {name: max(gaps.get(name, 0.0) for gaps in (known, *pairs)) for name in columns if name != WRITTEN}
         runs = [*last.runs.get(kind, ()), f"{first.hash}: {'; '.join(variants)}"]
         found = {name: value if math.isfinite(value) else None for name, value in seen.items() if value}
         new = Tolerances(
@@ -58,14 +59,6 @@ def measure(stored: Sequence[Path], variants: Sequence[str] = tuple(VARIANTS)) -
         )
         STORE.save(new, STORE.path(files.paper(), "tolerances"))
         yield f"{kind}: {words(found) or 'the same bytes'} ({first.hash})"
-
-
-def _known(found: Mapping[str, float | None]) -> dict[str, float]:
-    return {name: math.inf if value is None else value for name, value in found.items()}
-
-
-def _larger(one: dict[str, float], two: Mapping[str, float]) -> dict[str, float]:
-    return {name: max(one.get(name, 0.0), two.get(name, 0.0)) for name in {**one, **two}}
 
 
 def _rounded_up(value: float | None) -> float | None:

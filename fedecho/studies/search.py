@@ -6,6 +6,7 @@ import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from scipy.stats import qmc
 
 from fedecho.core.rng import stream
 
+T = TypeVar("T")
 Point = dict[str, float]
 """Dotted field of `RunConfig` -> value."""
 AROUND = 4
@@ -111,7 +113,7 @@ def search(
     return points
 
 
-def best_of(points: Sequence[Point], outcomes: Sequence[Sequence[float]]) -> Point | None:
+def best_of(points: Sequence[T], outcomes: Sequence[Sequence[float]]) -> T | None:
     """Return the first point with the highest mean score, among those without a seed that diverged."""
     means = [float(np.mean(scores)) for scores in outcomes]
     steady = [mean for mean in means if not math.isnan(mean)]

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import pandas as pd
 
-from fedecho.core.checks import require, require_known
+from fedecho.core.checks import InputError, require_known
 from fedecho.core.files import records_dir
 from fedecho.learning.cost import work
 from fedecho.learning.cost.stand_in import Measured
@@ -105,18 +105,16 @@ class CostStudy(Study):
         if self.lacking(fresh):
             cost.measure_all(self.place, self.profile, self.points)
 
-    def measurement(self) -> Measured:
-        """Return the measurement; raises `InputError` where nothing is measured yet."""
-        found = cost.measured(self.place, self.points)
-        words = "nothing is measured yet; run `fedecho tables --only cost`"
-        require(found is not None, "cost", self.profile, words)
-        assert found is not None
-        return found
-
     def measured(self) -> tuple[Measured, pd.DataFrame]:
         """Return the measurement and its frame; raises `InputError` where nothing is measured yet."""
-        found = self.measurement()
-        return found, cost.frame(self.profile, self.points, found)
+        found = cost.measured(self.place, self.points)
+        if found is None:
+            raise InputError("cost", self.profile, "nothing is measured yet; run `fedecho tables --only cost`")
+        return found, self.frame(found)
+
+    def frame(self, found: Measured) -> pd.DataFrame:
+        """Return a measurement as a frame."""
+        return cost.frame(self.profile, self.points, found)
 
     def table(self) -> Table:
         """Return the table: by method, or of the reference's server by factor, with all figures."""

@@ -18,25 +18,23 @@ from fedecho.report import captions
 from fedecho.report.summary import REFERENCE
 from fedecho.studies import contenders
 from fedecho.studies.contenders import CONTENDERS
-from fedecho.studies.cost import FACTORS, Point
+from fedecho.studies.cost import Point, Varied, along, with_sizes
 from fedecho.studies.cost_figures import rates
 from fedecho.studies.profiles import BLOCKS
 from fedecho.studies.server_cost import CostStudy, made_by, three_digits
 from fedecho.studies.study import Study, Table, table
 
 _ENCODER = "text-encoder"
-MODELS = {
-    "smoke": (f"{_ENCODER}-4x1", f"{_ENCODER}-16x1", _ENCODER),
-    "laptop": (
-        f"{_ENCODER}-4x1", f"{_ENCODER}-16x1", _ENCODER, f"{_ENCODER}-64x2", f"{_ENCODER}-128x4", f"{_ENCODER}-256x6",
-        f"{_ENCODER}-512x6", f"{_ENCODER}-768x8", f"{_ENCODER}-1024x12",
-    ),
-    "paper": (_ENCODER, f"{_ENCODER}-256x6", f"{_ENCODER}-1024x12"),
-}  # fmt: skip
+_WIDTHS = {
+    "smoke": ("-4x1", "-16x1", ""),
+    "laptop": ("-4x1", "-16x1", "", "-64x2", "-128x4", "-256x6", "-512x6", "-768x8", "-1024x12"),
+    "paper": ("", "-256x6", "-1024x12"),
+}
+MODELS = {profile: tuple(_ENCODER + width for width in widths) for profile, widths in _WIDTHS.items()}
 """Profile -> models that are measured."""
 BEYOND = f"{_ENCODER}-2048x30"
 """A model of a billion parameters, whose cost is read off the fit."""
-VARIED: dict[str, dict[str, tuple[int, ...]]] = {
+VARIED: dict[str, Varied] = {
     "smoke": {"|U|": (25, 50), "M_c": (5, 10)},
     "laptop": {"|U|": (50, 100, 200, 400, 800), "M_c": (5, 10, 25, 50)},
     "paper": {"|U|": (50, 200, 800), "M_c": (10, 25, 50)},
@@ -76,18 +74,8 @@ def server_scale(profile: str = "laptop", *, models: Sequence[str] = (), sizes: 
 def points(profile: str, models: Sequence[str], sizes: Sequence[int] = ()) -> list[Point]:
     """Return the servers that are measured: by model, FedEcho's and FedBuff's; by |U| and by M_c at the middle one."""
     middle, own = models[len(models) // 2], base(profile)
-    varied = VARIED[profile] | ({"|U|": tuple(sorted({own.data.pool_size, *sizes}))} if sizes else {})
-    sized = [
-        Point("P", label, override(base(profile, label), "model", model))
-        for label in (REFERENCE, PLAIN)
-        for model in models
-    ]
-    at_middle = override(own, "model", middle)
-    return sized + [
-        Point(factor, REFERENCE, override(at_middle, FACTORS[factor], value))
-        for factor, values in varied.items()
-        for value in values
-    ]
+    sized = [point for label in (REFERENCE, PLAIN) for point in along(base(profile, label), label, {"P": models})]
+    return sized + along(override(own, "model", middle), REFERENCE, with_sizes(VARIED[profile], own, sizes))
 
 
 def base(profile: str, label: str = REFERENCE) -> RunConfig:
@@ -100,10 +88,10 @@ def base(profile: str, label: str = REFERENCE) -> RunConfig:
 
 def savings(factors: Factors, config: RunConfig) -> dict[str, float]:
     """Return the updates a second that the server would take, as fitted, with each of `SAVINGS`."""
-    few = override(config, "data.pool_size", max(1, config.data.pool_size // 10))
+    few, whole = override(config, "data.pool_size", max(1, config.data.pool_size // 10)), fitted(factors, config)
     seconds = {
         "|U| / 10": sum(fitted(factors, few).values()),
-        "clients predict": sum(fitted(factors, config).values()) - fitted(factors, config)["inference"],
+        "clients predict": sum(whole.values()) - whole["inference"],
         "adapters alone": sum(fitted(factors, config, ADAPTERS).values()),
     }
     return {name: config.protocol.buffer_size / spent for name, spent in seconds.items()}
@@ -124,11 +112,9 @@ class ServerScale(CostStudy):
             f"{how.steps} minibatches of {how.batch_size}."
         )
 
-    def measured(self) -> tuple[Measured, pd.DataFrame]:
-        """Return the measurement and a row per point of FedEcho, and one beyond them; raises `InputError` where nothing
-        is measured yet."""
-        found = self.measurement()
-        return found, scale_frame(self.points, found)
+    def frame(self, found: Measured) -> pd.DataFrame:
+        """Return a row per point of FedEcho, and one beyond them."""
+        return scale_frame(self.points, found)
 
     def table(self) -> Table:
         """Return a row per server, with the figure of rates."""
@@ -166,7 +152,7 @@ def scale_frame(points: Sequence[Point], found: Measured) -> pd.DataFrame:
     (`server`), `rate` (updates a second) and `rate_fitted`, `plain` and `plain_fitted` (FedBuff's), the rates of
     `SAVINGS`, bytes by holding and `held`; what is not measured is none."""
     configs = {config_hash(p.config): p.config for p in points}
-    seconds = {name: _medians(found, name) for name in configs}
+    seconds = {name: {phase: found.points[name]["seconds"][phase][1] for phase in PHASES} for name in configs}
     factors = fit([*configs.values()], [*seconds.values()])
     own = [p for p in points if p.method == REFERENCE]
     last = max((p for p in own if p.factor == "P"), key=lambda point: point.value)
@@ -176,24 +162,17 @@ def scale_frame(points: Sequence[Point], found: Measured) -> pd.DataFrame:
     return pd.DataFrame(rows).assign(**{name: found.provenance[name] for name in ("commit", "dirty")})
 
 
-def _medians(found: Measured, name: str) -> dict[str, float]:
-    return {phase: found.points[name]["seconds"][phase][1] for phase in PHASES}
-
-
 def _row(point: Point, seconds: Mapping[str, Mapping[str, float]], factors: Factors) -> dict[str, Any]:
     config, name = point.config, config_hash(point.config)
     plain = replace(config, method=CONTENDERS[PLAIN].method)
-    arrivals, spent, bare = config.protocol.buffer_size, seconds.get(name), seconds.get(config_hash(plain))
-    sizes = work.predicted_bytes(config)
+    spent, bare = (seconds.get(key, dict.fromkeys(PHASES, np.nan)) for key in (name, config_hash(plain)))
+    arrivals, sizes = config.protocol.buffer_size, work.predicted_bytes(config)
     return {
         "factor": point.factor, "value": point.value, "method": point.method, "model": config.model, "hash": name,
-        **{phase: spent[phase] if spent else np.nan for phase in PHASES},
-        "server": sum(spent.values()) if spent else np.nan,
-        "rate": arrivals / sum(spent.values()) if spent else np.nan,
+        **spent, "server": sum(spent.values()), "rate": arrivals / sum(spent.values()),
         "rate_fitted": arrivals / sum(fitted(factors, config).values()),
         **savings(factors, config),
-        "plain": arrivals / sum(bare.values()) if bare else np.nan,
-        "plain_fitted": arrivals / sum(fitted(factors, plain).values()),
+        "plain": arrivals / sum(bare.values()), "plain_fitted": arrivals / sum(fitted(factors, plain).values()),
         **{holding: sizes[holding] for holding in HOLDINGS}, "held": sum(sizes[holding] for holding in HOLDINGS),
     }  # fmt: skip
 

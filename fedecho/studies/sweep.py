@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -103,9 +103,8 @@ def sweep(
         raise error
     for wanted in runs if fresh else ():
         forget(wanted.progress)
-    ended = each(runs, jobs=jobs, cluster=cluster, device=device)
-    with closing(ended):
-        for _ in bar(ended, len(runs), "run") if runs else ended:
+    with closing(each(runs, jobs=jobs, cluster=cluster, device=device)) as ended:
+        for _ in bar(ended, len(runs), "run") if runs else ():
             pass
     return len(runs)
 
@@ -126,15 +125,18 @@ def each(
     tasks = [(config, run_and_save, (config, folder, device)) for folder, config in todo]
     if not tasks:
         return
-    folders = {folder for folder, _ in todo}
-    for folder in folders:
-        files.sweep_up(folder)
-    try:
-        with workers(name_of, cluster) as pool:
-            yield from (config for config, _ in pool.each(tasks, min(jobs or pool.slots, len(tasks))))
-    finally:
-        for folder in folders:
+    with swept_up(todo), workers(name_of, cluster) as pool:
+        yield from (config for config, _ in pool.each(tasks, min(jobs or pool.slots, len(tasks))))
+
+
+@contextmanager
+def swept_up(runs: Iterable[Wanted]) -> Iterator[None]:
+    """Remove the partial files of dead processes from the folders of runs, before and after their training."""
+    with ExitStack() as after:
+        for folder in {run.folder for run in runs}:
             files.sweep_up(folder)
+            after.callback(files.sweep_up, folder)
+        yield
 
 
 def workers(about: Callable[[Any], str], cluster: Cluster | None = None) -> Workers[Any] | Nodes[Any]:

@@ -157,21 +157,16 @@ def _used(chosen: Mapping[str, Mapping[str, float]], scale: str) -> str:
         return (
             "This profile borrows the values of a larger one from `contenders.TUNED`; what it chose here is not used."
         )
-    missing = [variant.label for variant in main_methods(scale) if variant.label not in chosen]
+    missing = ", ".join(variant.label for variant in main_methods(scale) if variant.label not in chosen)
     if missing:
-        words = f"nothing is chosen yet for {', '.join(missing)}, whose tables use an earlier search."
-        return f"The tuning is not complete: {words}"
+        return f"The tuning is not complete: nothing is chosen yet for {missing}, whose tables use an earlier search."
     found = contenders.FOUND.get(scale, {})
-    last = {
-        label: contenders.complete(CONTENDERS[label], scale, points[-1]) for label, points in found.items() if points
-    }
+    last = {label: contenders.complete(CONTENDERS[label], scale, found[label][-1]) for label in found if found[label]}
     wrong = [label for label, values in chosen.items() if last.get(label) != values]
     if wrong:
         return f"`contenders.FOUND` differs for {', '.join(wrong)}."
-    late, without = (
-        contenders.PENDING.get(scale, ()),
-        [label for label in contenders.rows_of(scale) if not found.get(label)],
-    )
+    late = contenders.PENDING.get(scale, ())
+    without = [label for label in contenders.rows_of(scale) if label not in last]
     words = f", but the tables still use what was chosen before for {', '.join(late)}" if late else ""
     words += f"; nothing is chosen yet for {', '.join(without)}, in no other table so far" if without else ""
     return f"`contenders.FOUND` equals the chosen values{words}."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Literal
 
 from matplotlib.figure import Figure
 
@@ -103,11 +103,8 @@ def draw(results: Results) -> Figure:
         axes.set_title(f"teacher: {name}", loc="left")
         lines = [(points(results[:1]), plain)]
         for result in (r for r in results if r.entry.label == name and r.record):
-            lines.append((points([result]), _look(order.index(result.entry.series), result.entry.series)))
+            place = order.index(result.entry.series)  # among all: not every teacher has every schedule
+            marked = {"marker": charts.MARKERS[place % 6], "label": f"eta_d {result.entry.series}"}
+            lines.append((points([result]), charts.look(1 + place % 5, **marked)))
         charts.draw_lines(axes, lines if results[0].record else [], slope=(-0.5, "slope −1/2"), lower=0.6)
     return charts.framed(figure, panels, charts.ROUNDS, charts.SQUARES, entries=6)
-
-
-def _look(place: int, schedule: str) -> dict[str, Any]:
-    """Return the look of a schedule, by its place among all: not every teacher has every one."""
-    return charts.look(1 + place % 5, marker=charts.MARKERS[place % 6], label=f"eta_d {schedule}")

@@ -97,10 +97,9 @@ class TheoryStudy(Study):
         results = self.results()
         own = results[: len(self.entries)]
         texts, made = pd.DataFrame(list(self.rows(own))), frame(own)
-        drawn = {name: (draw(results), words) for name, (draw, words) in self.figures.items()}
+        drawn = {name: (figure, words) for name, (draw, words) in self.figures.items() if (figure := draw(results))}
         return Table(
-            made, texts.set_index(list(texts.columns[:2])), points(own), captions.notes(made, self.profile),
-            {name: (figure, words) for name, (figure, words) in drawn.items() if figure is not None},
+            made, texts.set_index(list(texts.columns[:2])), points(own), captions.notes(made, self.profile), drawn,
             self.bold(own) if self.bold else (),
         )  # fmt: skip
 
