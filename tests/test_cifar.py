@@ -109,7 +109,7 @@ def test_what_cannot_be_trained_says_how_and_the_table_says_not_run(
     monkeypatch.setenv("FEDECHO_PAPER", str(tmp_path))
     monkeypatch.setenv("FEDECHO_DATA", str(tmp_path / "nothing"))
     made = studies.make(block("smoke"))
-    assert "cifar_small: 80 runs are not trained, data = 'cifar10'" in capsys.readouterr().err
+    assert "cifar_small: 40 runs are not trained, data = 'cifar10'" in capsys.readouterr().err
     assert made.tables["md"].read_text().count("not run") == 40  # ten rows in four places
     assert not (tmp_path / "records").exists()
 

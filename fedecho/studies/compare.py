@@ -60,7 +60,7 @@ def of_configs(
     require(bool(seeds), "seeds", tuple(seeds), "give at least one")
     runs = list(configs.values() if isinstance(configs, Mapping) else configs)
     labels = list(configs) if isinstance(configs, Mapping) else labels_of(runs)
-    require(len(set(labels)) > 1, "configs", labels, "give two at least that differ in more than the seed")
+    require(len(set(labels)) > 1, "configs", labels, "give at least two that differ in more than the seed")
     grid = {f"{seed} {place}": replace(run, seed=seed) for seed in seeds for place, run in enumerate(runs)}
     return _study(_cells(grid, labels * len(seeds)), profile, command=command)
 

@@ -57,6 +57,7 @@ _SMOKE: Any = {
     "seeds": (0, 1), "fresh": (2,), "later": (3,), "speed_counts": (10, 6, 4), "trials": 2, "refinements": 0,
     "scored": 300,
 }  # fmt: skip
+_FEW: Any = _SMOKE | {"seeds": (0,), "speed_counts": (5, 3, 2)}
 _FULL: Any = {"speed_counts": (25, 16, 9), "tuning_seeds": (1000, 1001)}
 _FRESH = tuple(range(5, 15))
 _CIFAR: Any = {
@@ -86,7 +87,7 @@ _ALL = (
     ),
     Profile(
         "cifar-smoke", Data("cifar10", 2000, "cifar100-20k", 200, validation_size=1000), "cnn", Protocol(20, 10, 2, 6),
-        Local(epochs=1), Distillation(steps=3, batch_size=50), min_size=5, **_SMOKE, **_CIFAR,
+        Local(epochs=1), Distillation(steps=3, batch_size=50), min_size=5, **_SMOKE | {"seeds": (0,)}, **_CIFAR,
     ),
     Profile(
         "cifar-resnet", Data("cifar10", 25_000, "cifar100-20k", 1000, validation_size=5000), "resnet8",
@@ -96,7 +97,7 @@ _ALL = (
     Profile(
         "resnet-smoke", Data("cifar10", 1000, "cifar100-20k", 100, validation_size=1000), "resnet8",
         Protocol(10, 5, 2, 5), Local(epochs=1, augment=True), Distillation(steps=2, batch_size=50), min_size=5,
-        **_SMOKE | {"seeds": (0,), "speed_counts": (5, 3, 2)}, **_RESNET,
+        **_FEW, **_RESNET,
     ),
     Profile(
         "language", Data("austen", pool_size=200), "text-encoder", Protocol(50, 25, 5, 150),
@@ -105,8 +106,7 @@ _ALL = (
     ),
     Profile(
         "language-smoke", Data("austen", train_size=300, pool_size=50), "text-encoder", Protocol(10, 5, 2, 6),
-        Local(epochs=1, batch_size=20), Distillation(steps=2, batch_size=25), **_SMOKE | {"speed_counts": (5, 3, 2)},
-        **_LANGUAGE,
+        Local(epochs=1, batch_size=20), Distillation(steps=2, batch_size=25), **_FEW, **_LANGUAGE,
     ),
     Profile(
         "generation", Data("austen", 3000, pool_size=50, task="generation"), "text-decoder", Protocol(50, 25, 5, 100),
@@ -115,7 +115,7 @@ _ALL = (
     Profile(
         "generation-smoke", Data("austen", 300, pool_size=10, task="generation", vocabulary=257), "text-decoder",
         Protocol(10, 5, 2, 5), Local(epochs=1, batch_size=20), Distillation(steps=1, batch_size=10),
-        **_SMOKE | {"speed_counts": (5, 3, 2)}, **_GENERATION,
+        **_FEW, **_GENERATION,
     ),
 )  # fmt: skip
 PROFILES = {profile.name: profile for profile in _ALL}
