@@ -53,6 +53,13 @@ def test_methods_against_a_factor_lie_side_by_side() -> None:
     assert [label.get_text() for label in axes.get_xticklabels()] == ["1", "10"] and axes.get_xscale() == "log"
 
 
+def test_a_cross_at_the_bottom_tells_of_runs_that_diverged() -> None:
+    found = factor_rows(delay=["x", "y", "z"], method=["a"] * 3, mean=[50.0, 60.0, math.nan], diverged=[0, 1, 3])
+    (axes,) = charts.over_factor(found, {"x": 0.0, "y": 1.0, "z": 2.0}, "delay", "k").axes
+    (crosses,) = [line for line in axes.lines if line.get_marker() == "x" and line.get_linestyle() == "None"]
+    assert [*crosses.get_xdata()] == [1, 2] and {*crosses.get_ydata()} == {0.03}
+
+
 def test_many_methods_stay_nearer_to_their_value_than_to_the_next() -> None:
     names = [f"m{k}" for k in range(20)]
     found = factor_rows(delay=["x", "y"] * 20, method=[name for name in names for _ in "xy"], mean=[50.0] * 40)
@@ -178,4 +185,6 @@ def test_the_compact_table_by_hand(tmp_path: Path) -> None:
     assert lines[0] == "| method | Dir(0.1), large |"
     assert lines[2:5] == ["| FedEcho | **70.00 ± 0.00** |", "| CA2FL | 60.00* |", "| FADAS | not run |"]
     assert "diverged and are left out" not in lines[-1]
+    twice = pd.concat([found, found[found["method"] == "CA2FL"].assign(method="CA2FL (tuned eta)")], ignore_index=True)
+    assert compact(twice, frame).splitlines() == lines  # rows that are equal stand there once
     assert r"\* = some seeds diverged and are left out." in compact(found, frame.assign(status="diverged"))

@@ -10,6 +10,7 @@ import pytest
 
 from fedecho.core import files, store
 from fedecho.core.checks import InputError
+from fedecho.report import manifest
 from fedecho.report.publish import readme
 from fedecho.studies import check
 
@@ -126,3 +127,13 @@ def test_the_first_page_has_at_most_900_words() -> None:
 def test_a_table_elsewhere_leaves_the_readme_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FEDECHO_PAPER", str(tmp_path))
     assert readme.write("laptop") == [] == readme.write("smoke")
+
+
+def test_a_figure_has_its_caption_below(folder: Path) -> None:
+    picture = manifest.Picture("toy_bars", "Bars of a toy.")
+    known = manifest.Manifest("toy", "A toy", "", "laptop", "10", "make", "0" * 12, (), (), ("toy.md",), (picture,))
+    manifest.write(known, folder)
+    text = "![Bars](figures/toy_bars.png)\n\n*Bars of a toy.*"
+    assert readme.render("{{ figure('toy_bars', 'Bars') }}", folder) == text
+    with pytest.raises(InputError, match="figure = 'toy_lines'"):
+        readme.render("{{ figure('toy_lines', 'Lines') }}", folder)

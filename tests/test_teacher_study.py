@@ -5,16 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from fedecho.core import files
+from fedecho.core import files, stats
 from fedecho.core.checks import InputError
 from fedecho.core.clock import Clock
 from fedecho.core.records import record_path, save
 from fedecho.learning.experiment import new_record
 from fedecho.report import curves
 from fedecho.studies import TABLES, grid, profiles
-from fedecho.studies.teacher import CHOSEN, LEVEL, PUBLISHED, RIVALS, Choice
+from fedecho.studies.teacher import CHOSEN, LEVEL, PUBLISHED, RIVALS, Choice, over_seeds
 from tests.sound import sound
 
 
@@ -91,3 +92,11 @@ def test_the_chosen_teachers_are_those_that_the_rule_gives(monkeypatch: pytest.M
     means = found.summary.groupby("method")["mean"].mean().drop([grid.REFERENCE, *RIVALS])
     sent = [row.label for row in PUBLISHED if row.label != "seen prior"]  # by the clients
     assert [row.label for row in CHOSEN] == [means.idxmax(), means.drop(sent).idxmax()]
+
+
+def test_of_two_seeds_the_figure_shows_both() -> None:
+    # Seeds at 60 and 70 %: the 95 % interval is 65 ± 63.5, from one to the other 65 ± 5.
+    two = stats.mean_ci([60.0, 70.0])
+    found = pd.DataFrame({"n": [2, 3], "mean": 65.0, "half": two.half, "straggler_half": [two.half, np.nan]})
+    shown = over_seeds(found)
+    assert shown["half"].tolist() == pytest.approx([5.0, two.half]) and shown["straggler_half"][0] == pytest.approx(5.0)

@@ -77,7 +77,7 @@ def teacher(
         cells=tried(profile, rows, main_settings(profile, settings, delays), chosen), tuning=True,
         figures={
             "bars": (
-                lambda found: charts.bars(_over_seeds(found.summary), label="validation accuracy, %"),
+                lambda found: charts.bars(over_seeds(found.summary), label="validation accuracy, %"),
                 captions.BARS.replace("Test", "Validation").replace(
                     "95 % confidence intervals (Student t)", "95 % confidence intervals (two seeds: with both)"
                 ),
@@ -124,7 +124,7 @@ def teacher_test(
     )  # fmt: skip
 
 
-def _over_seeds(summary: pd.DataFrame) -> pd.DataFrame:
+def over_seeds(summary: pd.DataFrame) -> pd.DataFrame:
     """Return a summary whose intervals over two seeds reach from one seed to the other: those of 95 % would cover
     the panel."""
     share = np.where(summary["n"] == 2, 1 / scipy.stats.t.ppf(0.975, 1), 1.0)
