@@ -31,7 +31,7 @@ PARTITIONS: dict[str, dict[str, Any]] = {
 """Partitions of the main table. `mixed`: slow clients alone hold two classes, split among them by Dir(0.1), beside
 shares of the other classes; `pure`: they hold those two classes in equal parts and nothing else."""
 DELAYS = ("mild", "large")
-CORE = ("FedBuff", "FedBuff + EMA", "CA2FL", "FADAS", REFERENCE)
+CORE = ("FedBuff", "FedBuff (tuned eta)", "FedBuff + EMA", "CA2FL", "CA2FL (tuned eta)", "FADAS", REFERENCE)
 WITHOUT_POOL = ("FedBuff", "FedBuff + EMA")
 FEW = 3
 """Seeds of landscapes; what claims rest on and running text have all seeds of the profile."""
