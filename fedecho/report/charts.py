@@ -59,12 +59,12 @@ def _with_runs(summary: pd.DataFrame) -> pd.DataFrame:
     return summary[ran] if ran.any() else summary
 
 
-def _range(block: pd.DataFrame, column: str) -> tuple[float, float]:
+def _range(block: pd.DataFrame, column: str, far: float = _FAR) -> tuple[float, float]:
     """Return from where to where an axis goes: over means and intervals, but for those that take the others' room."""
     half = block[_HALF[column]].fillna(0)
     reach = half.clip(upper=_WIDE * half[half > 0].median())
     tenth, middle = block[column].quantile([0.1, 0.5])
-    near = block[column] >= tenth - _FAR * (middle - tenth)
+    near = block[column] >= tenth - far * (middle - tenth)
     low, high = (block[column] - reach)[near].min(), (block[column] + reach)[near].max()
     room = 0.05 * (high - low) or 1.0
     return (0.0, 100.0) if np.isnan(low) else (max(-2.0, low - room), min(102.0, high + room))
@@ -123,9 +123,8 @@ def over_factor(
         for line in () if joined else panel.lines:
             line.set_linestyle("none")
         _mark_axis(panel, x, log)
-    if label.endswith("%"):  # intervals over few seeds can leave the range of what they are about
-        low, high = axes[0].get_ylim()
-        axes[0].set_ylim(max(-2.0, low), min(102.0, high))
+    if label.endswith("%"):
+        axes[0].set_ylim(*_range(summary, column, far=1e9))
     kit.label_axes(figure, axis, label)
     kit.legend(figure, kit.handles(axes))
     return kit.finished(figure)

@@ -76,13 +76,13 @@ def teacher(
         name="teacher", title="Teachers that weight the bank's rows", notebook="29_teacher", profile=profile,
         cells=tried(profile, rows, main_settings(profile, settings, delays), chosen), tuning=True,
         figures={
+            "owned_time": _owned_time(rows, "Validation"),
             "bars": (
                 lambda found: charts.bars(over_seeds(found.summary), label="validation accuracy, %"),
                 captions.BARS.replace("Test", "Validation").replace(
                     "95 % confidence intervals (Student t)", "95 % confidence intervals (two seeds: with both)"
                 ),
             ),
-            "owned_time": _owned_time(rows, "Validation"),
         },
         note="FedEcho by how the bank's rows are weighted: prior correction (lambda), energy weights (beta), both, "
         f"three published ones. Used only to choose, on seeds {', '.join(map(str, chosen))}, which no table reports.",

@@ -75,8 +75,8 @@ def vision(
         name="vision", title="Vision: accuracy after equal work", notebook="10_table_vision", profile=profile,
         cells=cells, paper="vision", columns=summary.TIME,
         figures={
-            "bars": (lambda found: charts.bars(found.summary), BARS),
             **({"brief": (lambda found: charts.bars(brief(found.summary)), BARS)} if whole else {}),
+            "bars": (lambda found: charts.bars(found.summary), BARS),
             "curves_time": (lambda found: curves.curves(found.found, "virtual_time", methods=timed), OVER_TIME),
             "curves_rounds": (
                 lambda found: curves.curves(found.found, methods=first),

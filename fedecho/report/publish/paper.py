@@ -19,7 +19,7 @@ from fedecho.report.publish.latex import escape, prose, typeset
 
 _FIGURE = r"""\begin{figure}[htbp]
   \centering
-  \includegraphics[max width=\linewidth,max totalheight=.86\textheight]{%s}
+  \includegraphics[max width=\linewidth,max totalheight=%s\textheight]{%s}
   \caption{%s Record set \texttt{%s}.}\label{fig:%s}
 \end{figure}"""
 _TABLE = r"""\begin{table}[htbp]
@@ -120,7 +120,7 @@ def _told(found: Manifest, finding: str, details: str) -> str:
     parts += [rf"\emph{{{prose(finding)}}}"] * bool(finding) + [prose(details)] * bool(details)
     if story.aside(found):
         return "\n\n".join([*parts, "Table and figures are in the supplement."])
-    parts += [_figure(found, figure) for figure in found.figures[:1]]
+    parts += [_figure(found, figure, 0.46) for figure in found.figures[:1]]
     forms = (f"{found.name}_tabular.tex", f"{found.name}_compact.tex")
     chosen = next((form for form in forms if form in found.tables), None)
     if chosen is None:
@@ -141,13 +141,13 @@ def _rest(found: Manifest) -> list[str]:
     whole = story.aside(found)
     short = f"{found.name}_tabular.tex" in found.tables  # it does not have to be parted (`tabular.plain`)
     tables = [] if short and not whole else [rf"\input{{{_path(found, 'tables', f'{found.name}.tex')}}}"]
-    figures = [_figure(found, figure) for figure in found.figures[0 if whole else 1 :]]
+    figures = [_figure(found, figure, 0.86) for figure in found.figures[0 if whole else 1 :]]
     return [rf"\subsection{{{_title(found)}}}", *tables, *figures] if tables or figures else []
 
 
-def _figure(found: Manifest, figure: Picture) -> str:
+def _figure(found: Manifest, figure: Picture, height: float) -> str:
     path = _path(found, "figures", f"{figure.stem}.pdf")
-    return _FIGURE % (path, typeset(figure.caption), found.record_set, figure.stem)
+    return _FIGURE % (height, path, typeset(figure.caption), found.record_set, figure.stem)
 
 
 def _path(found: Manifest, kind: str, name: str) -> str:

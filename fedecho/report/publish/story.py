@@ -46,7 +46,7 @@ def chapters(told: Iterable[T]) -> dict[str, list[T]]:
 def aside(told: Told) -> bool:
     """Tell whether a table only chose values for another one, counts minutes, adds detail to one or has not been run:
     the paper says what it found and leaves the rest out."""
-    names = "_tuning$|^(faulty_bound|cold_costs|many_clients|server_scale|cifar_clients|cifar_resnet)$"
+    names = "tuning$|methods$|^(faulty_bound|cold_costs|many_clients|server_scale|cifar_clients|cifar_resnet)$"
     return re.search(names, told.name) is not None
 
 
