@@ -127,6 +127,7 @@ def copy_of(net: nn.Module) -> Model:
 def fedecho(task: Task, config: RunConfig) -> Iterator[Moment]:
     """Algorithm 1, one `Moment` per round; raises `InputError` for options that it does not know (`KNOWN`)."""
     method, net = plain(config), copy.deepcopy(task.model.module)
+    assert isinstance(method.inner, FedBuff)
     x, versions, bank, uploaded = copy_of(net), list[Model](), dict[int, Tensor](), dict[int, int]()
     for rnd in task.plan.rounds:
         versions.append(x)  # x_t is what clients start from now; kept for good here
