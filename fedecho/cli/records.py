@@ -51,8 +51,9 @@ def read(word: str) -> Record:
     hashed = len(word) >= 4 and word.isalnum()
     found = [path for home in homes for path in sorted(home.rglob(f"*-{word}*.json"))] if hashed else []
     allowed = "there is no such file; give one, or the first 4 digits or more of its hash, which `fedecho run` prints"
-    several = f"{len(found)} records have a hash that begins so, {', '.join(path.name for path in found[:3])}, ..."
-    require(len(found) == 1, "record", word, f"{several}; give more digits" if found else allowed)
+    if found:
+        allowed = f"{len(found)} hashes begin so; give more digits, or a file such as {found[0]}"
+    require(len(found) == 1, "record", word, allowed)
     return load(found[0])
 
 
